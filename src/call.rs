@@ -1,0 +1,411 @@
+//! A call's way, from the request to the answer: the one loop every call runs through, logins too.
+//!
+//! 1. the token: held, or from a login shared by all who wait (`auth/token.rs`);
+//! 2. admission: a place among the attempts in flight to the host;
+//! 3. the attempt: the request, built anew, with the bearer; the whole answer, bounded, in the attempt's time;
+//! 4. the verdict: done, replace the token, wait for the quota, try again after a backoff, or fail.
+//!
+//! Nothing is held while it sleeps, and it never begins a sleep that would outlast the deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
+use reqwest::Request;
+use reqwest_retry::{Retryable, default_on_request_success};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::Instrument;
+
+use crate::agent::AgentShared;
+use crate::auth::token::{self, Token};
+use crate::client::{ClientShared, Host};
+use crate::error::bad_request::Endpoint;
+use crate::error::{Error, ErrorKind, GaveUp, failure, refusal};
+use crate::request::{Operation, Repeat};
+use crate::resilience::login_gate::{LoginGate, LoginPass};
+use crate::resilience::retry::Backoffs;
+use crate::resilience::retry_after::{self, Wait};
+
+/// What the user asked for.
+pub(crate) struct Call<'a> {
+    pub(crate) operation: &'static Operation,
+    /// What it is about, like the script's id: for errors.
+    pub(crate) subject: Option<&'a str>,
+    pub(crate) host: &'a Host,
+    pub(crate) authority: Authority<'a>,
+    pub(crate) timeout: Duration,
+    /// Builds the request; called once for each attempt.
+    pub(crate) request: &'a (dyn Fn() -> Result<Request, Error> + Send + Sync),
+}
+
+/// On whose authority it is made, and so what admits it.
+pub(crate) enum Authority<'a> {
+    /// An agent's: its token is put on, its quota counts.
+    Agent(&'a Arc<AgentShared>),
+    /// A login: the request carries its own credentials; the OAuth client's gate admits it.
+    Login { gate: &'a LoginGate, secrets: Vec<&'a str> },
+}
+
+/// An answer of any status, whole.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Whether its status is one that another attempt can change.
+    transient: bool,
+    /// What the call took; told once it has ended.
+    pub(crate) attempts: u32,
+    pub(crate) elapsed: Duration,
+}
+
+/// An attempt that got no whole answer.
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorKind,
+    pub(crate) what: String,
+    /// The request never left this machine, so sending it again cannot act twice.
+    pub(crate) never_sent: bool,
+    /// Another attempt may fare better.
+    pub(crate) transient: bool,
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What an attempt's outcome means for the call.
+enum Verdict {
+    Done(Answer),
+    /// The token was refused; with another one the call may be allowed.
+    ReplaceToken,
+    /// A quota or login limit: wait at least this long, or as long as a backoff where nothing is said.
+    Throttled(Option<Duration>, Error),
+    /// Another attempt may fare better, not before this long.
+    Retry(Option<Duration>, Error),
+    Fail(Error),
+}
+
+/// Runs a call to its end.
+pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer, Error> {
+    let span = tracing::info_span!(
+        "genesys_scripts.call",
+        otel.name = call.operation.name,
+        http.request.method = %call.operation.method,
+        url.template = call.operation.route,
+        server.address = call.host.name(),
+        http.response.status_code = tracing::field::Empty,
+        http.request.resend_count = tracing::field::Empty,
+        error.type = tracing::field::Empty,
+    );
+    if span.is_disabled() {
+        return Run::new(client, call).to_end().await;
+    }
+    Run::new(client, call).to_end().instrument(span).await
+}
+
+/// One call under way.
+struct Run<'a> {
+    client: &'a ClientShared,
+    call: &'a Call<'a>,
+    started: Instant,
+    deadline: Instant,
+    /// Requests sent, or tried to be.
+    attempts: u32,
+    /// Attempts that ended in a failure (not in throttling or a replaced token): what the policy bounds.
+    failures: u32,
+    backoffs: Option<Backoffs>,
+    token_replaced: bool,
+    may_have_been_sent: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(client: &'a ClientShared, call: &'a Call<'a>) -> Self {
+        let started = Instant::now();
+        Self {
+            client,
+            call,
+            started,
+            deadline: after(started, call.timeout),
+            attempts: 0,
+            failures: 0,
+            backoffs: None,
+            token_replaced: false,
+            may_have_been_sent: false,
+        }
+    }
+
+    async fn to_end(mut self) -> Result<Answer, Error> {
+        if let Authority::Agent(_) = self.call.authority {
+            self.client.budget.call_begun();
+            self.client.counters.calls.add();
+        }
+        let result = self.attempts().await;
+        self.report(&result);
+        result
+    }
+
+    async fn attempts(&mut self) -> Result<Answer, Error> {
+        loop {
+            let token = self.token().await?;
+            let pass = self.login_pass().await?;
+            let permit = self.permit().await?;
+            let outcome = self.attempt(token.as_deref()).await;
+            drop(permit);
+            let verdict = self.judge(outcome, token.as_deref());
+            if let Some(pass) = pass {
+                settle_login_pass(pass, &verdict);
+            }
+            match verdict {
+                Verdict::Done(mut answer) => {
+                    answer.attempts = self.attempts;
+                    answer.elapsed = self.started.elapsed();
+                    return Ok(answer);
+                }
+                Verdict::ReplaceToken => self.reject(token.as_ref()),
+                Verdict::Throttled(wait, error) => self.wait_for_quota(wait, error).await?,
+                Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
+                Verdict::Fail(error) => return Err(self.ended(error)),
+            }
+        }
+    }
+
+    /// The agent's token. A login that failed ends the call: its own loop is over.
+    async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
+        let Authority::Agent(agent) = self.call.authority else { return Ok(None) };
+        match token::token(agent, self.deadline).await {
+            Ok(token) => Ok(Some(token)),
+            Err(error) => {
+                let (operation, subject) = (self.call.operation.name, self.call.subject);
+                Err(error.of_login(operation, subject, self.attempts, self.started.elapsed()))
+            }
+        }
+    }
+
+    /// The OAuth client's leave to log in. Its wait is not the login's own time.
+    async fn login_pass(&mut self) -> Result<Option<LoginPass<'a>>, Error> {
+        let Authority::Login { gate, .. } = &self.call.authority else { return Ok(None) };
+        let asked = Instant::now();
+        let latest = after(self.started, self.client.settings.login_throttle_timeout);
+        let pass = gate.admit(latest).await.map_err(|refused| {
+            let wait = refused.possible_at.map(|at| at.saturating_duration_since(Instant::now()));
+            self.ended(
+                Error::new(ErrorKind::Throttled, "logins of this OAuth client are throttled").with_retry_after(wait),
+            )
+        })?;
+        self.deadline = after(self.deadline, asked.elapsed());
+        Ok(Some(pass))
+    }
+
+    /// A place among the attempts in flight to the host.
+    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'a>, Error> {
+        match timeout_at(self.deadline, self.call.host.in_flight.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(self.ended(Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "the call's time ran out while it waited for its turn; {} is busy with other calls of this client",
+                    self.call.host.name()
+                ),
+            ))),
+        }
+    }
+
+    /// Sends the request once and reads the whole answer.
+    async fn attempt(&mut self, token: Option<&Token>) -> Result<Answer, Failure> {
+        let mut request = (self.call.request)().map_err(Failure::not_built)?;
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        self.count_attempt();
+        let settings = &self.client.settings;
+        let limit = self.deadline.min(after(Instant::now(), settings.attempt_timeout));
+        let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
+        let exchange = exchange(self.call.host, request, settings.max_body_bytes);
+        let outcome = if span.is_disabled() {
+            timeout_at(limit, exchange).await
+        } else {
+            timeout_at(limit, exchange.instrument(span)).await
+        };
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, settings.attempt_timeout))
+        });
+        self.may_have_been_sent |= !matches!(&outcome, Err(failure) if failure.never_sent);
+        outcome
+    }
+
+    fn judge(&self, outcome: Result<Answer, Failure>, token: Option<&Token>) -> Verdict {
+        match outcome {
+            Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
+            Ok(answer) => self.judge_refusal(&answer, token),
+            Err(failure) => self.judge_failure(failure),
+        }
+    }
+
+    fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict {
+        let (endpoint, secrets) = match &self.call.authority {
+            Authority::Agent(_) => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
+            Authority::Login { secrets, .. } => (Endpoint::Login, secrets.clone()),
+        };
+        let cap = self.client.settings.retry.retry_after_cap;
+        let error = refusal::error(answer, endpoint, self.call.operation, &secrets);
+        let wait = retry_after::read(&answer.headers, self.client.now(), cap)
+            .or_else(|| error.message().and_then(|message| retry_after::hint(message, cap)));
+        let (floor, error) = match wait {
+            Some(Wait::BeyondCap(wait)) => {
+                return Verdict::Fail(error.with_retry_after(Some(wait)).gave_up(GaveUp::WaitBeyondCap));
+            }
+            Some(Wait::AtLeast(wait)) => (Some(wait), error.with_retry_after(Some(wait))),
+            None => (None, error),
+        };
+        match answer.status {
+            StatusCode::UNAUTHORIZED if token.is_some() && !self.token_replaced => Verdict::ReplaceToken,
+            StatusCode::TOO_MANY_REQUESTS => Verdict::Throttled(floor, error),
+            StatusCode::BAD_REQUEST if error.is_throttled() => Verdict::Throttled(floor, error),
+            _ if !answer.transient => Verdict::Fail(error),
+            _ if self.call.operation.repeat == Repeat::Always => Verdict::Retry(floor, error),
+            _ => Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)),
+        }
+    }
+
+    fn judge_failure(&self, failure: Failure) -> Verdict {
+        let (transient, never_sent) = (failure.transient, failure.never_sent);
+        let error = failure::error(failure);
+        match self.call.operation.repeat {
+            _ if !transient => Verdict::Fail(error),
+            Repeat::IfNeverSent if !never_sent => Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)),
+            _ => Verdict::Retry(None, error),
+        }
+    }
+
+    fn reject(&mut self, token: Option<&Arc<Token>>) {
+        if let (Authority::Agent(agent), Some(token)) = (&self.call.authority, token) {
+            agent.slot.reject(token);
+        }
+        self.token_replaced = true;
+    }
+
+    /// Waits as long as a quota asks; a call of a token waits here, a login at its gate.
+    async fn wait_for_quota(&mut self, wait: Option<Duration>, error: Error) -> Result<(), Error> {
+        if matches!(self.call.authority, Authority::Login { .. }) {
+            return Ok(());
+        }
+        let wait = match wait {
+            Some(wait) => wait + self.client.random.below(Duration::from_millis(250)),
+            None => self.next_backoff(),
+        };
+        self.sleep(wait, error).await
+    }
+
+    /// Waits a backoff before a further attempt, if there may be one.
+    async fn back_off(&mut self, floor: Option<Duration>, error: Error) -> Result<(), Error> {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= self.client.settings.retry.attempts {
+            return Err(self.ended(error.gave_up(GaveUp::AttemptsSpent)));
+        }
+        let backoff = self.next_backoff();
+        let wait = floor.map_or(backoff, |floor| floor.saturating_add(backoff));
+        if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
+            return Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass)));
+        }
+        if !self.client.budget.take() {
+            return Err(self.ended(error.gave_up(GaveUp::BudgetSpent)));
+        }
+        self.sleep(wait, error).await
+    }
+
+    fn next_backoff(&mut self) -> Duration {
+        let retry = &self.client.settings.retry;
+        let bound = self.backoffs.get_or_insert_with(|| retry.backoffs()).next().unwrap_or(retry.max_backoff);
+        self.client.random.below(bound)
+    }
+
+    async fn sleep(&self, wait: Duration, error: Error) -> Result<(), Error> {
+        match Instant::now().checked_add(wait).filter(|at| *at < self.deadline) {
+            Some(at) => {
+                tracing::debug!(wait_ms = wait.as_millis(), cause = %error, "trying again");
+                sleep_until(at).await;
+                Ok(())
+            }
+            None => Err(self.ended(error.with_retry_after(Some(wait)).gave_up(GaveUp::DeadlineWouldPass))),
+        }
+    }
+
+    /// The error the user gets: what happened last, and what it cost.
+    fn ended(&self, error: Error) -> Error {
+        error.maybe_sent(self.may_have_been_sent).ended(
+            self.call.operation.name,
+            self.call.subject,
+            self.attempts,
+            self.started.elapsed(),
+        )
+    }
+
+    fn count_attempt(&self) {
+        let counters = &self.client.counters;
+        match self.call.authority {
+            Authority::Agent(_) => {
+                counters.attempts.add();
+                if self.attempts > 1 {
+                    counters.retries.add();
+                }
+            }
+            Authority::Login { .. } => counters.login_attempts.add(),
+        }
+    }
+
+    fn report(&self, result: &Result<Answer, Error>) {
+        let span = tracing::Span::current();
+        if !span.is_disabled() {
+            span.record("http.request.resend_count", self.attempts.saturating_sub(1));
+            match result {
+                Ok(answer) => span.record("http.response.status_code", answer.status.as_u16()),
+                Err(error) => {
+                    if let Some(status) = error.status() {
+                        span.record("http.response.status_code", status);
+                    }
+                    span.record("error.type", tracing::field::debug(error.kind()))
+                }
+            };
+        }
+    }
+}
+
+fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict) {
+    match verdict {
+        Verdict::Done(_) => pass.accepted(Instant::now()),
+        Verdict::Throttled(wait, _) => pass.throttled(Instant::now(), *wait),
+        _ => drop(pass),
+    }
+}
+
+/// `from + wait`, or so far ahead that it makes no difference.
+fn after(from: Instant, wait: Duration) -> Instant {
+    const AGES: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+    from.checked_add(wait.min(AGES)).unwrap_or(from)
+}
+
+/// One request through the user's middlewares and reqwest, and its whole body, no larger than allowed.
+async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answer, Failure> {
+    let mut response = host
+        .http
+        .execute_with_extensions(request, &mut http::Extensions::new())
+        .await
+        .map_err(|error| Failure::of_transport(error, host.name()))?;
+    let transient = matches!(default_on_request_success(&response), Some(Retryable::Transient));
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = Bytes::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| Failure::broken_off(error, host.name(), body.len()))?
+    {
+        if body.len().saturating_add(chunk.len()) > max_body {
+            return Err(Failure::too_large(host.name(), max_body));
+        }
+        body = if body.is_empty() {
+            chunk
+        } else {
+            let mut joined = BytesMut::from(body);
+            joined.extend_from_slice(&chunk);
+            joined.freeze()
+        };
+    }
+    Ok(Answer { status, headers, body, transient, attempts: 0, elapsed: Duration::ZERO })
+}

@@ -1,0 +1,424 @@
+//! What went wrong, for the person who reads it at 9:03: what was tried, what came back, what it means.
+
+pub(crate) mod bad_request;
+pub(crate) mod body;
+pub(crate) mod failure;
+pub(crate) mod refusal;
+mod text;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::id::InvalidId;
+pub use bad_request::BadRequest;
+pub use body::ErrorBody;
+pub(crate) use text::quoted;
+
+/// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
+///
+/// `Display` is the whole story on one line, without secrets and without raw text from the wire; the
+/// accessors give its parts.
+///
+/// ```no_run
+/// # async fn example(agent: genesys_scripts::Agent, id: genesys_scripts::ScriptId) {
+/// match agent.script(&id).await {
+///     Ok(script) => println!("{:?}", script.name),
+///     Err(error) if error.is_throttled() => println!("busy; again in {:?}", error.retry_after()),
+///     Err(error) => println!("{error} (correlation id {:?})", error.correlation_id()),
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    what: Cow<'static, str>,
+    operation: Option<&'static str>,
+    subject: Option<Box<str>>,
+    during_login: bool,
+    status: Option<StatusCode>,
+    body: Option<ErrorBody>,
+    correlation_id: Option<Box<str>>,
+    retry_after: Option<Duration>,
+    attempts: u32,
+    elapsed: Duration,
+    may_have_been_sent: bool,
+    gave_up: Option<GaveUp>,
+    bad_request: Option<BadRequest>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The nature of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A parameter or setting was refused by the crate; nothing was sent.
+    InvalidInput,
+    /// The credentials were refused, or are spent: the agent must log in again.
+    LoginRefused,
+    /// HTTP 400; [`Error::bad_request`] says why.
+    BadRequest,
+    /// HTTP 401, and the token could not be replaced or its replacement was refused too.
+    Unauthorized,
+    /// HTTP 403: a permission is missing.
+    Forbidden,
+    /// HTTP 404.
+    NotFound,
+    /// HTTP 409 or 412: the resource changed or is in use.
+    Conflict,
+    /// HTTP 413: the request's body is over the service's limit.
+    TooLarge,
+    /// The quota is spent (HTTP 429), or the login is throttled, for longer than this call may wait.
+    Throttled,
+    /// The service refuses for load or is down; nothing more is sent for now.
+    Unavailable,
+    /// HTTP 5xx.
+    Server,
+    /// The attempt's or the call's time ran out.
+    Timeout,
+    /// The connection was never made, or broke.
+    Connection,
+    /// An answer that is none of the API's: not JSON, another shape, another status, too large.
+    UnexpectedAnswer,
+    /// A middleware of the user's failed.
+    Middleware,
+}
+
+/// Why no further attempt was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GaveUp {
+    AttemptsSpent,
+    DeadlineWouldPass,
+    BudgetSpent,
+    WaitBeyondCap,
+    NotIdempotent,
+}
+
+impl GaveUp {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::AttemptsSpent => "no attempts left",
+            Self::DeadlineWouldPass => "the next attempt would have come after the call's deadline",
+            Self::BudgetSpent => "the retry budget of the client is spent",
+            Self::WaitBeyondCap => "the wait the service asks for is beyond the cap",
+            Self::NotIdempotent => "not tried again: it may have been acted on",
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            what: what.into(),
+            operation: None,
+            subject: None,
+            during_login: false,
+            status: None,
+            body: None,
+            correlation_id: None,
+            retry_after: None,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            may_have_been_sent: false,
+            gave_up: None,
+            bad_request: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn invalid_input(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::InvalidInput, what)
+    }
+
+    pub(crate) fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_boxed_source(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn with_answer(mut self, status: StatusCode, correlation_id: Option<Box<str>>) -> Self {
+        self.0.status = Some(status);
+        self.0.correlation_id = correlation_id;
+        self
+    }
+
+    pub(crate) fn with_body(mut self, body: ErrorBody) -> Self {
+        self.0.body = Some(body);
+        self
+    }
+
+    pub(crate) fn with_bad_request(mut self, bad_request: BadRequest) -> Self {
+        self.0.bad_request = Some(bad_request);
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.0.retry_after = wait;
+        self
+    }
+
+    pub(crate) fn maybe_sent(mut self, maybe: bool) -> Self {
+        self.0.may_have_been_sent = maybe;
+        self
+    }
+
+    pub(crate) fn gave_up(mut self, why: GaveUp) -> Self {
+        self.0.gave_up = Some(why);
+        self
+    }
+
+    /// The call this ended, and how long it took.
+    pub(crate) fn ended(
+        mut self,
+        operation: &'static str,
+        subject: Option<&str>,
+        attempts: u32,
+        elapsed: Duration,
+    ) -> Self {
+        self.0.operation = Some(operation);
+        self.0.subject = subject.map(|subject| quoted(subject).into());
+        self.0.attempts = attempts;
+        self.0.elapsed = elapsed;
+        self
+    }
+
+    /// A login's failure, as the failure of a call that needed the token.
+    pub(crate) fn of_login(
+        mut self,
+        operation: &'static str,
+        subject: Option<&str>,
+        attempts: u32,
+        elapsed: Duration,
+    ) -> Self {
+        let login_attempts = self.0.attempts;
+        self.0.what = format!("could not log in ({}): {}", count(login_attempts, "login attempt"), self.0.what).into();
+        self.0.during_login = true;
+        self.0.may_have_been_sent = attempts > 0;
+        self.ended(operation, subject, attempts, elapsed)
+    }
+
+    /// The nature of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What was tried, like `get script`.
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation
+    }
+
+    /// Whether it was the login that failed: the call itself was not sent for want of a token.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        self.0.during_login
+    }
+
+    /// The HTTP status of the last answer.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status.map(|status| status.as_u16())
+    }
+
+    /// The service's error code, like `not.found`, or the login's, like `invalid_client`; as it came on the
+    /// wire, credentials redacted.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.0.body.as_ref()?.code()
+    }
+
+    /// The service's message, as it came on the wire (credentials redacted): escape it before a terminal sees it.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.0.body.as_ref()?.message()
+    }
+
+    /// All of the service's error body that could be read.
+    #[must_use]
+    pub fn body(&self) -> Option<&ErrorBody> {
+        self.0.body.as_ref()
+    }
+
+    /// `ININ-Correlation-Id` of the last answer: what Genesys support asks for.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.0.correlation_id.as_deref()
+    }
+
+    /// How many times the request was sent, or tried to be. Logins are not counted.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// From the call's start to its failure, waits included.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed
+    }
+
+    /// How long to wait before the call can succeed, where the service said so or the crate knows.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether a quota or a login limit was in the way.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.0.kind == ErrorKind::Throttled
+    }
+
+    /// Whether time ran out.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Timeout
+    }
+
+    /// Whether the service may have received the request, and so may have acted on it.
+    #[must_use]
+    pub fn may_have_been_sent(&self) -> bool {
+        self.0.may_have_been_sent
+    }
+
+    /// Whether the same call, made again later, may succeed without anything being changed first.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Throttled
+            | ErrorKind::Unavailable
+            | ErrorKind::Server
+            | ErrorKind::Timeout
+            | ErrorKind::Connection => true,
+            ErrorKind::BadRequest => self.0.bad_request.as_ref().is_some_and(BadRequest::is_retryable),
+            _ => false,
+        }
+    }
+
+    /// Why a 400 was answered; `None` for everything else.
+    #[must_use]
+    pub fn bad_request(&self) -> Option<&BadRequest> {
+        self.0.bad_request.as_ref()
+    }
+}
+
+impl Error {
+    /// A success that is not what it should be.
+    pub(crate) fn undecodable(
+        what: &str,
+        operation: &'static str,
+        subject: Option<&str>,
+        answer: &crate::call::Answer,
+        error: serde_json::Error,
+    ) -> Self {
+        let shape = match answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None => "is empty",
+            Some(b'<') => "is HTML or XML",
+            Some(b'[') => "is a JSON array that does not fit",
+            Some(b'{') => "is a JSON object that does not fit",
+            Some(_) => "is no JSON that fits",
+        };
+        let what = format!(
+            "the answer should be {what}, but {shape} ({} bytes): {}",
+            answer.body.len(),
+            text::shown(&error.to_string())
+        );
+        let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
+            .with_answer(answer.status, refusal::correlation_id(&answer.headers).map(Into::into))
+            .maybe_sent(true)
+            .ended(operation, subject, answer.attempts, answer.elapsed);
+        let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
+        if let Ok(text) = std::str::from_utf8(body) {
+            decoded.0.body =
+                Some(ErrorBody::parse(text)).filter(|body| body.code().is_some() || body.message().is_some());
+        }
+        decoded
+    }
+
+    /// A free-form part that is of another shape than the one asked for.
+    pub(crate) fn other_shape(error: serde_json::Error) -> Self {
+        Self::new(
+            ErrorKind::UnexpectedAnswer,
+            format!("the JSON is of another shape: {}", text::shown(&error.to_string())),
+        )
+    }
+}
+
+fn count(n: u32, of: &str) -> String {
+    if n == 1 { format!("1 {of}") } else { format!("{n} {of}s") }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(operation) = inner.operation {
+            f.write_str(operation)?;
+            if let Some(subject) = &inner.subject {
+                write!(f, " {subject}")?;
+            }
+            f.write_str(": ")?;
+        }
+        f.write_str(&inner.what)?;
+        if let Some(status) = inner.status {
+            write!(f, "; HTTP {}", status.as_u16())?;
+            if let Some(code) = self.code() {
+                write!(f, " {}", text::shown(code))?;
+            }
+            if let Some(message) = self.message() {
+                write!(f, " {}", quoted(message))?;
+            }
+        }
+        if let Some(bad_request) = &inner.bad_request {
+            write!(f, "; {bad_request}")?;
+        }
+        if let Some(why) = inner.gave_up {
+            write!(f, "; {}", why.explanation())?;
+        }
+        if let Some(wait) = inner.retry_after {
+            write!(f, "; try again in {} s", wait.as_millis().div_ceil(1000))?;
+        }
+        if inner.operation.is_some() {
+            write!(f, "; {} in {:.1} s", count(inner.attempts, "attempt"), inner.elapsed.as_secs_f64())?;
+        }
+        if let Some(correlation_id) = &inner.correlation_id {
+            write!(f, "; correlation id {}", text::shown(correlation_id))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        f.debug_struct("Error")
+            .field("kind", &inner.kind)
+            .field("display", &format_args!("{self}"))
+            .field("may_have_been_sent", &inner.may_have_been_sent)
+            .field("source", &inner.source)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<InvalidId> for Error {
+    fn from(refused: InvalidId) -> Self {
+        Self::invalid_input(refused.to_string())
+    }
+}

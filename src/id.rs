@@ -1,0 +1,337 @@
+//! Ids: validated first, percent-encoded second.
+//!
+//! Encoding alone is no defence. To a URL `%2E%2E` is still `..`, an empty id turns the path of one
+//! script into the path of the list, and `published` is another route. What a load test's feeder
+//! makes of a missing value (`<EOF>`, `${scriptId}`, `null`) is answered by the service with a 400
+//! that reads like a fault of its own. All of these are refused here, before anything is sent.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The longest id accepted, in bytes.
+pub(crate) const MAX_ID_BYTES: usize = 256;
+
+/// Everything but RFC 3986's unreserved characters.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One path segment, percent-encoded. Callers validate first: `..` passes through unchanged.
+pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, ENCODED).into()
+}
+
+/// Why an id was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdProblem {
+    /// It is empty. The request would have asked for the list.
+    Empty,
+    /// It is only white space.
+    Blank,
+    /// It begins or ends with white space, as a value read from a file without trimming does.
+    SurroundingSpace,
+    /// It holds a control character or an invisible one (a byte order mark, a zero-width space, …).
+    ControlCharacter,
+    /// It is `.` or `..`, plain or percent-encoded: a path that walks up.
+    DotSegment,
+    /// It is longer than 256 bytes.
+    TooLong,
+    /// It is a word that names another route: `published`, `divisionviews`, `uploads`.
+    RouteWord,
+    /// It is a placeholder nobody filled in: `${scriptId}`, `{{scriptId}}`, `<EOF>`, `null`, …
+    Placeholder,
+}
+
+impl IdProblem {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Empty => "is empty: the request would have asked for the list instead",
+            Self::Blank => "is blank",
+            Self::SurroundingSpace => "has white space around it: trim it where it is read",
+            Self::ControlCharacter => {
+                "holds a control or invisible character (a byte order mark or line end from a file?)"
+            }
+            Self::DotSegment => "is a dot segment: the request would have walked up the path",
+            Self::TooLong => "is longer than 256 bytes",
+            Self::RouteWord => "is a word that names another route of the API",
+            Self::Placeholder => {
+                "is a placeholder that was never filled in (a feeder that ran out of rows, an unset variable?)"
+            }
+        }
+    }
+}
+
+/// An id that was refused; nothing was sent.
+///
+/// ```
+/// use genesys_scripts::{IdProblem, ScriptId};
+///
+/// let refused = "<EOF>".parse::<ScriptId>().unwrap_err();
+/// assert_eq!(refused.problem(), IdProblem::Placeholder);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidId {
+    kind: &'static str,
+    shown: String,
+    problem: IdProblem,
+}
+
+impl InvalidId {
+    /// Why it was refused.
+    #[must_use]
+    pub fn problem(&self) -> IdProblem {
+        self.problem
+    }
+
+    /// What kind of id it was meant to be, like `script id`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+}
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} {} {}; nothing was sent", self.kind, self.shown, self.problem.explanation())
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
+    match problem(kind, text) {
+        None => Ok(()),
+        Some(problem) => Err(InvalidId { kind, shown: crate::error::quoted(text), problem }),
+    }
+}
+
+fn problem(kind: &str, text: &str) -> Option<IdProblem> {
+    if text.is_empty() {
+        return Some(IdProblem::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Some(IdProblem::TooLong);
+    }
+    if text.chars().any(is_invisible) {
+        return Some(IdProblem::ControlCharacter);
+    }
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Some(IdProblem::Blank);
+    }
+    if trimmed.len() != text.len() {
+        return Some(IdProblem::SurroundingSpace);
+    }
+    // Decoded as well: a gateway that decodes once more than it should would walk up.
+    let decoded = percent_decode_str(text).decode_utf8_lossy();
+    if [text, &decoded].iter().any(|form| *form == "." || *form == "..") {
+        return Some(IdProblem::DotSegment);
+    }
+    if ["published", "divisionviews", "uploads"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        return Some(IdProblem::RouteWord);
+    }
+    is_placeholder(kind, text).then_some(IdProblem::Placeholder)
+}
+
+/// Control characters, and those that are there but cannot be seen.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+}
+
+fn is_placeholder(kind: &str, text: &str) -> bool {
+    let wrapped = |open: &str, close: &str| {
+        text.len() > open.len() + close.len() && text.starts_with(open) && text.ends_with(close)
+    };
+    if text.contains("${") || text.contains("{{") || wrapped("<", ">") || wrapped("%", "%") || wrapped("{", "}") {
+        return true;
+    }
+    // The name of the variable itself, as a header row read as data gives: scriptId, script_id, …
+    let plain: String = text.chars().filter(char::is_ascii_alphanumeric).flat_map(char::to_lowercase).collect();
+    let name: String = kind.chars().filter(|c| *c != ' ').collect();
+    let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | '$' | ' '))
+        && (plain == name || plain == "scriptid");
+    is_name || ["null", "undefined"].iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident $kind:literal)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Parsed with [`str::parse`] or `try_from`; refused, with the reason in [`InvalidId`], when empty,
+        /// blank, with white space around it, with control or invisible characters, a dot segment, over
+        /// 256 bytes, a route word (`published`, `divisionviews`, `uploads`), or an unresolved placeholder.
+        /// Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The id as it was given.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                check($kind, text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: &str) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// The id of a script: a UUID in practice, though the contract only says string.
+    ///
+    /// ```
+    /// use genesys_scripts::ScriptId;
+    ///
+    /// let id: ScriptId = "476c2b71-7429-11e4-9a5b-3f91746bffa3".parse()?;
+    /// assert_eq!(id.to_string(), "476c2b71-7429-11e4-9a5b-3f91746bffa3");
+    /// assert!("${scriptId}".parse::<ScriptId>().is_err());
+    /// assert!("".parse::<ScriptId>().is_err());
+    /// # Ok::<(), genesys_scripts::InvalidId>(())
+    /// ```
+    ScriptId "script id"
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refusal(text: &str) -> Option<IdProblem> {
+        text.parse::<ScriptId>().err().map(|refused| refused.problem())
+    }
+
+    #[test]
+    fn what_would_reach_another_route_or_was_never_filled_in_is_refused() {
+        let table: &[(&[&str], IdProblem)] = &[
+            (&[""], IdProblem::Empty),
+            (&[" ", "   "], IdProblem::Blank),
+            (&["476c2b71 ", " 476c2b71"], IdProblem::SurroundingSpace),
+            (
+                &["\t", ".\t.", "a\r\n", "a\0b", "\u{7f}", "\u{FEFF}476c2b71", "a\u{200B}", "\u{202E}x"],
+                IdProblem::ControlCharacter,
+            ),
+            (&[".", "..", "%2e", "%2E%2E", ".%2e"], IdProblem::DotSegment),
+            (&["published", "Published", "DIVISIONVIEWS", "uploads"], IdProblem::RouteWord),
+            (
+                &[
+                    "${scriptId}",
+                    "x${id}",
+                    "{{scriptId}}",
+                    "%scriptId%",
+                    "<EOF>",
+                    "<id>",
+                    "null",
+                    "NULL",
+                    "undefined",
+                    "scriptId",
+                    "script_id",
+                    "script-id",
+                    "ScriptID",
+                    ":scriptId",
+                    "{scriptId}",
+                ],
+                IdProblem::Placeholder,
+            ),
+        ];
+        for (texts, problem) in table {
+            for text in *texts {
+                assert_eq!(refusal(text), Some(*problem), "{text:?}");
+            }
+        }
+        assert_eq!(refusal(&"a".repeat(257)), Some(IdProblem::TooLong));
+        assert_eq!(refusal(&"a".repeat(256)), None);
+    }
+
+    #[test]
+    fn what_is_odd_but_harmless_is_accepted_and_encoded() {
+        for text in [
+            "476c2b71-7429-11e4-9a5b-3f91746bffa3",
+            "a/b",
+            "a?b#c",
+            "äöü",
+            "a b",
+            "...",
+            "a..b",
+            "50%",
+            "%",
+            "nullable",
+        ] {
+            let id: ScriptId = text.parse().unwrap();
+            let encoded = encode_segment(id.as_str());
+            assert!(!encoded.contains(['/', '?', '#', ' ']), "{encoded}");
+            assert_eq!(percent_decode_str(&encoded).decode_utf8().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_and_why_without_raw_control_characters() {
+        let refused = "\u{1b}[31mred".parse::<ScriptId>().unwrap_err().to_string();
+        assert!(!refused.contains('\u{1b}'), "{refused:?}");
+        assert!(refused.contains("script id") && refused.contains("nothing was sent"), "{refused}");
+        let long = "x".repeat(100_000).parse::<ScriptId>().unwrap_err().to_string();
+        assert!(long.len() < 500, "{}", long.len());
+    }
+
+    #[test]
+    fn serde_validates() {
+        assert!(serde_json::from_str::<ScriptId>(r#""a-b""#).is_ok());
+        assert!(serde_json::from_str::<ScriptId>(r#""..""#).is_err());
+        assert!(serde_json::from_str::<ScriptId>("7").is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! What keeps a busy morning uneventful: small state machines without I/O, driven by `call.rs`.
+
+pub(crate) mod budget;
+pub(crate) mod login_gate;
+pub(crate) mod random;
+pub(crate) mod retry;
+pub(crate) mod retry_after;
