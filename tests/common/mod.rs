@@ -1,0 +1,179 @@
+//! A transport that answers from a script of ours: no sockets, so tokio's clock can be paused.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use genesys_scripts::{Client, ClientBuilder, Credentials, Region, ScriptId};
+use reqwest::{Request, Response};
+use reqwest_middleware::{Middleware, Next};
+use tokio::time::Instant;
+
+pub const ID: &str = "476c2b71-7429-11e4-9a5b-3f91746bffa3";
+pub const HERE: &str = "http://127.0.0.1:9";
+
+pub fn id() -> ScriptId {
+    ID.parse().unwrap()
+}
+
+/// What one request is answered with.
+pub enum Reply {
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+    },
+    /// The connection breaks like this.
+    Broken(io::ErrorKind),
+    /// Nothing comes back.
+    Silence,
+}
+
+pub fn reply(status: u16, body: impl Into<String>) -> Reply {
+    Reply::Answer { status, headers: Vec::new(), body: body.into() }
+}
+
+pub fn script() -> Reply {
+    reply(200, format!(r#"{{"id":"{ID}","name":"Inbound"}}"#))
+}
+
+pub fn token(token: &str) -> Reply {
+    reply(200, format!(r#"{{"access_token":"{token}","token_type":"bearer","expires_in":86400}}"#))
+}
+
+impl Reply {
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        if let Reply::Answer { headers, .. } = &mut self {
+            headers.push((name, value.into()));
+        }
+        self
+    }
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub at: Duration,
+    pub method: String,
+    pub url: String,
+    pub headers: http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn is_login(&self) -> bool {
+        self.url.ends_with("/oauth/token")
+    }
+}
+
+type Answering = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
+/// Answers each request by a function, or from a queue; records what it saw.
+#[derive(Clone)]
+pub struct Scripted {
+    answering: Arc<Answering>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    started: Instant,
+    latency: Duration,
+}
+
+impl Scripted {
+    pub fn by(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self {
+            answering: Arc::new(Box::new(answer)),
+            seen: Arc::default(),
+            started: Instant::now(),
+            latency: Duration::from_millis(20),
+        }
+    }
+
+    /// One reply after another; a login is always answered with a token.
+    pub fn replies(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let queue = Mutex::new(replies.into_iter().collect::<VecDeque<_>>());
+        Self::by(move |seen| {
+            if seen.is_login() {
+                return token("the-access-token");
+            }
+            queue.lock().unwrap().pop_front().expect("more requests than replies")
+        })
+    }
+
+    pub fn with_latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn logins(&self) -> usize {
+        self.seen().iter().filter(|seen| seen.is_login()).count()
+    }
+
+    pub fn calls(&self) -> Vec<Seen> {
+        self.seen().into_iter().filter(|seen| !seen.is_login()).collect()
+    }
+
+    pub fn builder(&self) -> ClientBuilder {
+        let region = Region::custom(HERE, HERE, HERE).unwrap();
+        Client::builder(region).seed(1).with_middleware(self.clone())
+    }
+
+    pub fn client(&self) -> Client {
+        self.builder().build().unwrap()
+    }
+
+    pub fn agent(&self) -> genesys_scripts::Agent {
+        self.client().agent(credentials())
+    }
+}
+
+pub const SECRET: &str = "hunter2-the-secret";
+
+pub fn credentials() -> Credentials {
+    Credentials::client("client-id", SECRET)
+}
+
+#[async_trait]
+impl Middleware for Scripted {
+    async fn handle(
+        &self,
+        request: Request,
+        _: &mut http::Extensions,
+        _: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let seen = Seen {
+            at: self.started.elapsed(),
+            method: request.method().to_string(),
+            url: request.url().to_string(),
+            headers: request.headers().clone(),
+            body: request.body().and_then(|body| body.as_bytes()).unwrap_or_default().to_vec(),
+        };
+        let reply = (self.answering)(&seen);
+        self.seen.lock().unwrap().push(seen);
+        tokio::time::sleep(self.latency).await;
+        match reply {
+            Reply::Answer { status, headers, body } => {
+                let mut response = http::Response::builder().status(status);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                Ok(Response::from(response.body(body).unwrap()))
+            }
+            Reply::Broken(kind) => Err(reqwest_middleware::Error::Middleware(io::Error::from(kind).into())),
+            Reply::Silence => {
+                tokio::time::sleep(Duration::from_secs(1_000_000)).await;
+                Err(reqwest_middleware::Error::Middleware(io::Error::from(io::ErrorKind::TimedOut).into()))
+            }
+        }
+    }
+}
