@@ -5,6 +5,9 @@ mod auth;
 mod call;
 mod client;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod region;
 mod request;
