@@ -415,8 +415,8 @@ impl<'a> Run<'a> {
 
 fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict) {
     match verdict {
-        Verdict::Done(_) => pass.accepted(Instant::now()),
-        Verdict::Throttled(wait, _) => pass.throttled(Instant::now(), *wait),
+        Verdict::Done(_) => pass.accepted(),
+        Verdict::Throttled(wait, _) => pass.throttled(*wait),
         _ => drop(pass),
     }
 }

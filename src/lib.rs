@@ -18,7 +18,7 @@ mod stats;
 pub use agent::Agent;
 pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
 pub use client::{Client, ClientBuilder};
-pub use error::{BadRequest, Error, ErrorBody, ErrorKind};
+pub use error::{BadRequest, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{IdProblem, InvalidId, ScriptId};
 pub use region::Region;
 pub use resilience::retry::RetryPolicy;

@@ -15,7 +15,7 @@ use http::StatusCode;
 
 use crate::id::InvalidId;
 pub use bad_request::BadRequest;
-pub use body::ErrorBody;
+pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
