@@ -1,1 +1,2 @@
 //! Seed.
+mod resilience;
