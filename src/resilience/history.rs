@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::overload::{Sent, Turn};
+use super::overload::{Held, Sent, Turn};
 
 /// Outcomes for one id this close together, by turns, are mixed.
 const MIXED: Duration = Duration::from_secs(5);
@@ -43,7 +43,9 @@ pub(crate) struct History {
 struct Memory {
     hasher: RandomState,
     entries: Entries,
-    unrest: Unrest,
+    /// Ids that were found to fail for load, and ids that failed, nobody knows why.
+    unrest: Recent,
+    doubts: Recent,
     /// The last fine id that failed, and when.
     shaken: Option<(Box<str>, Instant)>,
     troubles: u64,
@@ -85,29 +87,29 @@ enum Progress {
     Broken,
 }
 
-/// Which ids were found to fail for load: the last one, and the last one other than that.
+/// The last id something happened to, and the last one other than that.
 #[derive(Debug, Default)]
-struct Unrest {
+struct Recent {
     latest: Option<(u64, Instant)>,
     other: Option<(u64, Instant)>,
 }
 
-impl Unrest {
-    fn found(&mut self, id: u64, now: Instant) {
+impl Recent {
+    fn note(&mut self, id: u64, now: Instant) {
         if self.latest.is_some_and(|(latest, _)| latest != id) {
             self.other = self.latest;
         }
         self.latest = Some((id, now));
     }
 
-    /// When it is calm for this id, other ids having been found to fail for load.
-    fn over(&self, id: u64) -> Option<Instant> {
-        let found = self.latest.filter(|(latest, _)| *latest != id).or(self.other);
-        found.and_then(|(_, at)| at.checked_add(UNREST))
+    /// Until when it counts that it happened to other ids than this.
+    fn others_until(&self, id: u64) -> Option<Instant> {
+        let other = self.latest.filter(|(latest, _)| *latest != id).or(self.other);
+        other.and_then(|(_, at)| at.checked_add(UNREST))
     }
 
-    fn lasts(&self, id: u64, at: Instant) -> bool {
-        self.over(id).is_some_and(|over| at < over)
+    fn others_at(&self, id: u64, at: Instant) -> bool {
+        self.others_until(id).is_some_and(|until| at < until)
     }
 }
 
@@ -163,7 +165,14 @@ impl History {
     pub(crate) fn new(capacity: usize) -> Self {
         let entries = Entries { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) };
         let hasher = RandomState::new();
-        let memory = Memory { hasher: hasher.clone(), entries, unrest: Unrest::default(), shaken: None, troubles: 0 };
+        let memory = Memory {
+            hasher: hasher.clone(),
+            entries,
+            unrest: Recent::default(),
+            doubts: Recent::default(),
+            shaken: None,
+            troubles: 0,
+        };
         Self { hasher, memory: Mutex::new(memory) }
     }
 
@@ -277,7 +286,7 @@ impl Memory {
                     return Judged::Overload;
                 }
             }
-            if mixed || (failures == 1 && self.unrest.lasts(hash, now)) {
+            if mixed || (failures == 1 && self.unrest.others_at(hash, now)) {
                 return Judged::Overload;
             }
         }
@@ -297,12 +306,20 @@ impl Memory {
     }
 
     fn undecided(&mut self, id: &str, hash: u64, sent: Sent, now: Instant, trial: Option<Trial>) -> Judged {
-        let calm = !self.unrest.lasts(hash, sent.at);
+        let calm = !self.unrest.others_at(hash, sent.at);
+        self.doubts.note(hash, now);
+        let doubts = self.doubts.others_at(hash, sent.at);
         let entry = self.entries.get_or_add(id);
         let trial = trial.filter(|trial| entry.trouble.as_ref().is_some_and(|trouble| trouble.number == trial.number));
         if let Some(trial) = trial {
+            let tries = trial.tries.saturating_add(1);
             if !calm || sent.in_flight > trial.at_most {
-                return Judged::Probe(Trial { tries: trial.tries.saturating_add(1), ..trial });
+                return Judged::Probe(Trial { tries, ..trial });
+            }
+            if doubts && sent.in_flight > 1 {
+                // Several broken scripts, or half of far too much is still too much: another try, among far fewer.
+                let at_most = sent.in_flight.min(trial.at_most).saturating_sub(1) / 4 + 1;
+                return Judged::Probe(Trial { tries, at_most, ..trial });
             }
             entry.broken_until = now.checked_add(BROKEN);
             entry.run = None;
@@ -326,7 +343,7 @@ impl Memory {
 
     /// It is the load that makes this id fail.
     fn overloaded(&mut self, id: &str, hash: u64, now: Instant) {
-        self.unrest.found(hash, now);
+        self.unrest.note(hash, now);
         if let Some(entry) = self.entries.get(id) {
             entry.mixed = Some(now);
             if let Some(trouble) = entry.trouble.take() {
@@ -363,7 +380,7 @@ impl Probe<'_> {
                 return None;
             }
             sleep_until(start).await;
-            match self.history.lock().unrest.over(self.hash).filter(|over| *over > Instant::now()) {
+            match self.history.lock().unrest.others_until(self.hash).filter(|over| *over > Instant::now()) {
                 None => return Some(Turn::Calm { at_most: self.trial.at_most }),
                 Some(_) if self.trial.tries < TRIES_IN_UNREST => return Some(Turn::Again),
                 Some(over) => start = over,
@@ -395,8 +412,12 @@ pub(crate) struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call.
-    pub(crate) async fn verdict(mut self, deadline: Instant) -> Verdict<'a> {
+    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call. The slot is held for one backoff.
+    pub(crate) async fn verdict(mut self, held: Option<Held<'_>>, backoff: Duration, deadline: Instant) -> Verdict<'a> {
+        let until = Instant::now().checked_add(backoff).unwrap_or(deadline).min(deadline);
+        // Whatever comes of it, below.
+        let _ = timeout_at(until, self.progress.wait_for(|progress| *progress != Progress::Probing)).await;
+        drop(held);
         loop {
             let news = self.progress.wait_for(|progress| *progress != Progress::Probing);
             let progress = match timeout_at(deadline, news).await {

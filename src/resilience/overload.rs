@@ -18,8 +18,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 const WIDEST_STEP: u32 = 32;
 /// Growth is counted in quarters of a slot a round, so that near a level that failed it can be slower than one slot.
 const QUARTERS: u32 = 4;
-/// No growth for this long after a failure that nobody can explain yet: about one backoff and one answer.
-const HELD: Duration = Duration::from_millis(200);
 /// The pause after a failure at limit 1, where the limit can fall no further and would let a failing call spin.
 const GAP: Duration = Duration::from_millis(100);
 /// A calm re-try may keep others waiting this long, while it waits for calm and again while it waits for its answer.
@@ -137,8 +135,9 @@ struct State {
     credit: u32,
     /// The level that failed last; none while slow start lasts.
     ceiling: Option<u32>,
-    /// No growth before.
-    held_until: Option<Instant>,
+    /// Slots of attempts that were refused, perhaps for load. Were they free again at once, a host that refuses at once would
+    /// be sent the whole queue in a moment. While there are any, the limit does not grow.
+    held: u32,
     calm: Option<Calm>,
     /// Overload failures since the last success, and when the first of them was sent.
     failures: u32,
@@ -182,7 +181,7 @@ impl Overload {
                 generation: 0,
                 credit: 0,
                 ceiling: None,
-                held_until: None,
+                held: 0,
                 calm: None,
                 failures: 0,
                 failing_since: None,
@@ -195,9 +194,17 @@ impl Overload {
         }
     }
 
-    /// Waits for a slot. Dropping the future, or the permit, loses nothing.
-    pub(crate) async fn acquire(&self, turn: Turn, deadline: Instant) -> Result<Permit<'_>, Refused> {
-        let (mut permit, not_before) = match self.enter(turn)? {
+    /// Waits for a slot. Dropping the future, or the permit, loses nothing. `held` is the slot of this call's last attempt, if
+    /// that was undecided; its place in the queue comes first.
+    pub(crate) async fn acquire(
+        &self,
+        turn: Turn,
+        held: Option<Held<'_>>,
+        deadline: Instant,
+    ) -> Result<Permit<'_>, Refused> {
+        let entered = self.enter(turn);
+        drop(held);
+        let (mut permit, not_before) = match entered? {
             Entered::Granted(permit, not_before) => (permit, not_before),
             Entered::Queued(waiting) => waiting.granted(deadline).await?,
         };
@@ -249,7 +256,7 @@ impl Overload {
             _ => None,
         };
         let first = state.queue.first_key_value().is_none_or(|((lane, _), _)| turn.lane() < *lane);
-        if first && state.in_flight < state.room() {
+        if first && state.has_room(turn.lane()) {
             let grant = state.grant();
             if calm.is_some() {
                 state.calm_sent();
@@ -293,6 +300,9 @@ impl Overload {
         let mut state = self.lock();
         let busy = state.in_flight >= state.limit || !state.queue.is_empty();
         state.in_flight -= 1;
+        if matches!(permit.outcome, Outcome::Undecided) {
+            state.held += 1;
+        }
         if permit.calm {
             state.leave_calm();
         }
@@ -317,12 +327,15 @@ impl Overload {
 }
 
 impl State {
-    /// How many may be in flight now.
-    fn room(&self) -> u32 {
-        match self.calm {
+    /// Whether one more may be sent.
+    fn has_room(&self, lane: u8) -> bool {
+        let room = match self.calm {
             Some(calm) if calm.at_most < self.limit && Instant::now() < calm.until => calm.at_most,
             _ => self.limit,
-        }
+        };
+        // Calm is about what is in flight, and the attempt that needs it ends the holding.
+        let held = if lane == CALM_LANE { 0 } else { self.held };
+        self.in_flight.saturating_add(held) < room
     }
 
     fn grant(&mut self) -> Grant {
@@ -335,10 +348,11 @@ impl State {
 
     /// The next waiter to go, if there is a slot.
     fn next(&mut self) -> Option<(oneshot::Sender<Result<Grant, Refused>>, Grant)> {
-        if self.queue.is_empty() || self.in_flight >= self.room() {
+        let (lane, _) = *self.queue.first_key_value()?.0;
+        if !self.has_room(lane) {
             return None;
         }
-        let ((lane, _), waiter) = self.queue.pop_first()?;
+        let (_, waiter) = self.queue.pop_first()?;
         let grant = self.grant();
         if lane == CALM_LANE {
             self.calm_sent();
@@ -374,28 +388,27 @@ impl State {
 
     fn learn(&mut self, sent: Sent, outcome: Outcome, busy: bool, max: u32) {
         match outcome {
-            Outcome::Abandoned => {}
+            Outcome::Abandoned | Outcome::Undecided => {}
             Outcome::Neutral => {
                 if self.shut.is_some() && sent.generation == self.generation {
                     self.reopen();
                 }
             }
-            Outcome::Success { now } => {
+            Outcome::Success => {
                 self.failures = 0;
                 self.not_before = None;
                 if self.shut.is_some() {
                     self.reopen();
                 } else if busy && sent.generation == self.generation {
-                    self.grow(now, max);
+                    self.grow(max);
                 }
             }
-            Outcome::Undecided { now } => self.held_until = now.checked_add(HELD),
             Outcome::Overloaded { now } => self.fail(sent, now),
         }
     }
 
-    fn grow(&mut self, now: Instant, max: u32) {
-        if self.calm.is_some() || self.held_until.is_some_and(|until| now < until) {
+    fn grow(&mut self, max: u32) {
+        if self.calm.is_some() || self.held > 0 {
             return;
         }
         let a_round = match self.ceiling {
@@ -461,7 +474,6 @@ impl State {
         self.credit = 0;
         self.failures = 0;
         self.not_before = None;
-        self.held_until = None;
     }
 }
 
@@ -536,12 +548,8 @@ enum Outcome {
     /// No answer: the caller left.
     Abandoned,
     Neutral,
-    Success {
-        now: Instant,
-    },
-    Undecided {
-        now: Instant,
-    },
+    Success,
+    Undecided,
     Overloaded {
         now: Instant,
     },
@@ -557,14 +565,14 @@ pub(crate) struct Permit<'a> {
     outcome: Outcome,
 }
 
-impl Permit<'_> {
+impl<'a> Permit<'a> {
     pub(crate) fn sent(&self) -> Sent {
         self.sent
     }
 
     /// Answered as it should be.
-    pub(crate) fn success(mut self, now: Instant) {
-        self.outcome = Outcome::Success { now };
+    pub(crate) fn success(mut self) {
+        self.outcome = Outcome::Success;
     }
 
     /// Answered with something that has nothing to do with load: the limit stays, but the host is not down.
@@ -577,9 +585,25 @@ impl Permit<'_> {
         self.outcome = Outcome::Overloaded { now };
     }
 
-    /// Refused, perhaps for load: the limit does not grow for a moment. [`Overload::decide_overloaded`] may follow.
-    pub(crate) fn undecided(mut self, now: Instant) {
-        self.outcome = Outcome::Undecided { now };
+    /// Refused, perhaps for load: the slot stays taken for as long as the call keeps what is returned, which should be one
+    /// backoff at most. [`Overload::decide_overloaded`] may follow.
+    pub(crate) fn undecided(mut self) -> Held<'a> {
+        self.outcome = Outcome::Undecided;
+        Held { overload: self.overload }
+    }
+}
+
+/// A slot whose attempt was refused, nobody knows why.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Held<'a> {
+    overload: &'a Overload,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.overload.lock().held -= 1;
+        self.overload.hand_over();
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::history::{History, Probe, Verdict};
-use super::overload::{Overload, OverloadPolicy, Refused, Turn};
+use super::overload::{Held, Overload, OverloadPolicy, Refused, Turn};
 
 const SERVICE_TIME: Duration = Duration::from_millis(20);
 const ATTEMPTS: u32 = 5;
@@ -137,7 +137,7 @@ impl Budget {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     Refused(Refused),
     Attempts,
@@ -181,9 +181,10 @@ impl World {
         self.budget.begun();
         let mut turn = Turn::New;
         let mut probe: Option<Probe<'_>> = None;
+        let mut held: Option<Held<'_>> = None;
         let mut backoff = BACKOFF;
         loop {
-            let permit = self.overload.acquire(turn, deadline).await.map_err(Failure::Refused)?;
+            let permit = self.overload.acquire(turn, held.take(), deadline).await.map_err(Failure::Refused)?;
             let sent = permit.sent();
             *attempts += 1;
             let answer = timeout_at(deadline, self.service.serve(id)).await.map_err(|_| Failure::Deadline)?;
@@ -195,7 +196,7 @@ impl World {
                     if let Some(refused) = self.history.success(id, sent, now) {
                         self.overload.decide_overloaded(refused);
                     }
-                    permit.success(now);
+                    permit.success();
                     return Ok(());
                 }
                 Answer::Unavailable => {
@@ -206,7 +207,7 @@ impl World {
                     let verdict = self.history.invalid(id, sent, now, probe.take());
                     match verdict {
                         Verdict::Overload => permit.overloaded(now),
-                        Verdict::Probe(_) | Verdict::Wait(_) => permit.undecided(now),
+                        Verdict::Probe(_) | Verdict::Wait(_) => held = Some(permit.undecided()),
                         Verdict::Broken | Verdict::Unknown => permit.neutral(),
                     }
                     Some(verdict)
@@ -215,7 +216,7 @@ impl World {
 
             // Holding nothing.
             let verdict = match verdict {
-                Some(Verdict::Wait(wait)) => Some(wait.verdict(deadline).await),
+                Some(Verdict::Wait(wait)) => Some(wait.verdict(held.take(), BACKOFF, deadline).await),
                 other => other,
             };
             match verdict {
