@@ -67,6 +67,8 @@ struct Entry {
 #[derive(Debug, Clone, Copy)]
 struct Run {
     first: Sent,
+    /// The one with the fewest in flight.
+    calmest: Sent,
     last_at: Instant,
     failures: u32,
 }
@@ -195,7 +197,7 @@ impl History {
         }
         let hash = self.hasher.hash_one(id);
         memory.overloaded(id, hash, now);
-        Some(run.first)
+        Some(run.calmest)
     }
 
     /// An attempt for this id failed with "Invalid script definition". `probe` when this attempt was one.
@@ -268,8 +270,14 @@ impl Memory {
             self.overloaded(id, hash, now);
             return Judged::Overload;
         }
-        let run = entry.run.get_or_insert(Run { first: sent, last_at: now, failures: 0 });
+        let run = entry.run.get_or_insert(Run { first: sent, calmest: sent, last_at: now, failures: 0 });
         run.last_at = now;
+        if sent.in_flight < run.calmest.in_flight {
+            run.calmest = sent;
+        }
+        if sent.number < run.first.number {
+            run.first = sent;
+        }
         run.failures = run.failures.saturating_add(1);
         let failures = run.failures;
         let mixed = entry.mixed.is_some_and(|at| near(at, MIXED));
@@ -374,6 +382,7 @@ impl Probe<'_> {
     /// Waits one backoff, and for calm when re-tries amid unrest did not help; then says how to re-try. None when that
     /// would be after the deadline: the verdict is [`Verdict::Unknown`].
     pub(crate) async fn turn(&self, backoff: Duration, deadline: Instant) -> Option<Turn> {
+        let calm = Turn::Calm { at_most: self.trial.at_most };
         let mut start = Instant::now().checked_add(backoff)?;
         loop {
             if start > deadline {
@@ -381,8 +390,9 @@ impl Probe<'_> {
             }
             sleep_until(start).await;
             match self.history.lock().unrest.others_until(self.hash).filter(|over| *over > Instant::now()) {
-                None => return Some(Turn::Calm { at_most: self.trial.at_most }),
-                Some(_) if self.trial.tries < TRIES_IN_UNREST => return Some(Turn::Again),
+                None => return Some(calm),
+                Some(_) if self.trial.tries == 0 => return Some(Turn::Again),
+                Some(_) if self.trial.tries < TRIES_IN_UNREST => return Some(calm),
                 Some(over) => start = over,
             }
         }

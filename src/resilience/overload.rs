@@ -133,6 +133,8 @@ struct State {
     generation: u32,
     /// Quarters of a slot, times the limit, grown since the last whole slot.
     credit: u32,
+    /// The limit before it fell last.
+    before: u32,
     /// The level that failed last; none while slow start lasts.
     ceiling: Option<u32>,
     /// Slots of attempts that were refused, perhaps for load. Were they free again at once, a host that refuses at once would
@@ -180,6 +182,7 @@ impl Overload {
                 sent: 0,
                 generation: 0,
                 credit: 0,
+                before: limit,
                 ceiling: None,
                 held: 0,
                 calm: None,
@@ -447,16 +450,25 @@ impl State {
         }
     }
 
+    /// It failed at this level, so a little less is the better guess, but one generation costs at most half. Of the failures
+    /// sent before the limit fell, the one with the fewest in flight says what the level is; they do not add up.
     fn decrease(&mut self, sent: Sent) {
-        if sent.generation != self.generation || self.shut.is_some() {
+        if self.shut.is_some() {
             return;
         }
-        // It failed at this level, so a little less is the better guess; but one failure alone costs at most half.
-        let level = sent.in_flight.min(self.limit);
-        self.limit = (level - level.div_ceil(10)).max(self.limit / 2).max(1);
-        self.ceiling = Some(level);
-        self.generation += 1;
-        self.credit = 0;
+        if sent.generation == self.generation {
+            self.before = self.limit;
+            self.generation += 1;
+            self.credit = 0;
+        } else if sent.generation + 1 != self.generation {
+            return;
+        }
+        let level = sent.in_flight.min(self.before);
+        let limit = (level - level.div_ceil(20)).max(self.before / 2).max(1);
+        if limit < self.limit {
+            self.limit = limit;
+            self.ceiling = Some(level.max(limit));
+        }
     }
 
     fn shut_for_a_while(&mut self, now: Instant) {
