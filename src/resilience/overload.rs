@@ -95,6 +95,8 @@ pub(crate) struct Sent {
     pub(crate) at: Instant,
     /// How often the limit had fallen.
     generation: u32,
+    /// How often the host had come back.
+    opening: u32,
 }
 
 /// Why there is no permit.
@@ -126,7 +128,9 @@ pub(crate) struct Overload {
 #[derive(Debug)]
 struct State {
     limit: u32,
+    /// Those sent since the host came back last. What hung then may hang on; it must not keep others waiting.
     in_flight: u32,
+    opening: u32,
     /// The number of the last attempt sent.
     sent: u64,
     /// Counts decreases. What was sent before the last one says nothing about the limit of now.
@@ -179,6 +183,7 @@ impl Overload {
             state: Mutex::new(State {
                 limit,
                 in_flight: 0,
+                opening: 0,
                 sent: 0,
                 generation: 0,
                 credit: 0,
@@ -293,7 +298,7 @@ impl Overload {
             let gone = waiter.send(Ok(grant)).is_err();
             let mut state = self.lock();
             if gone {
-                state.in_flight -= 1;
+                state.returned(grant.sent);
             }
             next = state.next();
         }
@@ -302,7 +307,7 @@ impl Overload {
     fn finish(&self, permit: &Permit<'_>) {
         let mut state = self.lock();
         let busy = state.in_flight >= state.limit || !state.queue.is_empty();
-        state.in_flight -= 1;
+        state.returned(permit.sent);
         if matches!(permit.outcome, Outcome::Undecided) {
             state.held += 1;
         }
@@ -345,7 +350,13 @@ impl State {
         let at = Instant::now();
         self.in_flight += 1;
         self.sent += 1;
-        let sent = Sent { number: self.sent, in_flight: self.in_flight, at, generation: self.generation };
+        let sent = Sent {
+            number: self.sent,
+            in_flight: self.in_flight,
+            at,
+            generation: self.generation,
+            opening: self.opening,
+        };
         Grant { sent, not_before: self.not_before.filter(|not_before| *not_before > at) }
     }
 
@@ -389,6 +400,12 @@ impl State {
         self.calm = self.calm.filter(|calm| calm.holders > 1).map(|calm| Calm { holders: calm.holders - 1, ..calm });
     }
 
+    fn returned(&mut self, sent: Sent) {
+        if sent.opening == self.opening {
+            self.in_flight -= 1;
+        }
+    }
+
     fn learn(&mut self, sent: Sent, outcome: Outcome, busy: bool, max: u32) {
         match outcome {
             Outcome::Abandoned | Outcome::Undecided => {}
@@ -429,7 +446,7 @@ impl State {
     }
 
     fn fail(&mut self, sent: Sent, now: Instant) {
-        if self.shut.is_some() {
+        if self.shut.is_some() || sent.opening != self.opening {
             return;
         }
         self.failures = self.failures.saturating_add(1);
@@ -481,6 +498,8 @@ impl State {
 
     fn reopen(&mut self) {
         self.shut = None;
+        self.opening += 1;
+        self.in_flight = 0;
         self.limit = 1;
         self.ceiling = None;
         self.credit = 0;
