@@ -14,7 +14,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::InvalidId;
-pub use bad_request::BadRequest;
+use bad_request::Found;
+pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
@@ -162,6 +163,12 @@ impl Error {
 
     pub(crate) fn with_bad_request(mut self, bad_request: BadRequest) -> Self {
         self.0.bad_request = Some(bad_request);
+        self
+    }
+
+    /// With what the script's history found its 400 to be.
+    pub(crate) fn found(mut self, found: Found) -> Self {
+        self.0.bad_request = self.0.bad_request.map(|bad_request| bad_request.found(found));
         self
     }
 
