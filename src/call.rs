@@ -397,7 +397,11 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
         response.chunk().await.map_err(|error| Failure::broken_off(error, host.name(), body.len()))?
     {
         if body.len().saturating_add(chunk.len()) > max_body {
-            return Err(Failure::too_large(host.name(), max_body));
+            if status.is_success() {
+                return Err(Failure::too_large(host.name(), max_body));
+            }
+            // A refusal's status says enough: what is left of its page is not read.
+            break;
         }
         body = if body.is_empty() {
             chunk
