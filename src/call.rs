@@ -55,6 +55,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether its status is one that another attempt can change.
     transient: bool,
+    /// The token it was the answer to, which it must not be let echo.
+    pub(crate) token: Option<Arc<Token>>,
     /// What the call took; told once it has ended.
     pub(crate) attempts: u32,
     pub(crate) elapsed: Duration,
@@ -155,6 +157,7 @@ impl<'a> Run<'a> {
             }
             match verdict {
                 Verdict::Done(mut answer) => {
+                    answer.token = token;
                     answer.attempts = self.attempts;
                     answer.elapsed = self.started.elapsed();
                     return Ok(answer);
@@ -411,5 +414,5 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
             joined.freeze()
         };
     }
-    Ok(Answer { status, headers, body, transient, attempts: 0, elapsed: Duration::ZERO })
+    Ok(Answer { status, headers, body, transient, token: None, attempts: 0, elapsed: Duration::ZERO })
 }

@@ -91,13 +91,18 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
     fn call(&'c self, exchange: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let client = &self.agent.client;
+            let mut secrets = self.agent.credentials.secrets();
+            // The secret as `Basic` carries it.
+            let authorization = exchange.headers().get(http::header::AUTHORIZATION);
+            let basic = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+            secrets.extend(basic.map(|basic| basic.trim_end_matches('=')));
             let answer = call::run(
                 client,
                 &Call {
                     operation: self.operation,
                     subject: self.agent.credentials.client_id(),
                     host: &client.login,
-                    authority: Authority::Login { gate: &self.gate, secrets: self.agent.credentials.secrets() },
+                    authority: Authority::Login { gate: &self.gate, secrets },
                     timeout: client.settings.login_timeout,
                     request: &|| Ok(request::login(&client.login.site, &exchange)),
                 },
