@@ -1,6 +1,6 @@
 //! A server that says exactly these bytes, over a real socket: for what is about the wire itself.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 
