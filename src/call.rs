@@ -71,6 +71,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether its status is one that another attempt can change.
     transient: bool,
+    /// The token it was the answer to, which it must not be let echo.
+    pub(crate) token: Option<Arc<Token>>,
     /// What the call took; told once it has ended.
     pub(crate) attempts: u32,
     pub(crate) elapsed: Duration,
@@ -216,7 +218,7 @@ impl<'a> Run<'a> {
                 other => {
                     self.settle(permit, signal);
                     match other {
-                        Verdict::Done(answer) => return Ok(self.done(answer)),
+                        Verdict::Done(answer) => return Ok(self.done(answer, token)),
                         Verdict::ReplaceToken => self.reject(token.as_ref()),
                         Verdict::Throttled(wait, error) => self.wait_for_quota(wait, error).await?,
                         Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
@@ -275,7 +277,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn done(&self, mut answer: Answer) -> Answer {
+    fn done(&self, mut answer: Answer, token: Option<Arc<Token>>) -> Answer {
+        answer.token = token;
         answer.attempts = self.attempts;
         answer.elapsed = self.started.elapsed();
         answer
@@ -566,7 +569,11 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
         response.chunk().await.map_err(|error| Failure::broken_off(error, host.name(), body.len()))?
     {
         if body.len().saturating_add(chunk.len()) > max_body {
-            return Err(Failure::too_large(host.name(), max_body));
+            if status.is_success() {
+                return Err(Failure::too_large(host.name(), max_body));
+            }
+            // A refusal's status says enough: what is left of its page is not read.
+            break;
         }
         body = if body.is_empty() {
             chunk
@@ -576,5 +583,5 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
             joined.freeze()
         };
     }
-    Ok(Answer { status, headers, body, transient, attempts: 0, elapsed: Duration::ZERO })
+    Ok(Answer { status, headers, body, transient, token: None, attempts: 0, elapsed: Duration::ZERO })
 }

@@ -346,19 +346,22 @@ impl Error {
             Some(b'{') => "is a JSON object that does not fit",
             Some(_) => "is no JSON that fits",
         };
+        // Both the decoder's words and the answer's own can repeat what the answer says.
+        let secrets: Vec<&str> = answer.token.iter().map(|token| token.secret()).collect();
         let what = format!(
             "the answer should be {what}, but {shape} ({} bytes): {}",
             answer.body.len(),
-            text::shown(&error.to_string())
+            text::shown(&text::redact(&error.to_string(), &secrets))
         );
+        let correlation_id = refusal::correlation_id(&answer.headers).map(|id| text::redact(id, &secrets).into());
         let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
-            .with_answer(answer.status, refusal::correlation_id(&answer.headers).map(Into::into))
+            .with_answer(answer.status, correlation_id)
             .maybe_sent(true)
             .ended(operation, subject, answer.attempts, answer.elapsed);
         let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
         if let Ok(text) = std::str::from_utf8(body) {
-            decoded.0.body =
-                Some(ErrorBody::parse(text)).filter(|body| body.code().is_some() || body.message().is_some());
+            decoded.0.body = Some(ErrorBody::parse(&text::redact(text, &secrets)))
+                .filter(|body| body.code().is_some() || body.message().is_some());
         }
         decoded
     }
