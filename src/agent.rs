@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::auth::Credentials;
 use crate::auth::token::{TokenSlot, initial_slot};
 use crate::call::{self, Authority, Call};
@@ -41,26 +43,37 @@ impl Agent {
         Self { shared: Arc::clone(&self.shared), timeout }
     }
 
-    /// Runs a call as this agent.
+    /// The same agent, with no call taking longer than until then.
+    pub(crate) fn until(&self, deadline: Instant) -> Self {
+        self.with_timeout(self.timeout.min(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    /// A call to the api host as this agent.
+    pub(crate) fn prepare<'a>(
+        &'a self,
+        operation: &'static Operation,
+        subject: Option<&'a str>,
+        request: &'a (dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
+    ) -> Call<'a> {
+        Call {
+            operation,
+            subject,
+            host: &self.shared.client.api,
+            authority: Authority::Agent(&self.shared),
+            timeout: self.timeout,
+            attempt_timeout: None,
+            request,
+        }
+    }
+
+    /// Runs a call to the api host as this agent.
     pub(crate) async fn run(
         &self,
         operation: &'static Operation,
         subject: Option<&str>,
         request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
     ) -> Result<call::Answer, Error> {
-        let client = &self.shared.client;
-        call::run(
-            client,
-            &Call {
-                operation,
-                subject,
-                host: &client.api,
-                authority: Authority::Agent(&self.shared),
-                timeout: self.timeout,
-                request,
-            },
-        )
-        .await
+        call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Call<'a> {
     pub(crate) host: &'a Host,
     pub(crate) authority: Authority<'a>,
     pub(crate) timeout: Duration,
+    /// What an attempt may take where the client's attempt timeout can be too short for it.
+    pub(crate) attempt_timeout: Option<Duration>,
     /// Builds the request; called once for each attempt.
     pub(crate) request: &'a (dyn Fn() -> Result<Request, Error> + Send + Sync),
 }
@@ -46,6 +48,8 @@ pub(crate) enum Authority<'a> {
     Agent(&'a Arc<AgentShared>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
     Login { gate: &'a LoginGate, secrets: Vec<&'a str> },
+    /// Nobody's: the URL is its own permission, and never sees a token.
+    SignedUrl { secrets: Vec<&'a str> },
 }
 
 /// An answer of any status, whole.
@@ -133,7 +137,7 @@ impl<'a> Run<'a> {
     }
 
     async fn to_end(mut self) -> Result<Answer, Error> {
-        if let Authority::Agent(_) = self.call.authority {
+        if !matches!(self.call.authority, Authority::Login { .. }) {
             self.client.budget.call_begun();
             self.client.counters.calls.add();
         }
@@ -217,7 +221,8 @@ impl<'a> Run<'a> {
         self.attempts = self.attempts.saturating_add(1);
         self.count_attempt();
         let settings = &self.client.settings;
-        let limit = self.deadline.min(after(Instant::now(), settings.attempt_timeout));
+        let attempt_timeout = settings.attempt_timeout.max(self.call.attempt_timeout.unwrap_or_default());
+        let limit = self.deadline.min(after(Instant::now(), attempt_timeout));
         let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
         let exchange = exchange(self.call.host, request, settings.max_body_bytes);
         let outcome = if span.is_disabled() {
@@ -226,7 +231,7 @@ impl<'a> Run<'a> {
             timeout_at(limit, exchange.instrument(span)).await
         };
         let outcome = outcome.unwrap_or_else(|_| {
-            Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, settings.attempt_timeout))
+            Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, attempt_timeout))
         });
         self.may_have_been_sent |= !matches!(&outcome, Err(failure) if failure.never_sent);
         outcome
@@ -244,6 +249,7 @@ impl<'a> Run<'a> {
         let (endpoint, secrets) = match &self.call.authority {
             Authority::Agent(_) => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
             Authority::Login { secrets, .. } => (Endpoint::Login, secrets.clone()),
+            Authority::SignedUrl { secrets } => (Endpoint::SignedUrl, secrets.clone()),
         };
         let cap = self.client.settings.retry.retry_after_cap;
         let error = refusal::error(answer, endpoint, self.call.operation, &secrets);
@@ -342,7 +348,7 @@ impl<'a> Run<'a> {
     fn count_attempt(&self) {
         let counters = &self.client.counters;
         match self.call.authority {
-            Authority::Agent(_) => {
+            Authority::Agent(_) | Authority::SignedUrl { .. } => {
                 counters.attempts.add();
                 if self.attempts > 1 {
                     counters.retries.add();
@@ -378,7 +384,7 @@ fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict) {
 }
 
 /// `from + wait`, or so far ahead that it makes no difference.
-fn after(from: Instant, wait: Duration) -> Instant {
+pub(crate) fn after(from: Instant, wait: Duration) -> Instant {
     const AGES: Duration = Duration::from_secs(60 * 60 * 24 * 365);
     from.checked_add(wait.min(AGES)).unwrap_or(from)
 }

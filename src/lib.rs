@@ -19,8 +19,12 @@ pub use agent::Agent;
 pub use auth::Credentials;
 pub use client::{Client, ClientBuilder};
 pub use error::{BadRequest, Error, ErrorBody, ErrorKind};
-pub use id::{IdProblem, InvalidId, ScriptId};
+pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use region::Region;
 pub use resilience::retry::RetryPolicy;
-pub use scripts::{Division, Json, Page, Script};
+pub use scripts::{
+    DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, Json,
+    ListPublishedScripts, ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus,
+    ReadVariables, Script, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
+};
 pub use stats::Stats;

@@ -50,44 +50,47 @@ impl Operation {
     }
 }
 
-pub(crate) const GET_SCRIPT: Operation = Operation::get("get script", "/api/v2/scripts/{scriptId}");
-pub(crate) const GET_SCRIPT_PAGE: Operation =
+pub(crate) static GET_SCRIPT: Operation = Operation::get("get script", "/api/v2/scripts/{scriptId}");
+pub(crate) static GET_SCRIPT_PAGE: Operation =
     Operation::get("get script page", "/api/v2/scripts/{scriptId}/pages/{pageId}");
-pub(crate) const GET_SCRIPT_PAGES: Operation =
-    Operation::get("get script pages", "/api/v2/scripts/{scriptId}/pages");
-pub(crate) const LIST_SCRIPTS: Operation = Operation::get("list scripts", "/api/v2/scripts");
-pub(crate) const LIST_SCRIPTS_IN_DIVISIONS: Operation =
+pub(crate) static GET_SCRIPT_PAGES: Operation = Operation::get("get script pages", "/api/v2/scripts/{scriptId}/pages");
+pub(crate) static LIST_SCRIPTS: Operation = Operation::get("list scripts", "/api/v2/scripts");
+pub(crate) static LIST_SCRIPTS_IN_DIVISIONS: Operation =
     Operation::get("list scripts in divisions", "/api/v2/scripts/divisionviews");
-pub(crate) const LIST_PUBLISHED_SCRIPTS: Operation =
+pub(crate) static LIST_PUBLISHED_SCRIPTS: Operation =
     Operation::get("list published scripts", "/api/v2/scripts/published");
-pub(crate) const LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS: Operation =
+pub(crate) static LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS: Operation =
     Operation::get("list published scripts in divisions", "/api/v2/scripts/published/divisionviews");
-pub(crate) const GET_PUBLISHED_SCRIPT: Operation =
+pub(crate) static GET_PUBLISHED_SCRIPT: Operation =
     Operation::get("get published script", "/api/v2/scripts/published/{scriptId}");
-pub(crate) const GET_PUBLISHED_SCRIPT_PAGE: Operation =
+pub(crate) static GET_PUBLISHED_SCRIPT_PAGE: Operation =
     Operation::get("get published script page", "/api/v2/scripts/published/{scriptId}/pages/{pageId}");
-pub(crate) const GET_PUBLISHED_SCRIPT_PAGES: Operation =
+pub(crate) static GET_PUBLISHED_SCRIPT_PAGES: Operation =
     Operation::get("get published script pages", "/api/v2/scripts/published/{scriptId}/pages");
-pub(crate) const GET_PUBLISHED_VARIABLES: Operation =
+pub(crate) static GET_PUBLISHED_VARIABLES: Operation =
     Operation::get("get published variables", "/api/v2/scripts/published/{scriptId}/variables");
-pub(crate) const GET_PUBLISHED_VARIABLES_IN_DIVISIONS: Operation = Operation::get(
+pub(crate) static GET_PUBLISHED_VARIABLES_IN_DIVISIONS: Operation = Operation::get(
     "get published variables in divisions",
     "/api/v2/scripts/published/divisionviews/{scriptId}/variables",
 );
-pub(crate) const GET_UPLOAD_STATUS: Operation =
+pub(crate) static GET_UPLOAD_STATUS: Operation =
     Operation::get("get upload status", "/api/v2/scripts/uploads/{uploadId}/status");
 /// It makes nothing but a URL to read from, so one more for nothing is harmless.
-pub(crate) const EXPORT_SCRIPT: Operation =
-    Operation { repeat: Repeat::Always, ..Operation::post("export script", "/api/v2/scripts/{scriptId}/export") };
+pub(crate) static EXPORT_SCRIPT: Operation = Operation {
+    name: "export script",
+    method: Method::POST,
+    route: "/api/v2/scripts/{scriptId}/export",
+    repeat: Repeat::Always,
+};
 /// Sent twice it could publish what was edited in between.
-pub(crate) const PUBLISH_SCRIPT: Operation = Operation::post("publish script", "/api/v2/scripts/published");
-pub(crate) const DELETE_SCRIPT: Operation = Operation::delete("delete script", "/api/v2/scripts/{scriptId}");
-pub(crate) const MOVE_TO_DIVISION: Operation =
+pub(crate) static PUBLISH_SCRIPT: Operation = Operation::post("publish script", "/api/v2/scripts/published");
+pub(crate) static DELETE_SCRIPT: Operation = Operation::delete("delete script", "/api/v2/scripts/{scriptId}");
+pub(crate) static MOVE_TO_DIVISION: Operation =
     Operation::post("move script to division", "/api/v2/authorization/divisions/{divisionId}/objects/SCRIPT");
 /// Sent twice it would make two scripts.
-pub(crate) const UPLOAD_SCRIPT: Operation = Operation::post("upload script", "/uploads/v2/scripter");
+pub(crate) static UPLOAD_SCRIPT: Operation = Operation::post("upload script", "/uploads/v2/scripter");
 /// Its URL is the service's to give, and a secret; the route only names it.
-pub(crate) const DOWNLOAD_EXPORT: Operation = Operation::get("download export", "(the URL of the export)");
+pub(crate) static DOWNLOAD_EXPORT: Operation = Operation::get("download export", "(the URL of the export)");
 
 /// Where requests go, and as whom: one host's base URL and the `User-Agent`.
 #[derive(Clone, Debug)]

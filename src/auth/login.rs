@@ -99,6 +99,7 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
                     host: &client.login,
                     authority: Authority::Login { gate: &self.gate, secrets: self.agent.credentials.secrets() },
                     timeout: client.settings.login_timeout,
+                    attempt_timeout: None,
                     request: &|| Ok(request::login(&client.login.site, &exchange)),
                 },
             )

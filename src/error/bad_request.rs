@@ -5,6 +5,7 @@ use http::StatusCode;
 pub(crate) enum Endpoint {
     Api,
     Login,
+    SignedUrl,
 }
 /// Why a 400.
 #[derive(Clone, Debug)]

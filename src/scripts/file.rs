@@ -148,8 +148,7 @@ impl FromStr for ScriptFile {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::parse(text)
-            .map_err(|error| Error::invalid_input(format!("the script file is no JSON object: {error}")))
+        Self::parse(text).map_err(|error| Error::invalid_input(format!("the script file is no JSON object: {error}")))
     }
 }
 
