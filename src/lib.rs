@@ -21,3 +21,5 @@ pub use region::Region;
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{Division, Json, Page, Script};
 pub use stats::Stats;
+#[cfg(feature = "simulator")]
+pub mod simulator;
