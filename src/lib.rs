@@ -30,3 +30,5 @@ pub use scripts::{
 };
 pub use secrecy::SecretString;
 pub use stats::Stats;
+#[cfg(feature = "simulator")]
+pub mod simulator;
