@@ -1,0 +1,134 @@
+//! Where the load goes, and which script it asks for.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+use genesys_scripts::simulator::Simulator;
+use genesys_scripts::{Credentials, Region, ScriptId};
+use serde::Deserialize;
+
+use crate::args::Args;
+use crate::failure::Failure;
+use crate::naive;
+
+/// The names the official Terraform provider reads.
+const CLIENT_ID: &str = "GENESYSCLOUD_OAUTHCLIENT_ID";
+const CLIENT_SECRET: &str = "GENESYSCLOUD_OAUTHCLIENT_SECRET";
+
+/// The secret of the simulator of our own.
+const SIMULATOR_SECRET: &str = "simulator";
+
+/// The simulator answers at once; what hangs for longer is none.
+const LOOKUP: Duration = Duration::from_secs(15);
+
+pub(crate) struct Target {
+    /// For the summary.
+    pub(crate) name: String,
+    pub(crate) region: Region,
+    /// Every agent's; each gets a token of its own for them, unless one is shared.
+    pub(crate) credentials: Credentials,
+    pub(crate) script: ScriptId,
+    /// Ours, which runs as long as it is held.
+    _simulator: Option<Simulator>,
+}
+
+/// Why there is none.
+pub(crate) enum NoTarget {
+    Usage(clap::Error),
+    /// It was named well, but does not answer.
+    Unreachable(Failure),
+}
+
+impl Target {
+    pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
+        match (&args.region, &args.api_url) {
+            (Some(region), _) => {
+                let credentials = credentials()?;
+                // A region is no simulator; it is not asked for what only a simulator has.
+                let script = args.script_id.clone().ok_or_else(|| say_script_id("a region is no simulator"))?;
+                let name = format!("Genesys Cloud {region}");
+                Ok(Self { name, region: region.clone(), credentials, script, _simulator: None })
+            }
+            (None, Some(api)) => {
+                let login = args.login_url.as_deref().unwrap_or(api);
+                let region = Region::custom(api, login, api)
+                    .map_err(|error| usage(ErrorKind::ValueValidation, error.to_string()))?;
+                let credentials = credentials()?;
+                let script = match &args.script_id {
+                    Some(script) => script.clone(),
+                    None => first_script(&region, LOOKUP.min(args.call_timeout)).await?,
+                };
+                Ok(Self { name: region.api_url(), region, credentials, script, _simulator: None })
+            }
+            (None, None) => Self::simulator(args).await,
+        }
+    }
+
+    /// The nine o'clock of the report: all is well below 50 at once, and 40 % of what comes while more than 80 are
+    /// in flight is refused at once.
+    async fn simulator(args: &Args) -> Result<Self, NoTarget> {
+        let unreachable = |error: anyhow::Error| NoTarget::Unreachable(Failure::other(format!("{error:#}")));
+        let simulator = Simulator::builder()
+            .knee(80, 0.4)
+            .client_secret(SIMULATOR_SECRET)
+            .start()
+            .await
+            .context("the simulator does not start")
+            .map_err(unreachable)?;
+        let here = simulator.url();
+        let region = Region::custom(here, here, here).map_err(|error| unreachable(error.into()))?;
+        let script = match &args.script_id {
+            Some(script) => script.clone(),
+            None => first_script(&region, LOOKUP).await?,
+        };
+        let credentials = Credentials::client("load-test", SIMULATOR_SECRET);
+        let name = "a simulator of its own, which refuses 40 % of what comes while more than 80 are in flight".to_owned();
+        Ok(Self { name, region, credentials, script, _simulator: Some(simulator) })
+    }
+}
+
+/// From the environment: a command line is seen by everyone on the machine.
+fn credentials() -> Result<Credentials, NoTarget> {
+    let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    match (read(CLIENT_ID), read(CLIENT_SECRET)) {
+        (Some(id), Some(secret)) => Ok(Credentials::client(id, secret)),
+        _ => Err(usage(
+            ErrorKind::MissingRequiredArgument,
+            format!("set {CLIENT_ID} and {CLIENT_SECRET} in the environment: the OAuth client that the agents log in with"),
+        )),
+    }
+}
+
+/// The first script a simulator has.
+async fn first_script(region: &Region, timeout: Duration) -> Result<ScriptId, NoTarget> {
+    #[derive(Deserialize)]
+    struct Listed {
+        id: ScriptId,
+    }
+
+    let url = format!("{}/_simulator/scripts", region.api_url());
+    let unreachable = |error: anyhow::Error| NoTarget::Unreachable(Failure::other(format!("{error:#}")));
+    let http = naive::http(region).map_err(unreachable)?;
+    let ask = async {
+        let response = http.get(&url).timeout(timeout).send().await?;
+        Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
+    };
+    let (status, body) = ask.await.context("cannot ask for the scripts there are").map_err(unreachable)?;
+    if status != reqwest::StatusCode::OK {
+        return Err(say_script_id(&format!("{url} answered {}", status.as_u16())));
+    }
+    let listed: Vec<Listed> =
+        serde_json::from_slice(&body).map_err(|_| say_script_id(&format!("{url} answered with no list of scripts")))?;
+    let first = listed.into_iter().next().ok_or_else(|| say_script_id(&format!("{url} lists no script")))?;
+    Ok(first.id)
+}
+
+fn say_script_id(why: &str) -> NoTarget {
+    usage(ErrorKind::MissingRequiredArgument, format!("say --script-id: {why}"))
+}
+
+fn usage(kind: ErrorKind, why: String) -> NoTarget {
+    NoTarget::Usage(Args::command().error(kind, why))
+}
