@@ -24,6 +24,9 @@ pub(crate) struct Run {
     pub(crate) late: Duration,
 }
 
+/// Two days: a call's time is a day at most.
+const LONGEST_MICROS: u64 = 2 * 24 * 60 * 60 * 1_000_000;
+
 /// What went over the wire.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sent {
@@ -47,7 +50,7 @@ impl Run {
             failures: Failures::default(),
             bad_requests: BTreeMap::new(),
             sent: Sent::default(),
-            latencies: Histogram::new(3)?,
+            latencies: Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?,
             elapsed: Duration::ZERO,
             late: Duration::ZERO,
         })

@@ -54,7 +54,8 @@ fn table(text: &mut String, runs: &[Run]) {
     for class in runs.iter().flat_map(|run| run.bad_requests.keys()).collect::<BTreeSet<_>>() {
         row(&format!("  {class}"), &|run| run.bad_requests.get(class).unwrap_or(&0).to_string());
     }
-    for (name, quantile) in [("latency p50", 0.50), ("        p90", 0.90), ("        p99", 0.99), ("        max", 1.0)] {
+    for (name, quantile) in [("latency p50", 0.50), ("        p90", 0.90), ("        p99", 0.99), ("        max", 1.0)]
+    {
         row(name, &|run| match run.served {
             0 => "-".to_owned(),
             _ => format!("{:.1} ms", run.latency_ms(quantile)),

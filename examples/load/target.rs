@@ -84,7 +84,8 @@ impl Target {
             None => first_script(&region, LOOKUP).await?,
         };
         let credentials = Credentials::client("load-test", SIMULATOR_SECRET);
-        let name = "a simulator of its own, which refuses 40 % of what comes while more than 80 are in flight".to_owned();
+        let name =
+            "a simulator of its own, which refuses 40 % of what comes while more than 80 are in flight".to_owned();
         Ok(Self { name, region, credentials, script, _simulator: Some(simulator) })
     }
 }
@@ -96,7 +97,9 @@ fn credentials() -> Result<Credentials, NoTarget> {
         (Some(id), Some(secret)) => Ok(Credentials::client(id, secret)),
         _ => Err(usage(
             ErrorKind::MissingRequiredArgument,
-            format!("set {CLIENT_ID} and {CLIENT_SECRET} in the environment: the OAuth client that the agents log in with"),
+            format!(
+                "set {CLIENT_ID} and {CLIENT_SECRET} in the environment: the OAuth client that the agents log in with"
+            ),
         )),
     }
 }
