@@ -60,8 +60,7 @@ async fn load(args: &Args, target: Result<Target, Failure>) -> anyhow::Result<bo
         };
         runs.push(run);
     }
-    let what = target.as_ref().map_or("nothing that answers", |target| target.name.as_str());
-    println!("{}", summary::text(args, what, &runs));
+    println!("{}", summary::text(args, &runs));
     if let Some(report) = report {
         report::write(report, &runs)?;
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::args::Args;
 use crate::run::Run;
+use crate::target::KNEE;
 
 /// The most failures told for each mode.
 const FAILURES_SHOWN: usize = 5;
@@ -13,8 +14,8 @@ const FAILURES_SHOWN: usize = 5;
 /// Agents that start later than this did not make the load that was asked for.
 const LATE: Duration = Duration::from_millis(50);
 
-pub(crate) fn text(args: &Args, what: &str, runs: &[Run]) -> String {
-    let mut text = heading(args, what);
+pub(crate) fn text(args: &Args, runs: &[Run]) -> String {
+    let mut text = heading(args);
     table(&mut text, runs);
     text.push_str("\nlatency: of the agents served, from the start to the script; login and waits included\n");
     for run in runs {
@@ -23,7 +24,7 @@ pub(crate) fn text(args: &Args, what: &str, runs: &[Run]) -> String {
     text.trim_end().to_owned()
 }
 
-fn heading(args: &Args, what: &str) -> String {
+fn heading(args: &Args) -> String {
     let agents = if args.agents == 1 { "1 agent".to_owned() } else { format!("{} agents", args.agents) };
     let pace = if args.ramp_up.is_zero() {
         "at once".to_owned()
@@ -31,7 +32,18 @@ fn heading(args: &Args, what: &str) -> String {
         format!("over {}", humantime::format_duration(args.ramp_up))
     };
     let token = if args.shared_token { "one token for all" } else { "each with a token of its own" };
-    format!("{agents} {pace}, {token}, against {what}\n\n")
+    let target = match (&args.region, &args.api_url) {
+        (Some(region), _) => format!("Genesys Cloud in {region}"),
+        (None, Some(url)) => url.clone(),
+        (None, None) => {
+            let (knee, refused) = KNEE;
+            format!(
+                "a simulator that refuses {:.0} % of what comes while more than {knee} are in flight",
+                refused * 100.0
+            )
+        }
+    };
+    format!("{agents} {pace}, {token}\nagainst {target}\n\n")
 }
 
 fn table(text: &mut String, runs: &[Run]) {
@@ -68,7 +80,7 @@ fn remarks(text: &mut String, run: &Run) {
     if run.late > LATE {
         let _ = writeln!(
             text,
-            "\n{}: an agent started {} ms late; this machine could not make the load asked for",
+            "\n{}: an agent started {} ms later than planned, and its latency counts from there: this machine did not keep up",
             run.mode,
             run.late.as_millis()
         );

@@ -23,9 +23,10 @@ const SIMULATOR_SECRET: &str = "simulator";
 /// The simulator answers at once; what hangs for longer is none.
 const LOOKUP: Duration = Duration::from_secs(15);
 
+/// In flight at once, the load that the simulator of our own bears; and the part that it refuses of what is above.
+pub(crate) const KNEE: (usize, f64) = (80, 0.4);
+
 pub(crate) struct Target {
-    /// For the summary.
-    pub(crate) name: String,
     pub(crate) region: Region,
     /// Every agent's; each gets a token of its own for them, unless one is shared.
     pub(crate) credentials: Credentials,
@@ -48,8 +49,7 @@ impl Target {
                 let credentials = credentials()?;
                 // A region is no simulator; it is not asked for what only a simulator has.
                 let script = args.script_id.clone().ok_or_else(|| say_script_id("a region is no simulator"))?;
-                let name = format!("Genesys Cloud {region}");
-                Ok(Self { name, region: region.clone(), credentials, script, _simulator: None })
+                Ok(Self { region: region.clone(), credentials, script, _simulator: None })
             }
             (None, Some(api)) => {
                 let login = args.login_url.as_deref().unwrap_or(api);
@@ -60,7 +60,7 @@ impl Target {
                     Some(script) => script.clone(),
                     None => first_script(&region, LOOKUP.min(args.call_timeout)).await?,
                 };
-                Ok(Self { name: region.api_url(), region, credentials, script, _simulator: None })
+                Ok(Self { region, credentials, script, _simulator: None })
             }
             (None, None) => Self::simulator(args).await,
         }
@@ -71,7 +71,7 @@ impl Target {
     async fn simulator(args: &Args) -> Result<Self, NoTarget> {
         let unreachable = |error: anyhow::Error| NoTarget::Unreachable(Failure::other(format!("{error:#}")));
         let simulator = Simulator::builder()
-            .knee(80, 0.4)
+            .knee(KNEE.0, KNEE.1)
             .client_secret(SIMULATOR_SECRET)
             .start()
             .await
@@ -84,9 +84,7 @@ impl Target {
             None => first_script(&region, LOOKUP).await?,
         };
         let credentials = Credentials::client("load-test", SIMULATOR_SECRET);
-        let name =
-            "a simulator of its own, which refuses 40 % of what comes while more than 80 are in flight".to_owned();
-        Ok(Self { name, region, credentials, script, _simulator: Some(simulator) })
+        Ok(Self { region, credentials, script, _simulator: Some(simulator) })
     }
 }
 
