@@ -40,10 +40,18 @@ pub(crate) struct Call<'a> {
     pub(crate) request: &'a (dyn Fn() -> Result<Request, Error> + Send + Sync),
 }
 
+impl Call<'_> {
+    fn is_login(&self) -> bool {
+        matches!(self.authority, Authority::Login { .. })
+    }
+}
+
 /// On whose authority it is made, and so what admits it.
 pub(crate) enum Authority<'a> {
     /// An agent's: its token is put on, its quota counts.
     Agent(&'a Arc<AgentShared>),
+    /// This very token of an agent's: a logout, which no other token can stand in for.
+    Token(Arc<Token>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
     Login { gate: &'a LoginGate, secrets: Vec<&'a str> },
 }
@@ -113,6 +121,8 @@ struct Run<'a> {
     failures: u32,
     backoffs: Option<Backoffs>,
     token_replaced: bool,
+    /// Attempts the service may have acted on without its answer reaching us.
+    lost: u32,
     may_have_been_sent: bool,
 }
 
@@ -128,12 +138,13 @@ impl<'a> Run<'a> {
             failures: 0,
             backoffs: None,
             token_replaced: false,
+            lost: 0,
             may_have_been_sent: false,
         }
     }
 
     async fn to_end(mut self) -> Result<Answer, Error> {
-        if let Authority::Agent(_) = self.call.authority {
+        if !self.call.is_login() {
             self.client.budget.call_begun();
             self.client.counters.calls.add();
         }
@@ -169,7 +180,11 @@ impl<'a> Run<'a> {
 
     /// The agent's token. A login that failed ends the call: its own loop is over.
     async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
-        let Authority::Agent(agent) = self.call.authority else { return Ok(None) };
+        let agent = match &self.call.authority {
+            Authority::Agent(agent) => agent,
+            Authority::Token(token) => return Ok(Some(Arc::clone(token))),
+            Authority::Login { .. } => return Ok(None),
+        };
         match token::token(agent, self.deadline).await {
             Ok(token) => Ok(Some(token)),
             Err(error) => {
@@ -228,6 +243,14 @@ impl<'a> Run<'a> {
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, settings.attempt_timeout))
         });
+        match &outcome {
+            Err(failure) if failure.never_sent => {}
+            Err(_) => self.lost = self.lost.saturating_add(1),
+            Ok(answer) if answer.transient && answer.status != StatusCode::TOO_MANY_REQUESTS => {
+                self.lost = self.lost.saturating_add(1);
+            }
+            Ok(_) => {}
+        }
         self.may_have_been_sent |= !matches!(&outcome, Err(failure) if failure.never_sent);
         outcome
     }
@@ -242,8 +265,8 @@ impl<'a> Run<'a> {
 
     fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict {
         let (endpoint, secrets) = match &self.call.authority {
-            Authority::Agent(_) => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
             Authority::Login { secrets, .. } => (Endpoint::Login, secrets.clone()),
+            _ => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
         };
         let cap = self.client.settings.retry.retry_after_cap;
         let error = refusal::error(answer, endpoint, self.call.operation, &secrets);
@@ -257,22 +280,38 @@ impl<'a> Run<'a> {
             None => (None, error),
         };
         match answer.status {
-            StatusCode::UNAUTHORIZED if token.is_some() && !self.token_replaced => Verdict::ReplaceToken,
+            StatusCode::UNAUTHORIZED if self.can_replace_token() => Verdict::ReplaceToken,
             StatusCode::TOO_MANY_REQUESTS => Verdict::Throttled(floor, error),
             StatusCode::BAD_REQUEST if error.is_throttled() => Verdict::Throttled(floor, error),
             _ if !answer.transient => Verdict::Fail(error),
-            _ if self.call.operation.repeat == Repeat::Always => Verdict::Retry(floor, error),
+            _ if self.may_repeat(false) => Verdict::Retry(floor, error),
             _ => Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)),
+        }
+    }
+
+    /// Once a call, and only by a call that takes whatever token its agent has.
+    fn can_replace_token(&self) -> bool {
+        matches!(self.call.authority, Authority::Agent(_)) && !self.token_replaced
+    }
+
+    /// Whether the request may be sent again after this attempt.
+    fn may_repeat(&self, never_sent: bool) -> bool {
+        match self.call.operation.repeat {
+            Repeat::Always => true,
+            Repeat::IfNeverSent => never_sent,
+            Repeat::OnceIfLost => never_sent || self.lost <= 1,
         }
     }
 
     fn judge_failure(&self, failure: Failure) -> Verdict {
         let (transient, never_sent) = (failure.transient, failure.never_sent);
         let error = failure::error(failure);
-        match self.call.operation.repeat {
-            _ if !transient => Verdict::Fail(error),
-            Repeat::IfNeverSent if !never_sent => Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)),
-            _ => Verdict::Retry(None, error),
+        if !transient {
+            Verdict::Fail(error)
+        } else if self.may_repeat(never_sent) {
+            Verdict::Retry(None, error)
+        } else {
+            Verdict::Fail(error.gave_up(GaveUp::NotIdempotent))
         }
     }
 
@@ -285,7 +324,13 @@ impl<'a> Run<'a> {
 
     /// Waits as long as a quota asks; a call of a token waits here, a login at its gate.
     async fn wait_for_quota(&mut self, wait: Option<Duration>, error: Error) -> Result<(), Error> {
-        if matches!(self.call.authority, Authority::Login { .. }) {
+        let counters = &self.client.counters;
+        if self.call.is_login() {
+            counters.login_throttled.add()
+        } else {
+            counters.throttled.add()
+        }
+        if self.call.is_login() {
             return Ok(());
         }
         let wait = match wait {
@@ -341,14 +386,13 @@ impl<'a> Run<'a> {
 
     fn count_attempt(&self) {
         let counters = &self.client.counters;
-        match self.call.authority {
-            Authority::Agent(_) => {
-                counters.attempts.add();
-                if self.attempts > 1 {
-                    counters.retries.add();
-                }
+        if self.call.is_login() {
+            counters.login_attempts.add();
+        } else {
+            counters.attempts.add();
+            if self.attempts > 1 {
+                counters.retries.add();
             }
-            Authority::Login { .. } => counters.login_attempts.add(),
         }
     }
 
@@ -371,14 +415,14 @@ impl<'a> Run<'a> {
 
 fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict) {
     match verdict {
-        Verdict::Done(_) => pass.accepted(Instant::now()),
-        Verdict::Throttled(wait, _) => pass.throttled(Instant::now(), *wait),
+        Verdict::Done(_) => pass.accepted(),
+        Verdict::Throttled(wait, _) => pass.throttled(*wait),
         _ => drop(pass),
     }
 }
 
 /// `from + wait`, or so far ahead that it makes no difference.
-fn after(from: Instant, wait: Duration) -> Instant {
+pub(crate) fn after(from: Instant, wait: Duration) -> Instant {
     const AGES: Duration = Duration::from_secs(60 * 60 * 24 * 365);
     from.checked_add(wait.min(AGES)).unwrap_or(from)
 }

@@ -113,8 +113,7 @@ impl ClientShared {
             return gate;
         }
         gates.retain(|_, gate| gate.strong_count() > 0);
-        let random = Arc::clone(&self.random);
-        let gate = Arc::new(LoginGate::new(Arc::new(move || random.fraction())));
+        let gate = Arc::new(LoginGate::new(Arc::clone(&self.random)));
         gates.insert(client_id.to_owned(), Arc::downgrade(&gate));
         gate
     }

@@ -26,10 +26,18 @@ pub(crate) enum Repeat {
     Always,
     /// Only where it never left: a second one could act twice, or spend a one-time secret.
     IfNeverSent,
+    /// Where it never left, and once more where its answer was lost.
+    OnceIfLost,
 }
 
 pub(crate) const GET_SCRIPT: Operation =
     Operation { name: "get script", method: Method::GET, route: "/api/v2/scripts/{scriptId}", repeat: Repeat::Always };
+
+pub(crate) const GET_TOKEN: Operation =
+    Operation { name: "check token", method: Method::GET, route: "/api/v2/tokens/me", repeat: Repeat::Always };
+
+pub(crate) const DELETE_TOKEN: Operation =
+    Operation { name: "revoke token", method: Method::DELETE, route: "/api/v2/tokens/me", repeat: Repeat::Always };
 
 /// Where requests go, and as whom: one host's base URL and the `User-Agent`.
 #[derive(Clone, Debug)]
@@ -72,6 +80,11 @@ impl Site {
 /// `GET /api/v2/scripts/{scriptId}`
 pub(crate) fn script(site: &Site, id: &ScriptId) -> Request {
     site.request(&GET_SCRIPT, site.url(&["api", "v2", "scripts", id.as_str()]))
+}
+
+/// `GET` or `DELETE /api/v2/tokens/me`: the token the request carries.
+pub(crate) fn own_token(site: &Site, operation: &Operation) -> Request {
+    site.request(operation, site.url(&["api", "v2", "tokens", "me"]))
 }
 
 /// The token endpoint's exchange, as oauth2 made it, below the configured login host.

@@ -15,7 +15,7 @@ use http::StatusCode;
 
 use crate::id::InvalidId;
 pub use bad_request::BadRequest;
-pub use body::ErrorBody;
+pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
@@ -88,6 +88,8 @@ pub enum ErrorKind {
     UnexpectedAnswer,
     /// A middleware of the user's failed.
     Middleware,
+    /// The user's own token source failed.
+    TokenSource,
 }
 
 /// Why no further attempt was made.
@@ -190,6 +192,13 @@ impl Error {
         self.0.subject = subject.map(|subject| quoted(subject).into());
         self.0.attempts = attempts;
         self.0.elapsed = elapsed;
+        self
+    }
+
+    /// With what it means put first.
+    pub(crate) fn explained(mut self, meaning: &'static str) -> Self {
+        self.0.kind = ErrorKind::LoginRefused;
+        self.0.what = meaning.into();
         self
     }
 
