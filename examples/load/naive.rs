@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use genesys_scripts::{Credentials, Region, Script};
+use genesys_scripts::{Region, Script};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -27,7 +27,8 @@ pub(crate) async fn run(args: &Args, fleet: &Fleet, target: &Target) -> anyhow::
         http: http(&target.region)?,
         login: format!("{}/oauth/token", target.region.login_url()),
         script,
-        credentials: target.credentials.clone(),
+        client_id: target.client_id.clone(),
+        client_secret: target.client_secret.clone(),
         timeout: args.call_timeout,
         shared: args.shared_token.then(OnceCell::new),
         // When all start at once, all are logged in before the first asks for its script: the burst that the report
@@ -52,7 +53,8 @@ struct Plan {
     http: reqwest::Client,
     login: String,
     script: Url,
-    credentials: Credentials,
+    client_id: String,
+    client_secret: SecretString,
     timeout: Duration,
     shared: Option<OnceCell<Result<SecretString, Failure>>>,
     logged_in: Option<Barrier>,
@@ -83,19 +85,17 @@ impl Plan {
     }
 
     async fn log_in(&self) -> Result<SecretString, Failure> {
-        let Credentials::Client { id, secret } = &self.credentials else {
-            return Err(Failure::other("only an OAuth client can log in"));
-        };
+        let secret = self.client_secret.expose_secret();
         let request = self
             .http
             .post(&self.login)
-            .basic_auth(id, Some(secret.expose_secret()))
+            .basic_auth(&self.client_id, Some(secret))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body("grant_type=client_credentials");
         self.sent.login_attempts.fetch_add(1, Ordering::Relaxed);
         let (status, body) = exchange(request, self.timeout).await.map_err(|error| unanswered("log in", error))?;
         if status != StatusCode::OK {
-            let failure = refused("log in", status, &body, &[secret.expose_secret()]);
+            let failure = refused("log in", status, &body, &[secret]);
             if status == StatusCode::TOO_MANY_REQUESTS || failure.bad_request.as_deref() == Some("login_throttled") {
                 self.sent.login_throttled.fetch_add(1, Ordering::Relaxed);
             }

@@ -11,10 +11,10 @@ use crate::target::Target;
 
 pub(crate) async fn run(args: &Args, fleet: &Fleet, target: &Target) -> anyhow::Result<Run> {
     let client = Client::builder(target.region.clone()).call_timeout(args.call_timeout).build()?;
-    let shared = args.shared_token.then(|| client.agent(target.credentials.clone()));
+    let shared = args.shared_token.then(|| client.agent(target.credentials()));
     let fetch = || {
         // An agent is one identity with one token: to share the token is to share the agent.
-        let agent = shared.clone().unwrap_or_else(|| client.agent(target.credentials.clone()));
+        let agent = shared.clone().unwrap_or_else(|| client.agent(target.credentials()));
         let script = target.script.clone();
         async move {
             let started = Instant::now();

@@ -7,6 +7,7 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{Credentials, Region, ScriptId};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::args::Args;
@@ -28,8 +29,9 @@ pub(crate) const KNEE: (usize, f64) = (80, 0.4);
 
 pub(crate) struct Target {
     pub(crate) region: Region,
-    /// Every agent's; each gets a token of its own for them, unless one is shared.
-    pub(crate) credentials: Credentials,
+    /// What every agent logs in with; each gets a token of its own, unless one is shared.
+    pub(crate) client_id: String,
+    pub(crate) client_secret: SecretString,
     pub(crate) script: ScriptId,
     /// Ours, which runs as long as it is held.
     _simulator: Option<Simulator>,
@@ -46,24 +48,28 @@ impl Target {
     pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
         match (&args.region, &args.api_url) {
             (Some(region), _) => {
-                let credentials = credentials()?;
+                let (client_id, client_secret) = credentials()?;
                 // A region is no simulator; it is not asked for what only a simulator has.
                 let script = args.script_id.clone().ok_or_else(|| say_script_id("a region is no simulator"))?;
-                Ok(Self { region: region.clone(), credentials, script, _simulator: None })
+                Ok(Self { region: region.clone(), client_id, client_secret, script, _simulator: None })
             }
             (None, Some(api)) => {
                 let login = args.login_url.as_deref().unwrap_or(api);
                 let region = Region::custom(api, login, api)
                     .map_err(|error| usage(ErrorKind::ValueValidation, error.to_string()))?;
-                let credentials = credentials()?;
+                let (client_id, client_secret) = credentials()?;
                 let script = match &args.script_id {
                     Some(script) => script.clone(),
                     None => first_script(&region, LOOKUP.min(args.call_timeout)).await?,
                 };
-                Ok(Self { region, credentials, script, _simulator: None })
+                Ok(Self { region, client_id, client_secret, script, _simulator: None })
             }
             (None, None) => Self::simulator(args).await,
         }
+    }
+
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::client(self.client_id.clone(), self.client_secret.clone())
     }
 
     /// The nine o'clock of the report: all is well below 50 at once, and 40 % of what comes while more than 80 are
@@ -83,16 +89,16 @@ impl Target {
             Some(script) => script.clone(),
             None => first_script(&region, LOOKUP).await?,
         };
-        let credentials = Credentials::client("load-test", SIMULATOR_SECRET);
-        Ok(Self { region, credentials, script, _simulator: Some(simulator) })
+        let (client_id, client_secret) = ("load-test".to_owned(), SIMULATOR_SECRET.into());
+        Ok(Self { region, client_id, client_secret, script, _simulator: Some(simulator) })
     }
 }
 
 /// From the environment: a command line is seen by everyone on the machine.
-fn credentials() -> Result<Credentials, NoTarget> {
+fn credentials() -> Result<(String, SecretString), NoTarget> {
     let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     match (read(CLIENT_ID), read(CLIENT_SECRET)) {
-        (Some(id), Some(secret)) => Ok(Credentials::client(id, secret)),
+        (Some(id), Some(secret)) => Ok((id, secret.into())),
         _ => Err(usage(
             ErrorKind::MissingRequiredArgument,
             format!(
