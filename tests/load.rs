@@ -84,14 +84,14 @@ fn number(run: &Value, key: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn by_default_the_naive_way_shows_the_reported_failure_and_the_crate_serves_everyone() {
+async fn by_default_150_agents_are_sent_both_ways_and_the_crate_serves_everyone() {
     let (ended, runs) = numbers("default", &[], None).await;
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     let [naive, resilient] = runs.as_slice() else { panic!("{runs:?}") };
     assert_eq!((naive["mode"].as_str(), resilient["mode"].as_str()), (Some("naive"), Some("resilient")));
 
-    let refused = number(&naive["bad_requests"], "invalid_script_definition");
-    assert!(refused > 15 && refused == number(naive, "failed"), "{naive}");
+    let refused = naive["bad_requests"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>();
+    assert_eq!(refused, number(naive, "failed"), "{naive}");
     assert_eq!((number(naive, "attempts"), number(naive, "retries")), (150, 0));
     assert_eq!(number(resilient, "served"), 150);
     assert_eq!(number(resilient, "attempts"), 150 + number(resilient, "retries"));
@@ -104,9 +104,23 @@ async fn by_default_the_naive_way_shows_the_reported_failure_and_the_crate_serve
         );
         assert!(latency("max") < 100.0 + number(run, "elapsed_ms") as f64);
     }
-    for line in ["naive     resilient", "agents served", "invalid_script_definition", "time to the last agent"] {
+    for line in ["naive     resilient", "agents served", "agents failed by a 400", "time to the last agent"] {
         assert!(ended.stdout.contains(line), "{line} in {}", ended.stdout);
     }
+}
+
+/// Against a knee that is crossed even where a debug build on a busy machine is slow to send: the release build's
+/// own default is for CI, which runs it as the README says.
+#[tokio::test]
+async fn the_naive_way_shows_the_reported_failure() {
+    let simulator = Simulator::builder().client_secret("simulator").knee(10, 0.4).start().await.unwrap();
+    let args = ["--api-url", simulator.url(), "--agents", "100", "--mode", "naive"];
+    let (ended, runs) = numbers("naive", &args, Some("simulator")).await;
+    assert_eq!(ended.code, Some(1));
+    let [naive] = runs.as_slice() else { panic!("{runs:?}") };
+    let refused = number(&naive["bad_requests"], "invalid_script_definition");
+    assert!(refused > 10 && refused == number(naive, "failed"), "{naive}");
+    assert!(ended.stderr.contains("\"Invalid script definition\""), "{}", ended.stderr);
 }
 
 #[tokio::test]
@@ -127,11 +141,11 @@ async fn a_failure_is_told_with_its_cause_and_its_numbers() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = format!("http://{}", unused.local_addr().unwrap());
     drop(unused);
-    let few = ["--agents", "3", "--call-timeout", "100ms"];
+    let few = ["--agents", "3", "--call-timeout", "10s"];
     let cases: [(&str, &[&str], &str, &[&str]); 4] = [
         ("secret", &["--api-url", url], "mistyped", &["log in", "invalid_client"]),
         ("id", &["--api-url", url, "--script-id", UNKNOWN_ID], "simulator", &["404", "not.found"]),
-        // The crate tries again for longer than a test should wait.
+        // The crate would try again for longer than a test should wait.
         (
             "nobody",
             &["--api-url", &nobody, "--script-id", UNKNOWN_ID, "--mode", "naive"],
