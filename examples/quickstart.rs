@@ -15,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     let Ok(region) = env::var("GENESYSCLOUD_REGION") else {
         let simulator = Simulator::builder().client_secret("simulator").start().await?;
         let here = simulator.url();
-        let id = simulator.script_ids().first().cloned().context("the simulator has no script")?;
+        let id = simulator.script_ids().first().context("the simulator has no script")?.parse()?;
         return show(Region::custom(here, here, here)?, Credentials::client("quickstart", "simulator"), &id).await;
     };
     let variable = |name: &str| env::var(name).with_context(|| format!("{name} is not set"));
