@@ -30,6 +30,6 @@ async fn show(region: Region, credentials: Credentials, id: &ScriptId) -> anyhow
     let client = Client::builder(region).build()?;
     let agent = client.agent(credentials);
     let script = agent.script(id).await?;
-    println!("{}: {:?}, {} pages", script.id, script.name.unwrap_or_default(), script.pages.len());
+    println!("{}: {:?}, pages: {}", script.id, script.name.unwrap_or_default(), script.pages.len());
     Ok(())
 }

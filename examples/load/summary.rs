@@ -12,7 +12,7 @@ use crate::target::KNEE;
 const FAILURES_SHOWN: usize = 5;
 
 /// Agents that start later than this did not make the load that was asked for.
-const LATE: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_millis(100);
 
 pub(crate) fn text(args: &Args, runs: &[Run]) -> String {
     let mut text = heading(args);
