@@ -19,6 +19,13 @@ pub(crate) struct Operation {
     pub(crate) repeat: Repeat,
 }
 
+impl Operation {
+    /// Whether it is about one script, by its id.
+    pub(crate) fn is_of_script(&self) -> bool {
+        self.route.contains("{scriptId}")
+    }
+}
+
 /// When a request may be sent again after a failure. A 429 may always be: the service did not act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {

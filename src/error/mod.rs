@@ -14,7 +14,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::InvalidId;
-pub use bad_request::BadRequest;
+use bad_request::Found;
+pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
@@ -162,6 +163,12 @@ impl Error {
 
     pub(crate) fn with_bad_request(mut self, bad_request: BadRequest) -> Self {
         self.0.bad_request = Some(bad_request);
+        self
+    }
+
+    /// With what the script's history found its 400 to be.
+    pub(crate) fn found(mut self, found: Found) -> Self {
+        self.0.bad_request = self.0.bad_request.map(|bad_request| bad_request.found(found));
         self
     }
 
@@ -339,19 +346,22 @@ impl Error {
             Some(b'{') => "is a JSON object that does not fit",
             Some(_) => "is no JSON that fits",
         };
+        // Both the decoder's words and the answer's own can repeat what the answer says.
+        let secrets: Vec<&str> = answer.token.iter().map(|token| token.secret()).collect();
         let what = format!(
             "the answer should be {what}, but {shape} ({} bytes): {}",
             answer.body.len(),
-            text::shown(&error.to_string())
+            text::shown(&text::redact(&error.to_string(), &secrets))
         );
+        let correlation_id = refusal::correlation_id(&answer.headers).map(|id| text::redact(id, &secrets).into());
         let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
-            .with_answer(answer.status, refusal::correlation_id(&answer.headers).map(Into::into))
+            .with_answer(answer.status, correlation_id)
             .maybe_sent(true)
             .ended(operation, subject, answer.attempts, answer.elapsed);
         let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
         if let Ok(text) = std::str::from_utf8(body) {
-            decoded.0.body =
-                Some(ErrorBody::parse(text)).filter(|body| body.code().is_some() || body.message().is_some());
+            decoded.0.body = Some(ErrorBody::parse(&text::redact(text, &secrets)))
+                .filter(|body| body.code().is_some() || body.message().is_some());
         }
         decoded
     }
