@@ -26,3 +26,5 @@ pub use resilience::retry::RetryPolicy;
 pub use scripts::{Division, Json, Page, Script};
 pub use secrecy::SecretString;
 pub use stats::Stats;
+#[cfg(feature = "simulator")]
+pub mod simulator;
