@@ -5,6 +5,9 @@ mod auth;
 mod call;
 mod client;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod region;
 mod request;
@@ -13,13 +16,19 @@ mod scripts;
 mod stats;
 
 pub use agent::Agent;
-pub use auth::Credentials;
+pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
 pub use client::{Client, ClientBuilder};
-pub use error::{BadRequest, Error, ErrorBody, ErrorKind};
-pub use id::{IdProblem, InvalidId, ScriptId};
+pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
+pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use region::Region;
+pub use resilience::overload::{Bound, OverloadPolicy};
 pub use resilience::retry::RetryPolicy;
-pub use scripts::{Division, Json, Page, Script};
+pub use scripts::{
+    DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, Json,
+    ListPublishedScripts, ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus,
+    ReadVariables, Script, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
+};
+pub use secrecy::SecretString;
 pub use stats::Stats;
 #[cfg(feature = "simulator")]
 pub mod simulator;

@@ -132,6 +132,10 @@ pub(crate) fn base_url(role: &str, text: &str) -> Result<Url, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("carries a query or a fragment; give only scheme, host, port and path prefix"));
     }
+    // `url` takes hosts, like `a{b`, that the HTTP layer refuses with every request.
+    if url.as_str().parse::<http::Uri>().is_err() {
+        return Err(refuse("holds characters that no request can carry"));
+    }
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
@@ -233,6 +237,7 @@ mod tests {
             "data:text/plain,x",
             "http://10.0.0.1",
             "http://0.0.0.0",
+            "https://a{b.example.com",
         ];
         for url in refused {
             assert!(Region::custom(url, url, url).is_err(), "{url}");
