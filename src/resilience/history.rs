@@ -56,6 +56,8 @@ struct Memory {
 struct Entry {
     /// The success sent last.
     success: Option<Sent>,
+    /// How long a success took.
+    took: Duration,
     /// The failures since.
     run: Option<Run>,
     /// When last its outcomes were found mixed.
@@ -186,11 +188,11 @@ impl History {
             && entry.run.is_none()
         {
             // The way of nearly every call.
-            entry.succeeded(sent);
+            entry.succeeded(sent, now);
             return None;
         }
         let entry = memory.entries.get_or_add(id);
-        entry.succeeded(sent);
+        entry.succeeded(sent, now);
         let run = entry.run.take_if(|run| run.first.number < sent.number)?;
         if now.saturating_duration_since(run.last_at) > MIXED {
             return None;
@@ -232,9 +234,10 @@ impl History {
 }
 
 impl Entry {
-    fn succeeded(&mut self, sent: Sent) {
+    fn succeeded(&mut self, sent: Sent, now: Instant) {
         if self.success.is_none_or(|success| success.number < sent.number) {
             self.success = Some(sent);
+            self.took = now.saturating_duration_since(sent.at);
         }
         self.broken_until = None;
     }
@@ -256,6 +259,8 @@ struct Trial {
     /// In calm: among so many in flight.
     at_most: u32,
     tries: u32,
+    /// What was sent with the attempt that failed should have been answered by then.
+    not_before: Option<Instant>,
 }
 
 impl Memory {
@@ -325,8 +330,8 @@ impl Memory {
                 return Judged::Probe(Trial { tries, ..trial });
             }
             if doubts && sent.in_flight > 1 {
-                // Several broken scripts, or half of far too much is still too much: another try, among far fewer.
-                let at_most = sent.in_flight.min(trial.at_most).saturating_sub(1) / 4 + 1;
+                // Several broken scripts, or a quarter is still too much.
+                let at_most = calmer(sent.in_flight);
                 return Judged::Probe(Trial { tries, at_most, ..trial });
             }
             entry.broken_until = now.checked_add(BROKEN);
@@ -342,11 +347,11 @@ impl Memory {
                 return Judged::Wait(trouble.progress.subscribe());
             }
             trouble.progress.send_replace(Progress::Probing);
-            return Judged::Probe(Trial::new(trouble.number, sent));
+            return Judged::Probe(Trial::new(trouble.number, sent, entry.took));
         }
         self.troubles += 1;
         entry.trouble = Some(Trouble { number: self.troubles, progress: watch::Sender::new(Progress::Probing) });
-        Judged::Probe(Trial::new(self.troubles, sent))
+        Judged::Probe(Trial::new(self.troubles, sent, entry.took))
     }
 
     /// It is the load that makes this id fail.
@@ -361,10 +366,15 @@ impl Memory {
     }
 }
 
+/// A quarter of the others there were, and itself. Where the level fell far, half of what failed is still too much.
+fn calmer(in_flight: u32) -> u32 {
+    in_flight.saturating_sub(1) / 4 + 1
+}
+
 impl Trial {
-    fn new(number: u64, failed: Sent) -> Self {
-        // Half of the others there were, and itself.
-        Self { number, at_most: failed.in_flight.saturating_sub(1) / 2 + 1, tries: 0 }
+    fn new(number: u64, failed: Sent, took: Duration) -> Self {
+        let not_before = failed.at.checked_add((took * 2).min(UNREST));
+        Self { number, at_most: calmer(failed.in_flight), tries: 0, not_before }
     }
 }
 
@@ -383,7 +393,7 @@ impl Probe<'_> {
     /// would be after the deadline: the verdict is [`Verdict::Unknown`].
     pub(crate) async fn turn(&self, backoff: Duration, deadline: Instant) -> Option<Turn> {
         let calm = Turn::Calm { at_most: self.trial.at_most };
-        let mut start = Instant::now().checked_add(backoff)?;
+        let mut start = Instant::now().checked_add(backoff)?.max(self.trial.not_before?);
         loop {
             if start > deadline {
                 return None;

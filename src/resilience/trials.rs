@@ -516,3 +516,87 @@ fn outage() {
         }
     }
 }
+
+#[test]
+fn broken() {
+    for rough in [false, true] {
+        for (knee, others) in [(80, 1), (80, 149), (40, 1), (40, 149), (10, 1), (10, 149)] {
+            for share in [1, 10] {
+                let mut lines = std::collections::BTreeMap::new();
+                for seed in 0..20 {
+                    virtually(async {
+                        let world = World::new(knee, rough, seed);
+                        world.service.state.lock().unwrap().broken.insert("broken".to_owned());
+                        let start = Instant::now();
+                        let mut calls = JoinSet::new();
+                        let mut random = fastrand::Rng::with_seed(seed);
+                        let mut ids: Vec<String> = (0..150 - share).map(|n| format!("s{}", n % others)).collect();
+                        ids.extend((0..share).map(|_| "broken".to_owned()));
+                        random.shuffle(&mut ids);
+                        for id in ids {
+                            let world = Arc::clone(&world);
+                            calls.spawn(async move {
+                                let (attempts, result) = world.call(&id, start + Duration::from_secs(100)).await;
+                                Done { id, begun: start, ended: Instant::now(), attempts, result }
+                            });
+                        }
+                        let done = calls.join_all().await;
+                        let (bad, good): (Vec<Done>, Vec<Done>) = done.into_iter().partition(|d| d.id == "broken");
+                        let last = good.iter().map(|d| d.ended - d.begun).max().unwrap();
+                        let last_bad = bad.iter().map(|d| d.ended - d.begun).max().unwrap();
+                        let attempts: u32 = bad.iter().map(|d| d.attempts).max().unwrap();
+                        let line = format!("good {} bad {} attempts a bad call {attempts}", why(&good), why(&bad));
+                        let entry = lines.entry(line).or_insert((0, Duration::ZERO, Duration::ZERO, 0));
+                        entry.0 += 1;
+                        entry.1 = entry.1.max(last);
+                        entry.2 = entry.2.max(last_bad);
+                        entry.3 = world.overload.snapshot().limit;
+                    });
+                }
+                for (line, (count, last, last_bad, limit)) in lines {
+                    println!(
+                        "rough {rough} knee {knee} ids {others} x{share} {line}: {count} times, last good {last:?} last bad {last_bad:?} limit {limit}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn publish() {
+    for rough in [false, true] {
+        for (every, other) in [(10, 0), (10, 2), (1, 0), (1, 2)] {
+            for seed in 0..3 {
+                virtually(async {
+                    let world = World::new(80, rough, seed);
+                    let start = Instant::now();
+                    let bad_at = start + Duration::from_secs(5);
+                    let switch = {
+                        let world = Arc::clone(&world);
+                        tokio::spawn(async move {
+                            sleep_until(bad_at).await;
+                            world.service.state.lock().unwrap().broken.insert("popular".to_owned());
+                        })
+                    };
+                    let done = steady(&world, Duration::from_millis(every), start + Duration::from_secs(75), |n| {
+                        if other > 0 && n % other == 0 { format!("s{}", n % 50) } else { "popular".to_owned() }
+                    })
+                    .await;
+                    switch.await.unwrap();
+                    let extra: u32 = done.iter().map(|d| d.attempts.saturating_sub(1)).sum();
+                    let (bad, good): (Vec<Done>, Vec<Done>) =
+                        done.into_iter().partition(|d| d.id == "popular" && d.begun >= bad_at);
+                    let slowest = good.iter().map(|d| d.ended - d.begun).max().unwrap();
+                    let slowest_bad = bad.iter().map(|d| d.ended - d.begun).max().unwrap();
+                    println!(
+                        "rough {rough} every {every} ms, others 1 in {other}: extra {extra} slowest other {slowest:?} slowest bad {slowest_bad:?} limit {} good {} bad {}",
+                        world.overload.snapshot().limit,
+                        why(&good),
+                        why(&bad)
+                    );
+                });
+            }
+        }
+    }
+}
