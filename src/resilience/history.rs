@@ -29,8 +29,6 @@ const UNREST: Duration = Duration::from_secs(2);
 const BROKEN: Duration = Duration::from_secs(30);
 /// After so many failures and no success, what happened before proves nothing any more.
 const LONG_RUN: u32 = 8;
-/// An id re-tried so often amid unrest waits for calm.
-const TRIES_IN_UNREST: u32 = 3;
 
 /// What is known of each id, of the latest `capacity` ids.
 #[derive(Debug)]
@@ -389,9 +387,9 @@ pub(crate) struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Waits one backoff, and for calm when re-tries amid unrest did not help; then says how to re-try. None when that
-    /// would be after the deadline: the verdict is [`Verdict::Unknown`].
-    pub(crate) async fn turn(&self, backoff: Duration, deadline: Instant) -> Option<Turn> {
+    /// Waits one backoff, then says how to re-try. Amid unrest a re-try cannot prove the script broken, though it may well
+    /// succeed, so the last one waits for calm. None when that would be after the deadline: [`Verdict::Unknown`].
+    pub(crate) async fn turn(&self, backoff: Duration, attempts_left: u32, deadline: Instant) -> Option<Turn> {
         let calm = Turn::Calm { at_most: self.trial.at_most };
         let mut start = Instant::now().checked_add(backoff)?.max(self.trial.not_before?);
         loop {
@@ -399,11 +397,11 @@ impl Probe<'_> {
                 return None;
             }
             sleep_until(start).await;
-            match self.history.lock().unrest.others_until(self.hash).filter(|over| *over > Instant::now()) {
+            match self.history.lock().unrest.others_until(self.hash).filter(|until| *until > Instant::now()) {
                 None => return Some(calm),
-                Some(_) if self.trial.tries == 0 => return Some(Turn::Again),
-                Some(_) if self.trial.tries < TRIES_IN_UNREST => return Some(calm),
-                Some(over) => start = over,
+                Some(_) if self.trial.tries == 0 && attempts_left > 1 => return Some(Turn::Again),
+                Some(_) if attempts_left > 1 => return Some(calm),
+                Some(until) => start = until,
             }
         }
     }
@@ -432,18 +430,25 @@ pub(crate) struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call. The slot is held for one backoff.
-    pub(crate) async fn verdict(mut self, held: Option<Held<'_>>, backoff: Duration, deadline: Instant) -> Verdict<'a> {
+    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call. The slot is held for one backoff, and
+    /// is still there when this call may try again sooner.
+    pub(crate) async fn verdict(
+        mut self,
+        held: &mut Option<Held<'_>>,
+        backoff: Duration,
+        deadline: Instant,
+    ) -> Verdict<'a> {
         let until = Instant::now().checked_add(backoff).unwrap_or(deadline).min(deadline);
-        // Whatever comes of it, below.
-        let _ = timeout_at(until, self.progress.wait_for(|progress| *progress != Progress::Probing)).await;
-        drop(held);
+        let found = self.progress.wait_for(|progress| *progress != Progress::Probing);
+        if timeout_at(until, found).await.is_err() {
+            held.take();
+        }
         loop {
-            let news = self.progress.wait_for(|progress| *progress != Progress::Probing);
-            let progress = match timeout_at(deadline, news).await {
+            let found = self.progress.wait_for(|progress| *progress != Progress::Probing);
+            let progress = match timeout_at(deadline, found).await {
                 Err(_) => return Verdict::Unknown,
                 // Forgotten, for want of room. The next attempt tells.
-                Ok(news) => news.map_or(Progress::Overload, |progress| *progress),
+                Ok(found) => found.map_or(Progress::Overload, |progress| *progress),
             };
             match progress {
                 Progress::Overload => return Verdict::Overload,

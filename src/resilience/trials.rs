@@ -216,7 +216,7 @@ impl World {
 
             // Holding nothing.
             let verdict = match verdict {
-                Some(Verdict::Wait(wait)) => Some(wait.verdict(held.take(), BACKOFF, deadline).await),
+                Some(Verdict::Wait(wait)) => Some(wait.verdict(&mut held, BACKOFF, deadline).await),
                 other => other,
             };
             match verdict {
@@ -226,7 +226,10 @@ impl World {
                 // The limit has fallen, so the queue is pause enough; once.
                 Some(Verdict::Overload) if turn == Turn::New => turn = Turn::Again,
                 Some(Verdict::Probe(next)) => {
-                    turn = next.turn(self.jitter(backoff), deadline).await.ok_or(Failure::Unknown)?;
+                    turn = next
+                        .turn(self.jitter(backoff), ATTEMPTS - *attempts, deadline)
+                        .await
+                        .ok_or(Failure::Unknown)?;
                     probe = Some(next);
                     backoff = (backoff * 2).min(BACKOFF_CAP);
                 }
@@ -550,12 +553,12 @@ fn broken() {
                         entry.0 += 1;
                         entry.1 = entry.1.max(last);
                         entry.2 = entry.2.max(last_bad);
-                        entry.3 = world.overload.snapshot().limit;
+                        entry.3 = entry.3.max(world.overload.snapshot().decreases);
                     });
                 }
                 for (line, (count, last, last_bad, limit)) in lines {
                     println!(
-                        "rough {rough} knee {knee} ids {others} x{share} {line}: {count} times, last good {last:?} last bad {last_bad:?} limit {limit}"
+                        "rough {rough} knee {knee} ids {others} x{share} {line}: {count} times, last good {last:?} last bad {last_bad:?} falls {limit}"
                     );
                 }
             }
