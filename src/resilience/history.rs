@@ -19,10 +19,6 @@ use super::overload::{Held, Sent, Turn};
 
 /// Outcomes for one id this close together, by turns, are mixed.
 const MIXED: Duration = Duration::from_secs(5);
-/// A script that succeeded this lately was fine.
-const FINE: Duration = Duration::from_secs(60);
-/// Fine scripts that fail this close together fail together.
-const TOGETHER: Duration = Duration::from_secs(1);
 /// The service is not calm this long after another id was found to fail for load.
 const UNREST: Duration = Duration::from_secs(2);
 /// A broken script is remembered this long.
@@ -44,8 +40,6 @@ struct Memory {
     /// Ids that were found to fail for load, and ids that failed, nobody knows why.
     unrest: Recent,
     doubts: Recent,
-    /// The last fine id that failed, and when.
-    shaken: Option<(Box<str>, Instant)>,
     troubles: u64,
 }
 
@@ -172,7 +166,7 @@ impl History {
             entries,
             unrest: Recent::default(),
             doubts: Recent::default(),
-            shaken: None,
+
             troubles: 0,
         };
         Self { hasher, memory: Mutex::new(memory) }
@@ -284,22 +278,8 @@ impl Memory {
         run.failures = run.failures.saturating_add(1);
         let failures = run.failures;
         let mixed = entry.mixed.is_some_and(|at| near(at, MIXED));
-        let fine = entry.success.is_some_and(|success| near(success.at, FINE));
-
-        if failures < LONG_RUN {
-            if fine {
-                let other =
-                    self.shaken.replace((id.into(), now)).filter(|(other, at)| **other != *id && near(*at, TOGETHER));
-                if let Some((other, _)) = other {
-                    let other_hash = self.hasher.hash_one(&*other);
-                    self.overloaded(&other, other_hash, now);
-                    self.overloaded(id, hash, now);
-                    return Judged::Overload;
-                }
-            }
-            if mixed || (failures == 1 && self.unrest.others_at(hash, now)) {
-                return Judged::Overload;
-            }
+        if (mixed && failures < LONG_RUN) || (failures == 1 && self.unrest.others_at(hash, now)) {
+            return Judged::Overload;
         }
         self.undecided(id, hash, sent, now, trial)
     }
