@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod login_gate;
+mod queue;
 pub(crate) mod random;
 pub(crate) mod retry;
 pub(crate) mod retry_after;
