@@ -21,6 +21,7 @@ pub use client::{Client, ClientBuilder};
 pub use error::{BadRequest, Error, ErrorBody, ErrorKind};
 pub use id::{IdProblem, InvalidId, ScriptId};
 pub use region::Region;
+pub use resilience::quota::{QuotaPolicy, QuotaSource, QuotaStanding};
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{Division, Json, Page, Script};
 pub use secrecy::SecretString;
