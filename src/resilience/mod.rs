@@ -2,7 +2,6 @@
 
 pub(crate) mod budget;
 pub(crate) mod login_gate;
-#[cfg_attr(not(test), expect(dead_code, reason = "call.rs is to drive it"))]
 mod queue;
 #[cfg_attr(not(test), expect(dead_code, reason = "call.rs is to drive it"))]
 pub(crate) mod quota;

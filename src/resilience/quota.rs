@@ -221,7 +221,7 @@ impl QuotaGate {
     }
 
     pub(crate) fn standing(&self, now: Instant) -> QuotaStanding {
-        let mut state = self.at(now);
+        let state = self.at(now);
         let limit = state.limit();
         let taken = state.spent().saturating_add(state.under_way());
         let remaining = if state.shut.is_some() { 0 } else { limit.saturating_sub(taken) };
@@ -273,7 +273,7 @@ impl QuotaGate {
         let reset = reset.unwrap_or(self.policy.assumed_window).min(self.policy.longest_wait);
         let end = after(now, reset);
         let known = state.ends.filter(|_| state.source == QuotaSource::Told);
-        if window != state.window && !known.is_some_and(|ends| apart(ends, end) <= SAME) {
+        if window != state.window && known.is_none_or(|ends| apart(ends, end) > SAME) {
             // Sent before this window began, and it does not speak of this one.
             return;
         }
