@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use reqwest::redirect;
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
-use tokio::sync::Semaphore;
 
 use crate::agent::Agent;
 use crate::auth::Credentials;
@@ -16,10 +15,15 @@ use crate::error::{Error, ErrorKind};
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::Site;
 use crate::resilience::budget::RetryBudget;
+use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
+use crate::resilience::overload::{Overload, OverloadPolicy};
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
 use crate::stats::{Counters, Stats};
+
+/// Of so many scripts it is remembered how they fared.
+const HISTORY_IDS: usize = 10_000;
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
@@ -41,8 +45,14 @@ pub struct Client {
 pub(crate) struct ClientShared {
     pub(crate) api: Host,
     pub(crate) login: Host,
+    pub(crate) upload: Host,
+    /// Wherever a signed URL leads.
+    pub(crate) downloads: Host,
+    /// The same on loopback; there is one where the api host is on loopback.
+    pub(crate) loopback_downloads: Option<Host>,
     pub(crate) settings: Settings,
     pub(crate) budget: RetryBudget,
+    pub(crate) history: History,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -52,7 +62,7 @@ pub(crate) struct ClientShared {
 pub(crate) struct Host {
     pub(crate) site: Site,
     pub(crate) http: ClientWithMiddleware,
-    pub(crate) in_flight: Semaphore,
+    pub(crate) overload: Overload,
     name: String,
 }
 
@@ -113,8 +123,7 @@ impl ClientShared {
             return gate;
         }
         gates.retain(|_, gate| gate.strong_count() > 0);
-        let random = Arc::clone(&self.random);
-        let gate = Arc::new(LoginGate::new(Arc::new(move || random.fraction())));
+        let gate = Arc::new(LoginGate::new(Arc::clone(&self.random)));
         gates.insert(client_id.to_owned(), Arc::downgrade(&gate));
         gate
     }
@@ -138,7 +147,7 @@ pub struct ClientBuilder {
     http2_ping_interval: Duration,
     http2_ping_timeout: Duration,
     gzip: bool,
-    max_in_flight: usize,
+    overload: OverloadPolicy,
     user_agent: String,
     proxy: Option<String>,
     root_certificates: Vec<Vec<u8>>,
@@ -166,7 +175,7 @@ impl ClientBuilder {
             http2_ping_interval: Duration::from_secs(30),
             http2_ping_timeout: Duration::from_secs(10),
             gzip: true,
-            max_in_flight: 50,
+            overload: OverloadPolicy::default(),
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
             root_certificates: Vec::new(),
@@ -213,9 +222,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The most attempts in flight to one host; others wait their turn. Default 50. At least 1.
-    pub fn max_in_flight(mut self, attempts: usize) -> Self {
-        self.max_in_flight = attempts;
+    /// How the attempts in flight to each host are bounded. See [`OverloadPolicy`].
+    pub fn overload(mut self, policy: OverloadPolicy) -> Self {
+        self.overload = policy;
         self
     }
 
@@ -303,11 +312,12 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
-        if self.max_in_flight == 0 {
-            return Err(Error::invalid_input("no call can be made with 0 attempts in flight; say at least 1"));
-        }
-        let (api, login) = (self.region.api_url(), self.region.login_url());
         let mut transports = Transports { builder: &self, direct: None, proxied: None };
+        let host_at = |base: reqwest::Url, http, name: String| {
+            let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+            let overload = Overload::new(self.overload.clone(), random);
+            Host { site: Site::new(base, user_agent.clone()), http, overload, name }
+        };
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
             let http = transports.reaching(&base)?;
@@ -315,16 +325,26 @@ impl ClientBuilder {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
             };
-            let in_flight = Semaphore::new(self.max_in_flight.min(Semaphore::MAX_PERMITS));
-            Ok::<_, Error>(Host { site: Site::new(base, user_agent.clone()), http, in_flight, name })
+            Ok::<_, Error>(host_at(base, http, name))
         };
-        let (api, login) = (host("api", &api)?, host("login", &login)?);
+        let api = host("api", &self.region.api_url())?;
+        let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
+        let download_host = |direct| {
+            let http = self.transport(direct, follow_to_safe_places())?;
+            Ok::<_, Error>(host_at(api.site.base().clone(), http, "the export's host".to_owned()))
+        };
+        let downloads = download_host(false)?;
+        let loopback_downloads = is_loopback(api.site.base()).then(|| download_host(true)).transpose()?;
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,
                 login,
+                upload,
+                downloads,
+                loopback_downloads,
                 settings: self.settings,
                 budget: RetryBudget::new(),
+                history: History::new(HISTORY_IDS),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
                 login_gates: Mutex::default(),
@@ -332,12 +352,12 @@ impl ClientBuilder {
         })
     }
 
-    fn transport(&self, direct: bool) -> Result<ClientWithMiddleware, Error> {
+    fn transport(&self, direct: bool, redirects: redirect::Policy) -> Result<ClientWithMiddleware, Error> {
         let unusable = |what: &'static str| {
             move |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, what).with_source(error.without_url())
         };
         let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
+            .redirect(redirects)
             .retry(reqwest::retry::never())
             .referer(false)
             .https_only(!direct)
@@ -385,6 +405,14 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
+/// The service may store files elsewhere than at the URL it gives. No token goes along.
+fn follow_to_safe_places() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let safe = attempt.url().scheme() == "https" || is_loopback(attempt.url());
+        if safe && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
+    })
+}
+
 /// The one or two transports that three hosts need: loopback is reached directly, never through a proxy.
 struct Transports<'a> {
     builder: &'a ClientBuilder,
@@ -399,7 +427,7 @@ impl Transports<'_> {
         if let Some(transport) = slot {
             return Ok(transport.clone());
         }
-        let transport = self.builder.transport(direct)?;
+        let transport = self.builder.transport(direct, redirect::Policy::none())?;
         Ok(slot.insert(transport).clone())
     }
 }

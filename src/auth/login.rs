@@ -182,12 +182,17 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
             let gate = client.login_gate(&self.client.id);
             let mut secrets = self.agent.credentials.secrets();
             secrets.extend(self.extra_secret.map(|secret| secret.expose_secret()));
+            // The client's secret as `Basic` carries it.
+            let authorization = exchange.headers().get(header::AUTHORIZATION);
+            let basic = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+            secrets.extend(basic.map(|basic| basic.trim_end_matches('=')));
             let call = Call {
                 operation: self.operation,
                 subject: Some(&self.client.id),
                 host: &client.login,
                 authority: Authority::Login { gate: &gate, secrets },
                 timeout: client.settings.login_timeout,
+                attempt_timeout: None,
                 request: &|| Ok(request::login(&client.login.site, &exchange)),
             };
             let answer = call::run(client, &call).await?;

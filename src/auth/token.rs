@@ -211,7 +211,24 @@ pub(crate) async fn token(agent: &Arc<AgentShared>, deadline: Instant) -> LoginR
     match timeout_at(deadline, login.wait_for(Option::is_some)).await {
         Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(login_lost())),
         Ok(Err(_)) => Err(login_lost()),
-        Err(_) => Err(Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way")),
+        Err(_) => Err(late(agent)),
+    }
+}
+
+/// The call's time ran out before the login ended: why that took so long.
+fn late(agent: &AgentShared) -> Error {
+    let client = agent.credentials.oauth_client();
+    let throttled = client.and_then(|client| agent.client.login_gate(&client.id).throttled_until());
+    match throttled {
+        Some(until) => {
+            let wait = until.saturating_duration_since(Instant::now());
+            Error::new(
+                ErrorKind::Throttled,
+                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled",
+            )
+            .with_retry_after(Some(wait))
+        }
+        None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
     }
 }
 

@@ -1,361 +1,248 @@
-//! The body of an error: the service's envelope, a gateway's in front of it, or the token endpoint's.
-//!
-//! Read as far as it goes and no further: a field of the wrong type is as good as absent, an unknown one is passed over, text
-//! that is cut in the middle keeps what came before, and nothing nests or repeats beyond a bound.
+//! What the service says when it refuses: its error envelope, read tolerantly.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::text::{head, quoted};
+use super::text::head;
 
-/// The most bytes that are read, so that a body made to be large costs little.
-const READ_BYTES: usize = 64 * 1024;
-/// The most bytes kept of one text.
-const TEXT_BYTES: usize = 4096;
-/// The most details, nested errors and message parameters kept, each.
-const ITEMS: usize = 16;
-/// How deep errors within errors are kept.
-const DEPTH: u8 = 2;
+/// No string of the body is kept longer than this.
+const KEPT_BYTES: usize = 1024;
+/// No list of it longer, nor nested deeper.
+const KEPT_ITEMS: usize = 16;
+const KEPT_DEPTH: u32 = 3;
 
-/// What an error's body says. All fields are as they came on the wire: escape them before a terminal sees them.
-///
-/// The model is the service's `ErrorBody`; the token endpoint's `error` is read as [`code`](Self::code), its
-/// `error_description` (or `description`) as [`message`](Self::message).
-///
-/// Text is cut to 4 KiB each, lists to 16 items, errors within errors to two levels.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// The error body of an answer, as far as it could be read (contract §2). Credentials in it are redacted;
+/// strings are as they came on the wire, cut at 1 KiB: escape them before a terminal sees them.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ErrorBody {
-    /// Whose body it looks like.
+    /// Whose envelope it is.
     pub envelope: Envelope,
-    /// The machine's word for it, like `bad.request` or `invalid_client`. Spellings vary: `bad_request` is seen as well.
+    /// `code`, like `not.found`; of the login's answers `error`, like `invalid_client`.
     pub code: Option<String>,
-    /// The word for a person.
+    /// `message`; of the login's answers `error_description` or `description`.
     pub message: Option<String>,
-    /// The HTTP status, as the body repeats it.
-    pub status: Option<u16>,
-    /// What Genesys support finds the request by.
-    pub context_id: Option<String>,
-    /// The entity it is about.
+    /// The HTTP status repeated in the body.
+    pub status: Option<i64>,
+    /// The entity concerned.
     pub entity_id: Option<String>,
-    /// That entity's name.
+    /// Its name.
     pub entity_name: Option<String>,
-    /// The message before its parameters were filled in.
+    /// The message with placeholders.
     pub message_with_params: Option<String>,
-    /// The parameters of the message.
-    pub message_params: BTreeMap<String, String>,
-    /// What exactly is wrong, field by field.
+    /// What to put in their places.
+    pub message_params: Vec<(String, String)>,
+    /// The request's id, the same as the correlation id.
+    pub context_id: Option<String>,
+    /// Which fields were wrong.
     pub details: Vec<ErrorDetail>,
-    /// Errors this one is made of.
+    /// Errors within the error.
     pub errors: Vec<ErrorBody>,
-    /// The limit that was reached.
+    /// The limit that was exceeded.
     pub limit: Option<ErrorLimit>,
+    /// The body itself, up to 4 KiB, where it is no JSON object.
+    pub text: Option<String>,
 }
 
-/// One thing that is wrong, of [`ErrorBody::details`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ErrorDetail {
-    /// The machine's word for it.
-    pub error_code: Option<String>,
-    /// The parameter or field at fault.
-    pub field_name: Option<String>,
-    /// The entity it is about.
-    pub entity_id: Option<String>,
-    /// That entity's name.
-    pub entity_name: Option<String>,
-}
-
-/// A limit of the organisation, of [`ErrorBody::limit`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ErrorLimit {
-    /// Its name, like `token.rate.per.minute`.
-    pub key: Option<String>,
-    /// The service it belongs to.
-    pub namespace: Option<String>,
-    /// How much it allows.
-    pub value: Option<i64>,
-}
-
-/// Whose body an error's looks like: its shape tells who refused.
+/// Whose words an error body is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Envelope {
-    /// There is no body, or only blanks.
+    /// The service's own: a message and code with status, context id or lists beside them.
+    Service,
+    /// The login's: `error` and a description.
+    OAuth,
+    /// JSON with less than the service's own envelope has, as a gateway or a stand-in before it writes.
+    Gateway,
+    /// A page of HTML or XML.
+    Page,
+    /// Text of no known form.
+    Other,
+    /// Nothing at all.
     #[default]
     Empty,
-    /// The service's: a JSON object with a code and a message, and with the status or the context id that it adds.
-    Service,
-    /// Something in front of the service: HTML, or a JSON object that speaks of an error in fewer words or in others.
-    Gateway,
-    /// The token endpoint's (RFC 6749 §5.2): `error`, with a description.
-    OAuth,
-    /// Something else: plain text, another kind of JSON.
-    Other,
+}
+
+/// One field that was wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorDetail {
+    /// The error's code.
+    pub error_code: Option<String>,
+    /// The field.
+    pub field_name: Option<String>,
+    /// The entity concerned.
+    pub entity_id: Option<String>,
+    /// Its name.
+    pub entity_name: Option<String>,
+}
+
+/// A limit of the organisation or token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorLimit {
+    /// Like `token.rate.per.minute`.
+    pub key: Option<String>,
+    /// The service it belongs to.
+    pub namespace: Option<String>,
+    /// How much is allowed.
+    pub value: Option<i64>,
 }
 
 impl ErrorBody {
-    /// Reads what can be read. Never fails.
+    /// Reads a body that was made free of credentials.
     pub(crate) fn parse(text: &str) -> Self {
-        let text = text.trim_start_matches(['\u{FEFF}', ' ', '\t', '\r', '\n']);
-        let mut object = Map::new();
-        // What was read before an error of syntax stays: the text may be cut.
-        let _ = Entries(&mut object).deserialize(&mut serde_json::Deserializer::from_str(head(text, READ_BYTES).0));
-        let mut body = Self::of_object(&object, 0);
-        body.envelope = match text.bytes().next() {
-            None => Envelope::Empty,
-            Some(b'{') => Envelope::of_object(&object, &body),
-            Some(b'<') => Envelope::Gateway,
-            Some(_) => Envelope::Other,
-        };
-        body
-    }
-
-    fn of_object(object: &Map<String, Value>, depth: u8) -> Self {
-        let text = |name| object.get(name).and_then(text);
-        let list = |name| object.get(name).and_then(Value::as_array).into_iter().flatten().take(ITEMS);
-        let errors = list("errors").filter(|_| depth < DEPTH).filter_map(Value::as_object);
-        Self {
-            envelope: Envelope::default(),
-            code: text("code").or_else(|| text("error")),
-            message: text("message").or_else(|| text("error_description")).or_else(|| text("description")),
-            status: text("status").and_then(|status| status.parse().ok()),
-            context_id: text("contextId"),
-            entity_id: text("entityId"),
-            entity_name: text("entityName"),
-            message_with_params: text("messageWithParams"),
-            message_params: params(object.get("messageParams")),
-            details: list("details").filter_map(Value::as_object).map(ErrorDetail::of_object).collect(),
-            errors: errors
-                .map(|object| {
-                    let body = Self::of_object(object, depth + 1);
-                    Self { envelope: Envelope::of_object(object, &body), ..body }
-                })
-                .collect(),
-            limit: object.get("limit").and_then(Value::as_object).map(ErrorLimit::of_object),
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            return Self::default();
         }
+        if let Ok(Value::Object(object)) = serde_json::from_str(trimmed) {
+            return Self::of_object(&object, KEPT_DEPTH);
+        }
+        let envelope = if trimmed.starts_with('<') { Envelope::Page } else { Envelope::Other };
+        Self { envelope, text: Some(head(trimmed, 4 * KEPT_BYTES).0.to_owned()), ..Self::default() }
     }
 
-    pub(crate) fn code(&self) -> Option<&str> {
+    /// The service's code, or the login's error.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    pub(crate) fn message(&self) -> Option<&str> {
+    /// The service's message, or the login's description.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
-}
 
-/// Nothing long, and nothing that a terminal obeys.
-impl fmt::Debug for ErrorBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ErrorBody")
-            .field("envelope", &self.envelope)
-            .field("code", &self.code().map(quoted))
-            .field("message", &self.message().map(quoted))
-            .field("context_id", &self.context_id.as_deref().map(quoted))
-            .finish_non_exhaustive()
+    fn of_object(object: &Map<String, Value>, depth: u32) -> Self {
+        let oauth_error = string(object, "error");
+        let is_oauth = oauth_error.is_some() && !object.contains_key("code");
+        let described = || string(object, "error_description").or_else(|| string(object, "description"));
+        let mut body = Self {
+            code: string(object, "code").or(oauth_error),
+            message: string(object, "message").or_else(described),
+            status: object.get("status").and_then(Value::as_i64),
+            entity_id: string(object, "entityId"),
+            entity_name: string(object, "entityName"),
+            message_with_params: string(object, "messageWithParams"),
+            message_params: params(object.get("messageParams")),
+            context_id: string(object, "contextId"),
+            details: list(object, "details", ErrorDetail::of_object),
+            errors: match depth.checked_sub(1) {
+                Some(depth) => list(object, "errors", |object| Self::of_object(object, depth)),
+                None => Vec::new(),
+            },
+            limit: object.get("limit").and_then(Value::as_object).map(ErrorLimit::of_object),
+            ..Self::default()
+        };
+        let full = body.status.is_some() || body.context_id.is_some();
+        body.envelope = match (is_oauth, full && body.message.is_some()) {
+            (true, _) => Envelope::OAuth,
+            (false, true) => Envelope::Service,
+            (false, false) => Envelope::Gateway,
+        };
+        body
     }
 }
 
 impl ErrorDetail {
     fn of_object(object: &Map<String, Value>) -> Self {
-        let text = |name| object.get(name).and_then(text);
         Self {
-            error_code: text("errorCode"),
-            field_name: text("fieldName"),
-            entity_id: text("entityId"),
-            entity_name: text("entityName"),
+            error_code: string(object, "errorCode"),
+            field_name: string(object, "fieldName"),
+            entity_id: string(object, "entityId"),
+            entity_name: string(object, "entityName"),
         }
     }
 }
 
 impl ErrorLimit {
     fn of_object(object: &Map<String, Value>) -> Self {
-        let text = |name| object.get(name).and_then(text);
         Self {
-            key: text("key"),
-            namespace: text("namespace"),
-            value: text("value").and_then(|value| value.parse().ok()),
+            key: string(object, "key"),
+            namespace: string(object, "namespace"),
+            value: object.get("value").and_then(Value::as_i64),
         }
     }
 }
 
-impl Envelope {
-    fn of_object(object: &Map<String, Value>, body: &ErrorBody) -> Self {
-        let has = |name| object.get(name).and_then(text).is_some();
-        if has("code") && has("message") && (has("contextId") || body.status.is_some()) {
-            Self::Service
-        } else if has("code") || has("message") {
-            Self::Gateway
-        } else if has("error_description") || has("description") || body.code().is_some_and(is_oauth_code) {
-            Self::OAuth
-        } else if has("error") {
-            Self::Gateway
-        } else {
-            Self::Other
-        }
+/// A string, or the text of what should have been one.
+fn string(object: &Map<String, Value>, key: &str) -> Option<String> {
+    match object.get(key)? {
+        Value::String(text) => Some(head(text, KEPT_BYTES).0.to_owned()),
+        Value::Null => None,
+        Value::Array(_) | Value::Object(_) => None,
+        other => Some(other.to_string()),
     }
 }
 
-/// RFC 6749's codes are lower case and underscores; "Bad Request" is some framework's.
-fn is_oauth_code(code: &str) -> bool {
-    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+fn params(value: Option<&Value>) -> Vec<(String, String)> {
+    let Some(Value::Object(params)) = value else { return Vec::new() };
+    let kept = params.keys().take(KEPT_ITEMS);
+    kept.filter_map(|key| Some((head(key, KEPT_BYTES).0.to_owned(), string(params, key)?))).collect()
 }
 
-/// A text, or the number or truth value that stands where a text should.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(head(text, TEXT_BYTES).0.to_owned()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(value) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-fn params(value: Option<&Value>) -> BTreeMap<String, String> {
-    let params = value.and_then(Value::as_object).into_iter().flatten().take(ITEMS);
-    params.filter_map(|(name, value)| Some((head(name, TEXT_BYTES).0.to_owned(), text(value)?))).collect()
-}
-
-/// The entries of a JSON object, as many as can be read.
-struct Entries<'a>(&'a mut Map<String, Value>);
-
-impl<'de> DeserializeSeed<'de> for Entries<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entries<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((name, value)) = map.next_entry()? {
-            self.0.insert(name, value);
-        }
-        Ok(())
-    }
+fn list<T>(object: &Map<String, Value>, key: &str, item: impl Fn(&Map<String, Value>) -> T) -> Vec<T> {
+    let Some(Value::Array(items)) = object.get(key) else { return Vec::new() };
+    items.iter().filter_map(Value::as_object).take(KEPT_ITEMS).map(item).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FULL: &str = r#"{
-        "message": "Value [x] is not valid for field type [sortBy].", "code": "invalid.value", "status": 400,
-        "messageWithParams": "Value [{value}] is not valid", "messageParams": {"value": "x", "n": 3, "o": {}},
-        "contextId": "c-1", "entityId": "e-1", "entityName": "a script", "new": [{"in": "2030"}],
-        "details": [{"errorCode": "invalid.value", "fieldName": "sortBy"}, "no object"],
-        "errors": [{"code": "inner", "errors": [{"code": "innermost", "errors": [{"code": "too deep"}]}]}],
-        "limit": {"key": "token.rate.per.minute", "namespace": "platform.api", "value": 300}
-    }"#;
-
-    fn envelope(text: &str) -> Envelope {
-        ErrorBody::parse(text).envelope
-    }
-
     #[test]
-    fn the_services_body_is_read_whole() {
-        let body = ErrorBody::parse(FULL);
-        assert_eq!(body.envelope, Envelope::Service);
-        assert_eq!((body.code(), body.status), (Some("invalid.value"), Some(400)));
-        assert_eq!(body.message_params["value"], "x");
-        assert_eq!(body.message_params["n"], "3");
-        assert_eq!(body.details.len(), 1);
-        assert_eq!(body.details[0].field_name.as_deref(), Some("sortBy"));
-        assert_eq!(body.errors[0].errors[0].code(), Some("innermost"));
-        assert!(body.errors[0].errors[0].errors.is_empty());
-        assert_eq!(body.limit.unwrap().value, Some(300));
-    }
-
-    #[test]
-    fn wrong_types_and_unknown_fields_cost_only_themselves() {
+    fn the_services_envelope_is_read_whole() {
         let body = ErrorBody::parse(
-            r#"{"status":"400","code":17,"message":["no"],"details":{"a":1},"errors":"x","limit":[],
-                "messageParams":7,"contextId":null,"entityId":true}"#,
+            r#"{"message":"Value [x] is not valid","code":"invalid.value","status":400,"contextId":"c1","entityId":"e","entityName":"n",
+            "messageWithParams":"Value [{a}]","messageParams":{"a":"x"},"details":[{"errorCode":"e1","fieldName":"pageSize"}],
+            "errors":[{"message":"inner","code":"i"}],"limit":{"key":"k","namespace":"ns","value":300},"new":{"deep":[1]}}"#,
         );
-        assert_eq!((body.status, body.code()), (Some(400), Some("17")));
-        assert_eq!((body.message(), body.context_id.as_deref()), (None, None));
-        assert!(body.details.is_empty() && body.errors.is_empty() && body.limit.is_none());
-        for status in ["-1", "1e99", "99999999999999999999", "4.5", "[]"] {
-            assert_eq!(ErrorBody::parse(&format!(r#"{{"status":{status}}}"#)).status, None, "{status}");
-        }
+        assert_eq!((body.code(), body.message()), (Some("invalid.value"), Some("Value [x] is not valid")));
+        assert_eq!(
+            (body.envelope, body.status, body.context_id.as_deref()),
+            (Envelope::Service, Some(400), Some("c1"))
+        );
+        assert_eq!(body.message_params, [("a".to_owned(), "x".to_owned())]);
+        assert_eq!(body.details.first().and_then(|detail| detail.field_name.as_deref()), Some("pageSize"));
+        assert_eq!(body.errors.first().and_then(ErrorBody::message), Some("inner"));
+        assert_eq!(body.limit.and_then(|limit| limit.value), Some(300));
     }
 
     #[test]
-    fn text_that_is_cut_keeps_what_came_before() {
-        for end in 0..FULL.len() {
-            let body = ErrorBody::parse(&FULL[..end]);
-            let has_code = end >= FULL.find(r#""invalid.value""#).unwrap() + r#""invalid.value""#.len();
-            assert_eq!(body.code() == Some("invalid.value"), has_code, "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn what_is_made_to_be_large_or_deep_costs_little() {
-        let deep = format!(r#"{{"code":"bad.request","x":{}"#, "[".repeat(1_000_000));
-        assert_eq!(ErrorBody::parse(&deep).code(), Some("bad.request"));
-        let nested = r#"{"errors":["#.repeat(5000);
-        assert_eq!(envelope(&nested), Envelope::Other);
-        let many = format!(r#"{{"errors":[{}]}}"#, vec![r#"{"code":"a"}"#; 1000].join(","));
-        assert_eq!(ErrorBody::parse(&many).errors.len(), ITEMS);
-        let long = format!(r#"{{"message":"{}"}}"#, "é".repeat(20_000));
-        assert!(ErrorBody::parse(&long).message().unwrap().len() <= TEXT_BYTES);
-    }
-
-    #[test]
-    fn the_shape_tells_who_refused() {
-        for text in [FULL, r#"{"message":"m","code":"c","status":400}"#, r#"{"message":"","code":"","contextId":"c"}"#]
-        {
-            assert_eq!(envelope(text), Envelope::Service, "{text}");
-        }
-        for text in [
-            "<!DOCTYPE html><title>502</title>",
-            "\u{FEFF}\n<html>",
-            r#"{"code":"bad_request","message":"Invalid script definition"}"#,
-            r#"{"message":"Forbidden"}"#,
-            r#"{"timestamp":1,"status":400,"error":"Bad Request","path":"/x"}"#,
+    fn whose_words_they_are_is_seen_from_the_shape() {
+        for (text, envelope) in [
+            ("", Envelope::Empty),
+            (" \n", Envelope::Empty),
+            ("<html>502</html>", Envelope::Page),
+            ("upstream connect error", Envelope::Other),
+            ("[1]", Envelope::Other),
+            (r#"{"code":"bad_request","message":"Invalid script definition"}"#, Envelope::Gateway),
+            (r#"{"message":"m","code":"c","status":400}"#, Envelope::Service),
+            (r#"{"error":"invalid_client","description":"client not found"}"#, Envelope::OAuth),
+            ("{}", Envelope::Gateway),
         ] {
-            assert_eq!(envelope(text), Envelope::Gateway, "{text}");
+            assert_eq!(ErrorBody::parse(text).envelope, envelope, "{text}");
         }
-        for text in [
-            r#"{"error":"invalid_client","description":"client not found","error_description":"client not found"}"#,
-            r#"{"error":"invalid_grant"}"#,
-            r#"{"error":"invalid_request","error_description":"rate limit exceeded; try later"}"#,
-        ] {
-            assert_eq!(envelope(text), Envelope::OAuth, "{text}");
-        }
-        for text in ["", " \r\n\t"] {
-            assert_eq!(envelope(text), Envelope::Empty, "{text:?}");
-        }
-        for text in ["upstream connect error", "[]", "null", "400", r#""bad_request""#, "{}", r#"{"x":1}"#, "\u{0}"] {
-            assert_eq!(envelope(text), Envelope::Other, "{text:?}");
-        }
+        let oauth = ErrorBody::parse(
+            r#"{"error":"invalid_request","description":"d","error_description":"rate limit exceeded; x"}"#,
+        );
+        assert_eq!((oauth.code(), oauth.message()), (Some("invalid_request"), Some("rate limit exceeded; x")));
     }
 
     #[test]
-    fn the_token_endpoints_words_are_code_and_message() {
-        let both = r#"{"error":"invalid_client","description":"old","error_description":"new"}"#;
-        let body = ErrorBody::parse(both);
-        assert_eq!((body.code(), body.message()), (Some("invalid_client"), Some("new")));
-        let body = ErrorBody::parse(r#"{"error":"invalid_client","description":"client not found"}"#);
-        assert_eq!(body.message(), Some("client not found"));
-    }
-
-    #[test]
-    fn debug_shows_nothing_that_a_terminal_obeys() {
-        let body = ErrorBody::parse(r#"{"message":"\u001b[31mred\u202E","code":"a\nb"}"#);
-        let shown = format!("{body:?}");
-        assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202E}'), "{shown:?}");
+    fn wrong_types_lose_one_field_not_the_body_and_nothing_is_kept_without_bound() {
+        let body =
+            ErrorBody::parse(r#"{"code":42,"message":["x"],"status":"400","details":{},"errors":[1,null],"limit":[]}"#);
+        assert_eq!((body.code(), body.message(), body.status), (Some("42"), None, None));
+        let long = format!(r#"{{"message":"{}","errors":[{}]}}"#, "é".repeat(10_000), vec!["{}"; 1000].join(","));
+        let body = ErrorBody::parse(&long);
+        assert!(body.message().is_some_and(|message| message.len() <= KEPT_BYTES));
+        assert_eq!(body.errors.len(), KEPT_ITEMS);
+        let mut deep = "{}".to_owned();
+        for _ in 0..100 {
+            deep = format!(r#"{{"errors":[{deep}]}}"#);
+        }
+        assert!(format!("{:?}", ErrorBody::parse(&deep)).len() < 10_000);
     }
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::id::InvalidId;
-pub use bad_request::BadRequest;
-pub use body::ErrorBody;
+use crate::id::{InvalidId, UploadId};
+use bad_request::Found;
+pub use bad_request::{BadRequest, Cause, Certainty};
+pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
@@ -51,6 +52,7 @@ struct Inner {
     may_have_been_sent: bool,
     gave_up: Option<GaveUp>,
     bad_request: Option<BadRequest>,
+    upload_id: Option<UploadId>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -90,6 +92,8 @@ pub enum ErrorKind {
     Middleware,
     /// The user's own token source failed.
     TokenSource,
+    /// The service received a script but could not import it; [`Error::message`] has what it says.
+    ImportFailed,
 }
 
 /// Why no further attempt was made.
@@ -131,6 +135,7 @@ impl Error {
             may_have_been_sent: false,
             gave_up: None,
             bad_request: None,
+            upload_id: None,
             source: None,
         }))
     }
@@ -165,6 +170,12 @@ impl Error {
         self
     }
 
+    /// With what the script's history found its 400 to be.
+    pub(crate) fn found(mut self, found: Found) -> Self {
+        self.0.bad_request = self.0.bad_request.map(|bad_request| bad_request.found(found));
+        self
+    }
+
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait;
         self
@@ -178,6 +189,21 @@ impl Error {
     pub(crate) fn gave_up(mut self, why: GaveUp) -> Self {
         self.0.gave_up = Some(why);
         self
+    }
+
+    pub(crate) fn of_upload(mut self, id: &UploadId) -> Self {
+        self.0.upload_id = Some(id.clone());
+        self
+    }
+
+    /// The service's word that an upload did not become a script.
+    pub(crate) fn import_failed(message: Option<&str>) -> Self {
+        let what = "the service could not import the script";
+        match message {
+            Some(message) => Self::new(ErrorKind::ImportFailed, format!("{what}: {}", quoted(message)))
+                .with_body(ErrorBody::parse(&serde_json::json!({ "message": message }).to_string())),
+            None => Self::new(ErrorKind::ImportFailed, what),
+        }
     }
 
     /// The call this ended, and how long it took.
@@ -316,6 +342,13 @@ impl Error {
         }
     }
 
+    /// The upload that was received before this failed: with it the import can be followed further, by
+    /// [`Agent::wait_for_import`](crate::Agent::wait_for_import).
+    #[must_use]
+    pub fn upload_id(&self) -> Option<&UploadId> {
+        self.0.upload_id.as_ref()
+    }
+
     /// Why a 400 was answered; `None` for everything else.
     #[must_use]
     pub fn bad_request(&self) -> Option<&BadRequest> {
@@ -339,19 +372,22 @@ impl Error {
             Some(b'{') => "is a JSON object that does not fit",
             Some(_) => "is no JSON that fits",
         };
+        // Both the decoder's words and the answer's own can repeat what the answer says.
+        let secrets: Vec<&str> = answer.token.iter().map(|token| token.secret()).collect();
         let what = format!(
             "the answer should be {what}, but {shape} ({} bytes): {}",
             answer.body.len(),
-            text::shown(&error.to_string())
+            text::shown(&text::redact(&error.to_string(), &secrets))
         );
+        let correlation_id = refusal::correlation_id(&answer.headers).map(|id| text::redact(id, &secrets).into());
         let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
-            .with_answer(answer.status, refusal::correlation_id(&answer.headers).map(Into::into))
+            .with_answer(answer.status, correlation_id)
             .maybe_sent(true)
             .ended(operation, subject, answer.attempts, answer.elapsed);
         let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
         if let Ok(text) = std::str::from_utf8(body) {
-            decoded.0.body =
-                Some(ErrorBody::parse(text)).filter(|body| body.code().is_some() || body.message().is_some());
+            decoded.0.body = Some(ErrorBody::parse(&text::redact(text, &secrets)))
+                .filter(|body| body.code().is_some() || body.message().is_some());
         }
         decoded
     }

@@ -15,6 +15,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
 use super::queue::{Place, Queue};
+use super::random::Random;
 
 /// Two ends of a window this close together are the same end, seen through the rounding to seconds and the network.
 const SAME: Duration = Duration::from_secs(2);
@@ -118,8 +119,7 @@ impl QuotaHeaders {
 /// The gate of one token.
 pub(crate) struct QuotaGate {
     policy: QuotaPolicy,
-    /// Uniform in [0, 1).
-    random: Arc<dyn Fn() -> f64 + Send + Sync>,
+    random: Arc<Random>,
     state: Mutex<State>,
 }
 
@@ -182,7 +182,7 @@ pub(crate) enum QuotaRefusal {
 }
 
 impl QuotaGate {
-    pub(crate) fn new(policy: QuotaPolicy, random: Arc<dyn Fn() -> f64 + Send + Sync>) -> Self {
+    pub(crate) fn new(policy: QuotaPolicy, random: Arc<Random>) -> Self {
         let state = State {
             source: QuotaSource::Unknown,
             allowed: policy.assumed_limit.max(1),
@@ -200,7 +200,7 @@ impl QuotaGate {
             ends: None,
             ends_unheard: None,
             shut: None,
-            spread: policy.spread.mul_f64(random()),
+            spread: random.below(policy.spread),
             blind: 0,
             retired: false,
             queue: Queue::new(policy.queue),
@@ -265,7 +265,7 @@ impl QuotaGate {
         state.lost = 0;
         state.ends = None;
         state.ends_unheard = None;
-        state.spread = self.policy.spread.mul_f64((self.random)());
+        state.spread = self.random.below(self.policy.spread);
     }
 
     /// What the headers say holds.
@@ -642,8 +642,7 @@ mod tests {
     }
 
     fn gate_of(policy: QuotaPolicy, seed: u64) -> Arc<QuotaGate> {
-        let rng = Mutex::new(fastrand::Rng::with_seed(seed));
-        Arc::new(QuotaGate::new(policy, Arc::new(move || rng.lock().unwrap().f64())))
+        Arc::new(QuotaGate::new(policy, Arc::new(Random::new(Some(seed)))))
     }
 
     fn gate() -> Arc<QuotaGate> {
