@@ -22,6 +22,7 @@ pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorD
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use region::Region;
 pub use resilience::overload::{Bound, OverloadPolicy};
+pub use resilience::quota::{QuotaPolicy, QuotaSource, QuotaStanding};
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{
     DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, Json,
