@@ -16,11 +16,13 @@ mod scripts;
 mod stats;
 
 pub use agent::Agent;
-pub use auth::Credentials;
+pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
 pub use client::{Client, ClientBuilder};
-pub use error::{BadRequest, Error, ErrorBody, ErrorKind};
+pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{IdProblem, InvalidId, ScriptId};
 pub use region::Region;
+pub use resilience::overload::{Bound, OverloadPolicy};
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{Division, Json, Page, Script};
+pub use secrecy::SecretString;
 pub use stats::Stats;

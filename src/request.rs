@@ -19,6 +19,13 @@ pub(crate) struct Operation {
     pub(crate) repeat: Repeat,
 }
 
+impl Operation {
+    /// Whether it is about one script, by its id.
+    pub(crate) fn is_of_script(&self) -> bool {
+        self.route.contains("{scriptId}")
+    }
+}
+
 /// When a request may be sent again after a failure. A 429 may always be: the service did not act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -26,10 +33,18 @@ pub(crate) enum Repeat {
     Always,
     /// Only where it never left: a second one could act twice, or spend a one-time secret.
     IfNeverSent,
+    /// Where it never left, and once more where its answer was lost.
+    OnceIfLost,
 }
 
 pub(crate) const GET_SCRIPT: Operation =
     Operation { name: "get script", method: Method::GET, route: "/api/v2/scripts/{scriptId}", repeat: Repeat::Always };
+
+pub(crate) const GET_TOKEN: Operation =
+    Operation { name: "check token", method: Method::GET, route: "/api/v2/tokens/me", repeat: Repeat::Always };
+
+pub(crate) const DELETE_TOKEN: Operation =
+    Operation { name: "revoke token", method: Method::DELETE, route: "/api/v2/tokens/me", repeat: Repeat::Always };
 
 /// Where requests go, and as whom: one host's base URL and the `User-Agent`.
 #[derive(Clone, Debug)]
@@ -72,6 +87,11 @@ impl Site {
 /// `GET /api/v2/scripts/{scriptId}`
 pub(crate) fn script(site: &Site, id: &ScriptId) -> Request {
     site.request(&GET_SCRIPT, site.url(&["api", "v2", "scripts", id.as_str()]))
+}
+
+/// `GET` or `DELETE /api/v2/tokens/me`: the token the request carries.
+pub(crate) fn own_token(site: &Site, operation: &Operation) -> Request {
+    site.request(operation, site.url(&["api", "v2", "tokens", "me"]))
 }
 
 /// The token endpoint's exchange, as oauth2 made it, below the configured login host.

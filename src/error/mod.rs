@@ -14,8 +14,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::InvalidId;
-pub use bad_request::BadRequest;
-pub use body::ErrorBody;
+use bad_request::Found;
+pub use bad_request::{BadRequest, Cause, Certainty};
+pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
@@ -88,6 +89,8 @@ pub enum ErrorKind {
     UnexpectedAnswer,
     /// A middleware of the user's failed.
     Middleware,
+    /// The user's own token source failed.
+    TokenSource,
 }
 
 /// Why no further attempt was made.
@@ -163,6 +166,12 @@ impl Error {
         self
     }
 
+    /// With what the script's history found its 400 to be.
+    pub(crate) fn found(mut self, found: Found) -> Self {
+        self.0.bad_request = self.0.bad_request.map(|bad_request| bad_request.found(found));
+        self
+    }
+
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait;
         self
@@ -190,6 +199,13 @@ impl Error {
         self.0.subject = subject.map(|subject| quoted(subject).into());
         self.0.attempts = attempts;
         self.0.elapsed = elapsed;
+        self
+    }
+
+    /// With what it means put first.
+    pub(crate) fn explained(mut self, meaning: &'static str) -> Self {
+        self.0.kind = ErrorKind::LoginRefused;
+        self.0.what = meaning.into();
         self
     }
 

@@ -35,7 +35,7 @@ impl Agent {
 }
 
 /// The answer's body as the model it should be.
-fn decode<T: serde::de::DeserializeOwned>(
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(
     what: &str,
     operation: &'static request::Operation,
     subject: Option<&str>,
