@@ -5,6 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::auth::token::{Token, TokenSlot};
 use crate::auth::{Credentials, Session};
 use crate::call::{self, Authority, Call};
@@ -77,8 +79,8 @@ impl Agent {
     ///
     /// As the login of any call.
     pub async fn log_in(&self) -> Result<(), Error> {
-        let deadline = call::after(tokio::time::Instant::now(), self.timeout);
-        let started = tokio::time::Instant::now();
+        let deadline = call::after(Instant::now(), self.timeout);
+        let started = Instant::now();
         match crate::auth::token::token(&self.shared, deadline).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
@@ -124,6 +126,7 @@ impl Agent {
             host: &client.api,
             authority: Authority::Token(token),
             timeout: self.timeout,
+            attempt_timeout: None,
             request: &|| Ok(request::own_token(&client.api.site, &request::DELETE_TOKEN)),
         };
         match call::run(client, &call).await {
@@ -132,26 +135,37 @@ impl Agent {
         }
     }
 
-    /// Runs a call as this agent.
+    /// The same agent, with no call taking longer than until then.
+    pub(crate) fn until(&self, deadline: Instant) -> Self {
+        self.with_timeout(self.timeout.min(deadline.saturating_duration_since(Instant::now())))
+    }
+
+    /// A call to the api host as this agent.
+    pub(crate) fn prepare<'a>(
+        &'a self,
+        operation: &'static Operation,
+        subject: Option<&'a str>,
+        request: &'a (dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
+    ) -> Call<'a> {
+        Call {
+            operation,
+            subject,
+            host: &self.shared.client.api,
+            authority: Authority::Agent(&self.shared),
+            timeout: self.timeout,
+            attempt_timeout: None,
+            request,
+        }
+    }
+
+    /// Runs a call to the api host as this agent.
     pub(crate) async fn run(
         &self,
         operation: &'static Operation,
         subject: Option<&str>,
         request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
     ) -> Result<call::Answer, Error> {
-        let client = &self.shared.client;
-        call::run(
-            client,
-            &Call {
-                operation,
-                subject,
-                host: &client.api,
-                authority: Authority::Agent(&self.shared),
-                timeout: self.timeout,
-                request,
-            },
-        )
-        .await
+        call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Call<'a> {
     pub(crate) host: &'a Host,
     pub(crate) authority: Authority<'a>,
     pub(crate) timeout: Duration,
+    /// What an attempt may take where the client's attempt timeout can be too short for it.
+    pub(crate) attempt_timeout: Option<Duration>,
     /// Builds the request; called once for each attempt.
     pub(crate) request: &'a (dyn Fn() -> Result<Request, Error> + Send + Sync),
 }
@@ -62,6 +64,8 @@ pub(crate) enum Authority<'a> {
     Token(Arc<Token>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
     Login { gate: &'a LoginGate, secrets: Vec<&'a str> },
+    /// Nobody's: the URL is its own permission, and never sees a token.
+    SignedUrl { secrets: Vec<&'a str> },
 }
 
 /// An answer of any status, whole.
@@ -289,7 +293,7 @@ impl<'a> Run<'a> {
         let agent = match &self.call.authority {
             Authority::Agent(agent) => agent,
             Authority::Token(token) => return Ok(Some(Arc::clone(token))),
-            Authority::Login { .. } => return Ok(None),
+            Authority::Login { .. } | Authority::SignedUrl { .. } => return Ok(None),
         };
         match token::token(agent, self.deadline).await {
             Ok(token) => Ok(Some(token)),
@@ -350,7 +354,8 @@ impl<'a> Run<'a> {
         self.attempts = self.attempts.saturating_add(1);
         self.count_attempt();
         let settings = &self.client.settings;
-        let limit = self.deadline.min(after(Instant::now(), settings.attempt_timeout));
+        let attempt_timeout = settings.attempt_timeout.max(self.call.attempt_timeout.unwrap_or_default());
+        let limit = self.deadline.min(after(Instant::now(), attempt_timeout));
         let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
         let exchange = exchange(self.call.host, request, settings.max_body_bytes);
         let outcome = if span.is_disabled() {
@@ -359,7 +364,7 @@ impl<'a> Run<'a> {
             timeout_at(limit, exchange.instrument(span)).await
         };
         let outcome = outcome.unwrap_or_else(|_| {
-            Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, settings.attempt_timeout))
+            Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, attempt_timeout))
         });
         match &outcome {
             Err(failure) if failure.never_sent => {}
@@ -384,6 +389,7 @@ impl<'a> Run<'a> {
     fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict<'a> {
         let (endpoint, secrets) = match &self.call.authority {
             Authority::Login { secrets, .. } => (Endpoint::Login, secrets.clone()),
+            Authority::SignedUrl { secrets } => (Endpoint::SignedUrl, secrets.clone()),
             _ => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
         };
         let cap = self.client.settings.retry.retry_after_cap;

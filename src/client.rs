@@ -45,6 +45,11 @@ pub struct Client {
 pub(crate) struct ClientShared {
     pub(crate) api: Host,
     pub(crate) login: Host,
+    pub(crate) upload: Host,
+    /// Wherever a signed URL leads.
+    pub(crate) downloads: Host,
+    /// The same on loopback; there is one where the api host is on loopback.
+    pub(crate) loopback_downloads: Option<Host>,
     pub(crate) settings: Settings,
     pub(crate) budget: RetryBudget,
     pub(crate) history: History,
@@ -307,8 +312,12 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
-        let (api, login) = (self.region.api_url(), self.region.login_url());
         let mut transports = Transports { builder: &self, direct: None, proxied: None };
+        let host_at = |base: reqwest::Url, http, name: String| {
+            let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+            let overload = Overload::new(self.overload.clone(), random);
+            Host { site: Site::new(base, user_agent.clone()), http, overload, name }
+        };
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
             let http = transports.reaching(&base)?;
@@ -316,15 +325,23 @@ impl ClientBuilder {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
             };
-            let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-            let overload = Overload::new(self.overload.clone(), random);
-            Ok::<_, Error>(Host { site: Site::new(base, user_agent.clone()), http, overload, name })
+            Ok::<_, Error>(host_at(base, http, name))
         };
-        let (api, login) = (host("api", &api)?, host("login", &login)?);
+        let api = host("api", &self.region.api_url())?;
+        let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
+        let download_host = |direct| {
+            let http = self.transport(direct, follow_to_safe_places())?;
+            Ok::<_, Error>(host_at(api.site.base().clone(), http, "the export's host".to_owned()))
+        };
+        let downloads = download_host(false)?;
+        let loopback_downloads = is_loopback(api.site.base()).then(|| download_host(true)).transpose()?;
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,
                 login,
+                upload,
+                downloads,
+                loopback_downloads,
                 settings: self.settings,
                 budget: RetryBudget::new(),
                 history: History::new(HISTORY_IDS),
@@ -335,12 +352,12 @@ impl ClientBuilder {
         })
     }
 
-    fn transport(&self, direct: bool) -> Result<ClientWithMiddleware, Error> {
+    fn transport(&self, direct: bool, redirects: redirect::Policy) -> Result<ClientWithMiddleware, Error> {
         let unusable = |what: &'static str| {
             move |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, what).with_source(error.without_url())
         };
         let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
+            .redirect(redirects)
             .retry(reqwest::retry::never())
             .referer(false)
             .https_only(!direct)
@@ -388,6 +405,14 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
+/// The service may store files elsewhere than at the URL it gives. No token goes along.
+fn follow_to_safe_places() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let safe = attempt.url().scheme() == "https" || is_loopback(attempt.url());
+        if safe && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
+    })
+}
+
 /// The one or two transports that three hosts need: loopback is reached directly, never through a proxy.
 struct Transports<'a> {
     builder: &'a ClientBuilder,
@@ -402,7 +427,7 @@ impl Transports<'_> {
         if let Some(transport) = slot {
             return Ok(transport.clone());
         }
-        let transport = self.builder.transport(direct)?;
+        let transport = self.builder.transport(direct, redirect::Policy::none())?;
         Ok(slot.insert(transport).clone())
     }
 }

@@ -245,6 +245,38 @@ ids! {
     /// # Ok::<(), genesys_scripts::InvalidId>(())
     /// ```
     ScriptId "script id"
+
+    /// The id of a script's page, as [`Page::id`](crate::Page::id) gives it.
+    ///
+    /// One kind of id cannot be passed for another:
+    ///
+    /// ```compile_fail,E0308
+    /// # async fn example(agent: genesys_scripts::Agent) -> Result<(), Box<dyn std::error::Error>> {
+    /// let page: genesys_scripts::PageId = "f8ad2a30-0d1f-11ee-be56-0242ac120002".parse()?;
+    /// agent.script(&page).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    PageId "page id"
+
+    /// The id of a division.
+    DivisionId "division id"
+
+    /// The id of a secure flow, which listings can be filtered by.
+    FlowId "flow id"
+
+    /// The id of an upload, by which its status is asked.
+    UploadId "upload id"
+
+    /// The id of one version of a script.
+    VersionId "version id"
+}
+
+impl ScriptId {
+    /// An id that is known to be one; a test checks it.
+    pub(crate) fn known(text: &'static str) -> Self {
+        Self(text.into())
+    }
 }
 
 #[cfg(test)]

@@ -192,6 +192,7 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
                 host: &client.login,
                 authority: Authority::Login { gate: &gate, secrets },
                 timeout: client.settings.login_timeout,
+                attempt_timeout: None,
                 request: &|| Ok(request::login(&client.login.site, &exchange)),
             };
             let answer = call::run(client, &call).await?;

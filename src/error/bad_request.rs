@@ -133,6 +133,7 @@ pub enum Certainty {
 pub(crate) enum Endpoint {
     Api,
     Login,
+    SignedUrl,
 }
 
 /// What is known when a 400 is classified: the answer, and our own request.
@@ -223,6 +224,10 @@ pub(crate) fn classify(evidence: &Evidence<'_>) -> BadRequest {
     match evidence.endpoint {
         Endpoint::Login => of_login(evidence.body),
         Endpoint::Api => of_api(evidence),
+        // A storage service's words, not Genesys Cloud's.
+        Endpoint::SignedUrl => {
+            BadRequest::new(Cause::Unknown, Certainty::Possible, "the export's host is no part of the API")
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::id::InvalidId;
+use crate::id::{InvalidId, UploadId};
 use bad_request::Found;
 pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
@@ -52,6 +52,7 @@ struct Inner {
     may_have_been_sent: bool,
     gave_up: Option<GaveUp>,
     bad_request: Option<BadRequest>,
+    upload_id: Option<UploadId>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -91,6 +92,8 @@ pub enum ErrorKind {
     Middleware,
     /// The user's own token source failed.
     TokenSource,
+    /// The service received a script but could not import it; [`Error::message`] has what it says.
+    ImportFailed,
 }
 
 /// Why no further attempt was made.
@@ -132,6 +135,7 @@ impl Error {
             may_have_been_sent: false,
             gave_up: None,
             bad_request: None,
+            upload_id: None,
             source: None,
         }))
     }
@@ -185,6 +189,21 @@ impl Error {
     pub(crate) fn gave_up(mut self, why: GaveUp) -> Self {
         self.0.gave_up = Some(why);
         self
+    }
+
+    pub(crate) fn of_upload(mut self, id: &UploadId) -> Self {
+        self.0.upload_id = Some(id.clone());
+        self
+    }
+
+    /// The service's word that an upload did not become a script.
+    pub(crate) fn import_failed(message: Option<&str>) -> Self {
+        let what = "the service could not import the script";
+        match message {
+            Some(message) => Self::new(ErrorKind::ImportFailed, format!("{what}: {}", quoted(message)))
+                .with_body(ErrorBody::parse(&serde_json::json!({ "message": message }).to_string())),
+            None => Self::new(ErrorKind::ImportFailed, what),
+        }
     }
 
     /// The call this ended, and how long it took.
@@ -321,6 +340,13 @@ impl Error {
             ErrorKind::BadRequest => self.0.bad_request.as_ref().is_some_and(BadRequest::is_retryable),
             _ => false,
         }
+    }
+
+    /// The upload that was received before this failed: with it the import can be followed further, by
+    /// [`Agent::wait_for_import`](crate::Agent::wait_for_import).
+    #[must_use]
+    pub fn upload_id(&self) -> Option<&UploadId> {
+        self.0.upload_id.as_ref()
     }
 
     /// Why a 400 was answered; `None` for everything else.

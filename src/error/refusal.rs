@@ -21,6 +21,7 @@ pub(crate) fn error(answer: &Answer, endpoint: Endpoint, operation: &Operation, 
         .then(|| bad_request::classify(&Evidence::of_answer(endpoint, operation, &body)));
     let (kind, what) = match endpoint {
         Endpoint::Login => of_login(answer.status, &body),
+        Endpoint::SignedUrl => of_signed_url(answer.status),
         _ => of_api(answer.status),
     };
     let error = Error::new(kind, what).with_answer(answer.status, correlation_id).with_body(body);
@@ -59,6 +60,16 @@ fn of_login(status: StatusCode, body: &ErrorBody) -> (ErrorKind, &'static str) {
     match status.as_u16() {
         400 | 401 | 403 => (ErrorKind::LoginRefused, "the login was refused: check the credentials"),
         404 => (ErrorKind::LoginRefused, "there is no login service at this address: check the region or URL"),
+        _ => of_api(status),
+    }
+}
+
+/// Not this API's answers, but those of whatever stores the files.
+fn of_signed_url(status: StatusCode) -> (ErrorKind, &'static str) {
+    match status.as_u16() {
+        400 | 401 | 403 => (ErrorKind::Forbidden, "the URL was refused, as when it has expired: make a new one"),
+        404 | 410 => (ErrorKind::NotFound, "there is nothing at the URL, as when it has expired: make a new one"),
+        429 => (ErrorKind::Throttled, "the file's host allows no more requests for now"),
         _ => of_api(status),
     }
 }

@@ -1,17 +1,38 @@
 //! The operations of the Scripts API, as an agent calls them.
+//!
+//! Each is the same line: a pure request (`request.rs`), the call (`call.rs`), the answer as a model.
 
+mod default_script;
+mod file;
+mod listing;
 mod model;
+mod query;
+mod signed_url;
+mod transfer;
 
-pub use model::{Division, Json, Page, Script};
+pub use default_script::DefaultScript;
+pub use file::ScriptFile;
+pub use listing::{Listing, ListingPages};
+pub use model::{Division, ExportResponse, ImportStatus, Json, Page, Script, ScriptListing};
+pub use query::{
+    ExportScript, ImportScript, ListPublishedScripts, ListScripts, PublishScript, ReadScript, ReadUploadStatus,
+    ReadVariables, SortBy, SortOrder, VariableType,
+};
+pub use signed_url::SignedUrl;
+pub use transfer::Imported;
+
+use reqwest::Request;
+use serde::de::DeserializeOwned;
 
 use crate::agent::Agent;
 use crate::call::Answer;
-use crate::error::Error;
-use crate::id::ScriptId;
-use crate::request;
+use crate::error::{Error, ErrorKind};
+use crate::id::{DivisionId, PageId, ScriptId};
+use crate::request::{self, Operation, Site};
 
+/// The scripts as they are edited.
 impl Agent {
-    /// A script, as it is being edited (for the one agents see, the published one is another operation).
+    /// A script, as it is being edited. The one agents see is the [published one](Self::published_script).
     ///
     /// `GET /api/v2/scripts/{scriptId}`; permission `scripter:script:view`.
     ///
@@ -28,16 +49,359 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script(&self, id: &ScriptId) -> Result<Script, Error> {
-        let build = || Ok(request::script(&self.shared.client.api.site, id));
-        let answer = self.run(&request::GET_SCRIPT, Some(id.as_str()), &build).await?;
-        decode("a script", &request::GET_SCRIPT, Some(id.as_str()), &answer)
+        self.call("a script", &request::GET_SCRIPT, id.as_str(), |site| request::script(site, id)).await
+    }
+
+    /// A page of a script that is being edited.
+    ///
+    /// `GET /api/v2/scripts/{scriptId}/pages/{pageId}`; permission `scripter:script:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, ReadScript, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// if let Some(start) = agent.script(&id).await?.start_page_id {
+    ///     let page = agent.script_page(&id, &start, &ReadScript::default()).await?;
+    ///     println!("{:?}", page.root_container);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
+        let build = |site: &Site| request::script_page(site, id, page, query);
+        self.call("a page", &request::GET_SCRIPT_PAGE, id.as_str(), build).await
+    }
+
+    /// All pages of a script that is being edited.
+    ///
+    /// `GET /api/v2/scripts/{scriptId}/pages`; permission `scripter:script:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, ReadScript, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// for page in agent.script_pages(&id, &ReadScript::default()).await? {
+    ///     println!("{}", page.name.unwrap_or_default());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
+        let build = |site: &Site| request::script_pages(site, id, query);
+        self.call("a list of pages", &request::GET_SCRIPT_PAGES, id.as_str(), build).await
+    }
+
+    /// The scripts that are being edited, as a stream.
+    ///
+    /// `GET /api/v2/scripts`; permission `scripter:script:view`.
+    ///
+    /// # Errors
+    ///
+    /// An item of the stream, and its last, is an error as of [`script`](Self::script). A page size or number that
+    /// the service cannot understand is [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), and nothing is sent.
+    ///
+    /// ```no_run
+    /// use futures_util::TryStreamExt;
+    /// use genesys_scripts::{Agent, ListScripts, SortBy};
+    ///
+    /// # async fn example(agent: Agent) -> Result<(), genesys_scripts::Error> {
+    /// let by_name = ListScripts { sort_by: Some(SortBy::Name), ..ListScripts::default() };
+    /// let mut scripts = agent.scripts(by_name);
+    /// while let Some(script) = scripts.try_next().await? {
+    ///     println!("{} {}", script.id, script.name.unwrap_or_default());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scripts(&self, query: ListScripts) -> Listing {
+        Listing::new(self.clone(), &request::LIST_SCRIPTS, query)
+    }
+
+    /// The scripts that are being edited in the divisions the agent may search, as a stream; what of each comes
+    /// is metadata.
+    ///
+    /// `GET /api/v2/scripts/divisionviews`; permission `scripter:script:search`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`scripts`](Self::scripts).
+    ///
+    /// ```no_run
+    /// use futures_util::TryStreamExt;
+    /// use genesys_scripts::{Agent, DivisionId, ListScripts, Script};
+    ///
+    /// # async fn example(agent: Agent, sales: DivisionId) -> Result<(), genesys_scripts::Error> {
+    /// let of_sales = ListScripts { division_ids: vec![sales], ..ListScripts::default() };
+    /// let scripts: Vec<Script> = agent.scripts_in_divisions(of_sales).try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scripts_in_divisions(&self, query: ListScripts) -> Listing {
+        Listing::new(self.clone(), &request::LIST_SCRIPTS_IN_DIVISIONS, query)
+    }
+
+    /// Deletes a script.
+    ///
+    /// `DELETE /api/v2/scripts/{scriptId}`; permission `scripter:script:delete`. Not in Genesys' public SDKs, but what
+    /// CX as Code deletes with.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script). A script that is not there is
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); but where an attempt failed and its repetition finds no such
+    /// script, the script is taken as deleted.
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, ErrorKind, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// match agent.delete(&id).await {
+    ///     Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+    ///     _ => println!("{id} is gone"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete(&self, id: &ScriptId) -> Result<(), Error> {
+        let result = self.send(&request::DELETE_SCRIPT, id.as_str(), |site| request::delete(site, id)).await;
+        match result {
+            Err(error) if error.kind() == ErrorKind::NotFound && error.attempts() > 1 => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Moves a script to a division.
+    ///
+    /// `POST /api/v2/authorization/divisions/{divisionId}/objects/SCRIPT`; which permission it needs is not documented.
+    /// Not sent again where it may have been acted on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, DivisionId, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId, sales: DivisionId) -> Result<(), genesys_scripts::Error> {
+    /// agent.move_to_division(&id, &sales).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn move_to_division(&self, id: &ScriptId, division: &DivisionId) -> Result<(), Error> {
+        let build = |site: &Site| request::move_to_division(site, id, division);
+        self.send(&request::MOVE_TO_DIVISION, id.as_str(), build).await.map(drop)
+    }
+}
+
+/// The scripts as agents see them.
+impl Agent {
+    /// A script, as it was last published.
+    ///
+    /// `GET /api/v2/scripts/published/{scriptId}`; permission `scripter:publishedScript:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script); a script that was never published is
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, DefaultScript, ReadScript};
+    /// # async fn example(agent: Agent) -> Result<(), genesys_scripts::Error> {
+    /// let script = agent.published_script(&DefaultScript::Inbound.id(), &ReadScript::default()).await?;
+    /// println!("published {:?}", script.published_date);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn published_script(&self, id: &ScriptId, query: &ReadScript) -> Result<Script, Error> {
+        let build = |site: &Site| request::published_script(site, id, query);
+        self.call("a script", &request::GET_PUBLISHED_SCRIPT, id.as_str(), build).await
+    }
+
+    /// A page of a published script.
+    ///
+    /// `GET /api/v2/scripts/published/{scriptId}/pages/{pageId}`; permission `scripter:publishedScript:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, PageId, ReadScript, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId, page: PageId) -> Result<(), genesys_scripts::Error> {
+    /// let page = agent.published_script_page(&id, &page, &ReadScript::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn published_script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
+        let build = |site: &Site| request::published_script_page(site, id, page, query);
+        self.call("a page", &request::GET_PUBLISHED_SCRIPT_PAGE, id.as_str(), build).await
+    }
+
+    /// All pages of a published script.
+    ///
+    /// `GET /api/v2/scripts/published/{scriptId}/pages`; permission `scripter:publishedScript:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, ReadScript, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// let pages = agent.published_script_pages(&id, &ReadScript::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn published_script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
+        let build = |site: &Site| request::published_script_pages(site, id, query);
+        self.call("a list of pages", &request::GET_PUBLISHED_SCRIPT_PAGES, id.as_str(), build).await
+    }
+
+    /// The published scripts, as a stream.
+    ///
+    /// `GET /api/v2/scripts/published`; permission `scripter:publishedScript:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`scripts`](Self::scripts).
+    ///
+    /// ```no_run
+    /// use futures_util::TryStreamExt;
+    /// use genesys_scripts::{Agent, ListPublishedScripts};
+    ///
+    /// # async fn example(agent: Agent) -> Result<(), genesys_scripts::Error> {
+    /// let mut scripts = agent.published_scripts(ListPublishedScripts::default());
+    /// while let Some(script) = scripts.try_next().await? {
+    ///     println!("{} {:?}", script.id, script.published_date);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn published_scripts(&self, query: ListPublishedScripts) -> Listing {
+        Listing::new(self.clone(), &request::LIST_PUBLISHED_SCRIPTS, query.into())
+    }
+
+    /// The published scripts in the divisions the agent may search, as a stream; what of each comes is metadata.
+    ///
+    /// `GET /api/v2/scripts/published/divisionviews`; permission `scripter:publishedScript:search`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`scripts`](Self::scripts).
+    ///
+    /// ```no_run
+    /// # use futures_util::TryStreamExt;
+    /// # use genesys_scripts::{Agent, ListPublishedScripts, Script};
+    /// # async fn example(agent: Agent) -> Result<(), genesys_scripts::Error> {
+    /// let query = ListPublishedScripts { name: Some("Inbound".into()), ..ListPublishedScripts::default() };
+    /// let scripts: Vec<Script> = agent.published_scripts_in_divisions(query).try_collect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn published_scripts_in_divisions(&self, query: ListPublishedScripts) -> Listing {
+        Listing::new(self.clone(), &request::LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS, query.into())
+    }
+
+    /// The variables of a published script. The service documents no shape for them, so they are raw JSON.
+    ///
+    /// `GET /api/v2/scripts/published/{scriptId}/variables`; permission `scripter:publishedScript:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, ReadVariables, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// let inputs = ReadVariables { input: Some(true), ..ReadVariables::default() };
+    /// let variables = agent.published_variables(&id, &inputs).await?;
+    /// println!("{}", variables.as_str());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn published_variables(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
+        let build = |site: &Site| request::published_variables(site, id, query);
+        self.call("JSON", &request::GET_PUBLISHED_VARIABLES, id.as_str(), build).await
+    }
+
+    /// The variables of a published script in a division the agent may search. Raw JSON, as of
+    /// [`published_variables`](Self::published_variables).
+    ///
+    /// `GET /api/v2/scripts/published/divisionviews/{scriptId}/variables`; permission `scripter:publishedScript:search`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, ReadVariables, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// let variables = agent.published_variables_in_divisions(&id, &ReadVariables::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn published_variables_in_divisions(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
+        let build = |site: &Site| request::published_variables_in_divisions(site, id, query);
+        self.call("JSON", &request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, id.as_str(), build).await
+    }
+
+    /// Publishes a script: from now on agents see it as it is being edited now, or the version named. It answers the
+    /// script.
+    ///
+    /// `POST /api/v2/scripts/published`; permission `scripter:publishedScript:add`. Not sent again where it may have
+    /// been acted on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # use genesys_scripts::{Agent, PublishScript, ScriptId};
+    /// # async fn example(agent: Agent, id: ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// let script = agent.publish(&id, &PublishScript::default()).await?;
+    /// println!("version {:?} is live", script.version_id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn publish(&self, id: &ScriptId, options: &PublishScript) -> Result<Script, Error> {
+        let build = |site: &Site| request::publish(site, id, options);
+        self.call("a script", &request::PUBLISH_SCRIPT, id.as_str(), build).await
+    }
+}
+
+impl Agent {
+    /// A call to the api host, and its answer as the model it should be.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        operation: &'static Operation,
+        subject: &str,
+        build: impl Fn(&Site) -> Request + Send + Sync,
+    ) -> Result<T, Error> {
+        let answer = self.send(operation, subject, build).await?;
+        decode(what, operation, Some(subject), &answer)
+    }
+
+    /// A call to the api host.
+    async fn send(
+        &self,
+        operation: &'static Operation,
+        subject: &str,
+        build: impl Fn(&Site) -> Request + Send + Sync,
+    ) -> Result<Answer, Error> {
+        let site = &self.shared.client.api.site;
+        self.run(operation, Some(subject), &|| Ok(build(site))).await
     }
 }
 
 /// The answer's body as the model it should be.
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(
+pub(crate) fn decode<T: DeserializeOwned>(
     what: &str,
-    operation: &'static request::Operation,
+    operation: &'static Operation,
     subject: Option<&str>,
     answer: &Answer,
 ) -> Result<T, Error> {

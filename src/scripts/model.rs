@@ -1,15 +1,18 @@
 //! What the service sends, as it is documented, read tolerantly.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::signed_url::SignedUrl;
 use crate::error::Error;
-use crate::id::ScriptId;
+use crate::id::{DivisionId, PageId, ScriptId, VersionId};
 
 /// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
 ///
@@ -55,7 +58,7 @@ impl PartialEq for Json {
     }
 }
 
-/// A script (contract §2). Everything but the id may be absent.
+/// A script. Everything but the id may be absent; what of it a listing fills in is not documented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -63,31 +66,31 @@ pub struct Script {
     /// The globally unique identifier.
     pub id: ScriptId,
     /// Its name; names are not unique.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The division it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub division: Option<Division>,
     /// The version this is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<VersionId>,
     /// When it was created.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub created_date: Option<DateTime<Utc>>,
     /// When it was last changed.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub modified_date: Option<DateTime<Utc>>,
     /// When it was last published.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub published_date: Option<DateTime<Utc>>,
     /// When this version was made.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub version_date: Option<DateTime<Utc>>,
     /// The page it starts on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_page_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub start_page_id: Option<PageId>,
     /// The name of the page it starts on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub start_page_name: Option<String>,
     /// Free-form: which features are switched on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,29 +105,29 @@ pub struct Script {
     #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub pages: Vec<Page>,
     /// Its URI.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub self_uri: Option<String>,
 }
 
-/// A page of a script (contract §2).
+/// A page of a script.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Page {
-    /// The identifier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    /// The identifier, for [`Agent::script_page`](crate::Agent::script_page).
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub id: Option<PageId>,
     /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The version of the script it is of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<VersionId>,
     /// When it was created.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub created_date: Option<DateTime<Utc>>,
     /// When it was last changed.
-    #[serde(default, deserialize_with = "date", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub modified_date: Option<DateTime<Utc>>,
     /// Free-form: the layout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,39 +136,159 @@ pub struct Page {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub properties: Option<Json>,
     /// Its URI.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub self_uri: Option<String>,
 }
 
-/// A division (contract §2).
+/// A division.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Division {
     /// The identifier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub id: Option<DivisionId>,
     /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its URI.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub self_uri: Option<String>,
 }
 
-/// ISO 8601 with or without a fraction. A date that is none costs nobody the script: it reads as absent.
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
-    let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-    Ok(text.and_then(|text| match DateTime::parse_from_rfc3339(&text) {
-        Ok(date) => Some(date.to_utc()),
-        Err(_) => {
-            tracing::warn!("a date of the service is not ISO 8601 and was left out");
-            None
-        }
-    }))
+/// One page of a list of scripts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ScriptListing {
+    /// The scripts.
+    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub entities: Vec<Script>,
+    /// How many scripts a page has.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<i32>,
+    /// Which page this is, counted from 1.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub page_number: Option<i32>,
+    /// How many scripts there are on all pages.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
+    /// How many pages there are.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub page_count: Option<i32>,
+    /// Whether there were more divisions than the service looks through.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub truncated_divisions: Option<bool>,
+    /// The first page's URI.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub first_uri: Option<String>,
+    /// The next page's URI.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub next_uri: Option<String>,
+    /// The previous page's URI.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub previous_uri: Option<String>,
+    /// The last page's URI.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub last_uri: Option<String>,
+    /// This page's URI.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub self_uri: Option<String>,
+}
+
+/// Where an export can be downloaded.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ExportResponse {
+    /// The URL, for [`Agent::download_export`](crate::Agent::download_export).
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub url: Option<SignedUrl>,
+}
+
+/// How far an upload has come.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ImportStatus {
+    /// Whether the script was imported. Absent while that is not known; `false` may mean "not yet", as
+    /// [`Agent::wait_for_import`](crate::Agent::wait_for_import) takes it at first.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<bool>,
+    /// What the service has to say about it.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What this leads to is not documented; treated like an export's URL.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub url: Option<SignedUrl>,
 }
 
 /// `null` is an empty list.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// A value by its text, whatever JSON it came as. One that cannot be read costs nobody the script: it is absent.
+pub(super) fn lenient<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_any(Lenient(PhantomData))
+}
+
+struct Lenient<T>(PhantomData<T>);
+
+impl<T: FromStr> Lenient<T> {
+    fn read(text: &str) -> Option<T> {
+        let value = text.parse().ok();
+        if value.is_none() {
+            Self::left_out();
+        }
+        value
+    }
+
+    fn left_out() {
+        tracing::warn!(expected = std::any::type_name::<T>(), "a field of the service cannot be read and was left out");
+    }
+}
+
+impl<'de, T: FromStr> Visitor<'de> for Lenient<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Option<T>, E> {
+        Ok(Self::read(text))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
+        Ok(Self::read(if value { "true" } else { "false" }))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Option<T>, E> {
+        Ok(Self::read(&value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
+        Ok(Self::read(&value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Option<T>, E> {
+        Ok(Self::read(&value.to_string()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Self::left_out();
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Self::left_out();
+        Ok(None)
+    }
 }
