@@ -240,9 +240,15 @@ impl<'a> Run<'a> {
     fn judge(&self, outcome: Result<Answer, Failure>, token: Option<&Token>) -> Verdict {
         match outcome {
             Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
+            // Without a token to lose, it can be followed; whose call it is checks where to.
+            Ok(answer) if answer.status.is_redirection() && self.is_signed_url() => Verdict::Done(answer),
             Ok(answer) => self.judge_refusal(&answer, token),
             Err(failure) => self.judge_failure(failure),
         }
+    }
+
+    fn is_signed_url(&self) -> bool {
+        matches!(self.call.authority, Authority::SignedUrl { .. })
     }
 
     fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict {
