@@ -1,17 +1,19 @@
 //! An agent: one identity with its own credentials, token and quota.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::Credentials;
-use crate::auth::token::{TokenSlot, initial_slot};
+use crate::auth::token::{Token, TokenSlot};
+use crate::auth::{Credentials, Session};
 use crate::call::{self, Authority, Call};
 use crate::client::ClientShared;
-use crate::error::Error;
-use crate::request::Operation;
+use crate::error::{Error, ErrorKind};
+use crate::request::{self, Operation};
+use crate::scripts::{Json, decode};
 
 /// One identity at Genesys Cloud. Every call starts on one.
 ///
@@ -32,7 +34,7 @@ pub(crate) struct AgentShared {
 
 impl Agent {
     pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
-        let slot = initial_slot(&credentials, client.now(), &client.random);
+        let slot = TokenSlot::new(&credentials, client.now(), &client.random);
         let timeout = client.settings.call_timeout;
         Self { shared: Arc::new(AgentShared { client, credentials, slot }), timeout }
     }
@@ -41,6 +43,96 @@ impl Agent {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { shared: Arc::clone(&self.shared), timeout }
+    }
+
+    /// Has `tell` called with each session a login or refresh brings, **before** its token is used.
+    ///
+    /// Store what it is given: a refresh token that was replaced is void, so after a restart only the newest
+    /// one works. It is awaited, for no longer than the login timeout. Set it before the first call.
+    ///
+    /// ```
+    /// # async fn store(session: genesys_scripts::Session) {}
+    /// # fn example(client: genesys_scripts::Client, credentials: genesys_scripts::Credentials) {
+    /// let agent = client.agent(credentials).on_session(|session| async move { store(session).await });
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_session<F, T>(self, tell: F) -> Self
+    where
+        F: Fn(Session) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.shared.slot.tell(Arc::new(move |session| Box::pin(tell(session))));
+        self
+    }
+
+    /// The agent's tokens as they are now, to be stored for after a restart; `None` before the first login
+    /// and after a logout. Restored with [`Credentials::Session`].
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        self.shared.slot.session(self.shared.client.now())
+    }
+
+    /// Logs in now, if no good token is held: what the first call would do.
+    ///
+    /// # Errors
+    ///
+    /// As the login of any call.
+    pub async fn log_in(&self) -> Result<(), Error> {
+        let deadline = call::after(Instant::now(), self.timeout);
+        let started = Instant::now();
+        match crate::auth::token::token(&self.shared, deadline).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
+        }
+    }
+
+    /// What the service says of the agent's token: whose it is, of which OAuth client, in which organisation.
+    ///
+    /// `GET /api/v2/tokens/me`. The shape is not documented in the contract, so it is raw JSON.
+    ///
+    /// # Errors
+    ///
+    /// As any call; a token that is no longer good is replaced first.
+    pub async fn check_token(&self) -> Result<Json, Error> {
+        let build = || Ok(request::own_token(&self.shared.client.api.site, &request::GET_TOKEN));
+        let answer = self.run(&request::GET_TOKEN, None, &build).await?;
+        decode("what is known of a token", &request::GET_TOKEN, None, &answer)
+    }
+
+    /// Logs out: revokes the access token and forgets all tokens.
+    ///
+    /// `DELETE /api/v2/tokens/me`. Without a token nothing is sent; one that is already void counts as revoked.
+    /// Afterwards an agent of client credentials may log in anew; any other must be made anew.
+    ///
+    /// # Errors
+    ///
+    /// As any call. The tokens are forgotten even then.
+    pub async fn log_out(&self) -> Result<(), Error> {
+        let slot = &self.shared.slot;
+        let held = slot.held();
+        slot.clear(&self.shared.credentials);
+        match held {
+            None => Ok(()),
+            Some(token) => self.revoke(token).await,
+        }
+    }
+
+    async fn revoke(&self, token: Arc<Token>) -> Result<(), Error> {
+        let client = &self.shared.client;
+        let call = Call {
+            operation: &request::DELETE_TOKEN,
+            subject: None,
+            host: &client.api,
+            authority: Authority::Token(token),
+            timeout: self.timeout,
+            attempt_timeout: None,
+            request: &|| Ok(request::own_token(&client.api.site, &request::DELETE_TOKEN)),
+        };
+        match call::run(client, &call).await {
+            Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     pub(crate) fn timeout(&self) -> Duration {

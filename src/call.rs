@@ -1,9 +1,10 @@
 //! A call's way, from the request to the answer: the one loop every call runs through, logins too.
 //!
 //! 1. the token: held, or from a login shared by all who wait (`auth/token.rs`);
-//! 2. admission: a place among the attempts in flight to the host;
+//! 2. admission: a place among the attempts in flight to the host, as many as it bears;
 //! 3. the attempt: the request, built anew, with the bearer; the whole answer, bounded, in the attempt's time;
-//! 4. the verdict: done, replace the token, wait for the quota, try again after a backoff, or fail.
+//! 4. the verdict: done, replace the token, wait for the quota, try again after a backoff, or fail; of an
+//!    "Invalid script definition", which means load or a broken script, the script's history finds out which.
 //!
 //! Nothing is held while it sleeps, and it never begins a sleep that would outlast the deadline.
 
@@ -21,10 +22,12 @@ use tracing::Instrument;
 use crate::agent::AgentShared;
 use crate::auth::token::{self, Token};
 use crate::client::{ClientShared, Host};
-use crate::error::bad_request::Endpoint;
+use crate::error::bad_request::{self, Endpoint, Found};
 use crate::error::{Error, ErrorKind, GaveUp, failure, refusal};
 use crate::request::{Operation, Repeat};
+use crate::resilience::history::{Probe, Verdict as Finding};
 use crate::resilience::login_gate::{LoginGate, LoginPass};
+use crate::resilience::overload::{Held, Permit, Refused, Turn};
 use crate::resilience::retry::Backoffs;
 use crate::resilience::retry_after::{self, Wait};
 
@@ -42,10 +45,23 @@ pub(crate) struct Call<'a> {
     pub(crate) request: &'a (dyn Fn() -> Result<Request, Error> + Send + Sync),
 }
 
+impl<'a> Call<'a> {
+    fn is_login(&self) -> bool {
+        matches!(self.authority, Authority::Login { .. })
+    }
+
+    /// The script it is about.
+    fn script(&self) -> Option<&'a str> {
+        self.subject.filter(|_| self.operation.is_of_script())
+    }
+}
+
 /// On whose authority it is made, and so what admits it.
 pub(crate) enum Authority<'a> {
     /// An agent's: its token is put on, its quota counts.
     Agent(&'a Arc<AgentShared>),
+    /// This very token of an agent's: a logout, which no other token can stand in for.
+    Token(Arc<Token>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
     Login { gate: &'a LoginGate, secrets: Vec<&'a str> },
     /// Nobody's: the URL is its own permission, and never sees a token.
@@ -59,6 +75,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Whether its status is one that another attempt can change.
     transient: bool,
+    /// The token it was the answer to, which it must not be let echo.
+    pub(crate) token: Option<Arc<Token>>,
     /// What the call took; told once it has ended.
     pub(crate) attempts: u32,
     pub(crate) elapsed: Duration,
@@ -76,7 +94,7 @@ pub(crate) struct Failure {
 }
 
 /// What an attempt's outcome means for the call.
-enum Verdict {
+enum Verdict<'a> {
     Done(Answer),
     /// The token was refused; with another one the call may be allowed.
     ReplaceToken,
@@ -84,7 +102,36 @@ enum Verdict {
     Throttled(Option<Duration>, Error),
     /// Another attempt may fare better, not before this long.
     Retry(Option<Duration>, Error),
+    /// "Invalid script definition" of this script: load or a broken script, to be found out.
+    InvalidDefinition(&'a str, Error),
     Fail(Error),
+}
+
+/// What an attempt's outcome says of the load of the host.
+#[derive(Clone, Copy)]
+enum Signal {
+    Success,
+    /// Refused for load: 503 and 504, a timeout, a refused connection.
+    Overloaded,
+    /// Answered, with something that has nothing to do with load.
+    Answered,
+    None,
+}
+
+impl Signal {
+    /// Of a `patient` call, which is slow by nature (a file, or an answer the service may hold back), no slowness is
+    /// load.
+    fn of(outcome: &Result<Answer, Failure>, patient: bool) -> Self {
+        match outcome {
+            Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Self::Answered,
+            Err(failure) if patient && failure.kind == ErrorKind::Timeout => Self::None,
+            Ok(answer) if answer.status.is_success() => Self::Success,
+            Ok(answer) if matches!(answer.status.as_u16(), 503 | 504) => Self::Overloaded,
+            Ok(_) => Self::Answered,
+            Err(failure) if failure.is_overload() => Self::Overloaded,
+            Err(_) => Self::None,
+        }
+    }
 }
 
 /// Runs a call to its end.
@@ -117,6 +164,8 @@ struct Run<'a> {
     failures: u32,
     backoffs: Option<Backoffs>,
     token_replaced: bool,
+    /// Attempts the service may have acted on without its answer reaching us.
+    lost: u32,
     may_have_been_sent: bool,
 }
 
@@ -132,12 +181,13 @@ impl<'a> Run<'a> {
             failures: 0,
             backoffs: None,
             token_replaced: false,
+            lost: 0,
             may_have_been_sent: false,
         }
     }
 
     async fn to_end(mut self) -> Result<Answer, Error> {
-        if !matches!(self.call.authority, Authority::Login { .. }) {
+        if !self.call.is_login() {
             self.client.budget.call_begun();
             self.client.counters.calls.add();
         }
@@ -147,33 +197,108 @@ impl<'a> Run<'a> {
     }
 
     async fn attempts(&mut self) -> Result<Answer, Error> {
+        let mut turn = Turn::New;
+        let mut probe: Option<Probe<'a>> = None;
+        // The slot of an attempt that nobody can explain yet: kept for a backoff, so that nobody else runs into the same.
+        let mut held: Option<Held<'a>> = None;
         loop {
             let token = self.token().await?;
             let pass = self.login_pass().await?;
-            let permit = self.permit().await?;
+            let permit = self.permit(turn, held.take()).await?;
+            let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
-            drop(permit);
+            let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
             let verdict = self.judge(outcome, token.as_deref());
             if let Some(pass) = pass {
                 settle_login_pass(pass, &verdict);
             }
-            match verdict {
-                Verdict::Done(mut answer) => {
-                    answer.attempts = self.attempts;
-                    answer.elapsed = self.started.elapsed();
-                    return Ok(answer);
+            // The permit ends here, on every path, before anything waits.
+            let (error, finding) = match verdict {
+                Verdict::InvalidDefinition(script, error) => {
+                    let finding = self.client.history.invalid(script, sent, Instant::now(), probe.take());
+                    match &finding {
+                        Finding::Overload => permit.overloaded(Instant::now()),
+                        Finding::Probe(_) | Finding::Wait(_) => held = Some(permit.undecided()),
+                        Finding::Broken | Finding::Unknown => permit.neutral(),
+                    }
+                    (error, finding)
                 }
-                Verdict::ReplaceToken => self.reject(token.as_ref()),
-                Verdict::Throttled(wait, error) => self.wait_for_quota(wait, error).await?,
-                Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
-                Verdict::Fail(error) => return Err(self.ended(error)),
+                other => {
+                    self.settle(permit, signal);
+                    match other {
+                        Verdict::Done(answer) => return Ok(self.done(answer, token)),
+                        Verdict::ReplaceToken => self.reject(token.as_ref()),
+                        Verdict::Throttled(wait, error) => self.wait_for_quota(wait, error).await?,
+                        Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
+                        Verdict::Fail(error) | Verdict::InvalidDefinition(_, error) => return Err(self.ended(error)),
+                    }
+                    turn = Turn::Again;
+                    continue;
+                }
+            };
+            let finding = match finding {
+                Finding::Wait(wait) => {
+                    wait.verdict(held.take(), self.client.settings.retry.initial_backoff, self.deadline).await
+                }
+                other => other,
+            };
+            match finding {
+                Finding::Broken => return Err(self.ended(error.found(Found::BrokenScript))),
+                Finding::Unknown => return Err(self.ended(error)),
+                Finding::Overload | Finding::Wait(_) => {
+                    let error = error.found(Found::Overload);
+                    // The limit has just fallen, so the first time the queue is pause enough.
+                    if turn == Turn::New {
+                        self.may_go_on(Duration::ZERO, error)?;
+                    } else {
+                        self.back_off(None, error).await?;
+                    }
+                    turn = Turn::Again;
+                }
+                Finding::Probe(next) => {
+                    let backoff = self.next_backoff();
+                    let error = self.may_go_on(backoff, error)?;
+                    turn = match next.turn(backoff, self.deadline).await {
+                        Some(turn) => turn,
+                        None => return Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass))),
+                    };
+                    probe = Some(next);
+                }
             }
         }
     }
 
+    /// What the attempt says of the host's load.
+    fn settle(&self, permit: Permit<'a>, signal: Signal) {
+        match signal {
+            Signal::Success => {
+                if let Some(script) = self.call.script()
+                    && let Some(refused) = self.client.history.success(script, permit.sent(), Instant::now())
+                {
+                    self.call.host.overload.decide_overloaded(refused);
+                }
+                permit.success();
+            }
+            Signal::Overloaded => permit.overloaded(Instant::now()),
+            Signal::Answered => permit.neutral(),
+            Signal::None => drop(permit),
+        }
+    }
+
+    fn done(&self, mut answer: Answer, token: Option<Arc<Token>>) -> Answer {
+        answer.token = token;
+        answer.attempts = self.attempts;
+        answer.elapsed = self.started.elapsed();
+        answer
+    }
+
     /// The agent's token. A login that failed ends the call: its own loop is over.
     async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
-        let Authority::Agent(agent) = self.call.authority else { return Ok(None) };
+        let agent = match &self.call.authority {
+            Authority::Agent(agent) => agent,
+            Authority::Token(token) => return Ok(Some(Arc::clone(token))),
+            Authority::Login { .. } | Authority::SignedUrl { .. } => return Ok(None),
+        };
         match token::token(agent, self.deadline).await {
             Ok(token) => Ok(Some(token)),
             Err(error) => {
@@ -199,17 +324,29 @@ impl<'a> Run<'a> {
     }
 
     /// A place among the attempts in flight to the host.
-    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'a>, Error> {
-        match timeout_at(self.deadline, self.call.host.in_flight.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(self.ended(Error::new(
-                ErrorKind::Timeout,
-                format!(
-                    "the call's time ran out while it waited for its turn; {} is busy with other calls of this client",
-                    self.call.host.name()
-                ),
-            ))),
-        }
+    async fn permit(&self, turn: Turn, held: Option<Held<'a>>) -> Result<Permit<'a>, Error> {
+        let host = self.call.host;
+        host.overload.acquire(turn, held, self.deadline).await.map_err(|refused| {
+            self.ended(match refused {
+                Refused::Shut { until } => {
+                    let wait = until.saturating_duration_since(Instant::now());
+                    let what =
+                        format!("{} refuses everything for now, or is down; it is asked again then", host.name());
+                    Error::new(ErrorKind::Unavailable, what).with_retry_after(Some(wait))
+                }
+                Refused::QueueFull => {
+                    let what = format!("too many calls of this client wait for {} already", host.name());
+                    Error::new(ErrorKind::Unavailable, what)
+                }
+                Refused::Deadline => {
+                    let what = format!(
+                        "the call's time ran out while it waited its turn among this client's calls to {}",
+                        host.name()
+                    );
+                    Error::new(ErrorKind::Timeout, what)
+                }
+            })
+        })
     }
 
     /// Sends the request once and reads the whole answer.
@@ -233,11 +370,19 @@ impl<'a> Run<'a> {
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, attempt_timeout))
         });
+        match &outcome {
+            Err(failure) if failure.never_sent => {}
+            Err(_) => self.lost = self.lost.saturating_add(1),
+            Ok(answer) if answer.transient && answer.status != StatusCode::TOO_MANY_REQUESTS => {
+                self.lost = self.lost.saturating_add(1);
+            }
+            Ok(_) => {}
+        }
         self.may_have_been_sent |= !matches!(&outcome, Err(failure) if failure.never_sent);
         outcome
     }
 
-    fn judge(&self, outcome: Result<Answer, Failure>, token: Option<&Token>) -> Verdict {
+    fn judge(&self, outcome: Result<Answer, Failure>, token: Option<&Token>) -> Verdict<'a> {
         match outcome {
             Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
             // Without a token to lose, it can be followed; whose call it is checks where to.
@@ -251,11 +396,11 @@ impl<'a> Run<'a> {
         matches!(self.call.authority, Authority::SignedUrl { .. })
     }
 
-    fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict {
+    fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict<'a> {
         let (endpoint, secrets) = match &self.call.authority {
-            Authority::Agent(_) => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
             Authority::Login { secrets, .. } => (Endpoint::Login, secrets.clone()),
             Authority::SignedUrl { secrets } => (Endpoint::SignedUrl, secrets.clone()),
+            _ => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
         };
         let cap = self.client.settings.retry.retry_after_cap;
         let error = refusal::error(answer, endpoint, self.call.operation, &secrets);
@@ -268,23 +413,44 @@ impl<'a> Run<'a> {
             Some(Wait::AtLeast(wait)) => (Some(wait), error.with_retry_after(Some(wait))),
             None => (None, error),
         };
+        if let Some(script) = self.call.script()
+            && bad_request::is_invalid_definition(&error)
+        {
+            return Verdict::InvalidDefinition(script, error);
+        }
         match answer.status {
-            StatusCode::UNAUTHORIZED if token.is_some() && !self.token_replaced => Verdict::ReplaceToken,
+            StatusCode::UNAUTHORIZED if self.can_replace_token() => Verdict::ReplaceToken,
             StatusCode::TOO_MANY_REQUESTS => Verdict::Throttled(floor, error),
             StatusCode::BAD_REQUEST if error.is_throttled() => Verdict::Throttled(floor, error),
             _ if !answer.transient => Verdict::Fail(error),
-            _ if self.call.operation.repeat == Repeat::Always => Verdict::Retry(floor, error),
+            _ if self.may_repeat(false) => Verdict::Retry(floor, error),
             _ => Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)),
         }
     }
 
-    fn judge_failure(&self, failure: Failure) -> Verdict {
+    /// Once a call, and only by a call that takes whatever token its agent has.
+    fn can_replace_token(&self) -> bool {
+        matches!(self.call.authority, Authority::Agent(_)) && !self.token_replaced
+    }
+
+    /// Whether the request may be sent again after this attempt.
+    fn may_repeat(&self, never_sent: bool) -> bool {
+        match self.call.operation.repeat {
+            Repeat::Always => true,
+            Repeat::IfNeverSent => never_sent,
+            Repeat::OnceIfLost => never_sent || self.lost <= 1,
+        }
+    }
+
+    fn judge_failure(&self, failure: Failure) -> Verdict<'a> {
         let (transient, never_sent) = (failure.transient, failure.never_sent);
         let error = failure::error(failure);
-        match self.call.operation.repeat {
-            _ if !transient => Verdict::Fail(error),
-            Repeat::IfNeverSent if !never_sent => Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)),
-            _ => Verdict::Retry(None, error),
+        if !transient {
+            Verdict::Fail(error)
+        } else if self.may_repeat(never_sent) {
+            Verdict::Retry(None, error)
+        } else {
+            Verdict::Fail(error.gave_up(GaveUp::NotIdempotent))
         }
     }
 
@@ -297,7 +463,13 @@ impl<'a> Run<'a> {
 
     /// Waits as long as a quota asks; a call of a token waits here, a login at its gate.
     async fn wait_for_quota(&mut self, wait: Option<Duration>, error: Error) -> Result<(), Error> {
-        if matches!(self.call.authority, Authority::Login { .. }) {
+        let counters = &self.client.counters;
+        if self.call.is_login() {
+            counters.login_throttled.add()
+        } else {
+            counters.throttled.add()
+        }
+        if self.call.is_login() {
             return Ok(());
         }
         let wait = match wait {
@@ -309,19 +481,24 @@ impl<'a> Run<'a> {
 
     /// Waits a backoff before a further attempt, if there may be one.
     async fn back_off(&mut self, floor: Option<Duration>, error: Error) -> Result<(), Error> {
-        self.failures = self.failures.saturating_add(1);
-        if self.failures >= self.client.settings.retry.attempts {
-            return Err(self.ended(error.gave_up(GaveUp::AttemptsSpent)));
-        }
-        let backoff = self.next_backoff();
-        let wait = floor.map_or(backoff, |floor| floor.saturating_add(backoff));
-        if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
-            return Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass)));
-        }
-        if !self.client.budget.take() {
-            return Err(self.ended(error.gave_up(GaveUp::BudgetSpent)));
-        }
+        let wait = self.next_backoff().saturating_add(floor.unwrap_or_default());
+        let error = self.may_go_on(wait, error)?;
         self.sleep(wait, error).await
+    }
+
+    /// Counts a failed attempt, and ends the call where there may be no further one after this wait.
+    fn may_go_on(&mut self, wait: Duration, error: Error) -> Result<Error, Error> {
+        self.failures = self.failures.saturating_add(1);
+        let gave_up = if self.failures >= self.client.settings.retry.attempts {
+            GaveUp::AttemptsSpent
+        } else if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
+            GaveUp::DeadlineWouldPass
+        } else if !self.client.budget.take() {
+            GaveUp::BudgetSpent
+        } else {
+            return Ok(error);
+        };
+        Err(self.ended(error.gave_up(gave_up)))
     }
 
     fn next_backoff(&mut self) -> Duration {
@@ -353,14 +530,13 @@ impl<'a> Run<'a> {
 
     fn count_attempt(&self) {
         let counters = &self.client.counters;
-        match self.call.authority {
-            Authority::Agent(_) | Authority::SignedUrl { .. } => {
-                counters.attempts.add();
-                if self.attempts > 1 {
-                    counters.retries.add();
-                }
+        if self.call.is_login() {
+            counters.login_attempts.add();
+        } else {
+            counters.attempts.add();
+            if self.attempts > 1 {
+                counters.retries.add();
             }
-            Authority::Login { .. } => counters.login_attempts.add(),
         }
     }
 
@@ -381,10 +557,10 @@ impl<'a> Run<'a> {
     }
 }
 
-fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict) {
+fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict<'_>) {
     match verdict {
-        Verdict::Done(_) => pass.accepted(Instant::now()),
-        Verdict::Throttled(wait, _) => pass.throttled(Instant::now(), *wait),
+        Verdict::Done(_) => pass.accepted(),
+        Verdict::Throttled(wait, _) => pass.throttled(*wait),
         _ => drop(pass),
     }
 }
@@ -409,7 +585,11 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
         response.chunk().await.map_err(|error| Failure::broken_off(error, host.name(), body.len()))?
     {
         if body.len().saturating_add(chunk.len()) > max_body {
-            return Err(Failure::too_large(host.name(), max_body));
+            if status.is_success() {
+                return Err(Failure::too_large(host.name(), max_body));
+            }
+            // A refusal's status says enough: what is left of its page is not read.
+            break;
         }
         body = if body.is_empty() {
             chunk
@@ -419,5 +599,5 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
             joined.freeze()
         };
     }
-    Ok(Answer { status, headers, body, transient, attempts: 0, elapsed: Duration::ZERO })
+    Ok(Answer { status, headers, body, transient, token: None, attempts: 0, elapsed: Duration::ZERO })
 }

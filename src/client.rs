@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use reqwest::redirect;
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
-use tokio::sync::Semaphore;
 
 use crate::agent::Agent;
 use crate::auth::Credentials;
@@ -16,10 +15,15 @@ use crate::error::{Error, ErrorKind};
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::Site;
 use crate::resilience::budget::RetryBudget;
+use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
+use crate::resilience::overload::{Overload, OverloadPolicy};
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
 use crate::stats::{Counters, Stats};
+
+/// Of so many scripts it is remembered how they fared.
+const HISTORY_IDS: usize = 10_000;
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
@@ -46,6 +50,7 @@ pub(crate) struct ClientShared {
     pub(crate) downloads: Host,
     pub(crate) settings: Settings,
     pub(crate) budget: RetryBudget,
+    pub(crate) history: History,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -55,7 +60,7 @@ pub(crate) struct ClientShared {
 pub(crate) struct Host {
     pub(crate) site: Site,
     pub(crate) http: ClientWithMiddleware,
-    pub(crate) in_flight: Semaphore,
+    pub(crate) overload: Overload,
     name: String,
 }
 
@@ -116,8 +121,7 @@ impl ClientShared {
             return gate;
         }
         gates.retain(|_, gate| gate.strong_count() > 0);
-        let random = Arc::clone(&self.random);
-        let gate = Arc::new(LoginGate::new(Arc::new(move || random.fraction())));
+        let gate = Arc::new(LoginGate::new(Arc::clone(&self.random)));
         gates.insert(client_id.to_owned(), Arc::downgrade(&gate));
         gate
     }
@@ -141,7 +145,7 @@ pub struct ClientBuilder {
     http2_ping_interval: Duration,
     http2_ping_timeout: Duration,
     gzip: bool,
-    max_in_flight: usize,
+    overload: OverloadPolicy,
     user_agent: String,
     proxy: Option<String>,
     root_certificates: Vec<Vec<u8>>,
@@ -169,7 +173,7 @@ impl ClientBuilder {
             http2_ping_interval: Duration::from_secs(30),
             http2_ping_timeout: Duration::from_secs(10),
             gzip: true,
-            max_in_flight: 50,
+            overload: OverloadPolicy::default(),
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
             root_certificates: Vec::new(),
@@ -216,9 +220,9 @@ impl ClientBuilder {
         self
     }
 
-    /// The most attempts in flight to one host; others wait their turn. Default 50. At least 1.
-    pub fn max_in_flight(mut self, attempts: usize) -> Self {
-        self.max_in_flight = attempts;
+    /// How the attempts in flight to each host are bounded. See [`OverloadPolicy`].
+    pub fn overload(mut self, policy: OverloadPolicy) -> Self {
+        self.overload = policy;
         self
     }
 
@@ -306,15 +310,11 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
-        if self.max_in_flight == 0 {
-            return Err(Error::invalid_input("no call can be made with 0 attempts in flight; say at least 1"));
-        }
         let mut transports = Transports { builder: &self, direct: None, proxied: None };
-        let host_at = |base: reqwest::Url, http, name: String| Host {
-            site: Site::new(base, user_agent.clone()),
-            http,
-            in_flight: Semaphore::new(self.max_in_flight.min(Semaphore::MAX_PERMITS)),
-            name,
+        let host_at = |base: reqwest::Url, http, name: String| {
+            let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+            let overload = Overload::new(self.overload.clone(), random);
+            Host { site: Site::new(base, user_agent.clone()), http, overload, name }
         };
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
@@ -336,6 +336,7 @@ impl ClientBuilder {
                 downloads,
                 settings: self.settings,
                 budget: RetryBudget::new(),
+                history: History::new(HISTORY_IDS),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
                 login_gates: Mutex::default(),

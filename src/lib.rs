@@ -16,15 +16,19 @@ mod scripts;
 mod stats;
 
 pub use agent::Agent;
-pub use auth::Credentials;
+pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
 pub use client::{Client, ClientBuilder};
-pub use error::{BadRequest, Error, ErrorBody, ErrorKind};
+pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use region::Region;
+pub use resilience::overload::{Bound, OverloadPolicy};
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{
     DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, Json,
     ListPublishedScripts, ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus,
     ReadVariables, Script, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
 };
+pub use secrecy::SecretString;
 pub use stats::Stats;
+#[cfg(feature = "simulator")]
+pub mod simulator;

@@ -27,6 +27,13 @@ pub(crate) struct Operation {
     pub(crate) repeat: Repeat,
 }
 
+impl Operation {
+    /// Whether it is about one script, by its id.
+    pub(crate) fn is_of_script(&self) -> bool {
+        self.route.contains("{scriptId}")
+    }
+}
+
 /// When a request may be sent again after a failure. A 429 may always be: the service did not act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -34,6 +41,8 @@ pub(crate) enum Repeat {
     Always,
     /// Only where it never left: a second one could act twice, or spend a one-time secret.
     IfNeverSent,
+    /// Where it never left, and once more where its answer was lost.
+    OnceIfLost,
 }
 
 impl Operation {
@@ -91,6 +100,9 @@ pub(crate) static MOVE_TO_DIVISION: Operation =
 pub(crate) static UPLOAD_SCRIPT: Operation = Operation::post("upload script", "/uploads/v2/scripter");
 /// Its URL is the service's to give, and a secret; the route only names it.
 pub(crate) static DOWNLOAD_EXPORT: Operation = Operation::get("download export", "(the URL of the export)");
+
+pub(crate) static GET_TOKEN: Operation = Operation::get("check token", "/api/v2/tokens/me");
+pub(crate) static DELETE_TOKEN: Operation = Operation::delete("revoke token", "/api/v2/tokens/me");
 
 /// Where requests go, and as whom: one host's base URL and the `User-Agent`.
 #[derive(Clone, Debug)]
@@ -321,6 +333,11 @@ pub(crate) fn upload(site: &Site, form: &UploadForm) -> Request {
 /// The URL of an export: signed, so it goes where it says and never with a token.
 pub(crate) fn download(site: &Site, url: &Url) -> Request {
     site.to(DOWNLOAD_EXPORT.method.clone(), url.clone(), HeaderValue::from_static("*/*"))
+}
+
+/// `GET` or `DELETE /api/v2/tokens/me`: the token the request carries.
+pub(crate) fn own_token(site: &Site, operation: &Operation) -> Request {
+    site.request(operation, &[], [])
 }
 
 /// The token endpoint's exchange, as oauth2 made it, below the configured login host.

@@ -7,15 +7,15 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Scripted, credentials, id, reply, script, token};
+use common::{Scripted, id, reply, script, token};
 use futures_util::future::join_all;
 use genesys_scripts::{Credentials, ErrorKind};
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_concurrent_calls_make_one_login() {
     let transport = Scripted::by(|seen| if seen.is_login() { token("t0ken") } else { script() });
-    let agent = transport.agent();
-    let results = join_all((0..1000).map(|_| agent.script(&*Box::leak(Box::new(id()))))).await;
+    let (agent, id) = (transport.agent(), id());
+    let results = join_all((0..1000).map(|_| agent.script(&id))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1000);
     assert_eq!(transport.logins(), 1);
     assert!(transport.calls().iter().all(|call| call.header("authorization") == "Bearer t0ken"));

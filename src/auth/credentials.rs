@@ -1,9 +1,15 @@
 //! What an agent logs in with.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use secrecy::{ExposeSecret, SecretString};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type TokenFuture = Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send>>;
 
 /// How an agent gets its access token. Secrets are kept in [`SecretString`] and never printed.
 ///
@@ -17,11 +23,37 @@ use secrecy::{ExposeSecret, SecretString};
 #[non_exhaustive]
 pub enum Credentials {
     /// OAuth 2 client credentials (RFC 6749 §4.4): a service of its own, without a user.
-    Client {
-        /// The OAuth client's id.
-        id: String,
-        /// The OAuth client's secret.
-        secret: SecretString,
+    Client(OAuthClient),
+    /// An authorization code (RFC 6749 §4.1), with the PKCE verifier (RFC 7636) if the authorization had a
+    /// challenge. Best made by [`Authorization::credentials`](crate::Authorization::credentials).
+    ///
+    /// A code is good for one login: it is sent again only where it never left.
+    AuthorizationCode {
+        /// The OAuth client; without a secret only with PKCE.
+        client: OAuthClient,
+        /// The code the browser came back with.
+        code: SecretString,
+        /// The same as in the authorization.
+        redirect_uri: String,
+        /// The PKCE code verifier.
+        verifier: Option<SecretString>,
+    },
+    /// A SAML 2 assertion (RFC 7522) of an identity provider. Good for one login, like a code.
+    Saml2Bearer {
+        /// The OAuth client.
+        client: OAuthClient,
+        /// The organisation's name, as in `orgName`.
+        org_name: String,
+        /// The assertion, base64-encoded as the identity provider gave it.
+        assertion: SecretString,
+    },
+    /// A user's session as it was stored before a restart: see [`Agent::session`](crate::Agent::session).
+    /// With a refresh token alone it is the refresh grant (RFC 6749 §6).
+    Session {
+        /// The OAuth client the session belongs to.
+        client: OAuthClient,
+        /// What was stored.
+        session: Session,
     },
     /// A ready-made access token. It cannot be replaced: once refused or expired, calls fail with
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized).
@@ -31,12 +63,69 @@ pub enum Credentials {
         /// When it expires, if known.
         expires_at: Option<SystemTime>,
     },
+    /// Tokens from a source of your own, asked whenever a new one is needed. See [`Credentials::source`].
+    Source(TokenSource),
+}
+
+/// An OAuth client of the organisation. A public client (PKCE) has no secret.
+#[derive(Clone)]
+pub struct OAuthClient {
+    /// Its id.
+    pub id: String,
+    /// Its secret.
+    pub secret: Option<SecretString>,
+}
+
+impl OAuthClient {
+    /// A client with a secret.
+    pub fn new(id: impl Into<String>, secret: impl Into<SecretString>) -> Self {
+        Self { id: id.into(), secret: Some(secret.into()) }
+    }
+
+    /// A public client, for PKCE.
+    pub fn public(id: impl Into<String>) -> Self {
+        Self { id: id.into(), secret: None }
+    }
+}
+
+/// What an agent needs to go on after a restart: its tokens, as secrets. Store it like a password.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Session {
+    /// The access token, if there is one.
+    pub access_token: Option<SecretString>,
+    /// The refresh token, for the grants that have one.
+    pub refresh_token: Option<SecretString>,
+    /// When the access token expires, by the wall clock, if known.
+    pub expires_at: Option<SystemTime>,
+}
+
+impl Session {
+    /// A session with an access token of unknown expiry.
+    pub fn from_access_token(token: impl Into<SecretString>) -> Self {
+        Self { access_token: Some(token.into()), refresh_token: None, expires_at: None }
+    }
+
+    /// A session that begins with a refresh.
+    pub fn from_refresh_token(token: impl Into<SecretString>) -> Self {
+        Self { access_token: None, refresh_token: Some(token.into()), expires_at: None }
+    }
+}
+
+/// An async function of yours that gives tokens.
+#[derive(Clone)]
+pub struct TokenSource(Arc<dyn Fn() -> TokenFuture + Send + Sync>);
+
+impl TokenSource {
+    pub(crate) fn ask(&self) -> TokenFuture {
+        (self.0)()
+    }
 }
 
 impl Credentials {
     /// OAuth 2 client credentials.
     pub fn client(id: impl Into<String>, secret: impl Into<SecretString>) -> Self {
-        Self::Client { id: id.into(), secret: secret.into() }
+        Self::Client(OAuthClient::new(id, secret))
     }
 
     /// A ready-made access token of unknown expiry.
@@ -44,30 +133,93 @@ impl Credentials {
         Self::AccessToken { token: token.into(), expires_at: None }
     }
 
+    /// A refresh token of an earlier session.
+    pub fn refresh_token(client: OAuthClient, token: impl Into<SecretString>) -> Self {
+        Self::Session { client, session: Session::from_refresh_token(token) }
+    }
+
+    /// Tokens from an async function of your own: a vault, or a service that logs in for everyone.
+    ///
+    /// It is asked once for all calls that wait, whenever the token it gave last is about to expire or was
+    /// refused, and given the client's login timeout to answer. Its refresh token is not used.
+    ///
+    /// ```
+    /// use genesys_scripts::{Credentials, Session};
+    ///
+    /// let credentials = Credentials::source(|| async {
+    ///     let token = "from the vault";
+    ///     Ok(Session::from_access_token(token))
+    /// });
+    /// ```
+    pub fn source<F, T>(source: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<Session, BoxError>> + Send + 'static,
+    {
+        Self::Source(TokenSource(Arc::new(move || Box::pin(source()))))
+    }
+
     /// The OAuth client whose login limit these credentials count against.
-    pub(crate) fn client_id(&self) -> Option<&str> {
+    pub(crate) fn oauth_client(&self) -> Option<&OAuthClient> {
         match self {
-            Self::Client { id, .. } => Some(id),
-            Self::AccessToken { .. } => None,
+            Self::Client(client)
+            | Self::AuthorizationCode { client, .. }
+            | Self::Saml2Bearer { client, .. }
+            | Self::Session { client, .. } => Some(client),
+            Self::AccessToken { .. } | Self::Source(_) => None,
         }
     }
 
     /// What an answer of the login must not be let echo.
     pub(crate) fn secrets(&self) -> Vec<&str> {
-        match self {
-            Self::Client { secret, .. } => vec![secret.expose_secret()],
-            Self::AccessToken { token, .. } => vec![token.expose_secret()],
-        }
+        let own: [Option<&SecretString>; 2] = match self {
+            Self::Client(_) | Self::Source(_) => [None, None],
+            Self::AuthorizationCode { code, verifier, .. } => [Some(code), verifier.as_ref()],
+            Self::Saml2Bearer { assertion, .. } => [Some(assertion), None],
+            Self::Session { session, .. } => [session.access_token.as_ref(), session.refresh_token.as_ref()],
+            Self::AccessToken { token, .. } => [Some(token), None],
+        };
+        let of_client = self.oauth_client().and_then(|client| client.secret.as_ref());
+        own.into_iter().flatten().chain(of_client).map(|secret| secret.expose_secret()).collect()
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client { id, .. } => f.debug_struct("Client").field("id", id).finish_non_exhaustive(),
-            Self::AccessToken { expires_at, .. } => {
-                f.debug_struct("AccessToken").field("expires_at", expires_at).finish_non_exhaustive()
-            }
+        let name = match self {
+            Self::Client(_) => "Client",
+            Self::AuthorizationCode { .. } => "AuthorizationCode",
+            Self::Saml2Bearer { .. } => "Saml2Bearer",
+            Self::Session { .. } => "Session",
+            Self::AccessToken { .. } => "AccessToken",
+            Self::Source(_) => "Source",
+        };
+        let mut debug = f.debug_struct(name);
+        if let Some(client) = self.oauth_client() {
+            debug.field("client", &client.id);
         }
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for OAuthClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuthClient").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("has_access_token", &self.access_token.is_some())
+            .field("has_refresh_token", &self.refresh_token.is_some())
+            .field("expires_at", &self.expires_at)
+            .finish()
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSource")
     }
 }

@@ -1,87 +1,175 @@
-//! The exchange of credentials for a token at the token endpoint (RFC 6749), by oauth2 over our transport.
+//! The exchange of a grant for a token at the token endpoint (RFC 6749), by oauth2 over our transport.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::time::Duration;
 
-use oauth2::basic::{BasicClient, BasicTokenResponse};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::{HeaderValue, header};
+use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::{
-    AsyncHttpClient, ClientId, ClientSecret, HttpRequest, HttpResponse, RequestTokenError, TokenResponse, TokenUrl,
+    AsyncHttpClient, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, TokenResponse, TokenUrl,
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
 
-use super::Credentials;
-use super::token::Token;
+use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
 use crate::agent::AgentShared;
 use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorKind};
 use crate::request::{self, Operation, Repeat};
-use crate::resilience::login_gate::LoginGate;
 
-/// Getting one more token for nothing is harmless, so this one may be repeated like any idempotent call.
-const CLIENT_LOGIN: Operation =
-    Operation { name: "log in", method: http::Method::POST, route: "/oauth/token", repeat: Repeat::Always };
+/// What a login brought.
+pub(crate) struct Issued {
+    pub(crate) access_token: SecretString,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) refresh_token: Option<SecretString>,
+}
 
-/// Gets the agent a new token.
-pub(crate) async fn log_in(agent: &AgentShared) -> Result<Token, Error> {
+const fn login(repeat: Repeat) -> Operation {
+    Operation { name: "log in", method: http::Method::POST, route: "/oauth/token", repeat }
+}
+
+/// One more token for nothing is harmless.
+static CLIENT_LOGIN: Operation = login(Repeat::Always);
+/// A code or an assertion is good for one login: sent twice, the second is refused, and can void the first.
+static ONE_TIME_LOGIN: Operation = login(Repeat::IfNeverSent);
+/// An answer that was lost may have held the only copy of a rotated token: asked for once more.
+static REFRESH: Operation = login(Repeat::OnceIfLost);
+
+/// Logs in with the credentials themselves.
+pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error> {
     match &agent.credentials {
-        Credentials::Client { id, secret } => {
-            let transport = LoginTransport { agent, gate: agent.client.login_gate(id), operation: &CLIENT_LOGIN };
-            let response = BasicClient::new(ClientId::new(id.clone()))
-                .set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
-                .set_token_uri(token_url()?)
-                .exchange_client_credentials()
-                .request_async(&transport)
-                .await;
-            issued(agent, response)
+        Credentials::Client(client) => {
+            let transport = LoginTransport { agent, client, operation: &CLIENT_LOGIN, extra_secret: None };
+            issued(oauth_client(client)?.exchange_client_credentials().request_async(&transport).await)
         }
-        Credentials::AccessToken { token, .. } => {
-            // Only asked when the one there is was refused, has expired, or cannot be sent.
-            Token::new(token, None, &agent.client.random)?;
-            Err(Error::new(
-                ErrorKind::Unauthorized,
-                "the ready-made access token was refused or has expired; make a new agent with a new token",
-            ))
+        Credentials::AuthorizationCode { client, code, redirect_uri, verifier } => {
+            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let redirect_uri = RedirectUrl::new(redirect_uri.clone())
+                .map_err(|error| Error::invalid_input("the redirect URI does not parse").with_source(error))?;
+            let client = oauth_client(client)?.set_redirect_uri(redirect_uri);
+            let mut exchange = client.exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()));
+            if let Some(verifier) = verifier {
+                exchange = exchange.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
+            }
+            issued(exchange.request_async(&transport).await)
         }
+        Credentials::Saml2Bearer { client, org_name, assertion } => {
+            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            saml2_bearer(&transport, client, org_name, assertion).await
+        }
+        Credentials::Source(source) => from_source(agent, source).await,
+        // Their token is in the slot from the start; once it is gone there is nothing left to log in with.
+        Credentials::AccessToken { .. } | Credentials::Session { .. } => Err(Error::new(
+            ErrorKind::Unauthorized,
+            "the ready-made access token was refused or has expired, and there is nothing to replace it with",
+        )),
     }
 }
 
-/// oauth2 wants a URL; where the request really goes is `request::login`'s to say.
-fn token_url() -> Result<TokenUrl, Error> {
-    TokenUrl::new("https://login.invalid/oauth/token".to_owned())
-        .map_err(|error| Error::invalid_input("the token URL does not parse").with_source(error))
+/// Replaces the access token with a refresh token.
+pub(crate) async fn by_refresh_token(agent: &AgentShared, token: &SecretString) -> Result<Issued, Error> {
+    let client = agent
+        .credentials
+        .oauth_client()
+        .ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
+    let transport = LoginTransport { agent, client, operation: &REFRESH, extra_secret: Some(token) };
+    let token = RefreshToken::new(token.expose_secret().to_owned());
+    issued(oauth_client(client)?.exchange_refresh_token(&token).request_async(&transport).await)
 }
 
-fn issued(
-    agent: &AgentShared,
-    response: Result<BasicTokenResponse, RequestTokenError<Error, oauth2::basic::BasicErrorResponse>>,
-) -> Result<Token, Error> {
-    let unusable = |why: String| {
-        Error::new(ErrorKind::UnexpectedAnswer, format!("the login's answer is no token response: {why}"))
-            .maybe_sent(true)
-            .ended(CLIENT_LOGIN.name, agent.credentials.client_id(), 1, std::time::Duration::ZERO)
-    };
+type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+/// oauth2's client for one exchange. Where the request really goes is `request::login`'s to say.
+fn oauth_client(client: &OAuthClient) -> Result<TokenClient, Error> {
+    let url = TokenUrl::new("https://login.invalid/oauth/token".to_owned())
+        .map_err(|error| Error::invalid_input("the token URL does not parse").with_source(error))?;
+    let mut oauth = BasicClient::new(ClientId::new(client.id.clone()));
+    if let Some(secret) = &client.secret {
+        oauth = oauth.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
+    }
+    Ok(oauth.set_token_uri(url))
+}
+
+/// The one grant oauth2 does not know: RFC 7522 with Genesys Cloud's `orgName` (contract §5.1).
+async fn saml2_bearer(
+    transport: &LoginTransport<'_>,
+    client: &OAuthClient,
+    org_name: &str,
+    assertion: &SecretString,
+) -> Result<Issued, Error> {
+    let mut form = reqwest::Url::parse("https://form.invalid/")
+        .map_err(|error| Error::invalid_input("the form cannot be written").with_source(error))?;
+    form.query_pairs_mut()
+        .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:saml2-bearer")
+        .append_pair("orgName", org_name)
+        .append_pair("assertion", assertion.expose_secret());
+    let secret = client.secret.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
+    let basic = BASE64_STANDARD.encode(format!("{}:{secret}", client.id));
+    let mut exchange = http::Request::new(form.query().unwrap_or_default().as_bytes().to_vec());
+    *exchange.method_mut() = http::Method::POST;
+    let headers = exchange.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    let basic = HeaderValue::try_from(format!("Basic {basic}"))
+        .map_err(|_| Error::invalid_input("the client's id or secret cannot be sent"))?;
+    headers.insert(header::AUTHORIZATION, basic);
+    let response = transport.call(exchange).await?;
+    match serde_json::from_slice::<BasicTokenResponse>(response.body()) {
+        Ok(response) => issued(Ok(response)),
+        Err(_) => Err(unusable("it cannot be read")),
+    }
+}
+
+async fn from_source(agent: &AgentShared, source: &TokenSource) -> Result<Issued, Error> {
+    let limit = agent.client.settings.login_timeout;
+    let Session { access_token, expires_at, .. } = timeout(limit, source.ask())
+        .await
+        .map_err(|_| {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("the token source did not answer within {:.1} s", limit.as_secs_f64()),
+            )
+        })?
+        .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_boxed_source(error))?;
+    let access_token =
+        access_token.ok_or_else(|| Error::new(ErrorKind::TokenSource, "the token source gave no access token"))?;
+    let lifetime = expires_at.map(|at| at.duration_since(agent.client.now()).unwrap_or(Duration::ZERO));
+    Ok(Issued { access_token, lifetime, refresh_token: None })
+}
+
+fn unusable(why: &str) -> Error {
+    Error::new(ErrorKind::UnexpectedAnswer, format!("the login's answer is no token response: {why}"))
+        .maybe_sent(true)
+        .ended(CLIENT_LOGIN.name, None, 1, Duration::ZERO)
+}
+
+fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErrorResponse>>) -> Result<Issued, Error> {
     match response {
-        Ok(response) => {
-            let token = SecretString::from(response.access_token().secret().as_str());
-            if token.expose_secret().is_empty() {
-                return Err(unusable("its access_token is empty".into()));
-            }
-            Token::new(&token, response.expires_in(), &agent.client.random)
-        }
+        Ok(response) if response.access_token().secret().is_empty() => Err(unusable("its access_token is empty")),
+        Ok(response) => Ok(Issued {
+            access_token: response.access_token().secret().as_str().into(),
+            lifetime: response.expires_in(),
+            refresh_token: response.refresh_token().map(|token| token.secret().as_str().into()),
+        }),
         Err(RequestTokenError::Request(error)) => Err(error),
         // Neither the body nor the parser's words: both can hold the token.
-        Err(RequestTokenError::Parse(error, _)) => Err(unusable(format!("it cannot be read at `{}`", error.path()))),
-        Err(RequestTokenError::ServerResponse(_)) => Err(unusable("it is an error with a success status".into())),
-        Err(RequestTokenError::Other(_)) => Err(unusable("it is empty".into())),
+        Err(RequestTokenError::Parse(error, _)) => Err(unusable(&format!("it cannot be read at `{}`", error.path()))),
+        Err(RequestTokenError::ServerResponse(_)) => Err(unusable("it is an error with a success status")),
+        Err(RequestTokenError::Other(_)) => Err(unusable("it is empty")),
     }
 }
 
 /// Our transport, as oauth2 knows transports: through the one loop every call runs through.
 struct LoginTransport<'a> {
     agent: &'a AgentShared,
-    gate: Arc<LoginGate>,
+    client: &'a OAuthClient,
     operation: &'static Operation,
+    /// A secret sent besides those of the credentials.
+    extra_secret: Option<&'a SecretString>,
 }
 
 impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
@@ -91,23 +179,25 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
     fn call(&'c self, exchange: HttpRequest) -> Self::Future {
         Box::pin(async move {
             let client = &self.agent.client;
-            let answer = call::run(
-                client,
-                &Call {
-                    operation: self.operation,
-                    subject: self.agent.credentials.client_id(),
-                    host: &client.login,
-                    authority: Authority::Login { gate: &self.gate, secrets: self.agent.credentials.secrets() },
-                    timeout: client.settings.login_timeout,
-                    attempt_timeout: None,
-                    request: &|| Ok(request::login(&client.login.site, &exchange)),
-                },
-            )
-            .await?;
+            let gate = client.login_gate(&self.client.id);
+            let mut secrets = self.agent.credentials.secrets();
+            secrets.extend(self.extra_secret.map(|secret| secret.expose_secret()));
+            // The client's secret as `Basic` carries it.
+            let authorization = exchange.headers().get(header::AUTHORIZATION);
+            let basic = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+            secrets.extend(basic.map(|basic| basic.trim_end_matches('=')));
+            let call = Call {
+                operation: self.operation,
+                subject: Some(&self.client.id),
+                host: &client.login,
+                authority: Authority::Login { gate: &gate, secrets },
+                timeout: client.settings.login_timeout,
+                attempt_timeout: None,
+                request: &|| Ok(request::login(&client.login.site, &exchange)),
+            };
+            let answer = call::run(client, &call).await?;
             let mut response = http::Response::new(answer.body.to_vec());
-            response
-                .headers_mut()
-                .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(response)
         })
     }

@@ -1,7 +1,9 @@
 //! Logging in: the credentials, the exchange at the token endpoint, and the slot that holds the token.
 
+mod authorization;
 mod credentials;
 pub(crate) mod login;
 pub(crate) mod token;
 
-pub use credentials::Credentials;
+pub use authorization::Authorization;
+pub use credentials::{Credentials, OAuthClient, Session, TokenSource};

@@ -1,16 +1,18 @@
 //! One agent's token: one login at a time, shared by all who wait, and replaced before it expires.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Credentials;
-use super::login::log_in;
+use super::credentials::{Credentials, Session};
+use super::login::{self, Issued};
 use crate::agent::AgentShared;
 use crate::error::{Error, ErrorKind};
 use crate::resilience::random::Random;
@@ -30,7 +32,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    pub(crate) fn new(token: &SecretString, lifetime: Option<Duration>, random: &Random) -> Result<Self, Error> {
+    fn new(token: &SecretString, lifetime: Option<Duration>, random: &Random) -> Result<Self, Error> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
             .map_err(|_| Error::invalid_input("the access token holds characters that no header can carry"))?;
         bearer.set_sensitive(true);
@@ -49,7 +51,7 @@ impl Token {
         &self.bearer
     }
 
-    /// The token itself, for the one place that must find it: error texts that echo it.
+    /// The token itself: for what the user stores, and for error texts that echo it.
     pub(crate) fn secret(&self) -> &str {
         self.bearer.to_str().ok().and_then(|bearer| bearer.strip_prefix("Bearer ")).unwrap_or_default()
     }
@@ -65,27 +67,62 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Told of each new session before its token is used.
+pub(crate) type OnSession = Arc<dyn Fn(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 type LoginResult = Result<Arc<Token>, Error>;
 
-/// Where an agent's token is kept.
-#[derive(Debug, Default)]
+/// Where an agent's token is kept, and what the next one is got with.
 pub(crate) struct TokenSlot {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
 struct State {
     token: Option<Arc<Token>>,
+    grant: Grant,
     /// The login under way; `None` in it until it ends.
     login: Option<watch::Receiver<Option<LoginResult>>>,
     refused: Option<(Instant, Error)>,
     refresh_not_before: Option<Instant>,
+    on_session: Option<OnSession>,
+}
+
+/// What the next token is got with.
+#[derive(Clone)]
+enum Grant {
+    Credentials,
+    RefreshToken(SecretString),
+    /// Nothing: the agent must log in again, with new credentials.
+    Spent(Error),
 }
 
 impl TokenSlot {
-    /// A slot that holds a token from the start.
-    pub(crate) fn holding(token: Token) -> Self {
-        Self { state: Mutex::new(State { token: Some(Arc::new(token)), ..State::default() }) }
+    /// The slot an agent starts with.
+    pub(crate) fn new(credentials: &Credentials, now: SystemTime, random: &Random) -> Self {
+        let (access_token, expires_at, grant) = match credentials {
+            Credentials::AccessToken { token, expires_at } => (Some(token), *expires_at, Grant::Credentials),
+            Credentials::Session { session, .. } => {
+                let grant = session.refresh_token.clone().map_or(Grant::Credentials, Grant::RefreshToken);
+                (session.access_token.as_ref(), session.expires_at, grant)
+            }
+            _ => (None, None, Grant::Credentials),
+        };
+        let lifetime = expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO));
+        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, random)) {
+            None => (None, grant),
+            Some(Ok(token)) => (Some(Arc::new(token)), grant),
+            Some(Err(error)) => (None, Grant::Spent(error)),
+        };
+        Self {
+            state: Mutex::new(State {
+                token,
+                grant,
+                login: None,
+                refused: None,
+                refresh_not_before: None,
+                on_session: None,
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -99,6 +136,53 @@ impl TokenSlot {
             state.token = None;
         }
     }
+
+    /// The token held, good or not.
+    pub(crate) fn held(&self) -> Option<Arc<Token>> {
+        self.lock().token.clone()
+    }
+
+    pub(crate) fn tell(&self, on_session: OnSession) {
+        self.lock().on_session = Some(on_session);
+    }
+
+    /// What a restart needs, if there is any of it.
+    pub(crate) fn session(&self, now: SystemTime) -> Option<Session> {
+        let state = self.lock();
+        let refresh_token = match &state.grant {
+            Grant::RefreshToken(token) => Some(token.clone()),
+            Grant::Credentials | Grant::Spent(_) => None,
+        };
+        if state.token.is_none() && refresh_token.is_none() {
+            return None;
+        }
+        Some(session(state.token.as_deref(), refresh_token, now))
+    }
+
+    /// Forgets everything: the agent has logged out. Credentials that can log in again may.
+    pub(crate) fn clear(&self, credentials: &Credentials) {
+        let mut state = self.lock();
+        state.token = None;
+        if !matches!(credentials, Credentials::Client(_) | Credentials::Source(_)) {
+            state.grant =
+                Grant::Spent(Error::new(ErrorKind::LoginRefused, "the agent has logged out; it must log in again"));
+        }
+    }
+}
+
+fn session(token: Option<&Token>, refresh_token: Option<SecretString>, now: SystemTime) -> Session {
+    let left = token.and_then(|token| token.expires).map(|at| at.saturating_duration_since(Instant::now()));
+    let mut session = Session::from_access_token("");
+    session.access_token = token.map(|token| token.secret().into());
+    session.refresh_token = refresh_token;
+    session.expires_at = left.and_then(|left| now.checked_add(left));
+    session
+}
+
+impl fmt::Debug for TokenSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSlot").field("token", &self.held()).finish_non_exhaustive()
+    }
 }
 
 /// The agent's token: the one held if it is good, else that of the login under way, else of a new one.
@@ -109,8 +193,7 @@ pub(crate) async fn token(agent: &Arc<AgentShared>, deadline: Instant) -> LoginR
         let now = Instant::now();
         let mut state = agent.slot.lock();
         if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
-            let due = token.refresh_from.is_some_and(|from| now >= from);
-            if due && state.running_login().is_none() && state.refresh_not_before.is_none_or(|from| now >= from) {
+            if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
                 state.start_login(agent);
             }
             return Ok(token);
@@ -125,11 +208,27 @@ pub(crate) async fn token(agent: &Arc<AgentShared>, deadline: Instant) -> LoginR
             None => state.start_login(agent),
         }
     };
-    let ended = timeout_at(deadline, login.wait_for(Option::is_some)).await;
-    match ended {
+    match timeout_at(deadline, login.wait_for(Option::is_some)).await {
         Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(login_lost())),
         Ok(Err(_)) => Err(login_lost()),
-        Err(_) => Err(Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way")),
+        Err(_) => Err(late(agent)),
+    }
+}
+
+/// The call's time ran out before the login ended: why that took so long.
+fn late(agent: &AgentShared) -> Error {
+    let client = agent.credentials.oauth_client();
+    let throttled = client.and_then(|client| agent.client.login_gate(&client.id).throttled_until());
+    match throttled {
+        Some(until) => {
+            let wait = until.saturating_duration_since(Instant::now());
+            Error::new(
+                ErrorKind::Throttled,
+                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled",
+            )
+            .with_retry_after(Some(wait))
+        }
+        None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
     }
 }
 
@@ -138,6 +237,12 @@ fn login_lost() -> Error {
 }
 
 impl State {
+    fn may_refresh_early(&self, now: Instant) -> bool {
+        self.running_login().is_none()
+            && self.refresh_not_before.is_none_or(|from| now >= from)
+            && !matches!(self.grant, Grant::Spent(_))
+    }
+
     /// The login under way, unless its task is gone without a result.
     fn running_login(&self) -> Option<watch::Receiver<Option<LoginResult>>> {
         self.login.clone().filter(|login| login.has_changed().is_ok())
@@ -148,8 +253,10 @@ impl State {
         let (sender, receiver) = watch::channel(None);
         self.login = Some(receiver.clone());
         let agent = Arc::clone(agent);
+        let grant = self.grant.clone();
+        let on_session = self.on_session.clone();
         tokio::spawn(async move {
-            let result = log_in(&agent).await.map(Arc::new);
+            let result = log_in(&agent, grant, on_session).await;
             agent.slot.lock().end_login(&result);
             let _ = sender.send(Some(result));
         });
@@ -176,14 +283,66 @@ impl State {
     }
 }
 
-/// The slot an agent starts with.
-pub(crate) fn initial_slot(credentials: &Credentials, now: std::time::SystemTime, random: &Random) -> TokenSlot {
-    match credentials {
-        Credentials::AccessToken { token, expires_at } => {
-            let lifetime = expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO));
-            // One that no header can carry is refused when it is first needed, by `log_in`.
-            Token::new(token, lifetime, random).map(TokenSlot::holding).unwrap_or_default()
+/// Gets a new token, notes what the one after it is got with, and tells the user.
+async fn log_in(agent: &AgentShared, grant: Grant, on_session: Option<OnSession>) -> LoginResult {
+    let result = match &grant {
+        Grant::Credentials => login::by_credentials(agent).await.map_err(|error| spend_one_time(agent, error)),
+        Grant::RefreshToken(token) => {
+            login::by_refresh_token(agent, token).await.map_err(|error| spend_refresh(agent, error))
         }
-        Credentials::Client { .. } => TokenSlot::default(),
+        Grant::Spent(error) => Err(error.clone()),
+    };
+    let Issued { access_token, lifetime, refresh_token } = result?;
+    // Noted before anything else can fail: the service may have voided the one before.
+    if let Some(refresh_token) = refresh_token.clone() {
+        agent.slot.lock().grant = Grant::RefreshToken(refresh_token);
+    } else if is_one_time(&agent.credentials) && matches!(grant, Grant::Credentials) {
+        agent.slot.lock().grant = Grant::Spent(must_log_in("the session had no refresh token and is over"));
     }
+    let token = Token::new(&access_token, lifetime, &agent.client.random)?;
+    if let Some(on_session) = on_session {
+        let kept = refresh_token.or(match grant {
+            Grant::RefreshToken(token) => Some(token),
+            _ => None,
+        });
+        let told = tokio::spawn(on_session(session(Some(&token), kept, agent.client.now())));
+        // A callback that panics or hangs costs the user the record, not the agents their token.
+        if !matches!(timeout(agent.client.settings.login_timeout, told).await, Ok(Ok(()))) {
+            tracing::warn!("the callback for new sessions failed or did not return in time");
+        }
+    }
+    Ok(Arc::new(token))
+}
+
+fn must_log_in(why: &str) -> Error {
+    Error::new(ErrorKind::LoginRefused, format!("{why}; the agent must log in again"))
+}
+
+fn is_one_time(credentials: &Credentials) -> bool {
+    matches!(credentials, Credentials::AuthorizationCode { .. } | Credentials::Saml2Bearer { .. })
+}
+
+/// A code or assertion that may have arrived is not sent again.
+fn spend_one_time(agent: &AgentShared, error: Error) -> Error {
+    if is_one_time(&agent.credentials) && error.may_have_been_sent() && !error.is_throttled() {
+        let spent = error.clone().explained("the one-time code or assertion is spent, the agent must log in again");
+        agent.slot.lock().grant = Grant::Spent(spent.clone());
+        return spent;
+    }
+    error
+}
+
+/// A refresh token that was refused is dead.
+fn spend_refresh(agent: &AgentShared, error: Error) -> Error {
+    if error.code() != Some("invalid_grant") {
+        return error;
+    }
+    let why = if error.attempts() > 1 {
+        "the refresh token was refused (an earlier attempt, whose answer was lost, may have spent it); the agent must log in again"
+    } else {
+        "the refresh token was refused; the agent must log in again"
+    };
+    let spent = error.explained(why);
+    agent.slot.lock().grant = Grant::Spent(spent.clone());
+    spent
 }

@@ -14,8 +14,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::{InvalidId, UploadId};
-pub use bad_request::BadRequest;
-pub use body::ErrorBody;
+use bad_request::Found;
+pub use bad_request::{BadRequest, Cause, Certainty};
+pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 pub(crate) use text::quoted;
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
@@ -89,6 +90,8 @@ pub enum ErrorKind {
     UnexpectedAnswer,
     /// A middleware of the user's failed.
     Middleware,
+    /// The user's own token source failed.
+    TokenSource,
     /// The service received a script but could not import it; [`Error::message`] has what it says.
     ImportFailed,
 }
@@ -167,6 +170,12 @@ impl Error {
         self
     }
 
+    /// With what the script's history found its 400 to be.
+    pub(crate) fn found(mut self, found: Found) -> Self {
+        self.0.bad_request = self.0.bad_request.map(|bad_request| bad_request.found(found));
+        self
+    }
+
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait;
         self
@@ -209,6 +218,13 @@ impl Error {
         self.0.subject = subject.map(|subject| quoted(subject).into());
         self.0.attempts = attempts;
         self.0.elapsed = elapsed;
+        self
+    }
+
+    /// With what it means put first.
+    pub(crate) fn explained(mut self, meaning: &'static str) -> Self {
+        self.0.kind = ErrorKind::LoginRefused;
+        self.0.what = meaning.into();
         self
     }
 
@@ -356,19 +372,22 @@ impl Error {
             Some(b'{') => "is a JSON object that does not fit",
             Some(_) => "is no JSON that fits",
         };
+        // Both the decoder's words and the answer's own can repeat what the answer says.
+        let secrets: Vec<&str> = answer.token.iter().map(|token| token.secret()).collect();
         let what = format!(
             "the answer should be {what}, but {shape} ({} bytes): {}",
             answer.body.len(),
-            text::shown(&error.to_string())
+            text::shown(&text::redact(&error.to_string(), &secrets))
         );
+        let correlation_id = refusal::correlation_id(&answer.headers).map(|id| text::redact(id, &secrets).into());
         let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
-            .with_answer(answer.status, refusal::correlation_id(&answer.headers).map(Into::into))
+            .with_answer(answer.status, correlation_id)
             .maybe_sent(true)
             .ended(operation, subject, answer.attempts, answer.elapsed);
         let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
         if let Ok(text) = std::str::from_utf8(body) {
-            decoded.0.body =
-                Some(ErrorBody::parse(text)).filter(|body| body.code().is_some() || body.message().is_some());
+            decoded.0.body = Some(ErrorBody::parse(&text::redact(text, &secrets)))
+                .filter(|body| body.code().is_some() || body.message().is_some());
         }
         decoded
     }

@@ -8,16 +8,16 @@ use super::{Error, ErrorBody, ErrorKind};
 use crate::call::Answer;
 use crate::request::Operation;
 
-/// How much of an error's body is kept.
-const KEPT_BYTES: usize = 4096;
+/// How much of an error's body is read; what is kept of it is less.
+const READ_BYTES: usize = 64 * 1024;
 
 /// The error that a refusal is, before it is known whether the call goes on.
 pub(crate) fn error(answer: &Answer, endpoint: Endpoint, operation: &Operation, secrets: &[&str]) -> Error {
-    let text = String::from_utf8_lossy(answer.body.get(..answer.body.len().min(16 * KEPT_BYTES)).unwrap_or_default());
+    let text = String::from_utf8_lossy(answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default());
     let text = redact(&text, secrets);
-    let body = ErrorBody::parse(head(&text, KEPT_BYTES).0);
+    let body = ErrorBody::parse(&text);
     let correlation_id = correlation_id(&answer.headers).map(|id| redact(id, secrets).into());
-    let classified = (answer.status == StatusCode::BAD_REQUEST && endpoint != Endpoint::SignedUrl)
+    let classified = (answer.status == StatusCode::BAD_REQUEST)
         .then(|| bad_request::classify(&Evidence::of_answer(endpoint, operation, &body)));
     let (kind, what) = match endpoint {
         Endpoint::Login => of_login(answer.status, &body),

@@ -1,7 +1,11 @@
 //! What keeps a busy morning uneventful: small state machines without I/O, driven by `call.rs`.
 
 pub(crate) mod budget;
+pub(crate) mod history;
 pub(crate) mod login_gate;
+pub(crate) mod overload;
 pub(crate) mod random;
 pub(crate) mod retry;
 pub(crate) mod retry_after;
+#[cfg(test)]
+mod trials;

@@ -399,7 +399,7 @@ impl Agent {
 }
 
 /// The answer's body as the model it should be.
-fn decode<T: DeserializeOwned>(
+pub(crate) fn decode<T: DeserializeOwned>(
     what: &str,
     operation: &'static Operation,
     subject: Option<&str>,

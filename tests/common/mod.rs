@@ -1,6 +1,6 @@
 //! A transport that answers from a script of ours: no sockets, so tokio's clock can be paused.
 
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,0 +1,37 @@
+# What a contributor needs. `.ci/run` is all of it, as CI runs it.
+
+export RUSTDOCFLAGS := "-D warnings"
+
+_default:
+    @just --list
+
+# The tests, doctests included
+test *args:
+    cargo test {{ args }}
+
+# Formatting and clippy, with all features and with none
+lint:
+    cargo fmt --check
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
+    cargo clippy --all-targets --all-features -- -D warnings
+    cargo clippy --lib --no-default-features -- -D warnings
+
+# The documentation, warnings denied
+docs *args:
+    cargo doc --no-deps --all-features {{ args }}
+
+# The load test on its defaults: 150 agents, the naive way and with the crate
+load *args:
+    cargo run --release --example load -- {{ args }}
+
+# Each fuzz target for that many seconds
+fuzz seconds="20":
+    .ci/fuzz {{ seconds }}
+
+# Licences, duplicate versions, sources
+deny:
+    cargo deny check bans licenses sources
+
+# All that CI checks
+ci:
+    .ci/run

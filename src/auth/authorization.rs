@@ -1,0 +1,110 @@
+//! The browser's part of the authorization code grant: where to send it, and what it came back with.
+
+use std::fmt;
+
+use oauth2::basic::BasicClient;
+use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::credentials::{Credentials, OAuthClient};
+use crate::error::{Error, ErrorKind, quoted};
+use crate::region::Region;
+
+/// An authorization begun: the URL to send the agent's browser to, and what to hold against its return.
+///
+/// `state` and the PKCE verifier come from the operating system's random source, the challenge is S256
+/// (RFC 7636). Keep it in the browser's session until the browser is back.
+///
+/// ```
+/// use genesys_scripts::{Authorization, OAuthClient, Region};
+///
+/// let begun = Authorization::begin(&Region::EU_WEST_1, OAuthClient::public("client id"), "https://desk.example/back")?;
+/// assert!(begun.url().starts_with("https://login.mypurecloud.ie/oauth/authorize?"));
+/// // … the browser comes back to https://desk.example/back?code=…&state=…
+/// let forged = begun.credentials("https://desk.example/back?code=abc&state=forged");
+/// assert!(forged.is_err());
+/// # Ok::<(), genesys_scripts::Error>(())
+/// ```
+pub struct Authorization {
+    url: String,
+    state: SecretString,
+    verifier: SecretString,
+    client: OAuthClient,
+    redirect_uri: String,
+}
+
+impl Authorization {
+    /// Begins an authorization with PKCE; a client with a secret sends that too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when the redirect URI is no URL.
+    pub fn begin(region: &Region, client: OAuthClient, redirect_uri: &str) -> Result<Self, Error> {
+        let no_url =
+            |what: &'static str| move |error: oauth2::url::ParseError| Error::invalid_input(what).with_source(error);
+        let oauth = BasicClient::new(ClientId::new(client.id.clone()))
+            .set_auth_uri(
+                AuthUrl::new(format!("{}/oauth/authorize", region.login_url()))
+                    .map_err(no_url("the login URL does not parse"))?,
+            )
+            .set_redirect_uri(
+                RedirectUrl::new(redirect_uri.to_owned()).map_err(no_url("the redirect URI does not parse"))?,
+            );
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let (url, state) = oauth.authorize_url(CsrfToken::new_random).set_pkce_challenge(challenge).url();
+        Ok(Self {
+            url: url.into(),
+            state: state.into_secret().into(),
+            verifier: verifier.into_secret().into(),
+            client,
+            redirect_uri: redirect_uri.to_owned(),
+        })
+    }
+
+    /// Where to send the browser.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The credentials in the URL the browser came back to (the whole URL, or from `?` on).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::LoginRefused`] when the agent or the service refused, when there is no code, or when
+    /// `state` is not the one of this authorization: then the request was not begun here.
+    pub fn credentials(self, returned: &str) -> Result<Credentials, Error> {
+        let query = returned.split_once('?').map_or("", |(_, query)| query);
+        let query = query.split('#').next().unwrap_or_default();
+        let parsed = Url::parse(&format!("https://callback.invalid/?{query}"))
+            .map_err(|_| Error::invalid_input("what the browser came back with does not parse"))?;
+        let value = |name: &str| {
+            let found = parsed.query_pairs().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+        };
+        let refused = |why: String| Err(Error::new(ErrorKind::LoginRefused, why));
+        if value("state").as_deref() != Some(self.state.expose_secret()) {
+            return refused("the browser came back with another `state`: this login was not begun here".into());
+        }
+        if let Some(error) = value("error") {
+            return refused(format!("the authorization was refused: {}", quoted(&error)));
+        }
+        match value("code") {
+            None => refused("the browser came back without a code".into()),
+            Some(code) => Ok(Credentials::AuthorizationCode {
+                client: self.client,
+                code: code.into(),
+                redirect_uri: self.redirect_uri,
+                verifier: Some(self.verifier),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL holds `state`.
+        f.debug_struct("Authorization").field("client", &self.client.id).finish_non_exhaustive()
+    }
+}

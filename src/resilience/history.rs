@@ -1,0 +1,454 @@
+//! What became of each script lately, to tell an overloaded service from a broken script.
+//!
+//! "Invalid script definition" may mean either. Three facts decide: whether attempts for the same id succeed and fail by turns
+//! (load), whether other ids that were fine fail in the same second (load), and whether an attempt sent in calm fails too (the
+//! script). *By turns* goes by the order of sending: a success sent after a failure. A success sent before says nothing, as a
+//! script can break between the two; when everyone's script breaks at nine o'clock, no success follows, and nothing is retried.
+//!
+//! Until it is decided, one call an id re-tries, and the others that failed wait for what it finds.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::overload::{Held, Sent, Turn};
+
+/// Outcomes for one id this close together, by turns, are mixed.
+const MIXED: Duration = Duration::from_secs(5);
+/// A script that succeeded this lately was fine.
+const FINE: Duration = Duration::from_secs(60);
+/// Fine scripts that fail this close together fail together.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// The service is not calm this long after another id was found to fail for load.
+const UNREST: Duration = Duration::from_secs(2);
+/// A broken script is remembered this long.
+const BROKEN: Duration = Duration::from_secs(30);
+/// After so many failures and no success, what happened before proves nothing any more.
+const LONG_RUN: u32 = 8;
+/// An id re-tried so often amid unrest waits for calm.
+const TRIES_IN_UNREST: u32 = 3;
+
+/// What is known of each id, of the latest `capacity` ids.
+#[derive(Debug)]
+pub(crate) struct History {
+    hasher: RandomState,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug)]
+struct Memory {
+    hasher: RandomState,
+    entries: Entries,
+    /// Ids that were found to fail for load, and ids that failed, nobody knows why.
+    unrest: Recent,
+    doubts: Recent,
+    /// The last fine id that failed, and when.
+    shaken: Option<(Box<str>, Instant)>,
+    troubles: u64,
+}
+
+/// What happened to one id.
+#[derive(Debug, Default)]
+struct Entry {
+    /// The success sent last.
+    success: Option<Sent>,
+    /// The failures since.
+    run: Option<Run>,
+    /// When last its outcomes were found mixed.
+    mixed: Option<Instant>,
+    broken_until: Option<Instant>,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    first: Sent,
+    /// The one with the fewest in flight.
+    calmest: Sent,
+    last_at: Instant,
+    failures: u32,
+}
+
+/// An undecided failure: one call re-tries, the others watch.
+#[derive(Debug)]
+struct Trouble {
+    number: u64,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Probing,
+    /// The call that re-tried left; another may.
+    Free,
+    Overload,
+    Broken,
+}
+
+/// The last id something happened to, and the last one other than that.
+#[derive(Debug, Default)]
+struct Recent {
+    latest: Option<(u64, Instant)>,
+    other: Option<(u64, Instant)>,
+}
+
+impl Recent {
+    fn note(&mut self, id: u64, now: Instant) {
+        if self.latest.is_some_and(|(latest, _)| latest != id) {
+            self.other = self.latest;
+        }
+        self.latest = Some((id, now));
+    }
+
+    /// Until when it counts that it happened to other ids than this.
+    fn others_until(&self, id: u64) -> Option<Instant> {
+        let other = self.latest.filter(|(latest, _)| *latest != id).or(self.other);
+        other.and_then(|(_, at)| at.checked_add(UNREST))
+    }
+
+    fn others_at(&self, id: u64, at: Instant) -> bool {
+        self.others_until(id).is_some_and(|until| at < until)
+    }
+}
+
+/// Two generations of entries, so that dropping the oldest costs nothing per call.
+#[derive(Debug)]
+struct Entries {
+    young: HashMap<Box<str>, Entry>,
+    old: HashMap<Box<str>, Entry>,
+    half: usize,
+}
+
+impl Entries {
+    fn get(&mut self, id: &str) -> Option<&mut Entry> {
+        if !self.young.contains_key(id) {
+            let (id, entry) = self.old.remove_entry(id)?;
+            return Some(self.add(id, entry));
+        }
+        self.young.get_mut(id)
+    }
+
+    fn get_or_add(&mut self, id: &str) -> &mut Entry {
+        let (id, entry) = match self.young.remove_entry(id).or_else(|| self.old.remove_entry(id)) {
+            Some(known) => known,
+            None => (id.into(), Entry::default()),
+        };
+        self.add(id, entry)
+    }
+
+    fn add(&mut self, id: Box<str>, entry: Entry) -> &mut Entry {
+        if self.young.len() >= self.half {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.entry(id).or_insert(entry)
+    }
+}
+
+/// What "Invalid script definition" means this time.
+#[derive(Debug)]
+pub(crate) enum Verdict<'a> {
+    /// The service was overloaded: the permit is `overloaded`; try again.
+    Overload,
+    /// The script is broken: the permit is `neutral`; do not try again.
+    Broken,
+    /// Not known yet, and this call finds out: the permit is `undecided`; try again as [`Probe::turn`] says.
+    Probe(Probe<'a>),
+    /// Not known yet, and another call finds out: the permit is `undecided`; see [`Wait::verdict`].
+    Wait(Wait<'a>),
+    /// The deadline came first.
+    Unknown,
+}
+
+impl History {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let entries = Entries { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) };
+        let hasher = RandomState::new();
+        let memory = Memory {
+            hasher: hasher.clone(),
+            entries,
+            unrest: Recent::default(),
+            doubts: Recent::default(),
+            shaken: None,
+            troubles: 0,
+        };
+        Self { hasher, memory: Mutex::new(memory) }
+    }
+
+    /// An attempt for this id succeeded. It may prove that an earlier one failed for load: that one is returned, for
+    /// [`Overload::decide_overloaded`](super::overload::Overload::decide_overloaded).
+    pub(crate) fn success(&self, id: &str, sent: Sent, now: Instant) -> Option<Sent> {
+        let mut memory = self.lock();
+        if let Some(entry) = memory.entries.young.get_mut(id)
+            && entry.run.is_none()
+        {
+            // The way of nearly every call.
+            entry.succeeded(sent);
+            return None;
+        }
+        let entry = memory.entries.get_or_add(id);
+        entry.succeeded(sent);
+        let run = entry.run.take_if(|run| run.first.number < sent.number)?;
+        if now.saturating_duration_since(run.last_at) > MIXED {
+            return None;
+        }
+        let hash = self.hasher.hash_one(id);
+        memory.overloaded(id, hash, now);
+        Some(run.calmest)
+    }
+
+    /// An attempt for this id failed with "Invalid script definition". `probe` when this attempt was one.
+    pub(crate) fn invalid<'a>(
+        &'a self,
+        id: &'a str,
+        sent: Sent,
+        now: Instant,
+        probe: Option<Probe<'a>>,
+    ) -> Verdict<'a> {
+        let hash = self.hasher.hash_one(id);
+        let judged = self.lock().judge(id, hash, sent, now, probe.as_ref().map(|probe| probe.trial));
+        match judged {
+            Judged::Overload => Verdict::Overload,
+            Judged::Broken => Verdict::Broken,
+            Judged::Wait(progress) => Verdict::Wait(Wait { history: self, id, hash, sent, progress }),
+            Judged::Probe(trial) => {
+                if let Some(mut probe) = probe.filter(|probe| probe.trial.number == trial.number) {
+                    probe.trial = trial;
+                    Verdict::Probe(probe)
+                } else {
+                    Verdict::Probe(Probe { history: self, id, hash, trial })
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        // Every change below is complete before anything could panic.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn succeeded(&mut self, sent: Sent) {
+        if self.success.is_none_or(|success| success.number < sent.number) {
+            self.success = Some(sent);
+        }
+        self.broken_until = None;
+    }
+}
+
+/// [`Verdict`], before it is tied to the history.
+enum Judged {
+    Overload,
+    Broken,
+    Probe(Trial),
+    Wait(watch::Receiver<Progress>),
+}
+
+/// One call's attempt to find out.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    /// The trouble it is about.
+    number: u64,
+    /// In calm: among so many in flight.
+    at_most: u32,
+    tries: u32,
+}
+
+impl Memory {
+    fn judge(&mut self, id: &str, hash: u64, sent: Sent, now: Instant, trial: Option<Trial>) -> Judged {
+        let near = |at: Instant, within: Duration| now.saturating_duration_since(at) <= within;
+        let entry = self.entries.get_or_add(id);
+        if entry.broken_until.is_some_and(|until| now < until) {
+            return Judged::Broken;
+        }
+        // The answer to an attempt sent later was faster: outcomes by turns, already.
+        if entry.success.is_some_and(|success| success.number > sent.number && near(success.at, MIXED)) {
+            self.overloaded(id, hash, now);
+            return Judged::Overload;
+        }
+        let run = entry.run.get_or_insert(Run { first: sent, calmest: sent, last_at: now, failures: 0 });
+        run.last_at = now;
+        if sent.in_flight < run.calmest.in_flight {
+            run.calmest = sent;
+        }
+        if sent.number < run.first.number {
+            run.first = sent;
+        }
+        run.failures = run.failures.saturating_add(1);
+        let failures = run.failures;
+        let mixed = entry.mixed.is_some_and(|at| near(at, MIXED));
+        let fine = entry.success.is_some_and(|success| near(success.at, FINE));
+
+        if failures < LONG_RUN {
+            if fine {
+                let other =
+                    self.shaken.replace((id.into(), now)).filter(|(other, at)| **other != *id && near(*at, TOGETHER));
+                if let Some((other, _)) = other {
+                    let other_hash = self.hasher.hash_one(&*other);
+                    self.overloaded(&other, other_hash, now);
+                    self.overloaded(id, hash, now);
+                    return Judged::Overload;
+                }
+            }
+            if mixed || (failures == 1 && self.unrest.others_at(hash, now)) {
+                return Judged::Overload;
+            }
+        }
+        self.undecided(id, hash, sent, now, trial)
+    }
+
+    /// The probe's call left. It may have been decided since.
+    fn take_over(&mut self, id: &str, hash: u64, failed: Sent, now: Instant) -> Judged {
+        let entry = self.entries.get_or_add(id);
+        if entry.broken_until.is_some_and(|until| now < until) {
+            return Judged::Broken;
+        }
+        if entry.run.is_none() {
+            return Judged::Overload;
+        }
+        self.undecided(id, hash, failed, now, None)
+    }
+
+    fn undecided(&mut self, id: &str, hash: u64, sent: Sent, now: Instant, trial: Option<Trial>) -> Judged {
+        let calm = !self.unrest.others_at(hash, sent.at);
+        self.doubts.note(hash, now);
+        let doubts = self.doubts.others_at(hash, sent.at);
+        let entry = self.entries.get_or_add(id);
+        let trial = trial.filter(|trial| entry.trouble.as_ref().is_some_and(|trouble| trouble.number == trial.number));
+        if let Some(trial) = trial {
+            let tries = trial.tries.saturating_add(1);
+            if !calm || sent.in_flight > trial.at_most {
+                return Judged::Probe(Trial { tries, ..trial });
+            }
+            if doubts && sent.in_flight > 1 {
+                // Several broken scripts, or half of far too much is still too much: another try, among far fewer.
+                let at_most = sent.in_flight.min(trial.at_most).saturating_sub(1) / 4 + 1;
+                return Judged::Probe(Trial { tries, at_most, ..trial });
+            }
+            entry.broken_until = now.checked_add(BROKEN);
+            entry.run = None;
+            entry.mixed = None;
+            if let Some(trouble) = entry.trouble.take() {
+                trouble.progress.send_replace(Progress::Broken);
+            }
+            return Judged::Broken;
+        }
+        if let Some(trouble) = &entry.trouble {
+            if *trouble.progress.borrow() == Progress::Probing {
+                return Judged::Wait(trouble.progress.subscribe());
+            }
+            trouble.progress.send_replace(Progress::Probing);
+            return Judged::Probe(Trial::new(trouble.number, sent));
+        }
+        self.troubles += 1;
+        entry.trouble = Some(Trouble { number: self.troubles, progress: watch::Sender::new(Progress::Probing) });
+        Judged::Probe(Trial::new(self.troubles, sent))
+    }
+
+    /// It is the load that makes this id fail.
+    fn overloaded(&mut self, id: &str, hash: u64, now: Instant) {
+        self.unrest.note(hash, now);
+        if let Some(entry) = self.entries.get(id) {
+            entry.mixed = Some(now);
+            if let Some(trouble) = entry.trouble.take() {
+                trouble.progress.send_replace(Progress::Overload);
+            }
+        }
+    }
+}
+
+impl Trial {
+    fn new(number: u64, failed: Sent) -> Self {
+        // Half of the others there were, and itself.
+        Self { number, at_most: failed.in_flight.saturating_sub(1) / 2 + 1, tries: 0 }
+    }
+}
+
+/// The right, and the duty, to re-try for all calls that failed with an id. Dropped, it passes to one of them.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Probe<'a> {
+    history: &'a History,
+    id: &'a str,
+    hash: u64,
+    trial: Trial,
+}
+
+impl Probe<'_> {
+    /// Waits one backoff, and for calm when re-tries amid unrest did not help; then says how to re-try. None when that
+    /// would be after the deadline: the verdict is [`Verdict::Unknown`].
+    pub(crate) async fn turn(&self, backoff: Duration, deadline: Instant) -> Option<Turn> {
+        let calm = Turn::Calm { at_most: self.trial.at_most };
+        let mut start = Instant::now().checked_add(backoff)?;
+        loop {
+            if start > deadline {
+                return None;
+            }
+            sleep_until(start).await;
+            match self.history.lock().unrest.others_until(self.hash).filter(|over| *over > Instant::now()) {
+                None => return Some(calm),
+                Some(_) if self.trial.tries == 0 => return Some(Turn::Again),
+                Some(_) if self.trial.tries < TRIES_IN_UNREST => return Some(calm),
+                Some(over) => start = over,
+            }
+        }
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        let mut memory = self.history.lock();
+        if let Some(entry) = memory.entries.get(self.id)
+            && let Some(trouble) = entry.trouble.as_ref().filter(|trouble| trouble.number == self.trial.number)
+        {
+            trouble.progress.send_replace(Progress::Free);
+        }
+    }
+}
+
+/// A failure that another call's [`Probe`] will explain.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Wait<'a> {
+    history: &'a History,
+    id: &'a str,
+    hash: u64,
+    sent: Sent,
+    progress: watch::Receiver<Progress>,
+}
+
+impl<'a> Wait<'a> {
+    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call. The slot is held for one backoff.
+    pub(crate) async fn verdict(mut self, held: Option<Held<'_>>, backoff: Duration, deadline: Instant) -> Verdict<'a> {
+        let until = Instant::now().checked_add(backoff).unwrap_or(deadline).min(deadline);
+        // Whatever comes of it, below.
+        let _ = timeout_at(until, self.progress.wait_for(|progress| *progress != Progress::Probing)).await;
+        drop(held);
+        loop {
+            let news = self.progress.wait_for(|progress| *progress != Progress::Probing);
+            let progress = match timeout_at(deadline, news).await {
+                Err(_) => return Verdict::Unknown,
+                // Forgotten, for want of room. The next attempt tells.
+                Ok(news) => news.map_or(Progress::Overload, |progress| *progress),
+            };
+            match progress {
+                Progress::Overload => return Verdict::Overload,
+                Progress::Broken => return Verdict::Broken,
+                Progress::Probing | Progress::Free => {}
+            }
+            let judged = self.history.lock().take_over(self.id, self.hash, self.sent, Instant::now());
+            match judged {
+                Judged::Overload => return Verdict::Overload,
+                Judged::Broken => return Verdict::Broken,
+                Judged::Wait(progress) => self.progress = progress,
+                Judged::Probe(trial) => {
+                    return Verdict::Probe(Probe { history: self.history, id: self.id, hash: self.hash, trial });
+                }
+            }
+        }
+    }
+}

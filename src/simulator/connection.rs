@@ -1,0 +1,125 @@
+//! The socket side: accepts, serves HTTP/1.1, and can reset a connection instead of answering.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use super::fault::ResetInstead;
+use super::routes;
+use super::service::Service;
+
+/// Enough for a herd of thousands to connect at once.
+const BACKLOG: u32 = 8_192;
+
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // So that a simulator can be started again where another just ended.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves until dropped; its connections end with it.
+pub(super) async fn accept(listener: TcpListener, service: Arc<Service>, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(converse(stream, Arc::clone(&service), router.clone()));
+                }
+                // Out of file descriptors, most likely: the next try is as good as any.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, service: Arc<Service>, router: Router) {
+    // Fails only on a connection that is gone already.
+    let _ = stream.set_nodelay(true);
+    let reset = Arc::new(AtomicBool::new(false));
+    let wire = Wire { stream, reset: Arc::clone(&reset) };
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let (service, router, reset) = (Arc::clone(&service), router.clone(), Arc::clone(&reset));
+        async move {
+            let response = routes::serve(&service, router, request.map(Body::new)).await;
+            if response.extensions().get::<ResetInstead>().is_some() {
+                reset.store(true, Ordering::Relaxed);
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    // Some SDKs look headers up by their exact spelling, and the service writes `Retry-After`.
+    let server = http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(wire), answer);
+    // An error is a client that left, or a reset of our own.
+    let _ = server.await;
+}
+
+/// A connection that answers nothing more once `reset` is set.
+struct Wire {
+    stream: TcpStream,
+    reset: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn check(&self) -> io::Result<()> {
+        if !self.reset.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Without lingering, closing the socket sends RST and no FIN.
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check()?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,214 @@
+//! What every operation passes before its handler: token, quota, permission, body, knee, latency, faults.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::RequestExt;
+use axum::body::to_bytes;
+use axum::extract::{Query, RawPathParams, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Uri};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::operation::Operation;
+use super::quota::Standing;
+use super::refusal::{ContextId, MAX_BYTES, Refusal};
+use super::service::{Service, lock, pause};
+use super::stats::{Arrival, Kind, ScriptInFlight};
+use super::tokens::Token;
+use super::{fault, query};
+
+/// A request that was let in, as its handler sees it.
+pub(super) struct Call {
+    pub(super) service: Arc<Service>,
+    pub(super) token: Arc<Token>,
+    pub(super) path: Vec<(String, String)>,
+    pub(super) query: query::Query,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+pub(super) type Answer = Result<Response, Refusal>;
+
+/// The axum handler for `operation`.
+pub(super) fn operation<F, Fut>(
+    operation: Operation,
+    handler: F,
+) -> impl Fn(State<Arc<Service>>, Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + Sync + 'static
+where
+    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    move |State(service), request| {
+        let handler = handler.clone();
+        Box::pin(async move { serve(service, operation, request, handler).await })
+    }
+}
+
+async fn serve<F, Fut>(service: Arc<Service>, operation: Operation, request: Request, handler: F) -> Response
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = Answer>,
+{
+    let arrival = Arrival::new(&service.counters, Kind::Operation(operation));
+    let context = context_of(&service, &request);
+    let mut quota = None;
+    let answer = admit(service, operation, request, &context, handler, &mut quota).await;
+    let mut response = answer.unwrap_or_else(|refusal| refusal.response(&context));
+    if let Some(standing) = quota {
+        standing.write(response.headers_mut());
+    }
+    arrival.answered(&response);
+    response
+}
+
+async fn admit<F, Fut>(
+    service: Arc<Service>,
+    operation: Operation,
+    mut request: Request,
+    context: &ContextId,
+    handler: F,
+    quota: &mut Option<Standing>,
+) -> Answer
+where
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = Answer>,
+{
+    let token = authenticate(&service, request.headers())?;
+    if operation.is_api() {
+        take_quota(&service, &token, quota)?;
+        if service.setting(|settings| settings.down) {
+            return Err(Refusal::service_unavailable());
+        }
+    }
+    if let Some(permission) = operation.permission() {
+        require(&service, &token, permission)?;
+    }
+    let path = path_of(&mut request).await?;
+    let query = query_of(request.uri())?;
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::bad_request())?;
+    check_body(operation, &parts.headers, &body)?;
+
+    let _in_flight = if operation == Operation::GetScript { Some(pass_knee(&service)?) } else { None };
+    let fault = if operation.is_api() { service.draw_fault(|settings| &settings.faults) } else { None };
+    pause(service.setting(|settings| settings.latency)).await;
+
+    let call = Call { service, token, path, query, uri: parts.uri, headers: parts.headers, body };
+    match fault {
+        None => handler(call).await,
+        Some(fault) => {
+            let real = async { handler(call).await.unwrap_or_else(|refusal| refusal.response(context)) };
+            Ok(fault::answer(fault, context, real).await)
+        }
+    }
+}
+
+/// The id the entry gave this request.
+pub(super) fn context_of(service: &Service, request: &Request) -> ContextId {
+    request.extensions().get::<ContextId>().cloned().unwrap_or_else(|| service.new_context())
+}
+
+fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Arc<Token>, Refusal> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some((scheme, secret)) = header.split_once(' ') else {
+        return Err(Refusal::authentication_required());
+    };
+    if !scheme.eq_ignore_ascii_case("bearer") || secret.trim().is_empty() {
+        return Err(Refusal::authentication_required());
+    }
+    lock(&service.tokens).check(secret.trim(), Instant::now())
+}
+
+fn take_quota(service: &Service, token: &Token, quota: &mut Option<Standing>) -> Result<(), Refusal> {
+    let (limit, headers) = service.setting(|settings| (settings.rate_limit, settings.quota_headers));
+    if limit == 0 {
+        return Ok(());
+    }
+    let standing = token.take_quota(limit, Instant::now());
+    *quota = headers.then_some(standing);
+    if standing.refused { Err(Refusal::too_many_requests(standing.reset)) } else { Ok(()) }
+}
+
+fn require(service: &Service, token: &Token, permission: &str) -> Result<(), Refusal> {
+    match service.permissions.get(&*token.client_id) {
+        Some(held) if !held.contains(permission) => Err(Refusal::missing_any_permissions(permission)),
+        _ => Ok(()),
+    }
+}
+
+async fn path_of(request: &mut Request) -> Result<Vec<(String, String)>, Refusal> {
+    // Fails on escapes that are no UTF-8.
+    let params = request.extract_parts::<RawPathParams>().await.map_err(|_| Refusal::bad_request())?;
+    Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+fn query_of(uri: &Uri) -> Result<query::Query, Refusal> {
+    let Query(pairs) = Query::try_from_uri(uri).map_err(|_| Refusal::bad_request())?;
+    Ok(query::Query(pairs))
+}
+
+fn check_body(operation: Operation, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+    if operation.is_api() && body.len() > MAX_BYTES {
+        return Err(Refusal::too_large(MAX_BYTES));
+    }
+    if !operation.takes_json() {
+        return Ok(());
+    }
+    let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let is_json = |text: &str| {
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    };
+    match content_type {
+        Some(text) if is_json(text) => Ok(()),
+        None if body.is_empty() => Ok(()),
+        _ => Err(Refusal::unsupported_media_type()),
+    }
+}
+
+fn pass_knee(service: &Service) -> Result<ScriptInFlight, Refusal> {
+    let knee = service.setting(|settings| settings.knee);
+    let entered = service.counters.enter_script(|in_flight| {
+        knee.is_some_and(|knee| in_flight > knee.in_flight && lock(&service.dice).f64() < knee.probability)
+    });
+    entered.ok_or_else(Refusal::invalid_script_definition)
+}
+
+impl Call {
+    pub(super) fn param(&self, name: &str) -> &str {
+        self.path.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// The body: none where it is empty or `null`, else an object.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<Option<T>, Refusal> {
+        if self.body.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        match serde_json::from_slice(&self.body) {
+            Ok(Value::Null) => Ok(None),
+            Ok(object @ Value::Object(_)) => {
+                serde_json::from_value(object).map(Some).map_err(|_| Refusal::bad_request())
+            }
+            _ => Err(Refusal::bad_request()),
+        }
+    }
+
+    pub(super) fn script_id(&self) -> Result<Uuid, Refusal> {
+        parse_id(self.param("scriptId"))
+    }
+}
+
+/// An id in the only form the service writes it: 36 characters with hyphens.
+pub(super) fn parse_id(text: &str) -> Result<Uuid, Refusal> {
+    if text.len() != 36 {
+        return Err(Refusal::bad_request());
+    }
+    Uuid::try_parse(text).map_err(|_| Refusal::bad_request())
+}

@@ -1,0 +1,326 @@
+//! The scripts of the organisation: their versions, what is published, uploads under way, downloads on offer.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::bounded::Bounded;
+use super::document::File;
+use super::refusal::Refusal;
+use super::samples;
+use super::service::{random_id, wall_clock};
+
+/// The most scripts there can be.
+pub(super) const SCRIPTS: usize = 100_000;
+const VERSIONS: usize = 50;
+const UPLOADS: usize = 10_000;
+const PENDING_UPLOADS: usize = 100;
+const DOWNLOADS: usize = 1_000;
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Division {
+    pub(super) id: Uuid,
+    pub(super) name: &'static str,
+    pub(super) self_uri: String,
+}
+
+#[derive(Clone)]
+pub(super) struct Version {
+    pub(super) id: Uuid,
+    pub(super) date: DateTime<Utc>,
+    /// The `.script` file, byte for byte.
+    pub(super) file: Bytes,
+}
+
+pub(super) struct Script {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    pub(super) division: Division,
+    created: DateTime<Utc>,
+    editable: Version,
+    // Those before the editable one, the oldest first.
+    earlier: VecDeque<Version>,
+    published: Option<(Version, DateTime<Utc>)>,
+}
+
+/// A script at one version, apart from the library.
+pub(super) struct Snapshot {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    pub(super) division: Division,
+    pub(super) created: DateTime<Utc>,
+    pub(super) published: Option<DateTime<Utc>>,
+    pub(super) version: Version,
+    is_published_view: bool,
+}
+
+impl Snapshot {
+    pub(super) fn uri(&self) -> String {
+        let published = if self.is_published_view { "published/" } else { "" };
+        format!("/api/v2/scripts/{published}{}", self.id)
+    }
+}
+
+impl Script {
+    pub(super) fn new(id: Uuid, name: String, division: Division, created: DateTime<Utc>, editable: Version) -> Self {
+        Self { id, name, division, created, editable, earlier: VecDeque::new(), published: None }
+    }
+
+    pub(super) fn publish_editable(&mut self, date: DateTime<Utc>) {
+        self.published = Some((self.editable.clone(), date));
+    }
+
+    fn replace(&mut self, version: Version) {
+        let before = std::mem::replace(&mut self.editable, version);
+        self.earlier.push_back(before);
+        if self.earlier.len() > VERSIONS {
+            self.earlier.pop_front();
+        }
+    }
+
+    fn version(&self, id: Uuid) -> Option<&Version> {
+        let published = self.published.iter().map(|(version, _)| version);
+        let mut all = std::iter::once(&self.editable).chain(published).chain(&self.earlier);
+        all.find(|version| version.id == id)
+    }
+
+    fn snapshot(&self, version: &Version, is_published_view: bool) -> Snapshot {
+        Snapshot {
+            id: self.id,
+            name: self.name.clone(),
+            division: self.division.clone(),
+            created: self.created,
+            published: self.published.as_ref().map(|(_, date)| *date),
+            version: version.clone(),
+            is_published_view,
+        }
+    }
+
+    pub(super) fn modified(&self) -> DateTime<Utc> {
+        self.editable.date
+    }
+
+    pub(super) fn editable_view(&self) -> Snapshot {
+        self.snapshot(&self.editable, false)
+    }
+
+    pub(super) fn published_view(&self) -> Option<Snapshot> {
+        self.published.as_ref().map(|(version, _)| self.snapshot(version, true))
+    }
+}
+
+/// A `.script` file on its way in.
+pub(super) struct Import {
+    pub(super) file: Bytes,
+    pub(super) name: Option<String>,
+    /// As text: what is wrong with it shows in the status, not in the answer to the upload.
+    pub(super) replace: Option<String>,
+    pub(super) division: Option<String>,
+}
+
+#[derive(Clone)]
+pub(super) enum Upload {
+    Pending { until: Instant },
+    Done { script: Uuid },
+    Failed { message: &'static str },
+}
+
+pub(super) struct Download {
+    pub(super) file: Bytes,
+    pub(super) name: String,
+}
+
+pub(super) struct Library {
+    pub(super) organization: Uuid,
+    pub(super) divisions: Vec<Division>,
+    // In order of creation, which is the order of a listing that asks for none.
+    scripts: BTreeMap<u64, Script>,
+    positions: HashMap<Uuid, u64>,
+    next_position: u64,
+    defaults: Vec<Script>,
+    broken: HashSet<Uuid>,
+    uploads: Bounded<Upload>,
+    pending: VecDeque<(Instant, String, Import)>,
+    pub(super) downloads: Bounded<Download>,
+    rng: fastrand::Rng,
+}
+
+impl Library {
+    pub(super) fn new(scripts: u32, seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let organization = random_id(&mut rng);
+        let divisions: Vec<Division> = ["Home", "Sales", "Support"]
+            .map(|name| {
+                let id = random_id(&mut rng);
+                Division { id, name, self_uri: format!("/api/v2/authorization/divisions/{id}") }
+            })
+            .into();
+        let mut library = Self {
+            organization,
+            divisions,
+            scripts: BTreeMap::new(),
+            positions: HashMap::new(),
+            next_position: 0,
+            defaults: Vec::new(),
+            broken: HashSet::new(),
+            uploads: Bounded::new(UPLOADS),
+            pending: VecDeque::new(),
+            downloads: Bounded::new(DOWNLOADS),
+            rng,
+        };
+        if let Some(home) = library.divisions.first().cloned() {
+            let mut rng = library.rng.fork();
+            for index in 0..scripts {
+                library.add(samples::script(index, organization, &home, &mut rng));
+            }
+            library.defaults = samples::defaults(organization, &home, &mut rng);
+        }
+        library
+    }
+
+    fn add(&mut self, script: Script) {
+        self.positions.insert(script.id, self.next_position);
+        self.scripts.insert(self.next_position, script);
+        self.next_position += 1;
+    }
+
+    pub(super) fn editable(&self) -> impl Iterator<Item = &Script> {
+        self.scripts.values()
+    }
+
+    /// The published ones, the organisation's own first.
+    pub(super) fn published(&self) -> impl Iterator<Item = &Script> {
+        self.scripts.values().chain(&self.defaults).filter(|script| script.published.is_some())
+    }
+
+    fn get(&self, id: Uuid) -> Result<&Script, Refusal> {
+        if self.broken.contains(&id) {
+            return Err(Refusal::invalid_script_definition());
+        }
+        let own = self.positions.get(&id).and_then(|position| self.scripts.get(position));
+        own.ok_or_else(Refusal::not_found)
+    }
+
+    fn get_mut(&mut self, id: Uuid) -> Option<&mut Script> {
+        self.positions.get(&id).and_then(|position| self.scripts.get_mut(position))
+    }
+
+    pub(super) fn find_editable(&self, id: Uuid) -> Result<Snapshot, Refusal> {
+        self.get(id).map(Script::editable_view)
+    }
+
+    /// The editable version, or the one asked for.
+    pub(super) fn find_version(&self, id: Uuid, version: Option<Uuid>) -> Result<Snapshot, Refusal> {
+        let script = self.get(id)?;
+        let version = match version {
+            None => &script.editable,
+            Some(version) => script.version(version).ok_or_else(Refusal::not_found)?,
+        };
+        Ok(script.snapshot(version, false))
+    }
+
+    pub(super) fn find_published(&self, id: Uuid) -> Result<Snapshot, Refusal> {
+        let default = self.defaults.iter().find(|script| script.id == id);
+        let script = default.map_or_else(|| self.get(id), Ok)?;
+        script.published_view().ok_or_else(Refusal::not_found)
+    }
+
+    pub(super) fn publish(&mut self, id: Uuid, version: Option<Uuid>) -> Result<Snapshot, Refusal> {
+        let version = self.find_version(id, version)?.version;
+        let script = self.get_mut(id).ok_or_else(Refusal::not_found)?;
+        script.published = Some((version, wall_clock()));
+        script.published_view().ok_or_else(Refusal::not_found)
+    }
+
+    pub(super) fn remove(&mut self, id: Uuid) -> Result<(), Refusal> {
+        let position = self.positions.remove(&id).ok_or_else(Refusal::not_found)?;
+        self.scripts.remove(&position);
+        self.broken.remove(&id);
+        Ok(())
+    }
+
+    pub(super) fn move_to(&mut self, division: Uuid, ids: &[Uuid]) -> Result<(), Refusal> {
+        let division = self.divisions.iter().find(|known| known.id == division).ok_or_else(Refusal::not_found)?.clone();
+        if ids.iter().any(|id| !self.positions.contains_key(id)) {
+            return Err(Refusal::not_found());
+        }
+        for id in ids {
+            if let Some(script) = self.get_mut(*id) {
+                script.division = division.clone();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_broken(&mut self, id: Uuid, broken: bool) {
+        if !broken {
+            self.broken.remove(&id);
+        } else if self.positions.contains_key(&id) {
+            self.broken.insert(id);
+        }
+    }
+
+    /// Takes a file in; it becomes a script, or a failure, when its time is over.
+    pub(super) fn upload(&mut self, id: String, import: Import, takes: Duration) -> Result<(), Refusal> {
+        if self.pending.len() >= PENDING_UPLOADS {
+            return Err(Refusal::service_unavailable());
+        }
+        let until = Instant::now() + takes;
+        self.uploads.insert(id.clone(), Upload::Pending { until });
+        self.pending.push_back((until, id, import));
+        Ok(())
+    }
+
+    pub(super) fn upload_state(&self, id: &str) -> Result<Upload, Refusal> {
+        self.uploads.get(id).cloned().ok_or_else(Refusal::not_found)
+    }
+
+    /// Finishes the uploads whose time is over. To be called before anything is read.
+    pub(super) fn catch_up(&mut self) {
+        let now = Instant::now();
+        while self.pending.front().is_some_and(|(until, ..)| *until <= now) {
+            if let Some((_, upload, import)) = self.pending.pop_front() {
+                let state = match self.import(import) {
+                    Ok(script) => Upload::Done { script },
+                    Err(message) => Upload::Failed { message },
+                };
+                self.uploads.insert(upload, state);
+            }
+        }
+    }
+
+    fn import(&mut self, import: Import) -> Result<Uuid, &'static str> {
+        let file = File::read(&import.file).ok_or("Invalid script definition")?;
+        let name = import.name.or(file.name);
+        let division = match &import.division {
+            None => self.divisions.first(),
+            Some(id) => self.divisions.iter().find(|known| known.id.to_string() == *id),
+        };
+        let division = division.ok_or("Division not found")?.clone();
+        let now = wall_clock();
+        let version = Version { id: random_id(&mut self.rng), date: now, file: import.file };
+        if let Some(text) = import.replace {
+            let id = Uuid::try_parse(&text).map_err(|_| "Script to replace not found")?;
+            let script = self.get_mut(id).ok_or("Script to replace not found")?;
+            script.replace(version);
+            if let Some(name) = name {
+                script.name = name;
+            }
+            // What was broken was the definition, and this is another.
+            self.broken.remove(&id);
+            return Ok(id);
+        }
+        if self.scripts.len() >= SCRIPTS {
+            return Err("Too many scripts");
+        }
+        let id = random_id(&mut self.rng);
+        self.add(Script::new(id, name.ok_or("Script name missing")?, division, now, version));
+        Ok(id)
+    }
+}

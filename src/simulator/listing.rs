@@ -1,0 +1,136 @@
+//! Listings: filters, order, pages.
+
+use axum::Json;
+use axum::response::IntoResponse;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use super::document::{self, File, ScriptView};
+use super::gate::{Answer, Call};
+use super::library::{Library, Script, Snapshot};
+use super::refusal::Refusal;
+
+const DEFAULT_PAGE_SIZE: u32 = 25;
+
+pub(super) async fn editable(call: Call) -> Answer {
+    let order = Order::read(&call)?;
+    answer(&call, |library| {
+        let mut scripts: Vec<&Script> = library.editable().filter(|script| matches(&call, script)).collect();
+        order.sort(&mut scripts);
+        scripts
+    })
+}
+
+/// Published listings can be filtered but not sorted.
+pub(super) async fn published(call: Call) -> Answer {
+    answer(&call, |library| library.published().filter(|script| matches(&call, script)).collect())
+}
+
+fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
+    let size = call.query.positive("pageSize", DEFAULT_PAGE_SIZE)?;
+    let number = call.query.positive("pageNumber", 1)?;
+    let view = if call.uri.path().starts_with("/api/v2/scripts/published") {
+        Script::published_view
+    } else {
+        |script: &Script| Some(script.editable_view())
+    };
+
+    let (total, seen): (usize, Vec<Snapshot>) = {
+        let library = call.service.library();
+        let chosen = choose(&library);
+        let before = u64::from(number - 1) * u64::from(size);
+        let before = usize::try_from(before).unwrap_or(usize::MAX);
+        let length = usize::try_from(size).unwrap_or(usize::MAX);
+        (chosen.len(), chosen.into_iter().skip(before).take(length).filter_map(view).collect())
+    };
+
+    let files: Vec<Option<File<'_>>> = seen.iter().map(|seen| File::read(&seen.version.file)).collect();
+    let entities = seen.iter().zip(&files).filter_map(|(seen, file)| Some(document::entry(seen, file.as_ref()?)));
+    let page_count = total.div_ceil(usize::try_from(size).unwrap_or(usize::MAX)).try_into().unwrap_or(u32::MAX);
+    let uri = |number: u32| page_uri(call, size, number);
+    let listing = Listing {
+        entities: entities.collect(),
+        page_size: size,
+        page_number: number,
+        total,
+        first_uri: uri(1),
+        self_uri: uri(number),
+        next_uri: (number < page_count).then(|| uri(number + 1)),
+        previous_uri: (number > 1).then(|| uri((number - 1).min(page_count.max(1)))),
+        last_uri: uri(page_count.max(1)),
+        page_count,
+    };
+    Ok(Json(listing).into_response())
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing<'a> {
+    entities: Vec<ScriptView<'a>>,
+    page_size: u32,
+    page_number: u32,
+    total: usize,
+    first_uri: String,
+    self_uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_uri: Option<String>,
+    last_uri: String,
+    page_count: u32,
+}
+
+/// The same listing at another page, with the filters it was asked for.
+fn page_uri(call: &Call, size: u32, number: u32) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let filters = call.query.0.iter().filter(|(name, _)| name != "pageSize" && name != "pageNumber");
+    let filters: String = filters.map(|(name, value)| format!("&{}={}", encode(name), encode(value))).collect();
+    format!("{}?pageSize={size}&pageNumber={number}{filters}", call.uri.path())
+}
+
+fn matches(call: &Call, script: &Script) -> bool {
+    let query = &call.query;
+    let divisions: Vec<&str> = query.all("divisionIds").flat_map(|list| list.split(',')).map(str::trim).collect();
+    if !divisions.is_empty() && !divisions.iter().any(|id| id.eq_ignore_ascii_case(&script.division.id.to_string())) {
+        return false;
+    }
+    if let Some(name) = query.text("name") {
+        if !script.name.to_lowercase().contains(&name.to_lowercase()) {
+            return false;
+        }
+    }
+    let (feature, flow) = (query.text("feature"), query.text("flowId"));
+    if feature.is_none() && flow.is_none() {
+        return true;
+    }
+    let seen = script.editable_view();
+    let file = File::read(&seen.version.file);
+    file.is_some_and(|file| {
+        feature.is_none_or(|feature| file.has_feature(feature)) && flow.is_none_or(|flow| file.uses_flow(flow))
+    })
+}
+
+struct Order {
+    by: Option<&'static str>,
+    descending: bool,
+}
+
+impl Order {
+    fn read(call: &Call) -> Result<Self, Refusal> {
+        let by = call.query.one_of("sortBy", &["modifiedDate", "createdDate", "name"])?;
+        let descending = call.query.one_of("sortOrder", &["ascending", "descending"])? == Some("descending");
+        Ok(Self { by, descending })
+    }
+
+    /// Scripts come in order of creation, and the sort is stable.
+    fn sort(&self, scripts: &mut [&Script]) {
+        match self.by {
+            Some("name") => scripts.sort_by(|a, b| a.name.cmp(&b.name)),
+            Some("modifiedDate") => scripts.sort_by_key(|script| script.modified()),
+            _ => {}
+        }
+        if self.descending {
+            scripts.reverse();
+        }
+    }
+}

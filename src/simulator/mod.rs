@@ -1,0 +1,275 @@
+//! A faithful Genesys Cloud on loopback: the Scripts API, the token endpoint, their limits and their faults.
+//!
+//! For tests, examples and load tests; never for anything that is not its own organisation. Independent clients talk
+//! to it unchanged: api, login and upload share one address.
+//!
+//! ```
+//! use genesys_scripts::simulator::Simulator;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let simulator = Simulator::builder().scripts(3).rate_limit(180).start().await?;
+//! println!("listening on {}", simulator.url());
+//! assert_eq!(simulator.script_ids().len(), 3);
+//! assert_eq!(simulator.stats().tokens_issued, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With [`Simulator::transport`] no socket is involved at all, and as everything the simulator measures runs on
+//! tokio's clock, thousands of agents can be tested on a paused one.
+//!
+//! # What it does
+//!
+//! - The 15 public operations, and what production tooling uses beyond them: upload and its status, deletion, moving
+//!   to a division, the download of an export, `tokens/me`.
+//! - Client credentials, authorization code with and without PKCE, refresh with rotation, SAML2.
+//! - A quota per token and a login limit per client id, in fixed windows of 60 s.
+//! - A *knee*: above a number of script requests in flight, further ones are refused as the report from the field has
+//!   it, with `400 bad_request`, "Invalid script definition".
+//! - [`Fault`]s, drawn by a seeded generator.
+//!
+//! A request passes, in this order: token, quota, permission, body, knee (for `getScript`), latency, fault, handler.
+//! So a request without a good token spends no quota, and one that the knee refuses is answered at once.
+//!
+//! # Assumptions
+//!
+//! Where no source says what the service does, this is what the simulator does:
+//!
+//! 1. An id that is no UUID is `400 bad.request`.
+//! 2. The token endpoint answers every refusal, `invalid_client` among them, with 400, and its login limit counts only
+//!    logins whose client id and secret are right. No `Retry-After` comes with it.
+//! 3. Tokens of clients last a day. Refresh tokens come with the code grants only, are good once, and end with the
+//!    access token they came with when that is revoked.
+//! 4. `inin-ratelimit-*` describes the token's window, and `reset` is in seconds. Answers outside of a quota (401, the
+//!    login, uploads, downloads, unknown routes) do not carry it.
+//! 5. In every other script `variables` is an object, in the rest an array, as in exported files.
+//! 6. The variables of a script are answered as an object, each under its name.
+//! 7. Listings carry no pages, features, variables or actions; `name` matches a part in any case; `divisionIds` is
+//!    separated by commas; `feature` names a key of `features` that is enabled; `expand` and `scriptDataVersion` are
+//!    ignored; no page is too large; without `sortBy` scripts come in order of creation.
+//! 8. An upload's `correlationId` is the id of its status, which is there at once, has `succeeded` false and no message
+//!    while pending, a message when failed, and `url` (the new script's) when done. `longPoll=true` holds it for 10 s
+//!    at most. Uploads need `scripter:script:add`, also to replace, and have no quota. `divisionId` is taken.
+//! 9. An export without a body, with `null` or with `{}` is of the editable version, and is the uploaded file as it was.
+//! 10. Deletion and revocation answer 200, with no body. Publishing what is published already is fine.
+//! 11. The default scripts are unknown to the editable routes.
+//! 12. A wrong method is `405 method.not.allowed`.
+//! 13. No operation of its own accord answers 408 or 409.
+
+mod bounded;
+mod builder;
+mod connection;
+mod divisions;
+mod document;
+mod fault;
+mod gate;
+mod library;
+mod listing;
+mod oauth;
+mod operation;
+mod published;
+mod query;
+mod quota;
+mod recorded;
+mod refusal;
+mod routes;
+mod samples;
+mod scripts;
+mod service;
+mod session;
+mod stats;
+mod tokens;
+mod transfer;
+mod transport;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub use builder::{SimulatorBuilder, StartError};
+pub use fault::{Fault, UnknownFault};
+pub use recorded::RecordedRequest;
+pub use stats::Stats;
+pub use transport::Transport;
+
+use service::{Knee, Service, Settings, lock};
+
+/// A running simulator. It ends when dropped, and its connections with it.
+///
+/// What its setters change holds for requests that arrive afterwards.
+pub struct Simulator {
+    service: Arc<Service>,
+    router: Router,
+    address: Option<SocketAddr>,
+    server: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").field("url", &self.service.url).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+impl Simulator {
+    /// Starts to describe a simulator.
+    pub fn builder() -> SimulatorBuilder {
+        SimulatorBuilder::default()
+    }
+
+    /// Where api, login and upload are. Without a socket, an address where nothing listens: the
+    /// [`transport`](Self::transport) answers whatever the host.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.service.url
+    }
+
+    /// Where it listens; none without a socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// A middleware that answers requests in this process, without a socket.
+    ///
+    /// ```
+    /// use genesys_scripts::simulator::Simulator;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let simulator = Simulator::builder().in_process()?;
+    /// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(simulator.transport()).build();
+    /// let answer = client.get(format!("{}/api/v2/scripts", simulator.url())).send().await?;
+    /// assert_eq!(answer.status(), 401);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        Transport { service: Arc::clone(&self.service), router: self.router.clone() }
+    }
+
+    /// The scripts there are, in order of creation. The default scripts are not among them.
+    #[must_use]
+    pub fn script_ids(&self) -> Vec<String> {
+        self.service.library().editable().map(|script| script.id.to_string()).collect()
+    }
+
+    /// The divisions of the organisation. New scripts are in the first.
+    #[must_use]
+    pub fn division_ids(&self) -> Vec<String> {
+        self.service.library().divisions.iter().map(|division| division.id.to_string()).collect()
+    }
+
+    /// What was asked so far and how it was answered.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.service.counters.snapshot()
+    }
+
+    /// The last thousand requests, the oldest first, with what they carried, secrets included.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        lock(&self.service.log).all()
+    }
+
+    /// An authorization code, as the redirect from `/oauth/authorize` carries it. With a `code_challenge` (S256) it
+    /// takes the verifier to spend it.
+    #[must_use]
+    pub fn authorization_code(&self, client_id: &str, redirect_uri: &str, code_challenge: Option<&str>) -> String {
+        self.service.new_code(client_id, redirect_uri, code_challenge)
+    }
+
+    /// Moves the knee: above so many script requests in flight, further ones are refused with the probability, which
+    /// is taken to lie within 0 and 1. None for no knee.
+    pub fn set_knee(&self, knee: Option<(usize, f64)>) {
+        let knee = knee.map(|(in_flight, probability)| Knee { in_flight, probability });
+        self.set(|settings| settings.knee = knee);
+    }
+
+    /// Changes how long operations and logins take.
+    pub fn set_latency(&self, latency: Duration) {
+        self.set(|settings| settings.latency = latency);
+    }
+
+    /// Changes the quota of every token. 0 for no limit and no headers.
+    pub fn set_rate_limit(&self, requests: u32) {
+        self.set(|settings| settings.rate_limit = requests);
+    }
+
+    /// Whether answers tell their quota. A 429 has `Retry-After` either way.
+    pub fn set_quota_headers(&self, told: bool) {
+        self.set(|settings| settings.quota_headers = told);
+    }
+
+    /// Changes the limit of logins of a client id. 0 for none.
+    pub fn set_login_rate_limit(&self, logins: u32) {
+        self.set(|settings| settings.login_rate_limit = logins);
+    }
+
+    /// Changes how long the tokens are good that are issued from now on.
+    pub fn set_token_ttl(&self, ttl: Duration) {
+        self.set(|settings| settings.token_ttl = ttl.min(builder::MAX_TTL));
+    }
+
+    /// Whether the service is down: every operation is refused with 503, at once.
+    pub fn set_down(&self, down: bool) {
+        self.set(|settings| settings.down = down);
+    }
+
+    /// Lets this share of the operations go wrong in this way, on top of other faults. 0 for none.
+    pub fn set_fault(&self, fault: Fault, probability: f64) {
+        self.set(|settings| set_fault(&mut settings.faults, fault, probability));
+    }
+
+    /// Lets this share of the logins go wrong in this way, on top of other faults. 0 for none.
+    pub fn set_login_fault(&self, fault: Fault, probability: f64) {
+        self.set(|settings| set_fault(&mut settings.login_faults, fault, probability));
+    }
+
+    /// Breaks the definition of a script, as a bad publish does: every read of it is refused with
+    /// `400 bad_request`, "Invalid script definition". No effect on ids the simulator does not know.
+    pub fn break_script(&self, id: &str) {
+        self.set_broken(id, true);
+    }
+
+    /// Mends what [`break_script`](Self::break_script) broke.
+    pub fn mend_script(&self, id: &str) {
+        self.set_broken(id, false);
+    }
+
+    /// Ends all access tokens that were issued so far; refresh tokens stay good.
+    pub fn expire_tokens(&self) {
+        lock(&self.service.tokens).expire_all();
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut lock(&self.service.settings));
+    }
+
+    fn set_broken(&self, id: &str, broken: bool) {
+        if let Ok(id) = Uuid::try_parse(id) {
+            self.service.library().set_broken(id, broken);
+        }
+    }
+}
+
+fn set_fault(faults: &mut Vec<(Fault, f64)>, fault: Fault, probability: f64) {
+    faults.retain(|(other, _)| *other != fault);
+    if probability > 0.0 {
+        faults.push((fault, probability));
+    }
+}

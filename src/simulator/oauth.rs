@@ -1,0 +1,291 @@
+//! The login host: `/oauth/token` for every grant, and `/oauth/authorize` to obtain a code.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::to_bytes;
+use axum::extract::{Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::fault;
+use super::gate::context_of;
+use super::query;
+use super::refusal::{MAX_BYTES, Refusal};
+use super::service::{Service, lock, pause};
+use super::stats::{Arrival, Kind};
+use super::tokens::{ClientProof, InvalidGrant};
+
+const MAX_CLIENT_ID: usize = 256;
+
+/// `POST /oauth/token`.
+pub(super) async fn token(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let arrival = Arrival::new(&service.counters, Kind::Login);
+    let context = context_of(&service, &request);
+    let (parts, body) = request.into_parts();
+    let response = match to_bytes(body, MAX_BYTES).await {
+        Err(_) => Refusal::too_large(MAX_BYTES).response(&context),
+        Ok(body) => match admit(&service, &parts.headers, &body) {
+            Err(problem) => problem.into_response(),
+            Ok((proof, form)) => {
+                let fault = service.draw_fault(|settings| &settings.login_faults);
+                pause(service.setting(|settings| settings.latency)).await;
+                let real = async { grant(&service, &proof, &form).into_response() };
+                match fault {
+                    None => real.await,
+                    Some(fault) => fault::answer(fault, &context, real).await,
+                }
+            }
+        },
+    };
+    arrival.answered(&response);
+    response
+}
+
+/// Who asks, and for what. Only a client that is who it says counts against its login limit.
+fn admit(service: &Service, headers: &HeaderMap, body: &[u8]) -> Result<(ClientProof, query::Query), Problem> {
+    let form = read_form(headers, body)?;
+    let proof = prove(service, headers, &form)?;
+    let limit = service.setting(|settings| settings.login_rate_limit);
+    if limit > 0 && !lock(&service.tokens).may_log_in(&proof.client_id, limit, Instant::now()) {
+        return Err(Problem::RATE_LIMITED);
+    }
+    Ok((proof, form))
+}
+
+fn read_form(headers: &HeaderMap, body: &[u8]) -> Result<query::Query, Problem> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let body = std::str::from_utf8(body).ok();
+    match body {
+        Some(body) if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(pairs_of(body)),
+        _ => Err(Problem::NOT_A_FORM),
+    }
+}
+
+fn pairs_of(form: &str) -> query::Query {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = form.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    });
+    query::Query(pairs.collect())
+}
+
+/// Basic with id and secret, or, for a public client that has only PKCE, its id in the form.
+fn prove(service: &Service, headers: &HeaderMap, form: &query::Query) -> Result<ClientProof, Problem> {
+    let (id, secret_shown) = match headers.get(AUTHORIZATION) {
+        Some(value) => {
+            let (id, secret) = value.to_str().ok().and_then(read_basic).ok_or(Problem::UNKNOWN_CLIENT)?;
+            if !same_secret(&secret, service.client_secret.expose_secret()) {
+                return Err(Problem::WRONG_SECRET);
+            }
+            (form_decoded(&id), true)
+        }
+        None => (form.text("client_id").unwrap_or_default().to_owned(), false),
+    };
+    if id.is_empty() || id.len() > MAX_CLIENT_ID {
+        return Err(Problem::UNKNOWN_CLIENT);
+    }
+    Ok(ClientProof { client_id: id.into(), secret_shown })
+}
+
+/// Some clients encode id and secret before they go into the header, as RFC 6749 has it, most do not.
+fn same_secret(shown: &str, expected: &str) -> bool {
+    shown == expected || form_decoded(shown) == expected
+}
+
+fn form_decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+fn read_basic(header: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(decode_base64(encoded.trim())?).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    Some((id.to_owned(), secret.to_owned()))
+}
+
+/// The standard alphabet, padding optional.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let (mut bits, mut held) = (0_u32, 0_u32);
+    for byte in text.trim_end_matches('=').bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xFFFF;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held & 0xFF) as u8);
+        }
+    }
+    Some(bytes)
+}
+
+fn grant(service: &Service, proof: &ClientProof, form: &query::Query) -> Result<Json<Granted>, Problem> {
+    let public = !proof.secret_shown;
+    let now = Instant::now();
+    let renewable = match form.text("grant_type") {
+        Some("client_credentials") if !public => false,
+        Some("urn:ietf:params:oauth:grant-type:saml2-bearer") if !public => {
+            form.text("orgName").ok_or(Problem::MISSING_PARAMETER)?;
+            form.text("assertion").ok_or(Problem::MISSING_PARAMETER)?;
+            false
+        }
+        Some("authorization_code") => {
+            let code = form.text("code").ok_or(Problem::MISSING_PARAMETER)?;
+            let redirect_uri = form.text("redirect_uri").ok_or(Problem::MISSING_PARAMETER)?;
+            lock(&service.tokens).spend_code(code, proof, redirect_uri, form.text("code_verifier"), now)?;
+            true
+        }
+        Some("refresh_token") => {
+            let refresh = form.text("refresh_token").ok_or(Problem::MISSING_PARAMETER)?;
+            lock(&service.tokens).spend_refresh(refresh, proof)?;
+            true
+        }
+        Some("client_credentials" | "urn:ietf:params:oauth:grant-type:saml2-bearer") => {
+            return Err(Problem::UNKNOWN_CLIENT);
+        }
+        Some(_) => return Err(Problem::UNSUPPORTED_GRANT),
+        None => return Err(Problem::MISSING_PARAMETER),
+    };
+    Ok(Json(issue(service, proof, renewable, now)))
+}
+
+fn issue(service: &Service, proof: &ClientProof, renewable: bool, now: Instant) -> Granted {
+    let ttl = service.setting(|settings| settings.token_ttl);
+    let access_token = service.new_secret();
+    let refresh_token = renewable.then(|| service.new_secret());
+    let mut tokens = lock(&service.tokens);
+    if let Some(refresh) = &refresh_token {
+        tokens.issue_refresh(refresh.clone(), Arc::clone(&proof.client_id), !proof.secret_shown);
+    }
+    tokens.issue(access_token.clone(), Arc::clone(&proof.client_id), now + ttl, refresh_token.clone());
+    drop(tokens);
+    service.counters.update(|stats| stats.tokens_issued += 1);
+    Granted { access_token, refresh_token, token_type: "bearer", expires_in: ttl.as_secs() }
+}
+
+#[derive(Serialize)]
+struct Granted {
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    token_type: &'static str,
+    expires_in: u64,
+}
+
+/// The token endpoint's own shape of an error. All are 400.
+#[derive(Clone, Copy)]
+struct Problem {
+    error: &'static str,
+    description: &'static str,
+}
+
+impl Problem {
+    const RATE_LIMITED: Self = Self {
+        error: "invalid_request",
+        description: "rate limit exceeded; too many token requests for this client, try again later",
+    };
+    const NOT_A_FORM: Self =
+        Self { error: "invalid_request", description: "the body must be application/x-www-form-urlencoded" };
+    const MISSING_PARAMETER: Self = Self { error: "invalid_request", description: "a required parameter is missing" };
+    const UNKNOWN_CLIENT: Self = Self { error: "invalid_client", description: "client not found" };
+    const WRONG_SECRET: Self = Self { error: "invalid_client", description: "authentication failed" };
+    const UNSUPPORTED_GRANT: Self =
+        Self { error: "unsupported_grant_type", description: "the grant type is not supported" };
+    const INVALID_GRANT: Self =
+        Self { error: "invalid_grant", description: "the grant is invalid, expired, revoked or was used before" };
+}
+
+impl From<InvalidGrant> for Problem {
+    fn from(InvalidGrant: InvalidGrant) -> Self {
+        Self::INVALID_GRANT
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body {
+            error: &'static str,
+            description: &'static str,
+            error_description: &'static str,
+        }
+        let Self { error, description } = self;
+        (StatusCode::BAD_REQUEST, Json(Body { error, description, error_description: description })).into_response()
+    }
+}
+
+/// `GET /oauth/authorize`: an agent who is signed in already and agrees at once.
+pub(super) async fn authorize(State(service): State<Arc<Service>>, request: Request) -> Response {
+    match redirect(&service, &request) {
+        Ok(location) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
+        Err(refusal) => refusal.response(&context_of(&service, &request)),
+    }
+}
+
+fn redirect(service: &Service, request: &Request) -> Result<Url, Refusal> {
+    let Query(pairs) = Query::try_from_uri(request.uri()).map_err(|_| Refusal::bad_request())?;
+    let query = query::Query(pairs);
+    let client_id = query.text("client_id").filter(|id| id.len() <= MAX_CLIENT_ID).ok_or_else(Refusal::bad_request)?;
+    let redirect_uri = query.text("redirect_uri").ok_or_else(Refusal::bad_request)?;
+    let mut location = Url::parse(redirect_uri).map_err(|_| Refusal::bad_request())?;
+
+    let challenge = query.text("code_challenge");
+    let understood = challenge.is_none() || query.text("code_challenge_method") == Some("S256");
+    if query.text("response_type") != Some("code") {
+        location.query_pairs_mut().append_pair("error", "unsupported_response_type");
+    } else if !understood {
+        location.query_pairs_mut().append_pair("error", "invalid_request");
+    } else {
+        let code = service.new_code(client_id, redirect_uri, challenge);
+        location.query_pairs_mut().append_pair("code", &code);
+    }
+    if let Some(state) = query.text("state") {
+        location.query_pairs_mut().append_pair("state", state);
+    }
+    Ok(location)
+}
+
+impl Service {
+    /// A code as the redirect from `/oauth/authorize` carries it.
+    pub(super) fn new_code(&self, client_id: &str, redirect_uri: &str, challenge: Option<&str>) -> String {
+        let code = self.new_secret();
+        let challenge = challenge.map(str::to_owned);
+        lock(&self.tokens).issue_code(code.clone(), client_id.into(), redirect_uri.to_owned(), challenge);
+        code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_decoded_with_and_without_padding() {
+        assert_eq!(decode_base64("aWQ6c2VjcmV0").as_deref(), Some(&b"id:secret"[..]));
+        assert_eq!(decode_base64("YQ==").as_deref(), Some(&b"a"[..]));
+        assert_eq!(decode_base64("YWI").as_deref(), Some(&b"ab"[..]));
+        assert_eq!(decode_base64("_"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Everything the handlers share.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::fault::Fault;
+use super::library::Library;
+use super::recorded::Log;
+use super::refusal::ContextId;
+use super::stats::Counters;
+use super::tokens::Tokens;
+
+pub(super) struct Service {
+    /// Where the simulator is, for links in its answers.
+    pub(super) url: String,
+    pub(super) client_secret: SecretString,
+    /// Of clients that do not have them all.
+    pub(super) permissions: HashMap<String, HashSet<String>>,
+    pub(super) settings: Mutex<Settings>,
+    pub(super) tokens: Mutex<Tokens>,
+    // Only through `library()`, so that uploads are never late.
+    library: Mutex<Library>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) log: Mutex<Log>,
+    // Two streams, so that the faults of a seed do not depend on how many ids were drawn.
+    pub(super) dice: Mutex<fastrand::Rng>,
+    ids: Mutex<fastrand::Rng>,
+}
+
+/// What can be changed while the simulator runs.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) latency: Duration,
+    /// 0: no limit and no headers.
+    pub(super) rate_limit: u32,
+    pub(super) quota_headers: bool,
+    /// 0: no limit.
+    pub(super) login_rate_limit: u32,
+    pub(super) token_ttl: Duration,
+    pub(super) upload_time: Duration,
+    pub(super) knee: Option<Knee>,
+    pub(super) faults: Vec<(Fault, f64)>,
+    pub(super) login_faults: Vec<(Fault, f64)>,
+    pub(super) down: bool,
+}
+
+/// Above `in_flight` script requests, further ones are refused with `probability`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Knee {
+    pub(super) in_flight: usize,
+    pub(super) probability: f64,
+}
+
+impl Service {
+    pub(super) fn new(
+        url: String,
+        client_secret: SecretString,
+        permissions: HashMap<String, HashSet<String>>,
+        settings: Settings,
+        library: Library,
+        seed: u64,
+    ) -> Self {
+        Self {
+            url,
+            client_secret,
+            permissions,
+            settings: Mutex::new(settings),
+            tokens: Mutex::new(Tokens::new()),
+            library: Mutex::new(library),
+            counters: Arc::default(),
+            log: Mutex::default(),
+            dice: Mutex::new(fastrand::Rng::with_seed(seed)),
+            ids: Mutex::new(fastrand::Rng::with_seed(!seed)),
+        }
+    }
+
+    pub(super) fn setting<T>(&self, read: impl FnOnce(&Settings) -> T) -> T {
+        read(&lock(&self.settings))
+    }
+
+    /// The scripts as they are now.
+    pub(super) fn library(&self) -> MutexGuard<'_, Library> {
+        let mut library = lock(&self.library);
+        library.catch_up();
+        library
+    }
+
+    pub(super) fn new_context(&self) -> ContextId {
+        ContextId(self.new_id().to_string().into())
+    }
+
+    pub(super) fn new_id(&self) -> Uuid {
+        random_id(&mut lock(&self.ids))
+    }
+
+    /// A secret of the length and alphabet of the service's tokens.
+    pub(super) fn new_secret(&self) -> String {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut ids = lock(&self.ids);
+        (0..86).filter_map(|_| ids.choice(ALPHABET).map(|byte| char::from(*byte))).collect()
+    }
+
+    /// One throw of the dice over all faults.
+    pub(super) fn draw_fault(&self, of: impl FnOnce(&Settings) -> &Vec<(Fault, f64)>) -> Option<Fault> {
+        let settings = lock(&self.settings);
+        let faults = of(&settings);
+        if faults.is_empty() {
+            return None;
+        }
+        let mut throw = lock(&self.dice).f64();
+        faults.iter().find_map(|(fault, probability)| {
+            throw -= probability;
+            (throw < 0.0).then_some(*fault)
+        })
+    }
+}
+
+pub(super) fn random_id(rng: &mut fastrand::Rng) -> Uuid {
+    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid()
+}
+
+/// The wall clock, for dates in answers only: all else runs on tokio's.
+pub(super) fn wall_clock() -> DateTime<Utc> {
+    DateTime::from(SystemTime::now())
+}
+
+/// No state here is left half-changed by a panic, so a poisoned lock is as good as any.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits, unless there is nothing to wait for: even an empty sleep would cost a turn of the timer.
+pub(super) async fn pause(latency: Duration) {
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+}

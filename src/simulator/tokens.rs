@@ -1,0 +1,173 @@
+//! Access tokens, refresh tokens and authorization codes: who holds what, and until when.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
+use tokio::time::Instant;
+
+use super::bounded::Bounded;
+use super::quota::Window;
+use super::refusal::Refusal;
+use super::service::lock;
+
+const ACCESS_TOKENS: usize = 250_000;
+const REFRESH_TOKENS: usize = 250_000;
+const CODES: usize = 10_000;
+const LOGIN_WINDOWS: usize = 100_000;
+const CODE_LIFETIME: Duration = Duration::from_secs(300);
+
+const LIVE: u8 = 0;
+const EXPIRED: u8 = 1;
+const REVOKED: u8 = 2;
+
+/// An access token, seen from the inside.
+pub(super) struct Token {
+    pub(super) client_id: Arc<str>,
+    /// The quota belongs to the token.
+    pub(super) window: Mutex<Window>,
+    expires: Instant,
+    state: AtomicU8,
+    // The refresh token that came with it.
+    refresh: Option<String>,
+}
+
+struct Refresh {
+    client_id: Arc<str>,
+    // Given to a client that proved itself by PKCE and has no secret.
+    public: bool,
+}
+
+struct Code {
+    client_id: Arc<str>,
+    redirect_uri: String,
+    challenge: Option<String>,
+    expires: Instant,
+}
+
+/// What a client shows at the token endpoint.
+pub(super) struct ClientProof {
+    pub(super) client_id: Arc<str>,
+    /// False for a client that only named itself.
+    pub(super) secret_shown: bool,
+}
+
+/// The token endpoint's way to say that a code or refresh token is no good.
+pub(super) struct InvalidGrant;
+
+pub(super) struct Tokens {
+    access: Bounded<Arc<Token>>,
+    refresh: Bounded<Refresh>,
+    codes: Bounded<Code>,
+    logins: Bounded<Window>,
+}
+
+impl Tokens {
+    pub(super) fn new() -> Self {
+        Self {
+            access: Bounded::new(ACCESS_TOKENS),
+            refresh: Bounded::new(REFRESH_TOKENS),
+            codes: Bounded::new(CODES),
+            logins: Bounded::new(LOGIN_WINDOWS),
+        }
+    }
+
+    /// Counts a login of `client_id`; false when it is over the limit.
+    pub(super) fn may_log_in(&mut self, client_id: &str, limit: u32, now: Instant) -> bool {
+        if self.logins.get(client_id).is_none() {
+            self.logins.insert(client_id.to_owned(), Window::default());
+        }
+        self.logins.get_mut(client_id).is_none_or(|window| !window.take(limit, now).refused)
+    }
+
+    pub(super) fn issue(&mut self, secret: String, client_id: Arc<str>, expires: Instant, refresh: Option<String>) {
+        let token = Token { client_id, window: Mutex::default(), expires, state: AtomicU8::new(LIVE), refresh };
+        self.access.insert(secret, Arc::new(token));
+    }
+
+    pub(super) fn issue_refresh(&mut self, secret: String, client_id: Arc<str>, public: bool) {
+        self.refresh.insert(secret, Refresh { client_id, public });
+    }
+
+    pub(super) fn issue_code(
+        &mut self,
+        code: String,
+        client_id: Arc<str>,
+        redirect_uri: String,
+        challenge: Option<String>,
+    ) {
+        let expires = Instant::now() + CODE_LIFETIME;
+        self.codes.insert(code, Code { client_id, redirect_uri, challenge, expires });
+    }
+
+    /// The good token behind the text, or why it is none.
+    pub(super) fn check(&self, secret: &str, now: Instant) -> Result<Arc<Token>, Refusal> {
+        let token = self.access.get(secret).ok_or_else(Refusal::bad_credentials)?;
+        match token.state.load(Ordering::Relaxed) {
+            LIVE if now < token.expires => Ok(Arc::clone(token)),
+            LIVE | EXPIRED => Err(Refusal::credentials_expired()),
+            _ => Err(Refusal::bad_credentials()),
+        }
+    }
+
+    /// A code is good once, for the client and the redirect URI it was made for.
+    pub(super) fn spend_code(
+        &mut self,
+        code: &str,
+        proof: &ClientProof,
+        redirect_uri: &str,
+        verifier: Option<&str>,
+        now: Instant,
+    ) -> Result<(), InvalidGrant> {
+        let code = self.codes.remove(code).ok_or(InvalidGrant)?;
+        let proved = match (&code.challenge, verifier) {
+            (Some(challenge), Some(verifier)) => challenge_of(verifier).as_ref() == Some(challenge),
+            (Some(_), None) => false,
+            (None, _) => proof.secret_shown,
+        };
+        let good =
+            proved && now < code.expires && code.client_id == proof.client_id && code.redirect_uri == redirect_uri;
+        if good { Ok(()) } else { Err(InvalidGrant) }
+    }
+
+    /// A refresh token is good once: its answer brings the next.
+    pub(super) fn spend_refresh(&mut self, secret: &str, proof: &ClientProof) -> Result<(), InvalidGrant> {
+        let refresh = self.refresh.get(secret).ok_or(InvalidGrant)?;
+        if refresh.client_id != proof.client_id || !(refresh.public || proof.secret_shown) {
+            return Err(InvalidGrant);
+        }
+        self.refresh.remove(secret);
+        Ok(())
+    }
+
+    /// Ends a token and the refresh token that came with it.
+    pub(super) fn revoke(&mut self, token: &Token) {
+        token.state.store(REVOKED, Ordering::Relaxed);
+        if let Some(refresh) = &token.refresh {
+            self.refresh.remove(refresh);
+        }
+    }
+
+    pub(super) fn expire_all(&mut self) {
+        for token in self.access.values() {
+            // A revoked token stays revoked.
+            let _ = token.state.compare_exchange(LIVE, EXPIRED, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Token {
+    pub(super) fn take_quota(&self, limit: u32, now: Instant) -> super::quota::Standing {
+        lock(&self.window).take(limit, now)
+    }
+}
+
+fn challenge_of(verifier: &str) -> Option<String> {
+    // RFC 7636's bounds, which oauth2 asserts.
+    if !(43..=128).contains(&verifier.len()) {
+        return None;
+    }
+    let challenge = PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.to_owned()));
+    Some(challenge.as_str().to_owned())
+}

@@ -1,0 +1,333 @@
+//! Every grant an agent logs in with, and what becomes of its session.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use common::{Reply, Scripted, Seen, id, reply, script};
+use genesys_scripts::{Authorization, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session};
+use secrecy::ExposeSecret;
+
+fn oauth_client() -> OAuthClient {
+    OAuthClient::new("client-id", common::SECRET)
+}
+
+fn form(seen: &Seen) -> Vec<(String, String)> {
+    let url = reqwest::Url::parse(&format!("http://x/?{}", String::from_utf8(seen.body.clone()).unwrap())).unwrap();
+    url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn session_of(access: &str, refresh: &str) -> Reply {
+    reply(
+        200,
+        format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","token_type":"bearer","expires_in":600}}"#),
+    )
+}
+
+fn secret(secret: Option<&SecretString>) -> &str {
+    secret.map(|secret| secret.expose_secret()).unwrap_or_default()
+}
+
+const BASIC: &str = "Basic Y2xpZW50LWlkOmh1bnRlcjItdGhlLXNlY3JldA==";
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_exchanged_once_and_then_the_session_is_refreshed() {
+    let logins = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => {
+            let n = logins.fetch_add(1, Ordering::SeqCst) + 1;
+            session_of(&format!("access-{n}"), &format!("refresh-{n}"))
+        }
+        false => script(),
+    });
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let agent = transport
+        .client()
+        .agent(Credentials::AuthorizationCode {
+            client: oauth_client(),
+            code: "the-code".into(),
+            redirect_uri: "https://desk.example/back".into(),
+            verifier: None,
+        })
+        .on_session(move |session| {
+            let tell = Arc::clone(&tell);
+            async move { tell.lock().unwrap().push(secret(session.refresh_token.as_ref()).to_owned()) }
+        });
+    agent.script(&id()).await.unwrap();
+    tokio::time::advance(Duration::from_secs(601)).await;
+    agent.script(&id()).await.unwrap();
+    let logins: Vec<Seen> = transport.seen().into_iter().filter(Seen::is_login).collect();
+    assert_eq!(
+        form(&logins[0]),
+        pairs(&[
+            ("grant_type", "authorization_code"),
+            ("code", "the-code"),
+            ("redirect_uri", "https://desk.example/back")
+        ])
+    );
+    assert_eq!(form(&logins[1]), pairs(&[("grant_type", "refresh_token"), ("refresh_token", "refresh-1")]));
+    assert!(logins.iter().all(|login| login.header("authorization") == BASIC));
+    assert_eq!(*told.lock().unwrap(), ["refresh-1", "refresh-2"]);
+    assert_eq!(secret(agent.session().unwrap().refresh_token.as_ref()), "refresh-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_user_is_told_of_a_session_before_its_token_is_used() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let before = Arc::clone(&told);
+    let transport = Scripted::by(move |seen| {
+        if seen.is_login() {
+            return session_of("access", "refresh");
+        }
+        assert_eq!(before.load(Ordering::SeqCst), 1, "the token was used before the user was told");
+        script()
+    });
+    let agent = transport.client().agent(common::credentials()).on_session(move |_| {
+        let told = Arc::clone(&told);
+        async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            told.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    agent.script(&id()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_panics_or_hangs_costs_no_agent_its_token() {
+    for hangs in [false, true] {
+        let transport = Scripted::replies([script()]);
+        let agent = transport.agent().on_session(move |_| async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            panic!("the user's");
+        });
+        agent.script(&id()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pkce_sends_the_verifier_and_no_secret() {
+    let transport = Scripted::replies([script()]);
+    let region = Region::custom(common::HERE, common::HERE, common::HERE).unwrap();
+    let begun = Authorization::begin(&region, OAuthClient::public("client-id"), "https://desk.example/back").unwrap();
+    let url = reqwest::Url::parse(begun.url()).unwrap();
+    assert_eq!(url.path(), "/oauth/authorize");
+    let query: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
+    assert_eq!((query["response_type"].as_str(), query["code_challenge_method"].as_str()), ("code", "S256"));
+    let credentials =
+        begun.credentials(&format!("https://desk.example/back?code=the-code&state={}", query["state"])).unwrap();
+    transport.client().agent(credentials).script(&id()).await.unwrap();
+    let login = &transport.seen()[0];
+    assert_eq!(login.header("authorization"), "");
+    let form: std::collections::HashMap<_, _> = form(login).into_iter().collect();
+    assert_eq!((form["client_id"].as_str(), form["code"].as_str()), ("client-id", "the-code"));
+    assert!(form["code_verifier"].len() >= 43);
+    assert!(!form.contains_key("client_secret"));
+}
+
+#[test]
+fn a_return_with_another_state_or_an_error_gives_no_credentials() {
+    for returned in ["?code=x&state=forged", "?code=x", "", "https://desk.example/back", "?state=&code=x"] {
+        let begun = Authorization::begin(&Region::US_EAST_1, oauth_client(), "https://desk.example/back").unwrap();
+        assert_eq!(begun.credentials(returned).unwrap_err().kind(), ErrorKind::LoginRefused, "{returned}");
+    }
+    let begun = Authorization::begin(&Region::US_EAST_1, oauth_client(), "https://desk.example/back").unwrap();
+    let url = reqwest::Url::parse(begun.url()).unwrap();
+    let state = url.query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
+    let error = begun.credentials(&format!("?error=access_denied&state={state}")).unwrap_err();
+    assert!(error.to_string().contains("access_denied"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn saml2_bearer_sends_the_organisation_and_the_assertion() {
+    let transport = Scripted::replies([script()]);
+    let credentials = Credentials::Saml2Bearer {
+        client: oauth_client(),
+        org_name: "acme & sons".into(),
+        assertion: "PHNhbWw+/=".into(),
+    };
+    transport.client().agent(credentials).script(&id()).await.unwrap();
+    let login = &transport.seen()[0];
+    assert_eq!(login.header("authorization"), BASIC);
+    assert_eq!(login.header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(
+        form(login),
+        pairs(&[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:saml2-bearer"),
+            ("orgName", "acme & sons"),
+            ("assertion", "PHNhbWw+/="),
+        ])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_refresh_is_told_once_and_never_repeated() {
+    let transport =
+        Scripted::by(|_| reply(400, r#"{"error":"invalid_grant","error_description":"refresh token expired"}"#));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "old-refresh"));
+    for _ in 0..3 {
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::LoginRefused, Some("invalid_grant")));
+        assert!(error.to_string().contains("log in again") && !error.to_string().contains("old-refresh"), "{error}");
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(transport.logins(), 1);
+    assert!(agent.session().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_answer_was_lost_is_repeated_once_with_the_same_token() {
+    for (second, kind) in
+        [(session_of("a", "b"), None), (reply(400, r#"{"error":"invalid_grant"}"#), Some(ErrorKind::LoginRefused))]
+    {
+        let replies = Mutex::new(vec![second, Reply::Broken(std::io::ErrorKind::ConnectionReset)]);
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => replies.lock().unwrap().pop().unwrap(),
+            false => script(),
+        });
+        let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "once"));
+        match (agent.script(&id()).await, kind) {
+            (Ok(_), None) => {}
+            (Err(error), Some(kind)) => {
+                assert_eq!(error.kind(), kind);
+                assert!(error.to_string().contains("may have spent it"), "{error}");
+            }
+            (result, _) => panic!("{result:?}"),
+        }
+        assert!(transport.seen().iter().filter(|seen| seen.is_login()).all(|seen| form(seen)[1].1 == "once"));
+    }
+    let transport = Scripted::by(|_| Reply::Broken(std::io::ErrorKind::ConnectionReset));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "once"));
+    agent.script(&id()).await.unwrap_err();
+    assert_eq!(transport.logins(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_sent_again_only_where_it_never_left() {
+    let code = || Credentials::AuthorizationCode {
+        client: oauth_client(),
+        code: "the-code".into(),
+        redirect_uri: "https://desk.example/back".into(),
+        verifier: None,
+    };
+    let transport = Scripted::by(|_| Reply::Broken(std::io::ErrorKind::ConnectionReset));
+    let agent = transport.client().agent(code());
+    for _ in 0..2 {
+        assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(transport.logins(), 1);
+
+    let refused = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true if refused.fetch_add(1, Ordering::SeqCst) < 2 => Reply::Broken(std::io::ErrorKind::ConnectionRefused),
+        true => session_of("a", "b"),
+        false => script(),
+    });
+    transport.client().agent(code()).script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_session_goes_on_after_a_restart() {
+    let transport = Scripted::replies([script(), script()]);
+    let mut session = Session::from_access_token("stored-access");
+    session.refresh_token = Some("stored-refresh".into());
+    session.expires_at = Some(SystemTime::now() + Duration::from_secs(600));
+    let agent = transport.client().agent(Credentials::Session { client: oauth_client(), session });
+    agent.script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 0);
+    assert_eq!(transport.calls()[0].header("authorization"), "Bearer stored-access");
+    tokio::time::advance(Duration::from_secs(601)).await;
+    agent.script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_off_costs_at_most_one_login() {
+    for offset in [-600i64, 600] {
+        let transport = Scripted::by(|seen| match seen.header("authorization") {
+            "Bearer stored-access" => reply(401, "{}"),
+            _ if seen.is_login() => session_of("new", "r2"),
+            _ => script(),
+        });
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        let clock = if offset < 0 { at - Duration::from_secs(600) } else { at + Duration::from_secs(600) };
+        let client = transport.builder().wall_clock(move || clock).build().unwrap();
+        let mut session = Session::from_refresh_token("r1");
+        session.access_token = Some("stored-access".into());
+        session.expires_at = Some(at);
+        let agent = client.agent(Credentials::Session { client: oauth_client(), session });
+        agent.script(&id()).await.unwrap();
+        assert_eq!(transport.logins(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_of_the_users_is_asked_once_for_all_who_wait() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let transport =
+        Scripted::by(|seen| if seen.header("authorization") == "Bearer t1" { reply(401, "{}") } else { script() });
+    let agent = transport.client().agent(Credentials::source(move || {
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        async move { Ok(Session::from_access_token(format!("t{n}"))) }
+    }));
+    let id = id();
+    let results = futures_util::future::join_all((0..50).map(|_| agent.script(&id))).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+
+    let failing = transport.client().agent(Credentials::source(|| async { Err("the vault is sealed".into()) }));
+    let error = failing.script(&id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TokenSource);
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("sealed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn logging_out_revokes_this_token_once_and_forgets_it() {
+    let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => session_of("access-1", "refresh-1"),
+        _ => script(),
+    });
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    agent.log_out().await.unwrap();
+    assert!(transport.seen().is_empty(), "nothing to revoke, nothing sent");
+
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    agent.script(&id()).await.unwrap();
+    agent.log_out().await.unwrap();
+    let revoke = transport.seen().pop().unwrap();
+    assert_eq!((revoke.method.as_str(), revoke.url.as_str()), ("DELETE", "http://127.0.0.1:9/api/v2/tokens/me"));
+    assert_eq!(revoke.header("authorization"), "Bearer access-1");
+    assert!(agent.session().is_none());
+    assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn logging_out_with_a_void_token_logs_nobody_in() {
+    let transport = Scripted::by(|seen| if seen.is_login() { common::token("t") } else { reply(401, "{}") });
+    let agent = transport.client().agent(Credentials::access_token("void"));
+    agent.log_out().await.unwrap();
+    assert_eq!((transport.logins(), transport.calls().len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_can_be_checked() {
+    let transport = Scripted::replies([reply(200, r#"{"organization":{"id":"o","name":"Acme"}}"#)]);
+    let info = transport.agent().check_token().await.unwrap();
+    assert!(info.as_str().contains("Acme"));
+    assert_eq!(transport.calls()[0].url, "http://127.0.0.1:9/api/v2/tokens/me");
+}

@@ -1,0 +1,327 @@
+//! Secrets are in nothing that is printed: no `Debug`, no `Display`, no error, no URL, no trace.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "common/wire.rs"]
+mod wire;
+
+use std::fmt::{Debug, Display};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Reply, SECRET, Scripted, id, reply, script};
+use genesys_scripts::{Client, Credentials, Error, Region, RetryPolicy, ScriptId};
+use tracing_subscriber::fmt::format::FmtSpan;
+use wire::{Say, Wire, say};
+
+const TOKEN: &str = "t0ken-that-nobody-may-see";
+/// `client-id:hunter2-the-secret`, as `Authorization: Basic` carries it.
+const BASIC: &str = "Y2xpZW50LWlkOmh1bnRlcjItdGhlLXNlY3JldA";
+const PROXY_PASSWORD: &str = "pr0xy-password";
+
+fn assert_clean(what: &str, text: &str) {
+    for secret in [SECRET, TOKEN, BASIC, PROXY_PASSWORD] {
+        let shown = text.lines().find(|line| line.contains(secret));
+        assert_eq!(shown, None, "{what} shows {secret}");
+    }
+}
+
+fn assert_error_clean(what: &str, error: &Error) {
+    assert_clean(what, &format!("{error}\n{error:?}\n{error:#?}"));
+    assert_clean(what, &format!("{:?} {:?}", error.code(), error.message()));
+    assert_clean(what, &format!("{:?} {:?}", error.body(), error.correlation_id()));
+    if let Some(why) = error.bad_request() {
+        assert_clean(what, &format!("{why} {why:?}"));
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        assert_clean(what, &format!("{source}\n{source:?}"));
+        cause = source.source();
+    }
+}
+
+fn token() -> Reply {
+    common::token(TOKEN)
+}
+
+/// All the ways in which a service could echo what it was sent.
+fn echoes(sent: &str) -> Vec<String> {
+    vec![
+        serde_json::json!({ "message": sent, "code": sent, "status": sent, "contextId": sent, "messageParams": { sent: sent },
+            "details": [{ "errorCode": sent, "fieldName": sent }], "errors": [{ "message": sent }] })
+        .to_string(),
+        serde_json::json!({ "error": sent, "description": sent, "error_description": sent, "error_uri": sent }).to_string(),
+        serde_json::json!({ "error": "invalid_request", "error_description": format!("rate limit exceeded; {sent}") }).to_string(),
+        serde_json::json!({ "code": "bad_request", "message": format!("Invalid script definition {sent}") }).to_string(),
+        serde_json::json!({ "id": [sent], sent: sent }).to_string(),
+        serde_json::to_string(sent).unwrap(),
+        format!("<html>{sent}</html>"),
+        format!("{}{sent}", " ".repeat(4096 - 20)),
+        format!("{{\"message\":\"{}{sent}", " ".repeat(4096 - 30)),
+        sent.to_owned(),
+    ]
+}
+
+/// What the API is sent, and what the login is.
+fn told_the_api() -> String {
+    format!("Bearer {TOKEN}; {TOKEN}")
+}
+
+fn told_the_login() -> String {
+    format!("Basic {BASIC}=; {BASIC}; {SECRET}")
+}
+
+const STATUSES: [u16; 16] = [200, 201, 204, 302, 400, 401, 403, 404, 408, 409, 413, 415, 418, 429, 500, 503];
+
+/// A client that tries once.
+fn client_of(transport: &Scripted) -> Client {
+    let mut retry = RetryPolicy::default();
+    retry.attempts = 1;
+    transport.builder().retry(retry).build().unwrap()
+}
+
+fn echoing(status: u16, body: &str, sent: &str) -> Reply {
+    reply(status, body)
+        .with("inin-correlation-id", sent)
+        .with("location", format!("https://example.com/?token={sent}"))
+        .with("retry-after", "3600")
+}
+
+/// Every status with every echo.
+fn each_echo(sent: &str) -> impl Iterator<Item = (u16, String)> {
+    STATUSES.into_iter().flat_map({
+        let echoes = echoes(sent);
+        move |status| echoes.clone().into_iter().map(move |body| (status, body))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_the_api_that_echoes_credentials_is_not_repeated() {
+    let current = Arc::new(Mutex::new((0, String::new())));
+    let answer = Arc::clone(&current);
+    let transport = Scripted::by(move |seen| {
+        let (status, body) = &*answer.lock().unwrap();
+        if seen.is_login() { token() } else { echoing(*status, body, &told_the_api()) }
+    });
+    let client = client_of(&transport);
+    for (status, body) in each_echo(&told_the_api()) {
+        *current.lock().unwrap() = (status, body.clone());
+        for credentials in [common::credentials(), Credentials::access_token(TOKEN)] {
+            let error = client.agent(credentials).script(&id()).await.unwrap_err();
+            assert_error_clean(&format!("HTTP {status} {body}"), &error);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_the_login_that_echoes_credentials_is_not_repeated() {
+    let current = Arc::new(Mutex::new((0, String::new())));
+    let answer = Arc::clone(&current);
+    let transport = Scripted::by(move |_| {
+        let (status, body) = &*answer.lock().unwrap();
+        echoing(*status, body, &told_the_login())
+    });
+    let client = client_of(&transport);
+    for (status, body) in each_echo(&told_the_login()) {
+        *current.lock().unwrap() = (status, body.clone());
+        let agent = client.agent(common::credentials()).with_timeout(Duration::from_secs(1));
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_error_clean(&format!("login, HTTP {status} {body}"), &error);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_used_is_not_shown() {
+    for body in [
+        serde_json::json!({ "access_token": TOKEN }),
+        serde_json::json!({ "access_token": [TOKEN], "token_type": "bearer" }),
+        serde_json::json!({ "access_token": { TOKEN: TOKEN }, "token_type": "bearer" }),
+        serde_json::json!({ "access_token": format!("{TOKEN}\n"), "token_type": "bearer" }),
+        serde_json::json!({ "access_token": TOKEN, "token_type": "bearer", "expires_in": TOKEN }),
+        serde_json::json!({ "access_token": TOKEN, "token_type": "bearer", "scope": [TOKEN] }),
+        serde_json::json!({ "access_token": TOKEN, "token_type": "bearer", "refresh_token": [TOKEN] }),
+        serde_json::json!({ "access_token": "", "token_type": TOKEN }),
+        serde_json::json!([TOKEN]),
+        serde_json::json!(TOKEN),
+    ] {
+        let transport = Scripted::by(move |_| reply(200, body.to_string()));
+        assert_error_clean(
+            "an unusable token",
+            &client_of(&transport).agent(common::credentials()).script(&id()).await.unwrap_err(),
+        );
+    }
+    let ready_made = Credentials::access_token(format!("{TOKEN}\n"));
+    let error = Scripted::replies([]).client().agent(ready_made).script(&id()).await.unwrap_err();
+    assert_error_clean("a ready-made one with a line end", &error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_url_carries_a_secret_and_every_credential_is_marked_sensitive() {
+    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
+    transport.agent().script(&id()).await.unwrap();
+    assert_eq!(transport.seen().len(), 2);
+    for seen in transport.seen() {
+        assert_clean("a URL", &seen.url);
+        assert!(seen.headers["authorization"].is_sensitive(), "{}", seen.url);
+        assert_clean("headers", &format!("{:?}", seen.headers));
+    }
+    assert!(transport.seen()[0].header("authorization").contains(BASIC), "this test looks for the right thing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_public_type_prints_a_secret() {
+    fn debug(what: &str, value: &impl Debug) {
+        assert_clean(what, &format!("{value:?}\n{value:#?}"));
+    }
+    fn display(what: &str, value: &impl Display) {
+        assert_clean(what, &value.to_string());
+    }
+    let region = Region::custom(common::HERE, common::HERE, common::HERE).unwrap();
+    let builder = Client::builder(region.clone())
+        .proxy(format!("http://user:{PROXY_PASSWORD}@127.0.0.1:3128"))
+        .identity_pem(format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----"));
+    debug("ClientBuilder", &builder);
+    assert_error_clean("an identity that cannot be read", &builder.build().unwrap_err());
+    for proxy in
+        [format!("http://user:{PROXY_PASSWORD}@[:1"), format!("{PROXY_PASSWORD}://x"), format!(":{PROXY_PASSWORD}@")]
+    {
+        if let Err(error) = Client::builder(Region::US_EAST_1).proxy(proxy).build() {
+            assert_error_clean("a proxy that cannot be used", &error);
+        }
+    }
+    for base in
+        ["https://user:hunter2-the-secret@example.com", "https://example.com/?hunter2-the-secret", "hunter2-the-secret"]
+    {
+        assert_error_clean("a base URL", &Region::custom(base, base, base).unwrap_err());
+    }
+
+    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
+    let client = transport.client();
+    for credentials in [common::credentials(), Credentials::access_token(TOKEN)] {
+        debug("Credentials", &credentials);
+        let agent = client.agent(credentials);
+        debug("Agent before its login", &agent);
+        let script = agent.script(&id()).await.unwrap();
+        debug("Agent after its login", &agent);
+        debug("Script", &script);
+    }
+    debug("Client", &client);
+    debug("Stats", &client.stats());
+    debug("Region", &region);
+    display("Region", &region);
+    debug("RetryPolicy", &RetryPolicy::default());
+    debug("ScriptId", &id());
+    debug("InvalidId", &"".parse::<ScriptId>().unwrap_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_failure_of_the_transport_prints_a_secret() {
+    for kind in [
+        io::ErrorKind::ConnectionRefused,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::TimedOut,
+        io::ErrorKind::Other,
+        io::ErrorKind::InvalidData,
+    ] {
+        let transport = Scripted::by(move |_| Reply::Broken(kind));
+        assert_error_clean(
+            "login",
+            &client_of(&transport).agent(common::credentials()).script(&id()).await.unwrap_err(),
+        );
+        let transport = Scripted::by(move |seen| if seen.is_login() { token() } else { Reply::Broken(kind) });
+        assert_error_clean(
+            "call",
+            &client_of(&transport).agent(common::credentials()).script(&id()).await.unwrap_err(),
+        );
+    }
+    let transport = Scripted::by(|_| Reply::Silence);
+    assert_error_clean(
+        "silent login",
+        &client_of(&transport).agent(common::credentials()).script(&id()).await.unwrap_err(),
+    );
+    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { Reply::Silence });
+    assert_error_clean("silence", &client_of(&transport).agent(common::credentials()).script(&id()).await.unwrap_err());
+}
+
+/// Keeps all that is traced.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Of this crate, of reqwest, of hyper and of all else in the process, over real sockets and scripted ones.
+#[tokio::test]
+async fn no_trace_of_a_whole_run_holds_a_secret() {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    // Also takes what libraries say through the `log` crate.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+
+    let [mut calls, mut logins] = [0, 0];
+    let wire = {
+        let count = Mutex::new((0, 0));
+        Wire::listen(move |_, head| {
+            let mut count = count.lock().unwrap();
+            let sent = if head.starts_with("POST") { told_the_login() } else { told_the_api() };
+            let echo = echoes(&sent).swap_remove(0);
+            if head.starts_with("POST") {
+                count.0 += 1;
+                return match count.0 {
+                    1 => Say::Reset(Vec::new()),
+                    2 => say("503 Busy", "", &echo),
+                    _ => say("200 OK", "content-type: application/json\r\n", login_json()),
+                };
+            }
+            count.1 += 1;
+            match count.1 {
+                1 => say("401 Unauthorized", "", &echo),
+                2 => say("429 Too Many", "retry-after: 0\r\n", &echo),
+                3 => say("500 Oops", "", &echo),
+                4 => Say::Reset(Vec::new()),
+                5 => Say::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()),
+                6 => say("200 OK", "", format!(r#"{{"id":"{}"}}"#, common::ID)),
+                7 => say("400 Bad", "", &echo),
+                8 => say("302 Found", &format!("location: http://127.0.0.1:9/?{TOKEN}\r\n"), ""),
+                _ => say("200 OK", "", &echo),
+            }
+        })
+        .await
+    };
+    let agent = wire.builder().build().unwrap().agent(common::credentials());
+    agent.script(&id()).await.unwrap();
+    for _ in 0..3 {
+        agent.script(&id()).await.unwrap_err();
+    }
+    let refused = Wire::listen(|_, _| say("401 Unauthorized", "", echoes(&told_the_login()).swap_remove(1))).await;
+    refused.builder().build().unwrap().agent(common::credentials()).script(&id()).await.unwrap_err();
+
+    for head in wire.heads() {
+        if head.starts_with("POST") { logins += 1 } else { calls += 1 }
+    }
+    assert_eq!((logins, calls), (4, 9));
+    let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    for expected in ["genesys_scripts.call", "genesys_scripts.attempt", "TRACE", "get script", "log in", "hyper"] {
+        assert!(text.contains(expected), "{expected} is not in what was traced: the capture does not work");
+    }
+    assert_clean("the trace", &text);
+}
+
+fn login_json() -> String {
+    format!(r#"{{"access_token":"{TOKEN}","token_type":"bearer","expires_in":86400}}"#)
+}
