@@ -135,6 +135,10 @@ impl Agent {
         }
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The same agent, with no call taking longer than until then.
     pub(crate) fn until(&self, deadline: Instant) -> Self {
         self.with_timeout(self.timeout.min(deadline.saturating_duration_since(Instant::now())))

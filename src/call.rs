@@ -119,8 +119,12 @@ enum Signal {
 }
 
 impl Signal {
-    fn of(outcome: &Result<Answer, Failure>) -> Self {
+    /// Of a `patient` call, which is slow by nature (a file, or an answer the service may hold back), no slowness is
+    /// load.
+    fn of(outcome: &Result<Answer, Failure>, patient: bool) -> Self {
         match outcome {
+            Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Self::Answered,
+            Err(failure) if patient && failure.kind == ErrorKind::Timeout => Self::None,
             Ok(answer) if answer.status.is_success() => Self::Success,
             Ok(answer) if matches!(answer.status.as_u16(), 503 | 504) => Self::Overloaded,
             Ok(_) => Self::Answered,
@@ -203,7 +207,7 @@ impl<'a> Run<'a> {
             let permit = self.permit(turn, held.take()).await?;
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
-            let signal = Signal::of(&outcome);
+            let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
             let verdict = self.judge(outcome, token.as_deref());
             if let Some(pass) = pass {
                 settle_login_pass(pass, &verdict);
@@ -381,9 +385,15 @@ impl<'a> Run<'a> {
     fn judge(&self, outcome: Result<Answer, Failure>, token: Option<&Token>) -> Verdict<'a> {
         match outcome {
             Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
+            // Without a token to lose, it can be followed; whose call it is checks where to.
+            Ok(answer) if answer.status.is_redirection() && self.is_signed_url() => Verdict::Done(answer),
             Ok(answer) => self.judge_refusal(&answer, token),
             Err(failure) => self.judge_failure(failure),
         }
+    }
+
+    fn is_signed_url(&self) -> bool {
+        matches!(self.call.authority, Authority::SignedUrl { .. })
     }
 
     fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict<'a> {
