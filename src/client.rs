@@ -18,6 +18,7 @@ use crate::resilience::budget::RetryBudget;
 use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
 use crate::resilience::overload::{Overload, OverloadPolicy};
+use crate::resilience::quota::QuotaPolicy;
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
 use crate::stats::{Counters, Stats};
@@ -72,6 +73,7 @@ pub(crate) struct Settings {
     pub(crate) login_timeout: Duration,
     pub(crate) login_throttle_timeout: Duration,
     pub(crate) retry: RetryPolicy,
+    pub(crate) quota: QuotaPolicy,
     pub(crate) max_body_bytes: usize,
     wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -164,6 +166,7 @@ impl ClientBuilder {
                 login_timeout: Duration::from_secs(30),
                 login_throttle_timeout: Duration::from_secs(600),
                 retry: RetryPolicy::default(),
+                quota: QuotaPolicy::default(),
                 max_body_bytes: 16 * 1024 * 1024,
                 wall_clock: Arc::new(SystemTime::now),
             },
@@ -217,6 +220,12 @@ impl ClientBuilder {
     /// How failures are retried. See [`RetryPolicy`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// How the quota of each token is kept. See [`QuotaPolicy`].
+    pub fn quota(mut self, policy: QuotaPolicy) -> Self {
+        self.settings.quota = policy;
         self
     }
 
