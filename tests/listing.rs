@@ -1,6 +1,6 @@
 //! Lists as streams: lazy, in order, to the last page, never in a loop, and resumable.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! What the service may send, and is read all the same.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 

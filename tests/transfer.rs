@@ -1,6 +1,6 @@
 //! Scripts in and out: upload, import, export, download. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 
@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{HERE, ID, Reply, Scripted, Seen, credentials, id, reply};
-use genesys_scripts::{Client, ErrorKind, ExportScript, ImportScript, Region, ScriptFile, SignedUrl, UploadId};
+use genesys_scripts::simulator::Simulator;
+use genesys_scripts::{
+    Client, ErrorKind, ExportScript, ImportScript, PublishScript, ReadScript, Region, ScriptFile, SignedUrl, UploadId,
+};
 use serde_json::json;
 
 /// An upload host of its own, to see what goes there.
@@ -398,4 +401,42 @@ async fn a_download_is_retried_and_its_failure_never_shows_the_url() {
         let shown = format!("{error} {error:?} {:?} {:?} {url:?}", error.code(), error.message());
         assert!(!shown.contains("hunter2"), "{shown}");
     }
+}
+
+/// All of it, over sockets: what was uploaded is what is downloaded in the end.
+#[tokio::test]
+async fn a_script_s_whole_life_on_the_simulator() {
+    let simulator = Simulator::builder()
+        .client_secret(common::SECRET)
+        .upload_time(Duration::from_millis(300))
+        .start()
+        .await
+        .unwrap();
+    let region = Region::custom(simulator.url(), simulator.url(), simulator.url()).unwrap();
+    let agent = Client::builder(region).build().unwrap().agent(credentials());
+    let document = json!({
+        "id": "elsewhere", "name": "Whole life ä", "pages": [{ "id": "p", "name": "Start", "rootContainer": {}, "dataVersion": 0 }],
+        "startPageId": "p", "features": {}, "variables": [{ "name": "v", "value": 1.5 }], "customActions": [], "dataVersion": 0
+    });
+    let file: ScriptFile = document.to_string().parse().unwrap();
+
+    let imported = agent.import(&file, &ImportScript::default()).await.unwrap();
+    let id = imported.script_id().unwrap().clone();
+    assert_eq!(agent.script(&id).await.unwrap().name.as_deref(), Some("Whole life ä"));
+    let as_read = ReadScript::default();
+    assert_eq!(agent.published_script(&id, &as_read).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let published = agent.publish(&id, &PublishScript::default()).await.unwrap();
+    assert_eq!(published.id, id);
+    let live = agent.published_script(&id, &as_read).await.unwrap();
+    let page = live.pages.first().and_then(|page| page.id.clone()).unwrap();
+    assert_eq!(agent.published_script_page(&id, &page, &as_read).await.unwrap().id, Some(page));
+
+    let exported =
+        agent.export_file(&id, &ExportScript { version_id: live.version_id, ..ExportScript::default() }).await.unwrap();
+    assert_eq!(exported.decode::<serde_json::Value>().unwrap(), document);
+    assert_eq!(agent.scripts_named("Whole life ä").await.unwrap(), std::slice::from_ref(&id));
+    agent.delete(&id).await.unwrap();
+    assert_eq!(agent.script(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(agent.scripts_named("Whole life ä").await.unwrap().is_empty());
 }
