@@ -25,25 +25,40 @@ use crate::scripts::{Json, decode};
 pub struct Agent {
     pub(crate) shared: Arc<AgentShared>,
     timeout: Duration,
+    cache_scope: Option<Arc<str>>,
 }
 
 pub(crate) struct AgentShared {
     pub(crate) client: Arc<ClientShared>,
     pub(crate) credentials: Credentials,
     pub(crate) slot: TokenSlot,
+    /// Which of the client's agents it is.
+    pub(crate) number: u64,
 }
 
 impl Agent {
     pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
         let slot = TokenSlot::new(&credentials, &client);
         let timeout = client.settings.call_timeout;
-        Self { shared: Arc::new(AgentShared { client, credentials, slot }), timeout }
+        let number = client.agents.next();
+        Self { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
     }
 
     /// The same agent with another time limit for each call, login wait included.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), timeout }
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The same agent, sharing what [`Agent::cached_script`] keeps with all agents of this scope. Agents of one scope
+    /// see each other's scripts whatever their own permissions: choose it as narrow as those are alike.
+    #[must_use]
+    pub fn with_cache_scope(&self, scope: &str) -> Self {
+        Self { cache_scope: Some(scope.into()), ..self.clone() }
+    }
+
+    pub(crate) fn cache_scope(&self) -> Option<Arc<str>> {
+        self.cache_scope.clone()
     }
 
     /// Has `tell` called with each session a login or refresh brings, **before** its token is used.

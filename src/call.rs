@@ -208,10 +208,18 @@ impl<'a> Run<'a> {
 
     async fn to_end(mut self) -> Result<Answer, Error> {
         if !self.call.is_login() {
-            self.client.budget.call_begun();
+            if let Some(budget) = &self.client.budget {
+                budget.call_begun();
+            }
             self.client.counters.calls.add();
         }
         let result = self.attempts().await;
+        if !self.call.is_login() {
+            match &result {
+                Ok(_) => self.client.counters.succeeded.add(),
+                Err(error) => self.client.counters.failed(error),
+            }
+        }
         self.report(&result);
         result
     }
@@ -270,10 +278,18 @@ impl<'a> Run<'a> {
                 other => other,
             };
             match finding {
-                Finding::Broken => return Err(self.ended(error.found(Found::BrokenScript))),
-                Finding::Unknown => return Err(self.ended(error)),
+                Finding::Broken => {
+                    let error = error.found(Found::BrokenScript);
+                    self.count_bad_request(&error);
+                    return Err(self.ended(error));
+                }
+                Finding::Unknown => {
+                    self.count_bad_request(&error);
+                    return Err(self.ended(error));
+                }
                 Finding::Overload | Finding::Wait(_) => {
                     let error = error.found(Found::Overload);
+                    self.count_bad_request(&error);
                     // The limit has just fallen, so the first time the queue is pause enough.
                     if turn == Turn::New {
                         self.may_go_on(Duration::ZERO, error)?;
@@ -283,6 +299,7 @@ impl<'a> Run<'a> {
                     turn = Turn::Again;
                 }
                 Finding::Probe(next) => {
+                    self.count_bad_request(&error);
                     let backoff = self.next_backoff();
                     let error = self.may_go_on(backoff, error)?;
                     let left = self.client.settings.retry.attempts.saturating_sub(self.failures);
@@ -484,6 +501,7 @@ impl<'a> Run<'a> {
         {
             return Verdict::InvalidDefinition(script, error);
         }
+        self.count_bad_request(&error);
         match answer.status {
             StatusCode::UNAUTHORIZED if self.can_replace_token() => Verdict::ReplaceToken,
             StatusCode::TOO_MANY_REQUESTS => Verdict::Throttled(floor, error),
@@ -562,7 +580,7 @@ impl<'a> Run<'a> {
             GaveUp::AttemptsSpent
         } else if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
             GaveUp::DeadlineWouldPass
-        } else if !self.client.budget.take() {
+        } else if self.client.budget.as_ref().is_some_and(|budget| !budget.take()) {
             GaveUp::BudgetSpent
         } else {
             return Ok(error);
@@ -595,6 +613,12 @@ impl<'a> Run<'a> {
             self.attempts,
             self.started.elapsed(),
         )
+    }
+
+    fn count_bad_request(&self, error: &Error) {
+        if let Some(bad_request) = error.bad_request() {
+            self.client.counters.bad_request(bad_request.cause.name());
+        }
     }
 
     fn count_attempt(&self) {

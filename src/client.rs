@@ -11,17 +11,18 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware};
 
 use crate::agent::Agent;
 use crate::auth::Credentials;
+use crate::cache::{CachePolicy, ScriptCache};
 use crate::error::{Error, ErrorKind};
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::Site;
-use crate::resilience::budget::RetryBudget;
+use crate::resilience::budget::Budget;
 use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
 use crate::resilience::overload::{Overload, OverloadPolicy};
 use crate::resilience::quota::QuotaPolicy;
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counter, Counters, HostStats, Stats};
 
 /// Of so many scripts it is remembered how they fared.
 const HISTORY_IDS: usize = 10_000;
@@ -50,8 +51,11 @@ pub(crate) struct ClientShared {
     /// Wherever the service's signed URLs lead, over the api host's transport.
     pub(crate) downloads: Host,
     pub(crate) settings: Settings,
-    pub(crate) budget: RetryBudget,
+    pub(crate) budget: Option<Budget>,
     pub(crate) history: History,
+    pub(crate) cache: Option<ScriptCache>,
+    /// Agents made so far: each has a number of its own.
+    pub(crate) agents: Counter,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -94,10 +98,16 @@ impl Client {
         Agent::new(Arc::clone(&self.shared), credentials)
     }
 
-    /// A snapshot of what this client has done.
+    /// A snapshot of what this client has done, and of how its hosts bear it.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.counters.snapshot()
+        let shared = &self.shared;
+        let mut stats = shared.counters.snapshot();
+        stats.retry_budget = shared.budget.as_ref().map(Budget::left);
+        stats.api = shared.api.stats();
+        stats.login = shared.login.stats();
+        stats.upload = shared.upload.stats();
+        stats
     }
 }
 
@@ -130,6 +140,17 @@ impl ClientShared {
 }
 
 impl Host {
+    fn stats(&self) -> HostStats {
+        let now = tokio::time::Instant::now();
+        let snapshot = self.overload.snapshot();
+        HostStats {
+            limit: snapshot.limit,
+            in_flight: snapshot.in_flight,
+            queued: snapshot.queued,
+            shut_for: snapshot.shut_until.map(|until| until.saturating_duration_since(now)),
+        }
+    }
+
     /// Host and port, for messages and traces.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -148,6 +169,7 @@ pub struct ClientBuilder {
     http2_ping_timeout: Duration,
     gzip: bool,
     overload: OverloadPolicy,
+    cache: Option<CachePolicy>,
     user_agent: String,
     proxy: Option<String>,
     root_certificates: Vec<Vec<u8>>,
@@ -177,6 +199,7 @@ impl ClientBuilder {
             http2_ping_timeout: Duration::from_secs(10),
             gzip: true,
             overload: OverloadPolicy::default(),
+            cache: None,
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
             root_certificates: Vec::new(),
@@ -220,6 +243,12 @@ impl ClientBuilder {
     /// How failures are retried. See [`RetryPolicy`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// Keeps scripts for [`Agent::cached_script`]. Default: no cache. See [`CachePolicy`].
+    pub fn cache(mut self, policy: CachePolicy) -> Self {
+        self.cache = Some(policy);
         self
     }
 
@@ -343,8 +372,10 @@ impl ClientBuilder {
                 login,
                 upload,
                 downloads,
+                budget: self.settings.retry.budget.as_ref().map(Budget::new),
+                cache: self.cache.map(ScriptCache::new),
                 settings: self.settings,
-                budget: RetryBudget::new(),
+                agents: Counter::default(),
                 history: History::new(HISTORY_IDS),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
