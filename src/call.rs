@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
 
 use crate::agent::AgentShared;
-use crate::auth::token::{self, Token};
+use crate::auth::token::{self, Token, TokenSlot};
 use crate::client::{ClientShared, Host};
 use crate::error::bad_request::{self, Endpoint, Found};
 use crate::error::{Error, ErrorKind, GaveUp, failure, refusal};
@@ -69,7 +69,7 @@ pub(crate) enum Authority<'a> {
     /// This very token of an agent's: a logout, which no other token can stand in for.
     Token(Arc<Token>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
-    Login { gate: &'a LoginGate, secrets: Vec<&'a str> },
+    Login { gate: &'a LoginGate, slot: &'a TokenSlot, secrets: Vec<&'a str> },
     /// Nobody's: the URL is its own permission, and never sees a token.
     SignedUrl { secrets: Vec<&'a str> },
 }
@@ -583,6 +583,10 @@ impl<'a> Run<'a> {
         } else if self.client.budget.as_ref().is_some_and(|budget| !budget.take()) {
             GaveUp::BudgetSpent
         } else {
+            if let Authority::Login { slot, .. } = &self.call.authority {
+                // For those whose time runs out while this login goes on.
+                slot.note_login_trouble(&error);
+            }
             return Ok(error);
         };
         Err(self.ended(error.gave_up(gave_up)))

@@ -190,3 +190,11 @@ async fn odd_token_answers_are_typed_errors_or_a_fresh_login_and_never_a_loop() 
         assert!(!format!("{error} {error:?}").contains("s3cr3t"), "{error:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_wait_for_a_failing_login_is_told_what_it_met() {
+    let transport = Scripted::by(|_| common::Reply::Broken(std::io::ErrorKind::ConnectionRefused));
+    let error = transport.agent().with_timeout(Duration::from_millis(60)).script(&id()).await.unwrap_err();
+    assert!(error.is_timeout() && error.is_login(), "{error:?}");
+    assert!(error.to_string().contains("broke before it answered"), "{error}");
+}

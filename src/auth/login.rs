@@ -190,7 +190,7 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
                 operation: self.operation,
                 subject: Some(&self.client.id),
                 host: &client.login,
-                authority: Authority::Login { gate: &gate, secrets },
+                authority: Authority::Login { gate: &gate, slot: &self.agent.slot, secrets },
                 timeout: client.settings.login_timeout,
                 attempt_timeout: None,
                 request: &|| Ok(request::login(&client.login.site, &exchange)),

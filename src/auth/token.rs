@@ -90,6 +90,8 @@ struct State {
     grant: Grant,
     /// The login under way; `None` in it until it ends.
     login: Option<watch::Receiver<Option<LoginResult>>>,
+    /// What the attempts of the login under way have met so far.
+    trouble: Option<Error>,
     refused: Option<(Instant, Error)>,
     refresh_not_before: Option<Instant>,
     on_session: Option<OnSession>,
@@ -127,6 +129,7 @@ impl TokenSlot {
                 token,
                 grant,
                 login: None,
+                trouble: None,
                 refused: None,
                 refresh_not_before: None,
                 on_session: None,
@@ -144,6 +147,10 @@ impl TokenSlot {
         if state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
             state.token = None;
         }
+    }
+
+    pub(crate) fn note_login_trouble(&self, error: &Error) {
+        self.lock().trouble = Some(error.clone());
     }
 
     /// The token held, good or not.
@@ -237,7 +244,10 @@ fn late(agent: &AgentShared) -> Error {
             )
             .with_retry_after(Some(wait))
         }
-        None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
+        None => match agent.slot.lock().trouble.clone() {
+            Some(trouble) => trouble.outlasted("the call's time ran out while the login was tried again"),
+            None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
+        },
     }
 }
 
@@ -274,6 +284,7 @@ impl State {
 
     fn end_login(&mut self, result: &LoginResult) {
         self.login = None;
+        self.trouble = None;
         let now = Instant::now();
         match result {
             Ok(token) => {

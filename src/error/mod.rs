@@ -228,6 +228,13 @@ impl Error {
         self
     }
 
+    /// The call ended while this was being tried again.
+    pub(crate) fn outlasted(mut self, by: &str) -> Self {
+        self.0.what = format!("{by}; last, {}", self.0.what).into();
+        self.0.kind = ErrorKind::Timeout;
+        self
+    }
+
     /// A login's failure, as the failure of a call that needed the token.
     pub(crate) fn of_login(
         mut self,
@@ -237,7 +244,9 @@ impl Error {
         elapsed: Duration,
     ) -> Self {
         let login_attempts = self.0.attempts;
-        self.0.what = format!("could not log in ({}): {}", count(login_attempts, "login attempt"), self.0.what).into();
+        let tried =
+            if login_attempts > 0 { format!(" ({})", count(login_attempts, "login attempt")) } else { String::new() };
+        self.0.what = format!("could not log in{tried}: {}", self.0.what).into();
         self.0.during_login = true;
         self.0.may_have_been_sent = attempts > 0;
         self.ended(operation, subject, attempts, elapsed)
