@@ -94,10 +94,10 @@ fn matches(call: &Call, script: &Script) -> bool {
     if !divisions.is_empty() && !divisions.iter().any(|id| id.eq_ignore_ascii_case(&script.division.id.to_string())) {
         return false;
     }
-    if let Some(name) = query.text("name") {
-        if !script.name.to_lowercase().contains(&name.to_lowercase()) {
-            return false;
-        }
+    if let Some(name) = query.text("name")
+        && !script.name.to_lowercase().contains(&name.to_lowercase())
+    {
+        return false;
     }
     let (feature, flow) = (query.text("feature"), query.text("flowId"));
     if feature.is_none() && flow.is_none() {
