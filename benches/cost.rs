@@ -2,6 +2,9 @@
 //! throughput, and the memory of an idle agent. `cargo bench --bench cost` prints a table and writes
 //! `target/cost.json`; instructions need valgrind. See `benches/README.md`.
 
+// It measures real time.
+#![allow(clippy::disallowed_methods, clippy::indexing_slicing)]
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

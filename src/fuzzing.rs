@@ -17,8 +17,11 @@ use reqwest::{Request, Url};
 use crate::error::Error;
 use crate::id::{InvalidId, ScriptId};
 use crate::region::base_url;
-use crate::request::{self, Operation, Site};
+use crate::request::{self, Operation, Site, UploadForm};
 use crate::resilience::retry_after::{self, Wait};
+use crate::scripts::{
+    ExportScript, ListScripts, PublishScript, ReadScript, ReadUploadStatus, ReadVariables, VariableType,
+};
 
 /// An id is refused with a reason a person can read, or becomes exactly one path segment that decodes to it.
 ///
@@ -83,11 +86,16 @@ pub fn request(data: &[u8]) {
     let Ok(user_agent) = HeaderValue::try_from(user_agent) else { return };
     let site = Site::new(base.clone(), user_agent);
     for (operation, build) in OPERATIONS {
-        let mut parameters = Parameters { lines: lines.clone(), ids: Vec::new() };
+        let mut parameters = Parameters { lines: lines.clone(), ids: Vec::new(), texts: Vec::new() };
         if let Some(request) = build(&site, &mut parameters) {
             assert_eq!(request.method(), &operation.method);
             assert_on_route(request.url(), &base, operation.route, &parameters.ids);
+            for text in &parameters.texts {
+                let asked = request.url().query_pairs().any(|(_, value)| value == *text);
+                assert!(asked, "{text:?} is not what {} asks", request.url());
+            }
             assert!(!request.headers().contains_key(AUTHORIZATION), "the bearer is put on for each attempt, not here");
+            assert_eq!(request.body().is_some(), request.method() == http::Method::POST, "{}", operation.name);
             assert_sendable(request);
         }
     }
@@ -105,8 +113,29 @@ const MARK: &str = "5ecret-of-the-client";
 type Build = fn(&Site, &mut Parameters<'_>) -> Option<Request>;
 
 /// Every operation, one a line. Path parameters are taken first, in the order of the route.
-const OPERATIONS: &[(&Operation, Build)] =
-    &[(&request::GET_SCRIPT, |site, given| Some(request::script(site, &given.id()?)))];
+#[rustfmt::skip]
+static OPERATIONS: &[(&Operation, Build)] = &[
+    (&request::GET_SCRIPT, |site, given| Some(request::script(site, &given.id()?))),
+    (&request::GET_SCRIPT_PAGE, |site, given| Some(request::script_page(site, &given.id()?, &given.id()?, &given.reading()))),
+    (&request::GET_SCRIPT_PAGES, |site, given| Some(request::script_pages(site, &given.id()?, &given.reading()))),
+    (&request::LIST_SCRIPTS, |site, given| Some(request::list(site, &request::LIST_SCRIPTS, &given.listing(), 1))),
+    (&request::LIST_SCRIPTS_IN_DIVISIONS, |site, given| Some(request::list(site, &request::LIST_SCRIPTS_IN_DIVISIONS, &given.listing(), 2))),
+    (&request::LIST_PUBLISHED_SCRIPTS, |site, given| Some(request::list(site, &request::LIST_PUBLISHED_SCRIPTS, &given.listing(), 3))),
+    (&request::LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS, |site, given| Some(request::list(site, &request::LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS, &given.listing(), 4))),
+    (&request::GET_PUBLISHED_SCRIPT, |site, given| Some(request::published_script(site, &given.id()?, &given.reading()))),
+    (&request::GET_PUBLISHED_SCRIPT_PAGE, |site, given| Some(request::published_script_page(site, &given.id()?, &given.id()?, &given.reading()))),
+    (&request::GET_PUBLISHED_SCRIPT_PAGES, |site, given| Some(request::published_script_pages(site, &given.id()?, &given.reading()))),
+    (&request::GET_PUBLISHED_VARIABLES, |site, given| Some(request::published_variables(site, &given.id()?, &given.variables()))),
+    (&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, |site, given| Some(request::published_variables_in_divisions(site, &given.id()?, &given.variables()))),
+    (&request::GET_UPLOAD_STATUS, |site, given| Some(request::upload_status(site, &given.id()?, &ReadUploadStatus { long_poll: true }))),
+    (&request::EXPORT_SCRIPT, |site, given| Some(request::export(site, &given.id()?, &ExportScript { version_id: given.id(), file_name: given.line() }))),
+    (&request::PUBLISH_SCRIPT, |site, given| Some(request::publish(site, &given.id()?, &PublishScript { version_id: given.id(), script_data_version: given.text() }))),
+    (&request::DELETE_SCRIPT, |site, given| Some(request::delete(site, &given.id()?))),
+    (&request::MOVE_TO_DIVISION, |site, given| { let division = given.id()?; Some(request::move_to_division(site, &given.id()?, &division)) }),
+    (&request::UPLOAD_SCRIPT, |site, given| Some(request::upload(site, &UploadForm::new("{}".into(), &given.line()?, given.id().as_ref()).ok()?))),
+    (&request::GET_TOKEN, |site, _| Some(request::own_token(site, &request::GET_TOKEN))),
+    (&request::DELETE_TOKEN, |site, _| Some(request::own_token(site, &request::DELETE_TOKEN))),
+];
 
 /// The routes of the Scripts API (contract §1), whether the crate calls them or not: none may be hit instead of another.
 const ROUTES: &[&str] = &[
@@ -124,20 +153,62 @@ const ROUTES: &[&str] = &[
     "/api/v2/scripts/published/{scriptId}/pages/{pageId}",
     "/api/v2/scripts/published/{scriptId}/variables",
     "/api/v2/scripts/uploads/{uploadId}/status",
+    "/api/v2/authorization/divisions/{divisionId}/objects/SCRIPT",
+    "/api/v2/tokens/me",
+    "/uploads/v2/scripter",
 ];
 
 /// What an operation is given: the lines that are left, each used once.
 struct Parameters<'a> {
     lines: std::str::Lines<'a>,
+    /// For the path, in order, or for the body.
     ids: Vec<String>,
+    /// For the query.
+    texts: Vec<String>,
 }
 
 impl Parameters<'_> {
+    fn line(&mut self) -> Option<String> {
+        self.lines.next().map(str::to_owned)
+    }
+
     /// The next line as an id; `None` where there is none or it is refused.
     fn id<T: FromStr + Display>(&mut self) -> Option<T> {
         let id: T = self.lines.next()?.parse().ok()?;
         self.ids.push(id.to_string());
         Some(id)
+    }
+
+    /// The next line as free text in the query.
+    fn text(&mut self) -> Option<String> {
+        let text = self.line()?;
+        self.texts.push(text.clone());
+        Some(text)
+    }
+
+    fn reading(&mut self) -> ReadScript {
+        ReadScript { script_data_version: self.text() }
+    }
+
+    fn variables(&mut self) -> ReadVariables {
+        ReadVariables {
+            input: Some(true),
+            output: Some(false),
+            variable_type: Some(VariableType::Number),
+            script_data_version: self.text(),
+        }
+    }
+
+    fn listing(&mut self) -> ListScripts {
+        ListScripts {
+            expand: self.text(),
+            name: self.text(),
+            feature: self.text(),
+            script_data_version: self.text(),
+            flow_id: self.id(),
+            division_ids: std::iter::from_fn(|| self.id()).take(2).collect(),
+            ..ListScripts::default()
+        }
     }
 }
 
@@ -360,6 +431,22 @@ mod tests {
     #[test]
     fn every_seed_of_retry_after() {
         each_seed("retry_after", super::retry_after);
+    }
+
+    /// Else the property of requests says nothing of it.
+    #[test]
+    fn every_operation_is_fuzzed() {
+        let source = include_str!("request.rs");
+        let declared: Vec<_> = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub(crate) static ")?.split_once(": Operation"))
+            .collect();
+        assert!(declared.len() >= 20, "{declared:?}");
+        for (operation, _) in declared {
+            // Where an export is read from is the service's to say.
+            let listed = include_str!("fuzzing.rs").contains(&format!("(&request::{operation}, "));
+            assert!(listed || operation == "DOWNLOAD_EXPORT", "{operation} is not in OPERATIONS");
+        }
     }
 
     /// Pieces of what feeders, gateways and attackers make of ids.

@@ -26,7 +26,14 @@ pub struct Region(Hosts);
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Hosts {
     Public { name: &'static str, domain: &'static str },
-    Custom { api: Url, login: Url, upload: Url },
+    Custom(Box<Urls>),
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Urls {
+    api: Url,
+    login: Url,
+    upload: Url,
 }
 
 macro_rules! regions {
@@ -84,37 +91,35 @@ impl Region {
     /// assert!(Region::custom("http://api.example.com", here, here).is_err());
     /// ```
     pub fn custom(api: &str, login: &str, upload: &str) -> Result<Self, Error> {
-        Ok(Self(Hosts::Custom {
+        Ok(Self(Hosts::Custom(Box::new(Urls {
             api: base_url("api", api)?,
             login: base_url("login", login)?,
             upload: base_url("upload", upload)?,
-        }))
+        }))))
     }
 
     /// The base URL of the platform API, without a trailing slash.
     #[must_use]
     pub fn api_url(&self) -> String {
-        self.host_url("api", |custom| custom.0)
+        self.host_url("api", |urls| &urls.api)
     }
 
     /// The base URL of the login service, without a trailing slash.
     #[must_use]
     pub fn login_url(&self) -> String {
-        self.host_url("login", |custom| custom.1)
+        self.host_url("login", |urls| &urls.login)
     }
 
     /// The base URL of the upload service, without a trailing slash.
     #[must_use]
     pub fn upload_url(&self) -> String {
-        self.host_url("apps", |custom| custom.2)
+        self.host_url("apps", |urls| &urls.upload)
     }
 
-    fn host_url<'a>(&'a self, host: &str, custom: impl Fn((&'a Url, &'a Url, &'a Url)) -> &'a Url) -> String {
+    fn host_url(&self, host: &str, custom: impl Fn(&Urls) -> &Url) -> String {
         match &self.0 {
             Hosts::Public { domain, .. } => format!("https://{host}.{domain}"),
-            Hosts::Custom { api, login, upload } => {
-                custom((api, login, upload)).as_str().trim_end_matches('/').to_owned()
-            }
+            Hosts::Custom(urls) => custom(urls).as_str().trim_end_matches('/').to_owned(),
         }
     }
 }
@@ -164,7 +169,7 @@ impl FromStr for Region {
                 Hosts::Public { name, domain } => {
                     wanted.eq_ignore_ascii_case(name) || wanted.eq_ignore_ascii_case(domain)
                 }
-                Hosts::Custom { .. } => false,
+                Hosts::Custom(_) => false,
             })
             .cloned()
             .ok_or_else(|| {
@@ -181,7 +186,7 @@ impl fmt::Display for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Hosts::Public { name, .. } => f.write_str(name),
-            Hosts::Custom { api, .. } => f.write_str(api.as_str()),
+            Hosts::Custom(urls) => f.write_str(urls.api.as_str()),
         }
     }
 }

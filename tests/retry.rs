@@ -1,6 +1,6 @@
 //! What is tried again, after how long, and when a call gives up. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 
