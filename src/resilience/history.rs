@@ -447,3 +447,204 @@ impl<'a> Wait<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const BACKOFF: Duration = Duration::from_millis(100);
+
+    /// Attempts are numbered as they are sent; they take 20 ms.
+    struct Attempts(u64);
+
+    impl Attempts {
+        fn send(&mut self, in_flight: u32) -> Sent {
+            self.0 += 1;
+            Sent::example(self.0, in_flight, Instant::now())
+        }
+    }
+
+    fn history() -> (History, Attempts) {
+        (History::new(100), Attempts(0))
+    }
+
+    fn fail<'a>(history: &'a History, id: &'a str, sent: Sent) -> Verdict<'a> {
+        history.invalid(id, sent, Instant::now(), None)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(100)
+    }
+
+    async fn probe<'a>(verdict: Verdict<'a>) -> (Probe<'a>, Turn) {
+        let Verdict::Probe(probe) = verdict else { panic!("{verdict:?}") };
+        let turn = probe.turn(BACKOFF, 4, soon()).await.unwrap();
+        (probe, turn)
+    }
+
+    async fn broken(history: &History, id: &str, attempts: &mut Attempts) {
+        let (probe, turn) = probe(fail(history, id, attempts.send(9))).await;
+        assert_eq!(turn, Turn::Calm { at_most: 3 });
+        assert!(matches!(history.invalid(id, attempts.send(3), Instant::now(), Some(probe)), Verdict::Broken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_success_sent_after_a_failure_proves_overload() {
+        let (history, mut attempts) = history();
+        let (before, failed, after) = (attempts.send(1), attempts.send(2), attempts.send(3));
+        let _probe = fail(&history, "id", failed);
+        assert_eq!(history.success("id", before, Instant::now()), None);
+        let Verdict::Wait(wait) = fail(&history, "id", attempts.send(3)) else { panic!() };
+        assert_eq!(history.success("id", after, Instant::now()), Some(failed));
+        assert!(matches!(wait.verdict(&mut None, BACKOFF, soon()).await, Verdict::Overload));
+        // For five seconds there is no doubt.
+        assert!(matches!(fail(&history, "id", attempts.send(3)), Verdict::Overload));
+        assert_eq!(history.success("id", attempts.send(3), Instant::now()).map(|sent| sent.number), Some(5));
+        advance(Duration::from_secs(6)).await;
+        assert!(matches!(fail(&history, "id", attempts.send(3)), Verdict::Probe(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_answered_after_a_later_success_proves_it_too() {
+        let (history, mut attempts) = history();
+        let (first, second) = (attempts.send(1), attempts.send(2));
+        assert_eq!(history.success("id", second, Instant::now()), None);
+        assert!(matches!(fail(&history, "id", first), Verdict::Overload));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_success_proves_nothing() {
+        let (history, mut attempts) = history();
+        drop(fail(&history, "id", attempts.send(1)));
+        advance(Duration::from_secs(6)).await;
+        assert_eq!(history.success("id", attempts.send(1), Instant::now()), None);
+        assert!(matches!(fail(&history, "id", attempts.send(1)), Verdict::Probe(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn broken_after_one_calm_retry_remembered_and_cleared() {
+        let (history, mut attempts) = history();
+        history.success("id", attempts.send(1), Instant::now());
+        broken(&history, "id", &mut attempts).await;
+        advance(Duration::from_secs(29)).await;
+        assert!(matches!(fail(&history, "id", attempts.send(9)), Verdict::Broken));
+        assert!(matches!(fail(&history, "other", attempts.send(9)), Verdict::Probe(_)));
+        advance(Duration::from_secs(2)).await;
+        broken(&history, "id", &mut attempts).await;
+        // Mended: no proof of overload, and a clean slate.
+        assert_eq!(history.success("id", attempts.send(1), Instant::now()), None);
+        assert!(matches!(fail(&history, "id", attempts.send(9)), Verdict::Probe(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_retries_for_all() {
+        let (history, mut attempts) = history();
+        let (probe, _) = probe(fail(&history, "id", attempts.send(9))).await;
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            let Verdict::Wait(wait) = fail(&history, "id", attempts.send(9)) else { panic!() };
+            waits.push(wait);
+        }
+        assert!(matches!(history.invalid("id", attempts.send(3), Instant::now(), Some(probe)), Verdict::Broken));
+        for wait in waits {
+            assert!(matches!(wait.verdict(&mut None, BACKOFF, soon()).await, Verdict::Broken));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_whose_call_left_passes_on() {
+        let (history, mut attempts) = history();
+        let (probe, _) = probe(fail(&history, "id", attempts.send(9))).await;
+        let Verdict::Wait(first) = fail(&history, "id", attempts.send(9)) else { panic!() };
+        let Verdict::Wait(second) = fail(&history, "id", attempts.send(9)) else { panic!() };
+        drop(probe);
+        let Verdict::Probe(probe) = first.verdict(&mut None, BACKOFF, soon()).await else { panic!() };
+        let mut held = None;
+        let second = second.verdict(&mut held, BACKOFF, soon());
+        tokio::pin!(second);
+        assert!(timeout(Duration::from_secs(1), second.as_mut()).await.is_err());
+        assert!(matches!(history.invalid("id", attempts.send(1), Instant::now(), Some(probe)), Verdict::Broken));
+        assert!(matches!(second.await, Verdict::Broken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_past_the_deadline() {
+        let (history, mut attempts) = history();
+        let Verdict::Probe(probe) = fail(&history, "id", attempts.send(9)) else { panic!() };
+        let Verdict::Wait(wait) = fail(&history, "id", attempts.send(9)) else { panic!() };
+        let deadline = Instant::now() + Duration::from_millis(50);
+        assert_eq!(probe.turn(BACKOFF, 4, deadline).await, None);
+        assert!(matches!(wait.verdict(&mut None, BACKOFF, deadline).await, Verdict::Unknown));
+        assert_eq!(Instant::now(), deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn amid_unrest_a_failed_retry_proves_nothing() {
+        let (history, mut attempts) = history();
+        // Another id is found to fail for load.
+        let failed = attempts.send(9);
+        drop(fail(&history, "other", failed));
+        assert_eq!(history.success("other", attempts.send(9), Instant::now()), Some(failed));
+        // So will this one, once; but not for ever.
+        assert!(matches!(fail(&history, "id", attempts.send(9)), Verdict::Overload));
+        let (probe, turn) = probe(fail(&history, "id", attempts.send(9))).await;
+        assert_eq!(turn, Turn::Again);
+        let Verdict::Probe(probe) = history.invalid("id", attempts.send(1), Instant::now(), Some(probe)) else {
+            panic!()
+        };
+        assert_eq!(probe.turn(BACKOFF, 2, soon()).await, Some(Turn::Calm { at_most: 3 }));
+        let Verdict::Probe(probe) = history.invalid("id", attempts.send(1), Instant::now(), Some(probe)) else {
+            panic!()
+        };
+        // The last attempt waits for the unrest to end.
+        let start = Instant::now();
+        assert_eq!(probe.turn(BACKOFF, 1, soon()).await, Some(Turn::Calm { at_most: 3 }));
+        assert!(start.elapsed() > Duration::from_secs(1));
+        assert!(matches!(history.invalid("id", attempts.send(1), Instant::now(), Some(probe)), Verdict::Broken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_in_flight_or_other_doubts_ask_for_more_calm() {
+        let (history, mut attempts) = history();
+        let (one, _) = probe(fail(&history, "id", attempts.send(81))).await;
+        let Verdict::Probe(one) = history.invalid("id", attempts.send(22), Instant::now(), Some(one)) else { panic!() };
+        assert_eq!(one.turn(BACKOFF, 4, soon()).await, Some(Turn::Calm { at_most: 21 }));
+        let _other = fail(&history, "other", attempts.send(21));
+        let Verdict::Probe(one) = history.invalid("id", attempts.send(21), Instant::now(), Some(one)) else { panic!() };
+        assert_eq!(one.turn(BACKOFF, 3, soon()).await, Some(Turn::Calm { at_most: 6 }));
+        // Alone, there is no doubt.
+        assert!(matches!(history.invalid("id", attempts.send(1), Instant::now(), Some(one)), Verdict::Broken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_run_of_failures_is_doubted_even_amid_overload() {
+        let (history, mut attempts) = history();
+        let failed = attempts.send(9);
+        drop(fail(&history, "id", failed));
+        assert_eq!(history.success("id", attempts.send(9), Instant::now()), Some(failed));
+        let overload = (0..20)
+            .map(|_| fail(&history, "id", attempts.send(9)))
+            .take_while(|verdict| matches!(verdict, Verdict::Overload))
+            .count();
+        assert_eq!(overload, LONG_RUN as usize - 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_memory_is_bounded() {
+        let (history, mut attempts) = history();
+        let ids: Vec<_> = (0..1_000).map(|n| format!("id {n}")).collect();
+        let Verdict::Probe(_probe) = fail(&history, "forgotten", attempts.send(9)) else { panic!() };
+        let Verdict::Wait(wait) = fail(&history, "forgotten", attempts.send(9)) else { panic!() };
+        for id in &ids {
+            history.success(id, attempts.send(1), Instant::now());
+            let memory = history.lock();
+            assert!(memory.entries.young.len() + memory.entries.old.len() <= 100);
+        }
+        // Who waited for what is forgotten tries again.
+        assert!(matches!(wait.verdict(&mut None, BACKOFF, soon()).await, Verdict::Overload));
+    }
+}

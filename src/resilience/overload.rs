@@ -477,6 +477,10 @@ impl State {
         if self.shut.is_some() {
             return;
         }
+        if self.limit == 1 {
+            self.ceiling = Some(1);
+            return;
+        }
         if sent.generation == self.generation {
             self.before = self.limit;
             self.generation += 1;
@@ -651,5 +655,400 @@ impl Drop for Held<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.overload.finish(self);
+    }
+}
+
+#[cfg(test)]
+impl Sent {
+    pub(crate) fn example(number: u64, in_flight: u32, at: Instant) -> Self {
+        Self { number, in_flight, at, generation: 0, opening: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+
+    use tokio::task::JoinSet;
+    use tokio::time::{advance, sleep, timeout};
+
+    use super::*;
+
+    fn overload(bound: Bound) -> Arc<Overload> {
+        let policy = OverloadPolicy { bound, queue: 100 };
+        Arc::new(Overload::new(policy, fastrand::Rng::with_seed(7)))
+    }
+
+    fn adaptive(start: u32) -> Arc<Overload> {
+        overload(Bound::Adaptive { start, max: 1_000 })
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(100)
+    }
+
+    async fn acquire(overload: &Overload) -> Permit<'_> {
+        timeout(Duration::ZERO, overload.acquire(Turn::New, None, soon())).await.unwrap().unwrap()
+    }
+
+    async fn round(overload: &Overload) -> Vec<Permit<'_>> {
+        let mut permits = Vec::new();
+        for _ in 0..overload.snapshot().limit {
+            permits.push(acquire(overload).await);
+        }
+        permits
+    }
+
+    async fn full(overload: &Overload) -> bool {
+        timeout(Duration::ZERO, overload.acquire(Turn::New, None, soon())).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_start_doubles_then_adds_some_thirty() {
+        let overload = adaptive(8);
+        let mut limits = Vec::new();
+        let mut permits = VecDeque::from(round(&overload).await);
+        for _ in 0..5 {
+            for _ in 0..permits.len() {
+                permits.pop_front().unwrap().success();
+                while overload.snapshot().in_flight < overload.snapshot().limit {
+                    permits.push_back(acquire(&overload).await);
+                }
+            }
+            limits.push(overload.snapshot().limit);
+        }
+        assert_eq!(limits, [16, 32, 55, 81, 108]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_host_learns_nothing() {
+        let overload = adaptive(8);
+        for _ in 0..100 {
+            acquire(&overload).await.success();
+        }
+        assert_eq!(overload.snapshot().limit, 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_decrease_a_generation_to_the_lowest_level_that_failed() {
+        let overload = adaptive(100);
+        let mut permits = round(&overload).await;
+        let now = Instant::now();
+        permits.pop().unwrap().overloaded(now);
+        assert_eq!(overload.snapshot().limit, 95);
+        // The 81st was sent before: not another decrease, but a better guess.
+        permits.remove(80).overloaded(now);
+        assert_eq!(overload.snapshot().limit, 76);
+        permits.remove(85).overloaded(now);
+        permits.remove(3).overloaded(now);
+        // At most half.
+        assert_eq!(overload.snapshot().limit, 50);
+        assert_eq!(overload.snapshot().decreases, 1);
+        drop(permits);
+        round(&overload).await.pop().unwrap().overloaded(now);
+        assert_eq!(overload.snapshot().limit, 47);
+        assert_eq!(overload.snapshot().decreases, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_says_nothing_moves_nothing() {
+        let overload = adaptive(8);
+        for permit in round(&overload).await {
+            permit.neutral();
+        }
+        drop(round(&overload).await);
+        assert_eq!(overload.snapshot(), Snapshot { limit: 8, in_flight: 0, queued: 0, decreases: 0, shut_until: None });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_undecided_attempt_keeps_its_slot() {
+        let overload = adaptive(2);
+        let first = acquire(&overload).await;
+        let held = acquire(&overload).await.undecided();
+        assert!(full(&overload).await);
+        first.success();
+        // No growth while one is held.
+        assert_eq!(overload.snapshot().limit, 2);
+        let _second = acquire(&overload).await;
+        assert!(full(&overload).await);
+        // Its own next attempt comes before those that wait.
+        let waiting = overload.acquire(Turn::New, None, soon());
+        tokio::pin!(waiting);
+        assert!(timeout(Duration::ZERO, waiting.as_mut()).await.is_err());
+        let again = overload.acquire(Turn::Again, Some(held), soon()).await.unwrap();
+        assert!(timeout(Duration::ZERO, waiting.as_mut()).await.is_err());
+        drop(again);
+        waiting.await.unwrap().success();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_come_first_served_but_for_further_attempts() {
+        let overload = adaptive(1);
+        let permit = acquire(&overload).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut calls = JoinSet::new();
+        let turns = [Turn::New, Turn::New, Turn::Again, Turn::New, Turn::Again, Turn::Calm { at_most: 1 }];
+        for (number, turn) in turns.into_iter().enumerate() {
+            let (overload, order) = (Arc::clone(&overload), Arc::clone(&order));
+            calls.spawn(async move {
+                let permit = overload.acquire(turn, None, soon()).await.unwrap();
+                order.lock().unwrap().push(number);
+                sleep(Duration::from_millis(1)).await;
+                drop(permit);
+            });
+            tokio::task::yield_now().await;
+        }
+        drop(permit);
+        calls.join_all().await;
+        assert_eq!(*order.lock().unwrap(), [5, 2, 4, 0, 1, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_gives_up_at_its_deadline() {
+        let overload = adaptive(1);
+        let permit = acquire(&overload).await;
+        let start = Instant::now();
+        let refused = overload.acquire(Turn::New, None, start + Duration::from_secs(3)).await;
+        assert_eq!(refused.err(), Some(Refused::Deadline));
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+        assert_eq!(overload.snapshot().queued, 0);
+        drop(permit);
+        drop(acquire(&overload).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_queue_is_bounded() {
+        let overload = adaptive(1);
+        let _permit = acquire(&overload).await;
+        let mut calls = JoinSet::new();
+        for _ in 0..100 {
+            let overload = Arc::clone(&overload);
+            calls.spawn(async move { drop(overload.acquire(Turn::New, None, soon()).await) });
+        }
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(overload.acquire(Turn::New, None, soon()).await.err(), Some(Refused::QueueFull));
+        assert_eq!(overload.acquire(Turn::Calm { at_most: 1 }, None, soon()).await.err(), Some(Refused::QueueFull));
+        calls.shutdown().await;
+        assert_eq!(overload.snapshot().queued, 0);
+        assert!(overload.lock().calm.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calm_keeps_others_waiting_until_it_is_answered() {
+        let overload = adaptive(8);
+        let mut permits = round(&overload).await;
+        let calm = overload.acquire(Turn::Calm { at_most: 3 }, None, soon());
+        tokio::pin!(calm);
+        for _ in 0..5 {
+            assert!(timeout(Duration::ZERO, calm.as_mut()).await.is_err());
+            permits.pop();
+            assert!(full(&overload).await);
+        }
+        permits.pop();
+        let calm = calm.await.unwrap();
+        assert_eq!(calm.sent().in_flight, 3);
+        assert!(full(&overload).await);
+        drop(calm);
+        drop(permits);
+        assert_eq!(round(&overload).await.len(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calm_is_not_waited_for_long() {
+        let overload = adaptive(4);
+        let permits = round(&overload).await;
+        let start = Instant::now();
+        let calm = tokio::spawn({
+            let overload = Arc::clone(&overload);
+            async move { overload.acquire(Turn::Calm { at_most: 1 }, None, soon()).await.unwrap().sent().in_flight }
+        });
+        let other = tokio::spawn({
+            let overload = Arc::clone(&overload);
+            async move { drop(overload.acquire(Turn::New, None, soon()).await.unwrap()) }
+        });
+        sleep(Duration::from_millis(10)).await;
+        let mut permits = permits.into_iter();
+        drop(permits.next());
+        assert_eq!(calm.await.unwrap(), 4);
+        other.await.unwrap();
+        assert_eq!(start.elapsed(), CALM);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_waiter_for_calm_lets_the_others_go() {
+        let overload = adaptive(4);
+        let permits = round(&overload).await;
+        assert!(timeout(Duration::ZERO, overload.acquire(Turn::Calm { at_most: 1 }, None, soon())).await.is_err());
+        drop(permits);
+        assert_eq!(round(&overload).await.len(), 4);
+    }
+
+    /// Ten failures over a second.
+    async fn fail_until_shut(overload: &Overload) -> Instant {
+        loop {
+            match overload.acquire(Turn::New, None, soon()).await {
+                Ok(permit) => permit.overloaded(Instant::now()),
+                Err(Refused::Shut { until }) => return until,
+                Err(_) => unreachable!(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_down_is_shut_and_probed() {
+        let overload = adaptive(16);
+        let start = Instant::now();
+        let mut until = fail_until_shut(&overload).await;
+        assert!(start.elapsed() >= SHUT_AFTER_AT_LEAST && start.elapsed() < Duration::from_secs(2));
+        // Not hammered meanwhile.
+        assert!(overload.snapshot().decreases <= 6 && overload.lock().sent <= 20);
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            waits.push(until - Instant::now());
+            advance(until - Instant::now() - Duration::from_millis(1)).await;
+            assert_eq!(overload.acquire(Turn::New, None, soon()).await.err(), Some(Refused::Shut { until }));
+            advance(Duration::from_millis(1)).await;
+            let probe = acquire(&overload).await;
+            assert!(matches!(overload.acquire(Turn::New, None, soon()).await, Err(Refused::Shut { .. })));
+            probe.overloaded(Instant::now());
+            until = overload.snapshot().shut_until.unwrap();
+        }
+        assert_eq!(waits[0], Duration::from_secs(1));
+        assert!(waits.iter().all(|wait| (1.0..=4.0).contains(&wait.as_secs_f64())), "{waits:?}");
+        advance(until - Instant::now()).await;
+        acquire(&overload).await.success();
+        let snapshot = overload.snapshot();
+        assert_eq!((snapshot.limit, snapshot.in_flight, snapshot.shut_until), (1, 0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_probe_is_followed_by_another() {
+        let overload = adaptive(16);
+        let until = fail_until_shut(&overload).await;
+        advance(until - Instant::now()).await;
+        drop(acquire(&overload).await);
+        let until = overload.snapshot().shut_until.unwrap();
+        advance(until - Instant::now()).await;
+        // An answer that is no success shows that the host is there.
+        acquire(&overload).await.neutral();
+        assert_eq!(overload.snapshot().shut_until, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_wait_learn_that_it_is_shut_and_what_hangs_is_forgotten() {
+        let overload = adaptive(16);
+        let permits = round(&overload).await;
+        let mut calls = JoinSet::new();
+        for _ in 0..10 {
+            let overload = Arc::clone(&overload);
+            calls.spawn(async move { overload.acquire(Turn::New, None, soon()).await.map(drop) });
+        }
+        sleep(Duration::from_secs(15)).await;
+        let mut permits = permits.into_iter();
+        for permit in permits.by_ref().take(10) {
+            permit.overloaded(Instant::now());
+        }
+        let until = overload.snapshot().shut_until.unwrap();
+        for call in calls.join_all().await {
+            assert!(matches!(call, Ok(()) | Err(Refused::Shut { .. })));
+        }
+        advance(until - Instant::now()).await;
+        acquire(&overload).await.success();
+        assert_eq!(overload.snapshot().in_flight, 0);
+        // The hanging ones time out at last, and mean nothing now.
+        permits.for_each(|permit| permit.overloaded(Instant::now()));
+        let snapshot = overload.snapshot();
+        assert_eq!((snapshot.in_flight, snapshot.shut_until), (0, None));
+        assert_eq!(overload.lock().failures, 0);
+        acquire(&overload).await.success();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fixed_and_off() {
+        let fixed = overload(Bound::Fixed(3));
+        for _ in 0..30 {
+            round(&fixed).await.pop().unwrap().overloaded(Instant::now());
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(fixed.snapshot().limit, 3);
+        let _permits = round(&fixed).await;
+        assert!(full(&fixed).await);
+
+        let off = overload(Bound::Off);
+        let mut permits = Vec::new();
+        for _ in 0..5_000 {
+            permits.push(acquire(&off).await);
+        }
+        permits.push(off.acquire(Turn::Calm { at_most: 1 }, None, soon()).await.unwrap());
+        for permit in permits {
+            permit.overloaded(Instant::now());
+        }
+        assert_eq!(off.snapshot().in_flight, 0);
+        assert_eq!(off.snapshot().shut_until, None);
+    }
+
+    /// Callers that leave at any moment, with a slot, a place in the queue, or neither.
+    async fn restless(overload: Arc<Overload>, calls: usize, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut tasks = JoinSet::new();
+        for _ in 0..calls {
+            let overload = Arc::clone(&overload);
+            let mut random = random.fork();
+            tasks.spawn(async move {
+                let patience = Duration::from_micros(random.u64(0..20_000));
+                let call = async {
+                    let turn = random.choice([Turn::New, Turn::Again, Turn::Calm { at_most: 2 }]).unwrap();
+                    let Ok(permit) = overload.acquire(turn, None, soon()).await else { return };
+                    sleep(Duration::from_micros(random.u64(0..1_000))).await;
+                    match random.u8(0..10) {
+                        0 => permit.overloaded(Instant::now()),
+                        1 => {
+                            let held = permit.undecided();
+                            sleep(Duration::from_micros(random.u64(0..1_000))).await;
+                            drop(overload.acquire(Turn::Again, Some(held), soon()).await);
+                        }
+                        2 => permit.neutral(),
+                        3 => drop(permit),
+                        _ => permit.success(),
+                    }
+                };
+                // It is all the same whether it was served.
+                let _ = timeout(patience, call).await;
+            });
+        }
+        tasks.join_all().await;
+        let snapshot = overload.snapshot();
+        assert_eq!((snapshot.in_flight, snapshot.queued), (0, 0));
+        let state = overload.lock();
+        assert_eq!(state.held, 0);
+        assert!(state.calm.is_none());
+    }
+
+    #[test]
+    fn leaving_loses_nothing() {
+        for seed in 0..50 {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                let overload = adaptive(3);
+                restless(Arc::clone(&overload), 90, seed).await;
+                // The pause at limit 1, if it came to that.
+                sleep(GAP).await;
+                assert_eq!(round(&overload).await.len() as u32, overload.snapshot().limit);
+            });
+        }
+    }
+
+    #[test]
+    fn leaving_loses_nothing_across_threads() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+        runtime.block_on(async {
+            for seed in 0..20 {
+                restless(adaptive(3), 90, seed).await;
+            }
+        });
     }
 }

@@ -438,7 +438,7 @@ fn agents_1500_rough() {
 fn the_knee_moves() {
     const PHASE: u64 = 2_000;
     for rough in [false, true] {
-        for (ids, seeds) in [(1, 10), (150, 10)] {
+        for (ids, seeds) in [(1, 5), (150, 5)] {
             for seed in 0..seeds {
                 virtually(async {
                     let world = World::new(80, rough, seed);
@@ -469,7 +469,7 @@ fn the_knee_moves() {
                         // The bar is five seconds.
                         assert!(near[0] <= 1_000, "{near:?}");
                         // And it stays there, but for a short probe.
-                        assert!(near.iter().filter(|ms| **ms >= 1_000).count() as u64 >= (PHASE - 1_000) / 10 * 9 / 10);
+                        assert!(near.iter().filter(|ms| **ms >= 1_000).count() >= 75);
                     }
                     let state = world.service.state.lock().unwrap();
                     assert!((state.refused as f64) <= 0.02 * state.attempts as f64);
@@ -496,9 +496,9 @@ fn burst(world: &World, window: Duration) -> usize {
 
 #[test]
 fn the_service_is_down_for_a_minute() {
-    for mode in [Mode::Down, Mode::Hung] {
-        for rough in [false, true] {
-            for seed in 0..20 {
+    for (mode, rough, seeds) in [(Mode::Down, false, 20), (Mode::Down, true, 5), (Mode::Hung, false, 5)] {
+        for seed in 0..seeds {
+            {
                 virtually(async {
                     let world = World::new(80, rough, seed);
                     let down = Instant::now() + Duration::from_secs(10);
@@ -662,18 +662,11 @@ fn two_bad_publishes_at_once() {
             let done = steadily(&world, Duration::from_millis(10), Duration::from_secs(20), id).await;
             let (bad, good): (Vec<_>, Vec<_>) = done.iter().partition(|call| call.id == "one" || call.id == "two");
             all(&good, "served");
-            assert!(extra(&done) <= 30, "{}", extra(&done));
-            println!(
-                "seed {seed} extra {} good {:?} bad {:?} {:?} falls {}",
-                extra(&done),
-                slowest(good),
-                slowest(bad.iter().copied()),
-                outcomes(bad.iter().copied()),
-                world.overload.snapshot().decreases
-            );
-            let late: Vec<_> =
-                bad.into_iter().filter(|call| call.begun - done[0].begun > Duration::from_secs(4)).collect();
-            all(&late, "Broken");
+            assert!(extra(&done) <= 6);
+            assert!(slowest(good) <= BACKOFF);
+            assert!(slowest(bad.iter().copied()) <= Duration::from_millis(500));
+            all(&bad, "Broken");
+            assert_eq!(world.overload.snapshot().decreases, 0);
         });
     }
 }
