@@ -4,7 +4,6 @@ pub(crate) mod budget;
 pub(crate) mod history;
 pub(crate) mod login_gate;
 pub(crate) mod overload;
-#[cfg_attr(not(test), expect(dead_code, reason = "call.rs is to drive it"))]
 mod queue;
 #[cfg_attr(not(test), expect(dead_code, reason = "call.rs is to drive it"))]
 pub(crate) mod quota;
