@@ -13,6 +13,7 @@ use crate::call::{self, Authority, Call};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::request::{self, Operation};
+use crate::resilience::quota::QuotaStanding;
 use crate::scripts::{Json, decode};
 
 /// One identity at Genesys Cloud. Every call starts on one.
@@ -34,7 +35,7 @@ pub(crate) struct AgentShared {
 
 impl Agent {
     pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
-        let slot = TokenSlot::new(&credentials, client.now(), &client.random);
+        let slot = TokenSlot::new(&credentials, &client);
         let timeout = client.settings.call_timeout;
         Self { shared: Arc::new(AgentShared { client, credentials, slot }), timeout }
     }
@@ -71,6 +72,12 @@ impl Agent {
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         self.shared.slot.session(self.shared.client.now())
+    }
+
+    /// How the quota of the agent's token stands; `None` where there is no token.
+    #[must_use]
+    pub fn quota(&self) -> Option<QuotaStanding> {
+        self.shared.slot.held().map(|token| token.quota().standing(Instant::now()))
     }
 
     /// Logs in now, if no good token is held: what the first call would do.
@@ -133,6 +140,10 @@ impl Agent {
             Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The same agent, with no call taking longer than until then.

@@ -18,6 +18,7 @@ use crate::resilience::budget::RetryBudget;
 use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
 use crate::resilience::overload::{Overload, OverloadPolicy};
+use crate::resilience::quota::QuotaPolicy;
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
 use crate::stats::{Counters, Stats};
@@ -46,10 +47,8 @@ pub(crate) struct ClientShared {
     pub(crate) api: Host,
     pub(crate) login: Host,
     pub(crate) upload: Host,
-    /// Wherever a signed URL leads.
+    /// Wherever the service's signed URLs lead, over the api host's transport.
     pub(crate) downloads: Host,
-    /// The same on loopback; there is one where the api host is on loopback.
-    pub(crate) loopback_downloads: Option<Host>,
     pub(crate) settings: Settings,
     pub(crate) budget: RetryBudget,
     pub(crate) history: History,
@@ -74,6 +73,7 @@ pub(crate) struct Settings {
     pub(crate) login_timeout: Duration,
     pub(crate) login_throttle_timeout: Duration,
     pub(crate) retry: RetryPolicy,
+    pub(crate) quota: QuotaPolicy,
     pub(crate) max_body_bytes: usize,
     wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -166,6 +166,7 @@ impl ClientBuilder {
                 login_timeout: Duration::from_secs(30),
                 login_throttle_timeout: Duration::from_secs(600),
                 retry: RetryPolicy::default(),
+                quota: QuotaPolicy::default(),
                 max_body_bytes: 16 * 1024 * 1024,
                 wall_clock: Arc::new(SystemTime::now),
             },
@@ -219,6 +220,12 @@ impl ClientBuilder {
     /// How failures are retried. See [`RetryPolicy`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// How the quota of each token is kept. See [`QuotaPolicy`].
+    pub fn quota(mut self, policy: QuotaPolicy) -> Self {
+        self.settings.quota = policy;
         self
     }
 
@@ -329,19 +336,13 @@ impl ClientBuilder {
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
-        let download_host = |direct| {
-            let http = self.transport(direct, follow_to_safe_places())?;
-            Ok::<_, Error>(host_at(api.site.base().clone(), http, "the export's host".to_owned()))
-        };
-        let downloads = download_host(false)?;
-        let loopback_downloads = is_loopback(api.site.base()).then(|| download_host(true)).transpose()?;
+        let downloads = host_at(api.site.base().clone(), api.http.clone(), "the export's host".to_owned());
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,
                 login,
                 upload,
                 downloads,
-                loopback_downloads,
                 settings: self.settings,
                 budget: RetryBudget::new(),
                 history: History::new(HISTORY_IDS),
@@ -352,12 +353,12 @@ impl ClientBuilder {
         })
     }
 
-    fn transport(&self, direct: bool, redirects: redirect::Policy) -> Result<ClientWithMiddleware, Error> {
+    fn transport(&self, direct: bool) -> Result<ClientWithMiddleware, Error> {
         let unusable = |what: &'static str| {
             move |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, what).with_source(error.without_url())
         };
         let mut builder = reqwest::Client::builder()
-            .redirect(redirects)
+            .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             .https_only(!direct)
@@ -405,14 +406,6 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// The service may store files elsewhere than at the URL it gives. No token goes along.
-fn follow_to_safe_places() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        let safe = attempt.url().scheme() == "https" || is_loopback(attempt.url());
-        if safe && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
-    })
-}
-
 /// The one or two transports that three hosts need: loopback is reached directly, never through a proxy.
 struct Transports<'a> {
     builder: &'a ClientBuilder,
@@ -427,7 +420,7 @@ impl Transports<'_> {
         if let Some(transport) = slot {
             return Ok(transport.clone());
         }
-        let transport = self.builder.transport(direct, redirect::Policy::none())?;
+        let transport = self.builder.transport(direct)?;
         Ok(slot.insert(transport).clone())
     }
 }

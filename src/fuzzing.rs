@@ -92,7 +92,8 @@ pub fn request(data: &[u8]) {
         }
     }
     // Finding the secret is no accident, unless the input has it elsewhere too: fuzzers learn such words.
-    let known = decoded(&text).contains(MARK) || decoded(base.as_str()).contains(MARK);
+    let known =
+        [&*text, &decoded(&text), base.as_str(), &decoded(base.as_str())].iter().any(|text| text.contains(MARK));
     if let (Some(id), Some(secret), false) = (lines.next(), lines.next(), known) {
         login(&site, &base, id, secret);
     }

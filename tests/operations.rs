@@ -1,6 +1,6 @@
 //! Each operation on the wire: what is sent, what of the answer is read, and what its errors become.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 

@@ -5,7 +5,6 @@ pub(crate) mod history;
 pub(crate) mod login_gate;
 pub(crate) mod overload;
 mod queue;
-#[cfg_attr(not(test), expect(dead_code, reason = "call.rs is to drive it"))]
 pub(crate) mod quota;
 pub(crate) mod random;
 pub(crate) mod retry;

@@ -53,8 +53,8 @@ where
 
 async fn serve<F, Fut>(service: Arc<Service>, operation: Operation, request: Request, handler: F) -> Response
 where
-    F: Fn(Call) -> Fut,
-    Fut: Future<Output = Answer>,
+    F: Fn(Call) -> Fut + Send + Sync,
+    Fut: Future<Output = Answer> + Send,
 {
     let arrival = Arrival::new(&service.counters, Kind::Operation(operation));
     let context = context_of(&service, &request);
@@ -77,8 +77,8 @@ async fn admit<F, Fut>(
     quota: &mut Option<Standing>,
 ) -> Answer
 where
-    F: Fn(Call) -> Fut,
-    Fut: Future<Output = Answer>,
+    F: Fn(Call) -> Fut + Send + Sync,
+    Fut: Future<Output = Answer> + Send,
 {
     let token = authenticate(&service, request.headers())?;
     if operation.is_api() {
