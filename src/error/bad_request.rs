@@ -136,21 +136,73 @@ pub(crate) enum Endpoint {
     SignedUrl,
 }
 
-/// What is known when a 400 is classified: the answer, and our own request.
+/// What is known when a 400 is classified: the answer, our own request, and what happened around it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) body: &'a ErrorBody,
-    /// The request was about a script, by an id that was validated.
+    pub(crate) request: RequestFacts<'a>,
+    pub(crate) history: Option<ScriptHistory>,
+    pub(crate) load: Option<Load>,
+}
+
+/// What was sent, as far as it can be at fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestFacts<'a> {
+    /// It was about a script, by an id that was validated.
     pub(crate) of_script: bool,
-    /// The request had a body.
     pub(crate) had_body: bool,
+    /// An id in it that is no UUID: accepted here, but the service has none such.
+    pub(crate) odd_id: Option<&'a str>,
+    /// The names of its query parameters.
+    pub(crate) parameters: &'a [&'a str],
+    /// It left without `Accept`, as only a middleware can make it.
+    pub(crate) without_accept: bool,
+    /// A middleware made it conditional on a version.
+    pub(crate) with_if_match: bool,
+}
+
+/// What happened to this script lately, in this client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ScriptHistory {
+    pub(crate) successes: u32,
+    pub(crate) failures: u32,
+    /// Successes and failures by turns within 5 s.
+    pub(crate) mixed: bool,
+    /// Other scripts that were fine fail in the same second.
+    pub(crate) others_fail: bool,
+    /// It was tried again in calm, and failed again.
+    pub(crate) calm_retry_failed: bool,
+}
+
+/// How busy the client was with the host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) in_flight: u32,
+    pub(crate) limit: u32,
 }
 
 impl<'a> Evidence<'a> {
     pub(crate) fn of_answer(endpoint: Endpoint, operation: &Operation, body: &'a ErrorBody) -> Self {
-        let had_body = operation.method == http::Method::POST;
-        Self { endpoint, body, of_script: operation.is_of_script(), had_body }
+        let request = RequestFacts {
+            of_script: operation.is_of_script(),
+            had_body: operation.method == http::Method::POST,
+            ..RequestFacts::default()
+        };
+        Self { endpoint, body, request, history: None, load: None }
+    }
+}
+
+impl ScriptHistory {
+    /// Overload when it comes and goes, or strikes several; broken when it stays and strikes one. Else nobody knows.
+    fn found(self) -> Option<Found> {
+        if self.mixed || self.others_fail {
+            Some(Found::Overload)
+        } else if self.calm_retry_failed && self.successes == 0 {
+            Some(Found::BrokenScript)
+        } else {
+            None
+        }
     }
 }
 
@@ -162,10 +214,10 @@ pub(crate) enum Found {
 }
 
 impl BadRequest {
-    /// Whether the same request may succeed later.
+    /// Whether the same request may succeed later. Not on the word of a message alone.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.cause.is_passing()
+        self.cause.is_passing() && !(self.cause == Cause::Quota && self.certainty == Certainty::Possible)
     }
 
     fn new(cause: Cause, certainty: Certainty, evidence: impl Into<Cow<'static, str>>) -> Self {
@@ -234,96 +286,214 @@ pub(crate) fn classify(evidence: &Evidence<'_>) -> BadRequest {
 fn of_login(body: &ErrorBody) -> BadRequest {
     use Certainty::{Certain, Likely, Possible};
     let says = || format!("the login says {}", quoted(body.code().unwrap_or_default()));
+    let wording = || format!("the login's words are {}", quoted(body.message().unwrap_or_default()));
     if is_login_throttle(StatusCode::BAD_REQUEST, body) {
         return BadRequest::new(Cause::LoginThrottled, Certain, "the login says its rate limit is exceeded");
     }
+    let begins = |words: &[&str]| message_begins(body, words);
+    let of_redirect = begins(&["redirect_uri", "redirect uri", "redirecturi", "invalid redirect", "the redirect"]);
+    let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
     match plain(body.code().unwrap_or_default()).as_str() {
         "invalid_client" | "unauthorized_client" => BadRequest::new(Cause::BadClient, Certain, says()),
+        // RFC 6749 §5.2 has this code for a redirect URI that is another than the code was asked for with.
+        "invalid_grant" if of_redirect => BadRequest::new(Cause::BadRedirect, Likely, wording()),
         "invalid_grant" => BadRequest::new(Cause::BadGrant, Certain, says()),
         "redirect_uri_mismatch" | "invalid_redirect_uri" => BadRequest::new(Cause::BadRedirect, Certain, says()),
-        "invalid_request" if message_begins(body, &["redirect_uri", "redirect uri", "invalid redirect"]) => {
-            BadRequest::new(Cause::BadRedirect, Likely, says())
+        "unsupported_grant_type" => BadRequest::new(parameter("grant_type"), Certain, says()),
+        "invalid_scope" => BadRequest::new(parameter("scope"), Certain, says()),
+        "invalid_request" if of_redirect => BadRequest::new(Cause::BadRedirect, Likely, wording()),
+        "invalid_request" if begins(&["client not found", "authentication failed", "invalid client"]) => {
+            BadRequest::new(Cause::BadClient, Likely, wording())
         }
-        "invalid_request" | "unsupported_grant_type" | "invalid_scope" => {
-            BadRequest::new(Cause::InvalidParameter { name: None }, Likely, says())
-        }
+        "invalid_request" => BadRequest::new(Cause::InvalidParameter { name: None }, Likely, says()),
         _ => BadRequest::new(Cause::Unknown, Possible, shape(body)),
     }
 }
 
 fn of_api(evidence: &Evidence<'_>) -> BadRequest {
-    use Certainty::{Certain, Likely, Possible};
     let body = evidence.body;
-    let code = plain(body.code().unwrap_or_default());
-    let says = || format!("the service says {}", quoted(body.code().unwrap_or_default()));
-    let named = || body.details.iter().find_map(|detail| detail.field_name.clone()).or_else(|| parameter(body));
-    match code.as_str() {
-        "too_many_requests" | "too_many_requests_retry_after" | "rate_limit_exceeded" => {
-            return BadRequest::new(Cause::Quota, Certain, says());
+    let mut found = by_code(body)
+        .or_else(|| by_definition(evidence))
+        .or_else(|| by_details(body))
+        .or_else(|| by_limit(body))
+        .or_else(|| by_message(body))
+        .or_else(|| by_request(evidence))
+        .unwrap_or_else(|| by_shape(body));
+    if body.envelope == Envelope::Gateway {
+        // Something in between may speak in the service's words, but not with its authority.
+        found.certainty = found.certainty.min(Certainty::Likely);
+        if !found.evidence.iter().any(|evidence| evidence == shape(body)) {
+            found.evidence.push(shape(body).into());
         }
-        "invalid_value" | "invalid_date" | "invalid_parameter" => {
-            return BadRequest::new(Cause::InvalidParameter { name: named() }, Certain, says());
-        }
-        "invalid_id" | "invalid_uuid" => return BadRequest::new(Cause::InvalidId, Certain, says()),
-        "invalid_header" | "missing_header" => return BadRequest::new(Cause::Header, Certain, says()),
-        "invalid_json" | "invalid_body" | "malformed_body" => return BadRequest::new(Cause::Body, Certain, says()),
-        "version_conflict" | "conflict" => return BadRequest::new(Cause::VersionConflict, Certain, says()),
-        "invalid_session" | "bad_credentials" | "authentication_required" | "credentials_expired" => {
-            return BadRequest::new(Cause::Session, Certain, says());
-        }
-        _ => {}
     }
-    if body.limit.is_some() {
-        return BadRequest::new(Cause::Quota, Likely, "the answer names a limit");
+    found
+}
+
+/// What a code means, in its one spelling.
+fn cause_of(code: &str) -> Option<Cause> {
+    Some(match code {
+        "too_many_requests" | "too_many_requests_retry_after" | "rate_limit_exceeded" => Cause::Quota,
+        "invalid_value" | "invalid_date" | "invalid_parameter" | "missing_parameter" => {
+            Cause::InvalidParameter { name: None }
+        }
+        "invalid_id" | "invalid_uuid" => Cause::InvalidId,
+        "invalid_header" | "missing_header" | "unsupported_media_type" | "not_acceptable" => Cause::Header,
+        "invalid_json" | "invalid_body" | "malformed_body" | "missing_body" | "request_entity_too_large" => Cause::Body,
+        "version_conflict"
+        | "version_mismatch"
+        | "conflict"
+        | "general_conflict"
+        | "precondition_failed"
+        | "not_published" => Cause::VersionConflict,
+        "invalid_session" | "bad_credentials" | "authentication_required" | "credentials_expired" => Cause::Session,
+        "service_unavailable" | "request_timeout" => Cause::Overload,
+        _ => return None,
+    })
+}
+
+fn by_code(body: &ErrorBody) -> Option<BadRequest> {
+    said(body, body.code()?, name_in(body))
+}
+
+/// The details, and the errors within the error, say more than a code that says nothing.
+fn by_details(body: &ErrorBody) -> Option<BadRequest> {
+    let detailed = body.details.iter().find_map(|detail| said(body, detail.error_code.as_deref()?, name_in(body)));
+    let nested = || body.errors.iter().find_map(|error| said(body, error.code()?, name_in(error)));
+    let named = || {
+        let name = name_in(body).filter(|_| !body.details.is_empty())?;
+        let evidence = format!("the service names {}", quoted(name));
+        Some(BadRequest::new(parameter_or_id(Some(name)), Certainty::Likely, evidence))
+    };
+    detailed.or_else(nested).or_else(named)
+}
+
+fn said(body: &ErrorBody, code: &str, name: Option<&str>) -> Option<BadRequest> {
+    let cause = match cause_of(&plain(code))? {
+        Cause::InvalidParameter { .. } => parameter_or_id(name),
+        cause => cause,
+    };
+    // Whether it is load is never certain, whoever says so.
+    let certain = cause != Cause::Overload && body.envelope == Envelope::Service;
+    let certainty = if certain { Certainty::Certain } else { Certainty::Likely };
+    Some(BadRequest::new(cause, certainty, format!("the service says {}", quoted(code))))
+}
+
+fn parameter_or_id(name: Option<&str>) -> Cause {
+    let ids = ["scriptId", "pageId", "divisionId", "uploadId", "versionId", "flowId", "id"];
+    match name {
+        Some(name) if ids.iter().any(|id| id.eq_ignore_ascii_case(name)) => Cause::InvalidId,
+        name => Cause::InvalidParameter { name: name.map(shown) },
     }
+}
+
+/// The field it is about: in the details, or in "Value [x] is not valid for field type [pageSize]. …" (contract §1.5).
+fn name_in(body: &ErrorBody) -> Option<&str> {
+    let in_message = || Some(body.message()?.split_once("for field type [")?.1.split_once(']')?.0);
+    body.details.iter().find_map(|detail| detail.field_name.as_deref()).or_else(in_message)
+}
+
+/// "Invalid script definition": overload or a broken script, and only what happens around it can tell.
+fn by_definition(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    if !evidence.request.of_script || !is_definition_message(evidence.body) {
+        return None;
+    }
+    let mut undecided = BadRequest::new(Cause::Undecided, Certainty::Possible, UNDECIDED);
+    if let Some(history) = evidence.history {
+        let (successes, failures) = (history.successes, history.failures);
+        undecided.evidence.push(format!("lately this script was got {successes} times and failed {failures}").into());
+    }
+    if let Some(Load { in_flight, limit }) = evidence.load {
+        undecided.evidence.push(format!("{in_flight} requests were in flight, of {limit} allowed").into());
+    }
+    Some(match evidence.history.and_then(ScriptHistory::found) {
+        Some(found) => undecided.found(found),
+        None => undecided,
+    })
+}
+
+fn by_limit(body: &ErrorBody) -> Option<BadRequest> {
+    let key = body.limit.as_ref()?.key.as_deref()?;
+    let cause = match key {
+        "request.bytes.max" => Cause::Body,
+        key if key.contains("rate.per.") => Cause::Quota,
+        _ => return None,
+    };
+    Some(BadRequest::new(cause, Certainty::Likely, format!("the answer names the limit {}", quoted(key))))
+}
+
+/// Words are weaker than codes, and count only from their beginning.
+fn by_message(body: &ErrorBody) -> Option<BadRequest> {
+    use Certainty::{Likely, Possible};
     let begins = |words: &[&str]| message_begins(body, words);
-    let wording = || format!("the message is {}", quoted(body.message().unwrap_or_default()));
-    if evidence.of_script && is_definition_message(body) {
-        let mut undecided = BadRequest::new(Cause::Undecided, Possible, UNDECIDED);
-        if body.envelope == Envelope::Gateway {
-            undecided
-                .evidence
-                .push("the answer lacks the service's own envelope, as a gateway before it writes".into());
+    let (cause, certainty) = if begins(&["rate limit exceeded", "too many requests"]) {
+        // Believed as a reason, but nothing waits or is sent again for it.
+        (Cause::Quota, Possible)
+    } else if begins(&["the script is not published", "script is not published", "script is a draft"])
+        || message_contains(body, "does not match the current version")
+    {
+        (Cause::VersionConflict, Likely)
+    } else if begins(&["value [", "invalid value", "invalid parameter", "missing parameter", "dates must be specified"])
+    {
+        (parameter_or_id(name_in(body)), Likely)
+    } else if begins(&["invalid uuid", "invalid script id", "invalid id", "the id ", "invalid page id"])
+        || begins(&["invalid division id", "not a valid uuid"])
+    {
+        (Cause::InvalidId, Likely)
+    } else if begins(&["missing header", "missing required header", "invalid header", "accept header"])
+        || begins(&["unsupported media type", "content-type"])
+    {
+        (Cause::Header, Likely)
+    } else if begins(&["session", "invalid session", "token"]) {
+        (Cause::Session, Likely)
+    } else if begins(&["invalid json", "malformed json", "unexpected end", "cannot deserialize", "request body"]) {
+        (Cause::Body, Likely)
+    } else {
+        return None;
+    };
+    Some(BadRequest::new(cause, certainty, format!("the message is {}", quoted(body.message().unwrap_or_default()))))
+}
+
+/// The service does not say; what was sent may.
+fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    use Certainty::{Likely, Possible};
+    let request = evidence.request;
+    let by = |cause, certainty, why: String| Some(BadRequest::new(cause, certainty, why));
+    if let Some(id) = request.odd_id {
+        return by(Cause::InvalidId, Likely, format!("the id {} is no UUID", quoted(id)));
+    }
+    if request.with_if_match {
+        return by(Cause::VersionConflict, Possible, "a middleware of yours sent If-Match".to_owned());
+    }
+    if request.without_accept {
+        return by(Cause::Header, Possible, "a middleware of yours removed Accept".to_owned());
+    }
+    // What follows is a guess, which only the service's own generic words make worth telling.
+    if !message_begins(evidence.body, &["the request could not be understood"]) {
+        return None;
+    }
+    if request.had_body {
+        return by(Cause::Body, Possible, "it was sent with a body, and the service could not read it".to_owned());
+    }
+    if let [first, others @ ..] = request.parameters {
+        let name = others.is_empty().then(|| shown(first));
+        let sent = shown(&request.parameters.join(", "));
+        return by(Cause::InvalidParameter { name }, Possible, format!("it was sent with {sent}"));
+    }
+    None
+}
+
+fn by_shape(body: &ErrorBody) -> BadRequest {
+    use Certainty::Possible;
+    match body.envelope {
+        Envelope::Page | Envelope::Other | Envelope::Empty => BadRequest::new(Cause::Header, Possible, shape(body)),
+        Envelope::Service | Envelope::OAuth | Envelope::Gateway if body.message().is_some() => {
+            let wording = format!("the message is {}", quoted(body.message().unwrap_or_default()));
+            BadRequest::new(Cause::Unknown, Possible, wording)
         }
-        return undecided;
+        Envelope::Service | Envelope::OAuth | Envelope::Gateway => {
+            BadRequest::new(Cause::Unknown, Possible, shape(body))
+        }
     }
-    if begins(&["rate limit exceeded", "too many requests"]) {
-        // Data, not a code: believed as a reason, but not waited for.
-        return BadRequest::new(Cause::Quota, Possible, wording());
-    }
-    if message_contains(body, "does not match the current version")
-        || begins(&["the script is not published", "script is a draft"])
-    {
-        return BadRequest::new(Cause::VersionConflict, Likely, wording());
-    }
-    if begins(&["value ["]) || begins(&["invalid value", "invalid parameter"]) || !body.details.is_empty() {
-        return BadRequest::new(Cause::InvalidParameter { name: named() }, Likely, wording());
-    }
-    if begins(&["invalid uuid", "invalid script id", "invalid id", "the id ", "invalid page id", "invalid division id"])
-    {
-        return BadRequest::new(Cause::InvalidId, Likely, wording());
-    }
-    if begins(&["missing header", "missing required header", "invalid header", "no accept", "accept header"]) {
-        return BadRequest::new(Cause::Header, Likely, wording());
-    }
-    if begins(&["session", "invalid session", "token"]) {
-        return BadRequest::new(Cause::Session, Likely, wording());
-    }
-    if evidence.had_body
-        && begins(&[
-            "the request could not be understood",
-            "invalid json",
-            "malformed",
-            "unexpected end",
-            "cannot deserialize",
-        ])
-    {
-        return BadRequest::new(Cause::Body, Possible, wording());
-    }
-    if matches!(body.envelope, Envelope::Page | Envelope::Other | Envelope::Empty) {
-        return BadRequest::new(Cause::Header, Possible, shape(body));
-    }
-    BadRequest::new(Cause::Unknown, Possible, if body.message().is_some() { wording() } else { shape(body).to_owned() })
 }
 
 /// One spelling of a code: the service writes `bad.request`, some of its parts `bad_request`.
@@ -352,12 +522,6 @@ fn message_contains(body: &ErrorBody, words: &str) -> bool {
     body.message().is_some_and(|message| message.to_ascii_lowercase().contains(words))
 }
 
-/// "Value [x] is not valid for field type [pageSize]. …" (contract §1.5) names the field.
-fn parameter(body: &ErrorBody) -> Option<String> {
-    let (_, rest) = body.message()?.split_once("for field type [")?;
-    Some(rest.split_once(']')?.0.to_owned())
-}
-
 fn is_definition_message(body: &ErrorBody) -> bool {
     let code = plain(body.code().unwrap_or_default());
     matches!(code.as_str(), "bad_request" | "invalid_script_definition" | "")
@@ -376,4 +540,231 @@ pub(crate) fn is_login_throttle(status: StatusCode, body: &ErrorBody) -> bool {
     status == StatusCode::BAD_REQUEST
         && plain(body.code().unwrap_or_default()) == "invalid_request"
         && message_begins(body, &["rate limit exceeded"])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// One line of `tests/data/bad_requests.json`.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Case {
+        name: String,
+        #[serde(default = "api")]
+        endpoint: String,
+        #[serde(default = "bad_request")]
+        status: u16,
+        /// JSON, or a string that is sent as it is.
+        body: serde_json::Value,
+        #[serde(default)]
+        request: Sent,
+        history: Option<Past>,
+        load: Option<(u32, u32)>,
+        cause: String,
+        parameter: Option<String>,
+        certainty: String,
+        /// Whether a further attempt of the same call is made for it.
+        retried: bool,
+        /// Whether the user may hope for another call.
+        retryable: Option<bool>,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Sent {
+        of_script: bool,
+        had_body: bool,
+        odd_id: Option<String>,
+        parameters: Vec<String>,
+        without_accept: bool,
+        with_if_match: bool,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Past {
+        successes: u32,
+        failures: u32,
+        mixed: bool,
+        others_fail: bool,
+        calm_retry_failed: bool,
+    }
+
+    fn api() -> String {
+        "api".to_owned()
+    }
+
+    fn bad_request() -> u16 {
+        400
+    }
+
+    impl Case {
+        fn wire(&self) -> String {
+            self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned)
+        }
+
+        fn classified(&self) -> (BadRequest, bool) {
+            let body = ErrorBody::parse(&self.wire());
+            let endpoint = match self.endpoint.as_str() {
+                "api" => Endpoint::Api,
+                "login" => Endpoint::Login,
+                "signed_url" => Endpoint::SignedUrl,
+                other => panic!("{other}"),
+            };
+            let parameters: Vec<&str> = self.request.parameters.iter().map(String::as_str).collect();
+            let evidence = Evidence {
+                endpoint,
+                body: &body,
+                request: RequestFacts {
+                    of_script: self.request.of_script,
+                    had_body: self.request.had_body,
+                    odd_id: self.request.odd_id.as_deref(),
+                    parameters: &parameters,
+                    without_accept: self.request.without_accept,
+                    with_if_match: self.request.with_if_match,
+                },
+                history: self.history.as_ref().map(|past| ScriptHistory {
+                    successes: past.successes,
+                    failures: past.failures,
+                    mixed: past.mixed,
+                    others_fail: past.others_fail,
+                    calm_retry_failed: past.calm_retry_failed,
+                }),
+                load: self.load.map(|(in_flight, limit)| Load { in_flight, limit }),
+            };
+            let found = classify(&evidence);
+            // As `call.rs` decides: logins wait at their gate, definitions go by the history; nothing else is sent again.
+            let status = StatusCode::from_u16(self.status).unwrap();
+            let retried = match endpoint {
+                Endpoint::Login => is_login_throttle(status, &body),
+                Endpoint::Api => {
+                    self.request.of_script && is_definition_message(&body) && found.cause != Cause::BrokenScript
+                }
+                Endpoint::SignedUrl => false,
+            };
+            (found, retried)
+        }
+    }
+
+    fn cases() -> Vec<Case> {
+        serde_json::from_str(include_str!("../../tests/data/bad_requests.json")).unwrap()
+    }
+
+    #[test]
+    fn recorded_cases() {
+        let cases = cases();
+        assert!(cases.len() >= 60, "{}", cases.len());
+        let mut wrong = Vec::new();
+        for case in &cases {
+            let (found, retried) = case.classified();
+            let certainty = match found.certainty {
+                Certainty::Possible => "possible",
+                Certainty::Likely => "likely",
+                Certainty::Certain => "certain",
+            };
+            let parameter = match &found.cause {
+                Cause::InvalidParameter { name } => name.clone(),
+                _ => None,
+            };
+            let as_expected = (found.cause.name(), certainty, retried)
+                == (&*case.cause, &*case.certainty, case.retried)
+                && parameter == case.parameter
+                && case.retryable.is_none_or(|retryable| found.is_retryable() == retryable);
+            if !as_expected {
+                wrong.push(format!("{}: {found:?}, retried: {retried}", case.name));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn every_cause_is_among_the_cases_and_each_case_is_named_once() {
+        let cases = cases();
+        let causes = [
+            "invalid_id",
+            "invalid_parameter",
+            "header",
+            "body",
+            "session",
+            "version_conflict",
+            "broken_script",
+            "overload",
+            "quota",
+            "login_throttled",
+            "bad_client",
+            "bad_grant",
+            "bad_redirect",
+            "undecided",
+            "unknown",
+        ];
+        for cause in causes {
+            assert!(cases.iter().any(|case| case.cause == cause), "{cause}");
+        }
+        let names: std::collections::BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
+        assert_eq!(names.len(), cases.len());
+    }
+
+    #[test]
+    fn everyone_gets_evidence_and_advice_that_a_terminal_can_show() {
+        for case in cases() {
+            let (found, _) = case.classified();
+            assert!(!found.evidence.is_empty() && !found.advice.is_empty(), "{}", case.name);
+            let all = format!("{found} {found:?} {} {}", found.evidence.join(" "), found.advice);
+            let name = match &found.cause {
+                Cause::InvalidParameter { name } => name.clone().unwrap_or_default(),
+                _ => String::new(),
+            };
+            for shown in [all, name] {
+                assert!(!shown.chars().any(|c| c.is_control() || ('\u{202A}'..='\u{202E}').contains(&c)), "{shown:?}");
+                assert!(shown.len() < 4000, "{}: {}", case.name, shown.len());
+            }
+        }
+    }
+
+    #[test]
+    fn load_and_a_broken_script_are_never_certain() {
+        for case in cases() {
+            let (found, _) = case.classified();
+            let weak = matches!(found.cause, Cause::Overload | Cause::BrokenScript | Cause::Undecided);
+            assert!(!(weak && found.certainty == Certainty::Certain), "{}", case.name);
+        }
+    }
+
+    #[test]
+    fn no_message_alone_makes_an_api_call_be_sent_again() {
+        let hostile = [
+            "rate limit exceeded; try again",
+            "Too many requests",
+            "x Invalid script definition",
+            "Invalid script definition: rate limit exceeded",
+            "Invalid script definition\nInvalid script definition",
+            "Retry the request in [1] seconds",
+            "overload",
+        ];
+        for code in ["bad.request", "invalid.value", "not.found", "", "\u{1b}[2J", "invalid_request"] {
+            for message in hostile {
+                let text = serde_json::json!({ "code": code, "message": message, "status": 400 }).to_string();
+                let body = ErrorBody::parse(&text);
+                let request = RequestFacts { of_script: true, ..RequestFacts::default() };
+                let found =
+                    classify(&Evidence { endpoint: Endpoint::Api, body: &body, request, history: None, load: None });
+                assert!(!found.is_retryable() && !is_definition_message(&body), "{text}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_history_found_later_replaces_what_was_undecided() {
+        let body = ErrorBody::parse(r#"{"code":"bad_request","message":"Invalid script definition"}"#);
+        let evidence = Evidence::of_answer(Endpoint::Api, &crate::request::GET_SCRIPT, &body);
+        let undecided = classify(&evidence);
+        for (found, cause) in [(Found::Overload, Cause::Overload), (Found::BrokenScript, Cause::BrokenScript)] {
+            let decided = undecided.clone().found(found);
+            assert_eq!((decided.cause, decided.certainty), (cause, Certainty::Likely));
+            assert!(!decided.evidence.iter().any(|evidence| evidence == UNDECIDED));
+        }
+    }
 }
