@@ -164,9 +164,9 @@ pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer
         error.type = tracing::field::Empty,
     );
     if span.is_disabled() {
-        return Run::new(client, call).to_end().await;
+        return Run::new(client, call).complete().await;
     }
-    Run::new(client, call).to_end().instrument(span).await
+    Run::new(client, call).complete().instrument(span).await
 }
 
 /// One call under way.
@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn to_end(mut self) -> Result<Answer, Error> {
+    async fn complete(mut self) -> Result<Answer, Error> {
         if !self.call.is_login() {
             if let Some(budget) = &self.client.budget {
                 budget.call_begun();
@@ -239,9 +239,15 @@ impl<'a> Run<'a> {
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
             let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
-            let quota = outcome.as_ref().ok().map(|answer| QuotaHeaders::parse(&answer.headers));
+            // A 5xx without a word on the quota is no answer about it: a gateway's, perhaps.
+            let quota = outcome.as_ref().ok().map(|answer| (QuotaHeaders::parse(&answer.headers), answer.status));
+            let quota = quota.filter(|(told, status)| told.allowed.is_some() || !status.is_server_error());
             let verdict = self.judge(outcome, token.as_deref());
-            if let (Some(ticket), Some(quota)) = (ticket, quota) {
+            if let (Verdict::ReplaceToken, Some(gate)) = (&verdict, gate) {
+                // Before the ticket wakes another to try this token.
+                gate.retire();
+            }
+            if let (Some(ticket), Some((quota, _))) = (ticket, quota) {
                 ticket.answered(Instant::now(), &quota, verdict.throttled());
             }
             if let Some(pass) = pass {
@@ -379,6 +385,10 @@ impl<'a> Run<'a> {
         let Some(gate) = gate else { return Ok(Some((self.permit(turn, held).await?, None))) };
         let mut quota = gate.turn(self.started);
         loop {
+            if gate.would_wait() {
+                // For up to a whole window: nothing is held that long.
+                held = None;
+            }
             match quota.wait(self.deadline).await {
                 Ok(()) => {}
                 Err(refused) if refused.why == QuotaRefusal::Retired => return Ok(None),
@@ -541,7 +551,6 @@ impl<'a> Run<'a> {
     fn reject(&mut self, token: Option<&Arc<Token>>) {
         if let (Authority::Agent(agent), Some(token)) = (&self.call.authority, token) {
             agent.slot.reject(token);
-            token.quota().retire();
         }
         self.token_replaced = true;
     }

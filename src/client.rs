@@ -84,7 +84,6 @@ pub(crate) struct Settings {
 
 impl Client {
     /// A builder with the defaults of production use.
-    #[must_use]
     pub fn builder(region: Region) -> ClientBuilder {
         ClientBuilder::new(region)
     }

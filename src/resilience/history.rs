@@ -35,7 +35,6 @@ pub(crate) struct History {
 
 #[derive(Debug)]
 struct Memory {
-    hasher: RandomState,
     entries: Entries,
     /// Ids that were found to fail for load, and ids that failed, nobody knows why.
     unrest: Recent,
@@ -161,14 +160,7 @@ impl History {
     pub(crate) fn new(capacity: usize) -> Self {
         let entries = Entries { young: HashMap::new(), old: HashMap::new(), half: (capacity / 2).max(1) };
         let hasher = RandomState::new();
-        let memory = Memory {
-            hasher: hasher.clone(),
-            entries,
-            unrest: Recent::default(),
-            doubts: Recent::default(),
-
-            troubles: 0,
-        };
+        let memory = Memory { entries, unrest: Recent::default(), doubts: Recent::default(), troubles: 0 };
         Self { hasher, memory: Mutex::new(memory) }
     }
 

@@ -213,6 +213,12 @@ impl QuotaGate {
         Turn { gate: self, begun, promised: false }
     }
 
+    /// Whether a call that comes now would have to wait.
+    pub(crate) fn would_wait(&self) -> bool {
+        let state = self.at(Instant::now());
+        self.policy.enabled && !(state.queue.is_empty() && state.has_room())
+    }
+
     /// The token was replaced. All who wait are sent away; what is in flight may still be answered.
     pub(crate) fn retire(&self) {
         let mut state = self.lock();
