@@ -1,9 +1,10 @@
 //! What became of each script lately, to tell an overloaded service from a broken script.
 //!
-//! "Invalid script definition" may mean either. Three facts decide: whether attempts for the same id succeed and fail by turns
-//! (load), whether other ids that were fine fail in the same second (load), and whether an attempt sent in calm fails too (the
-//! script). *By turns* goes by the order of sending: a success sent after a failure. A success sent before says nothing, as a
-//! script can break between the two; when everyone's script breaks at nine o'clock, no success follows, and nothing is retried.
+//! "Invalid script definition" may mean either. Two facts decide: whether attempts for the same id succeed and fail by turns
+//! (load), and whether an attempt sent in calm fails too (the script). *By turns* goes by the order of sending: a success sent
+//! after a failure. A success sent before says nothing, as a script can break between the two; when everyone's script breaks
+//! at nine o'clock, no success follows, and nothing is retried. Other ids that fail at the same time prove nothing either, as
+//! one publish can break two scripts: they only ask for more calm before a script is called broken.
 //!
 //! Until it is decided, one call an id re-tries, and the others that failed wait for what it finds.
 
@@ -95,6 +96,13 @@ impl Recent {
             self.other = self.latest;
         }
         self.latest = Some((id, now));
+    }
+
+    fn forget(&mut self, id: u64) {
+        self.other = self.other.filter(|(other, _)| *other != id);
+        if self.latest.is_some_and(|(latest, _)| latest == id) {
+            self.latest = self.other.take();
+        }
     }
 
     /// Until when it counts that it happened to other ids than this.
@@ -304,6 +312,7 @@ impl Memory {
                 let at_most = calmer(sent.in_flight);
                 return Judged::Probe(Trial { tries, at_most, ..trial });
             }
+            self.doubts.forget(hash);
             entry.broken_until = now.checked_add(BROKEN);
             entry.run = None;
             entry.mixed = None;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Slow start adds as many slots in a round as there are, but never more than this: what the last round was too much is
+/// Slow start adds as many slots in a round as there are, but not more than this: what the last round was too much is
 /// refused, and a client that doubles at 500 in flight has hundreds refused at once.
 const WIDEST_STEP: u32 = 32;
 /// Growth is counted in quarters of a slot a round, so that near a level that failed it can be slower than one slot.
@@ -377,16 +377,22 @@ impl State {
         Some((waiter, grant))
     }
 
+    /// Returns how long it may last. A second attempt that needs calm shares it; it does not prolong it.
     fn enter_calm(&mut self, at_most: u32) -> Instant {
         let now = Instant::now();
-        let until = now.checked_add(CALM).unwrap_or(now);
-        self.calm = Some(match self.calm {
+        let at_most = at_most.max(1);
+        let calm = match self.calm {
             Some(calm) if now < calm.until => {
-                Calm { at_most: calm.at_most.min(at_most.max(1)), until, holders: calm.holders + 1 }
+                Calm { at_most: calm.at_most.min(at_most), holders: calm.holders + 1, ..calm }
             }
-            over => Calm { at_most: at_most.max(1), until, holders: over.map_or(1, |calm| calm.holders + 1) },
-        });
-        until
+            over => Calm {
+                at_most,
+                until: now.checked_add(CALM).unwrap_or(now),
+                holders: over.map_or(1, |calm| calm.holders + 1),
+            },
+        };
+        self.calm = Some(calm);
+        calm.until
     }
 
     /// The calm attempt is on its way. Should it hang, one other at a time still comes through, and each that returns looks

@@ -244,6 +244,9 @@ impl World {
 
 // ---- trials
 
+/// Seeds for the large trials. All 20 in a release build; unoptimised they would take minutes.
+const SEEDS: u64 = if cfg!(debug_assertions) { 2 } else { 20 };
+
 fn virtually<F: Future>(trial: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(trial)
 }
@@ -342,9 +345,9 @@ struct Herd {
     elapsed: f64,
 }
 
-/// So many agents at once, 20 times; all must be served.
+/// So many agents at once, many times; all must be served.
 fn herd(agents: usize, knee: usize, ids: usize, rough: bool) -> Vec<Herd> {
-    let herds = (0..20)
+    let herds = (0..if agents > 150 { SEEDS } else { 20 })
         .map(|seed| {
             virtually(async {
                 let world = World::new(knee, rough, seed);
@@ -438,8 +441,8 @@ fn agents_1500_rough() {
 fn the_knee_moves() {
     const PHASE: u64 = 2_000;
     for rough in [false, true] {
-        for (ids, seeds) in [(1, 5), (150, 5)] {
-            for seed in 0..seeds {
+        for ids in [1, 150] {
+            for seed in 0..SEEDS.div_ceil(2) {
                 virtually(async {
                     let world = World::new(80, rough, seed);
                     let start = Instant::now();
@@ -496,8 +499,8 @@ fn burst(world: &World, window: Duration) -> usize {
 
 #[test]
 fn the_service_is_down_for_a_minute() {
-    for (mode, rough, seeds) in [(Mode::Down, false, 20), (Mode::Down, true, 5), (Mode::Hung, false, 5)] {
-        for seed in 0..seeds {
+    for (mode, rough) in [(Mode::Down, false), (Mode::Down, true), (Mode::Hung, false)] {
+        for seed in 0..SEEDS {
             {
                 virtually(async {
                     let world = World::new(80, rough, seed);
@@ -544,7 +547,7 @@ fn the_service_is_down_for_a_minute() {
 fn a_broken_script_among_good_ones() {
     for rough in [false, true] {
         for (agents, ids) in [(1, 1), (1, 149), (10, 1), (10, 149)] {
-            for seed in 0..20 {
+            for seed in 0..SEEDS {
                 let morning = |broken: bool| {
                     virtually(async move {
                         let world = World::new(80, rough, seed);
@@ -576,7 +579,7 @@ fn a_broken_script_amid_overload() {
     for rough in [false, true] {
         for knee in [10, 40] {
             for ids in [1, 149] {
-                for seed in 0..20 {
+                for seed in 0..SEEDS {
                     virtually(async {
                         let world = World::new(knee, rough, seed);
                         world.service.state.lock().unwrap().broken.insert("broken".to_owned());
@@ -598,7 +601,7 @@ fn a_broken_script_amid_overload() {
 fn a_bad_publish() {
     for rough in [false, true] {
         for every in [10, 2] {
-            for seed in 0..5 {
+            for seed in 0..SEEDS.div_ceil(4) {
                 virtually(async {
                     let world = World::new(80, rough, seed);
                     let bad_at = Instant::now() + Duration::from_secs(2);
@@ -653,7 +656,7 @@ fn a_bad_publish_at_nine() {
 
 #[test]
 fn two_bad_publishes_at_once() {
-    for seed in 0..20 {
+    for seed in 0..SEEDS {
         virtually(async {
             let world = World::new(80, false, seed);
             at_once(&world, ["one".to_owned(), "two".to_owned()]).await;
