@@ -13,6 +13,7 @@ use crate::call::{self, Authority, Call};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::request::{self, Operation};
+use crate::resilience::quota::QuotaStanding;
 use crate::scripts::{Json, decode};
 
 /// One identity at Genesys Cloud. Every call starts on one.
@@ -24,25 +25,40 @@ use crate::scripts::{Json, decode};
 pub struct Agent {
     pub(crate) shared: Arc<AgentShared>,
     timeout: Duration,
+    cache_scope: Option<Arc<str>>,
 }
 
 pub(crate) struct AgentShared {
     pub(crate) client: Arc<ClientShared>,
     pub(crate) credentials: Credentials,
     pub(crate) slot: TokenSlot,
+    /// Which of the client's agents it is.
+    pub(crate) number: u64,
 }
 
 impl Agent {
     pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
-        let slot = TokenSlot::new(&credentials, client.now(), &client.random);
+        let slot = TokenSlot::new(&credentials, &client);
         let timeout = client.settings.call_timeout;
-        Self { shared: Arc::new(AgentShared { client, credentials, slot }), timeout }
+        let number = client.agents.next();
+        Self { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
     }
 
     /// The same agent with another time limit for each call, login wait included.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { shared: Arc::clone(&self.shared), timeout }
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The same agent, sharing what [`Agent::cached_script`] keeps with all agents of this scope. Agents of one scope
+    /// see each other's scripts whatever their own permissions: choose it as narrow as those are alike.
+    #[must_use]
+    pub fn with_cache_scope(&self, scope: &str) -> Self {
+        Self { cache_scope: Some(scope.into()), ..self.clone() }
+    }
+
+    pub(crate) fn cache_scope(&self) -> Option<Arc<str>> {
+        self.cache_scope.clone()
     }
 
     /// Has `tell` called with each session a login or refresh brings, **before** its token is used.
@@ -71,6 +87,12 @@ impl Agent {
     #[must_use]
     pub fn session(&self) -> Option<Session> {
         self.shared.slot.session(self.shared.client.now())
+    }
+
+    /// How the quota of the agent's token stands; `None` where there is no token.
+    #[must_use]
+    pub fn quota(&self) -> Option<QuotaStanding> {
+        self.shared.slot.held().map(|token| token.quota().standing(Instant::now()))
     }
 
     /// Logs in now, if no good token is held: what the first call would do.
@@ -133,6 +155,10 @@ impl Agent {
             Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The same agent, with no call taking longer than until then.

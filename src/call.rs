@@ -1,7 +1,7 @@
 //! A call's way, from the request to the answer: the one loop every call runs through, logins too.
 //!
 //! 1. the token: held, or from a login shared by all who wait (`auth/token.rs`);
-//! 2. admission: a place among the attempts in flight to the host, as many as it bears;
+//! 2. admission: the quota of the token, then a place among the attempts in flight to the host, as many as it bears;
 //! 3. the attempt: the request, built anew, with the bearer; the whole answer, bounded, in the attempt's time;
 //! 4. the verdict: done, replace the token, wait for the quota, try again after a backoff, or fail; of an
 //!    "Invalid script definition", which means load or a broken script, the script's history finds out which.
@@ -28,6 +28,7 @@ use crate::request::{Operation, Repeat};
 use crate::resilience::history::{Probe, Verdict as Finding};
 use crate::resilience::login_gate::{LoginGate, LoginPass};
 use crate::resilience::overload::{Held, Permit, Refused, Turn};
+use crate::resilience::quota::{QuotaGate, QuotaHeaders, QuotaRefusal, QuotaRefused, Ticket};
 use crate::resilience::retry::Backoffs;
 use crate::resilience::retry_after::{self, Wait};
 
@@ -48,6 +49,11 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     fn is_login(&self) -> bool {
         matches!(self.authority, Authority::Login { .. })
+    }
+
+    /// It goes out with whatever token its agent has, and counts against that one's quota.
+    fn takes_any_token(&self) -> bool {
+        matches!(self.authority, Authority::Agent(_))
     }
 
     /// The script it is about.
@@ -107,6 +113,17 @@ enum Verdict<'a> {
     Fail(Error),
 }
 
+impl Verdict<'_> {
+    /// Of a refusal for the quota, the wait it asks for, if it says one.
+    fn throttled(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Throttled(wait, _) => Some(*wait),
+            Self::Fail(error) if error.status() == Some(429) => Some(error.retry_after()),
+            _ => None,
+        }
+    }
+}
+
 /// What an attempt's outcome says of the load of the host.
 #[derive(Clone, Copy)]
 enum Signal {
@@ -119,8 +136,12 @@ enum Signal {
 }
 
 impl Signal {
-    fn of(outcome: &Result<Answer, Failure>) -> Self {
+    /// Of a `patient` call, which is slow by nature (a file, or an answer the service may hold back), no slowness is
+    /// load.
+    fn of(outcome: &Result<Answer, Failure>, patient: bool) -> Self {
         match outcome {
+            Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Self::Answered,
+            Err(failure) if patient && failure.kind == ErrorKind::Timeout => Self::None,
             Ok(answer) if answer.status.is_success() => Self::Success,
             Ok(answer) if matches!(answer.status.as_u16(), 503 | 504) => Self::Overloaded,
             Ok(_) => Self::Answered,
@@ -160,6 +181,8 @@ struct Run<'a> {
     failures: u32,
     backoffs: Option<Backoffs>,
     token_replaced: bool,
+    /// The last answer that named a quota.
+    throttled: Option<Error>,
     /// Attempts the service may have acted on without its answer reaching us.
     lost: u32,
     may_have_been_sent: bool,
@@ -177,6 +200,7 @@ impl<'a> Run<'a> {
             failures: 0,
             backoffs: None,
             token_replaced: false,
+            throttled: None,
             lost: 0,
             may_have_been_sent: false,
         }
@@ -184,10 +208,18 @@ impl<'a> Run<'a> {
 
     async fn to_end(mut self) -> Result<Answer, Error> {
         if !self.call.is_login() {
-            self.client.budget.call_begun();
+            if let Some(budget) = &self.client.budget {
+                budget.call_begun();
+            }
             self.client.counters.calls.add();
         }
         let result = self.attempts().await;
+        if !self.call.is_login() {
+            match &result {
+                Ok(_) => self.client.counters.succeeded.add(),
+                Err(error) => self.client.counters.failed(error),
+            }
+        }
         self.report(&result);
         result
     }
@@ -200,11 +232,18 @@ impl<'a> Run<'a> {
         loop {
             let token = self.token().await?;
             let pass = self.login_pass().await?;
-            let permit = self.permit(turn, held.take()).await?;
+            let gate = token.as_deref().filter(|_| self.call.takes_any_token()).map(Token::quota);
+            let Some((permit, ticket)) = self.admission(turn, held.take(), gate).await? else {
+                continue; // The token was replaced meanwhile.
+            };
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
-            let signal = Signal::of(&outcome);
+            let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
+            let quota = outcome.as_ref().ok().map(|answer| QuotaHeaders::parse(&answer.headers));
             let verdict = self.judge(outcome, token.as_deref());
+            if let (Some(ticket), Some(quota)) = (ticket, quota) {
+                ticket.answered(Instant::now(), &quota, verdict.throttled());
+            }
             if let Some(pass) = pass {
                 settle_login_pass(pass, &verdict);
             }
@@ -234,15 +273,23 @@ impl<'a> Run<'a> {
             };
             let finding = match finding {
                 Finding::Wait(wait) => {
-                    wait.verdict(held.take(), self.client.settings.retry.initial_backoff, self.deadline).await
+                    wait.verdict(&mut held, self.client.settings.retry.initial_backoff, self.deadline).await
                 }
                 other => other,
             };
             match finding {
-                Finding::Broken => return Err(self.ended(error.found(Found::BrokenScript))),
-                Finding::Unknown => return Err(self.ended(error)),
+                Finding::Broken => {
+                    let error = error.found(Found::BrokenScript);
+                    self.count_bad_request(&error);
+                    return Err(self.ended(error));
+                }
+                Finding::Unknown => {
+                    self.count_bad_request(&error);
+                    return Err(self.ended(error));
+                }
                 Finding::Overload | Finding::Wait(_) => {
                     let error = error.found(Found::Overload);
+                    self.count_bad_request(&error);
                     // The limit has just fallen, so the first time the queue is pause enough.
                     if turn == Turn::New {
                         self.may_go_on(Duration::ZERO, error)?;
@@ -252,9 +299,11 @@ impl<'a> Run<'a> {
                     turn = Turn::Again;
                 }
                 Finding::Probe(next) => {
+                    self.count_bad_request(&error);
                     let backoff = self.next_backoff();
                     let error = self.may_go_on(backoff, error)?;
-                    turn = match next.turn(backoff, self.deadline).await {
+                    let left = self.client.settings.retry.attempts.saturating_sub(self.failures);
+                    turn = match next.turn(backoff, left, self.deadline).await {
                         Some(turn) => turn,
                         None => return Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass))),
                     };
@@ -319,6 +368,44 @@ impl<'a> Run<'a> {
         Ok(Some(pass))
     }
 
+    /// Waits for the quota, then for the permit, then takes the quota without waiting: should it be gone by then, the
+    /// permit goes back to others meanwhile. None where the token was replaced.
+    async fn admission<'q>(
+        &self,
+        turn: Turn,
+        mut held: Option<Held<'a>>,
+        gate: Option<&'q QuotaGate>,
+    ) -> Result<Option<(Permit<'a>, Option<Ticket<'q>>)>, Error> {
+        let Some(gate) = gate else { return Ok(Some((self.permit(turn, held).await?, None))) };
+        let mut quota = gate.turn(self.started);
+        loop {
+            match quota.wait(self.deadline).await {
+                Ok(()) => {}
+                Err(refused) if refused.why == QuotaRefusal::Retired => return Ok(None),
+                Err(refused) => return Err(self.no_quota(refused)),
+            }
+            let permit = self.permit(turn, held.take()).await?;
+            if let Some(ticket) = quota.take(Instant::now()) {
+                return Ok(Some((permit, Some(ticket))));
+            }
+        }
+    }
+
+    fn no_quota(&self, refused: QuotaRefused) -> Error {
+        let wait = refused.available_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let error = match (&self.throttled, refused.why) {
+            (Some(answered), _) => answered.clone().gave_up(GaveUp::DeadlineWouldPass),
+            (None, QuotaRefusal::QueueFull) => {
+                Error::new(ErrorKind::Throttled, "too many calls wait for the quota of this agent's token already")
+            }
+            (None, _) => Error::new(
+                ErrorKind::Throttled,
+                "the quota of this agent's token is spent, and comes back only after the call's deadline",
+            ),
+        };
+        self.ended(error.with_retry_after(wait))
+    }
+
     /// A place among the attempts in flight to the host.
     async fn permit(&self, turn: Turn, held: Option<Held<'a>>) -> Result<Permit<'a>, Error> {
         let host = self.call.host;
@@ -381,9 +468,15 @@ impl<'a> Run<'a> {
     fn judge(&self, outcome: Result<Answer, Failure>, token: Option<&Token>) -> Verdict<'a> {
         match outcome {
             Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
+            // Without a token to lose, it can be followed; whose call it is checks where to.
+            Ok(answer) if answer.status.is_redirection() && self.is_signed_url() => Verdict::Done(answer),
             Ok(answer) => self.judge_refusal(&answer, token),
             Err(failure) => self.judge_failure(failure),
         }
+    }
+
+    fn is_signed_url(&self) -> bool {
+        matches!(self.call.authority, Authority::SignedUrl { .. })
     }
 
     fn judge_refusal(&self, answer: &Answer, token: Option<&Token>) -> Verdict<'a> {
@@ -408,6 +501,7 @@ impl<'a> Run<'a> {
         {
             return Verdict::InvalidDefinition(script, error);
         }
+        self.count_bad_request(&error);
         match answer.status {
             StatusCode::UNAUTHORIZED if self.can_replace_token() => Verdict::ReplaceToken,
             StatusCode::TOO_MANY_REQUESTS => Verdict::Throttled(floor, error),
@@ -420,7 +514,7 @@ impl<'a> Run<'a> {
 
     /// Once a call, and only by a call that takes whatever token its agent has.
     fn can_replace_token(&self) -> bool {
-        matches!(self.call.authority, Authority::Agent(_)) && !self.token_replaced
+        self.call.takes_any_token() && !self.token_replaced
     }
 
     /// Whether the request may be sent again after this attempt.
@@ -447,11 +541,13 @@ impl<'a> Run<'a> {
     fn reject(&mut self, token: Option<&Arc<Token>>) {
         if let (Authority::Agent(agent), Some(token)) = (&self.call.authority, token) {
             agent.slot.reject(token);
+            token.quota().retire();
         }
         self.token_replaced = true;
     }
 
-    /// Waits as long as a quota asks; a call of a token waits here, a login at its gate.
+    /// Waits as long as a quota asks: a login at the gate of its OAuth client, a call at the gate of its token. Where
+    /// the user switched those off, here.
     async fn wait_for_quota(&mut self, wait: Option<Duration>, error: Error) -> Result<(), Error> {
         let counters = &self.client.counters;
         if self.call.is_login() {
@@ -459,7 +555,8 @@ impl<'a> Run<'a> {
         } else {
             counters.throttled.add()
         }
-        if self.call.is_login() {
+        if self.call.is_login() || (self.call.takes_any_token() && self.client.settings.quota.enabled) {
+            self.throttled = Some(error);
             return Ok(());
         }
         let wait = match wait {
@@ -483,7 +580,7 @@ impl<'a> Run<'a> {
             GaveUp::AttemptsSpent
         } else if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
             GaveUp::DeadlineWouldPass
-        } else if !self.client.budget.take() {
+        } else if self.client.budget.as_ref().is_some_and(|budget| !budget.take()) {
             GaveUp::BudgetSpent
         } else {
             return Ok(error);
@@ -516,6 +613,12 @@ impl<'a> Run<'a> {
             self.attempts,
             self.started.elapsed(),
         )
+    }
+
+    fn count_bad_request(&self, error: &Error) {
+        if let Some(bad_request) = error.bad_request() {
+            self.client.counters.bad_request(bad_request.cause.name());
+        }
     }
 
     fn count_attempt(&self) {

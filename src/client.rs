@@ -11,16 +11,18 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware};
 
 use crate::agent::Agent;
 use crate::auth::Credentials;
+use crate::cache::{CachePolicy, ScriptCache};
 use crate::error::{Error, ErrorKind};
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::Site;
-use crate::resilience::budget::RetryBudget;
+use crate::resilience::budget::Budget;
 use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
 use crate::resilience::overload::{Overload, OverloadPolicy};
+use crate::resilience::quota::QuotaPolicy;
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counter, Counters, HostStats, Stats};
 
 /// Of so many scripts it is remembered how they fared.
 const HISTORY_IDS: usize = 10_000;
@@ -46,13 +48,14 @@ pub(crate) struct ClientShared {
     pub(crate) api: Host,
     pub(crate) login: Host,
     pub(crate) upload: Host,
-    /// Wherever a signed URL leads.
+    /// Wherever the service's signed URLs lead, over the api host's transport.
     pub(crate) downloads: Host,
-    /// The same on loopback; there is one where the api host is on loopback.
-    pub(crate) loopback_downloads: Option<Host>,
     pub(crate) settings: Settings,
-    pub(crate) budget: RetryBudget,
+    pub(crate) budget: Option<Budget>,
     pub(crate) history: History,
+    pub(crate) cache: Option<ScriptCache>,
+    /// Agents made so far: each has a number of its own.
+    pub(crate) agents: Counter,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -74,6 +77,7 @@ pub(crate) struct Settings {
     pub(crate) login_timeout: Duration,
     pub(crate) login_throttle_timeout: Duration,
     pub(crate) retry: RetryPolicy,
+    pub(crate) quota: QuotaPolicy,
     pub(crate) max_body_bytes: usize,
     wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -94,10 +98,16 @@ impl Client {
         Agent::new(Arc::clone(&self.shared), credentials)
     }
 
-    /// A snapshot of what this client has done.
+    /// A snapshot of what this client has done, and of how its hosts bear it.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.counters.snapshot()
+        let shared = &self.shared;
+        let mut stats = shared.counters.snapshot();
+        stats.retry_budget = shared.budget.as_ref().map(Budget::left);
+        stats.api = shared.api.stats();
+        stats.login = shared.login.stats();
+        stats.upload = shared.upload.stats();
+        stats
     }
 }
 
@@ -130,6 +140,17 @@ impl ClientShared {
 }
 
 impl Host {
+    fn stats(&self) -> HostStats {
+        let now = tokio::time::Instant::now();
+        let snapshot = self.overload.snapshot();
+        HostStats {
+            limit: snapshot.limit,
+            in_flight: snapshot.in_flight,
+            queued: snapshot.queued,
+            shut_for: snapshot.shut_until.map(|until| until.saturating_duration_since(now)),
+        }
+    }
+
     /// Host and port, for messages and traces.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -148,6 +169,7 @@ pub struct ClientBuilder {
     http2_ping_timeout: Duration,
     gzip: bool,
     overload: OverloadPolicy,
+    cache: Option<CachePolicy>,
     user_agent: String,
     proxy: Option<String>,
     root_certificates: Vec<Vec<u8>>,
@@ -166,6 +188,7 @@ impl ClientBuilder {
                 login_timeout: Duration::from_secs(30),
                 login_throttle_timeout: Duration::from_secs(600),
                 retry: RetryPolicy::default(),
+                quota: QuotaPolicy::default(),
                 max_body_bytes: 16 * 1024 * 1024,
                 wall_clock: Arc::new(SystemTime::now),
             },
@@ -176,6 +199,7 @@ impl ClientBuilder {
             http2_ping_timeout: Duration::from_secs(10),
             gzip: true,
             overload: OverloadPolicy::default(),
+            cache: None,
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
             root_certificates: Vec::new(),
@@ -219,6 +243,18 @@ impl ClientBuilder {
     /// How failures are retried. See [`RetryPolicy`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// Keeps scripts for [`Agent::cached_script`]. Default: no cache. See [`CachePolicy`].
+    pub fn cache(mut self, policy: CachePolicy) -> Self {
+        self.cache = Some(policy);
+        self
+    }
+
+    /// How the quota of each token is kept. See [`QuotaPolicy`].
+    pub fn quota(mut self, policy: QuotaPolicy) -> Self {
+        self.settings.quota = policy;
         self
     }
 
@@ -329,21 +365,17 @@ impl ClientBuilder {
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
-        let download_host = |direct| {
-            let http = self.transport(direct, follow_to_safe_places())?;
-            Ok::<_, Error>(host_at(api.site.base().clone(), http, "the export's host".to_owned()))
-        };
-        let downloads = download_host(false)?;
-        let loopback_downloads = is_loopback(api.site.base()).then(|| download_host(true)).transpose()?;
+        let downloads = host_at(api.site.base().clone(), api.http.clone(), "the export's host".to_owned());
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,
                 login,
                 upload,
                 downloads,
-                loopback_downloads,
+                budget: self.settings.retry.budget.as_ref().map(Budget::new),
+                cache: self.cache.map(ScriptCache::new),
                 settings: self.settings,
-                budget: RetryBudget::new(),
+                agents: Counter::default(),
                 history: History::new(HISTORY_IDS),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
@@ -352,12 +384,12 @@ impl ClientBuilder {
         })
     }
 
-    fn transport(&self, direct: bool, redirects: redirect::Policy) -> Result<ClientWithMiddleware, Error> {
+    fn transport(&self, direct: bool) -> Result<ClientWithMiddleware, Error> {
         let unusable = |what: &'static str| {
             move |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, what).with_source(error.without_url())
         };
         let mut builder = reqwest::Client::builder()
-            .redirect(redirects)
+            .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             .https_only(!direct)
@@ -405,14 +437,6 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// The service may store files elsewhere than at the URL it gives. No token goes along.
-fn follow_to_safe_places() -> redirect::Policy {
-    redirect::Policy::custom(|attempt| {
-        let safe = attempt.url().scheme() == "https" || is_loopback(attempt.url());
-        if safe && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
-    })
-}
-
 /// The one or two transports that three hosts need: loopback is reached directly, never through a proxy.
 struct Transports<'a> {
     builder: &'a ClientBuilder,
@@ -427,7 +451,7 @@ impl Transports<'_> {
         if let Some(transport) = slot {
             return Ok(transport.clone());
         }
-        let transport = self.builder.transport(direct, redirect::Policy::none())?;
+        let transport = self.builder.transport(direct)?;
         Ok(slot.insert(transport).clone())
     }
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod auth;
+mod cache;
 mod call;
 mod client;
 mod error;
@@ -17,11 +18,14 @@ mod stats;
 
 pub use agent::Agent;
 pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
+pub use cache::{CachePolicy, Cached};
 pub use client::{Client, ClientBuilder};
 pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use region::Region;
+pub use resilience::budget::RetryBudget;
 pub use resilience::overload::{Bound, OverloadPolicy};
+pub use resilience::quota::{QuotaPolicy, QuotaSource, QuotaStanding};
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{
     DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, Json,
@@ -29,6 +33,6 @@ pub use scripts::{
     ReadVariables, Script, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
 };
 pub use secrecy::SecretString;
-pub use stats::Stats;
+pub use stats::{HostStats, Stats};
 #[cfg(feature = "simulator")]
 pub mod simulator;

@@ -1,23 +1,59 @@
-//! What a client has done, in numbers.
+//! What a client has done and how it stands, in numbers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// A snapshot of a client's counters since it was built; see [`Client::stats`](crate::Client::stats).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use crate::error::{Error, ErrorKind};
+
+/// A snapshot of a client; see [`Client::stats`](crate::Client::stats). Counters run since it was built.
+///
+/// How the quota of one agent's token stands is [`Agent::quota`](crate::Agent::quota)'s to say: the client
+/// keeps no list of its agents.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Calls begun, logins apart.
     pub calls: u64,
+    /// Calls that ended with their answer.
+    pub succeeded: u64,
+    /// Calls that ended in an error, by its kind.
+    pub failed: BTreeMap<ErrorKind, u64>,
     /// Requests sent for calls, or tried to be.
     pub attempts: u64,
     /// Attempts of a call after its first.
     pub retries: u64,
     /// Answers 429.
     pub throttled: u64,
+    /// Answers 400 met, by the name of their cause; those that a further attempt cured are among them.
+    pub bad_requests: BTreeMap<&'static str, u64>,
     /// Requests sent to the token endpoint, or tried to be.
     pub login_attempts: u64,
     /// Logins that were answered with a login limit.
     pub login_throttled: u64,
+    /// Retries the shared budget has left; `None` where it is switched off.
+    pub retry_budget: Option<u32>,
+    /// The api host.
+    pub api: HostStats,
+    /// The login host.
+    pub login: HostStats,
+    /// The upload host.
+    pub upload: HostStats,
+}
+
+/// How one host bears its load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostStats {
+    /// Attempts that may be in flight; `u32::MAX` without a bound.
+    pub limit: u32,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// Calls that wait for their turn.
+    pub queued: usize,
+    /// How long the host is shut for, where it is.
+    pub shut_for: Option<Duration>,
 }
 
 /// A counter that only grows.
@@ -26,10 +62,15 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.next();
     }
 
-    fn get(&self) -> u64 {
+    /// The number before this one was counted.
+    pub(crate) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -37,22 +78,38 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) calls: Counter,
+    pub(crate) succeeded: Counter,
     pub(crate) attempts: Counter,
     pub(crate) retries: Counter,
     pub(crate) throttled: Counter,
     pub(crate) login_attempts: Counter,
     pub(crate) login_throttled: Counter,
+    failed: Mutex<BTreeMap<ErrorKind, u64>>,
+    bad_requests: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counters {
+    pub(crate) fn failed(&self, error: &Error) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner).entry(error.kind()).or_default() += 1;
+    }
+
+    pub(crate) fn bad_request(&self, cause: &'static str) {
+        *self.bad_requests.lock().unwrap_or_else(PoisonError::into_inner).entry(cause).or_default() += 1;
+    }
+
+    /// The counters alone.
     pub(crate) fn snapshot(&self) -> Stats {
         Stats {
             calls: self.calls.get(),
+            succeeded: self.succeeded.get(),
+            failed: self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             attempts: self.attempts.get(),
             retries: self.retries.get(),
             throttled: self.throttled.get(),
+            bad_requests: self.bad_requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             login_attempts: self.login_attempts.get(),
             login_throttled: self.login_throttled.get(),
+            ..Stats::default()
         }
     }
 }

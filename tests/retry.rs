@@ -109,7 +109,7 @@ async fn what_is_no_retry_after_neither_panics_nor_sleeps_long() {
     for value in ["-5", "", "1.5", "Sun, 06 Nov 1994 08:49:37 GMT", "0", "soon"] {
         let transport = Scripted::replies([reply(429, "").with("retry-after", value), script()]);
         transport.agent().script(&id()).await.unwrap();
-        assert!(seconds(&transport)[0] < 1.0, "{value:?}");
+        assert!(seconds(&transport)[0] < 1.5, "{value:?}");
     }
 }
 

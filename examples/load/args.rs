@@ -61,7 +61,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// First naive, then resilient.
+    /// First naive, then resilient; a login limit that the one has spent is spent for the other too.
     Both,
     /// Plain HTTP: no retry, no bound, any refusal is a failure.
     Naive,

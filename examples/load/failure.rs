@@ -9,7 +9,8 @@ pub(crate) struct Failure {
     pub(crate) kind: String,
     /// All of it, on one line, fit for a terminal.
     pub(crate) text: String,
-    /// The class of the 400 that it was, if it was one.
+    /// The class of the 400 that it was, if it was one: in the naive mode what the service called it, in the
+    /// resilient one the cause that the crate found.
     pub(crate) bad_request: Option<String>,
 }
 
@@ -19,27 +20,6 @@ impl Failure {
         let text = text.into();
         Self { kind: text.clone(), text, bad_request: None }
     }
-}
-
-/// The class of a 400, by what the service said.
-///
-/// The same words in both modes, so that they stand on one line of the summary. What the crate makes of a 400 on
-/// further evidence stands in the text of its error.
-pub(crate) fn class_of_400(code: Option<&str>, message: Option<&str>) -> String {
-    let message = message.unwrap_or_default().to_ascii_lowercase();
-    if message.contains("invalid script definition") {
-        return "invalid_script_definition".to_owned();
-    }
-    if code == Some("invalid_request") && message.starts_with("rate limit exceeded") {
-        return "login_throttled".to_owned();
-    }
-    // It came from the wire and goes to a terminal.
-    let code: String = code.unwrap_or_default().chars().take(60).map(plain).collect();
-    if code.is_empty() { "unknown".to_owned() } else { code }
-}
-
-fn plain(c: char) -> char {
-    if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }
 }
 
 /// The failures of a run.

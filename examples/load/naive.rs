@@ -13,7 +13,7 @@ use tokio::sync::{Barrier, OnceCell};
 use tokio::time::Instant;
 
 use crate::args::{Args, Mode};
-use crate::failure::{Failure, class_of_400};
+use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::run::{Run, Sent};
 use crate::target::Target;
@@ -154,6 +154,24 @@ fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Fai
     }
     let class = || class_of_400(refusal.code.as_deref(), refusal.message.as_deref());
     Failure { kind, text, bad_request: (status == StatusCode::BAD_REQUEST).then(class) }
+}
+
+/// The class of a 400, by what the service said: all that a plain client has.
+fn class_of_400(code: Option<&str>, message: Option<&str>) -> String {
+    let message = message.unwrap_or_default().to_ascii_lowercase();
+    if message.contains("invalid script definition") {
+        return "invalid_script_definition".to_owned();
+    }
+    if code == Some("invalid_request") && message.starts_with("rate limit exceeded") {
+        return "login_throttled".to_owned();
+    }
+    // It came from the wire and goes to a terminal.
+    let code: String = code.unwrap_or_default().chars().take(60).map(plain).collect();
+    if code.is_empty() { "unknown".to_owned() } else { code }
+}
+
+fn plain(c: char) -> char {
+    if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }
 }
 
 #[derive(Default)]

@@ -4,7 +4,7 @@ use genesys_scripts::{Client, Error};
 use tokio::time::Instant;
 
 use crate::args::{Args, Mode};
-use crate::failure::{Failure, class_of_400};
+use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::run::{Run, Sent};
 use crate::target::Target;
@@ -34,7 +34,8 @@ pub(crate) async fn run(args: &Args, fleet: &Fleet, target: &Target) -> anyhow::
 }
 
 fn failure(error: &Error) -> Failure {
-    let kind = format!("{:?} {} {:?} {:?}", error.kind(), error.is_login(), error.status(), error.code());
-    let bad_request = (error.status() == Some(400)).then(|| class_of_400(error.code(), error.message()));
+    let bad_request = error.bad_request().map(|bad_request| bad_request.cause.name().to_owned());
+    let kind =
+        format!("{:?} {} {:?} {:?} {:?}", error.kind(), error.is_login(), error.status(), error.code(), bad_request);
     Failure { kind, text: error.to_string(), bad_request }
 }

@@ -18,6 +18,7 @@ pub(crate) struct Run {
     pub(crate) sent: Sent,
     /// Of the agents served, in microseconds.
     latencies: Histogram<u64>,
+    slowest: Duration,
     /// From the first agent's start to the last one's end.
     pub(crate) elapsed: Duration,
     /// The most that an agent started later than planned: how far this machine kept up.
@@ -51,6 +52,7 @@ impl Run {
             bad_requests: BTreeMap::new(),
             sent: Sent::default(),
             latencies: Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?,
+            slowest: Duration::ZERO,
             elapsed: Duration::ZERO,
             late: Duration::ZERO,
         })
@@ -70,6 +72,7 @@ impl Run {
         match outcome {
             Ok(latency) => {
                 self.served += 1;
+                self.slowest = self.slowest.max(latency);
                 self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
             }
             Err(failure) => {
@@ -93,6 +96,8 @@ impl Run {
 
     /// Milliseconds within which this part of the agents served had their script; 0 when none was served.
     pub(crate) fn latency_ms(&self, quantile: f64) -> f64 {
-        self.latencies.value_at_quantile(quantile) as f64 / 1000.0
+        let within = Duration::from_micros(self.latencies.value_at_quantile(quantile));
+        // The histogram knows three digits, and rounds up.
+        within.min(self.slowest).as_micros() as f64 / 1000.0
     }
 }

@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::credentials::{Credentials, Session};
 use super::login::{self, Issued};
 use crate::agent::AgentShared;
+use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
-use crate::resilience::random::Random;
+use crate::resilience::quota::QuotaGate;
 
 /// How long a definitive refusal is remembered: calls meanwhile fail without asking the service again.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(30);
@@ -29,10 +30,11 @@ pub(crate) struct Token {
     bearer: HeaderValue,
     expires: Option<Instant>,
     refresh_from: Option<Instant>,
+    quota: QuotaGate,
 }
 
 impl Token {
-    fn new(token: &SecretString, lifetime: Option<Duration>, random: &Random) -> Result<Self, Error> {
+    fn new(token: &SecretString, lifetime: Option<Duration>, client: &ClientShared) -> Result<Self, Error> {
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
             .map_err(|_| Error::invalid_input("the access token holds characters that no header can carry"))?;
         bearer.set_sensitive(true);
@@ -41,9 +43,10 @@ impl Token {
         let expires = lifetime.and_then(|lifetime| now.checked_add(lifetime));
         let refresh_from = expires.and_then(|expires| {
             let early = (expires - now) / 5;
-            expires.checked_sub(early.min(REFRESH_EARLY).mul_f64(0.5 + random.fraction() / 2.0))
+            expires.checked_sub(early.min(REFRESH_EARLY).mul_f64(0.5 + client.random.fraction() / 2.0))
         });
-        Ok(Self { bearer, expires, refresh_from })
+        let quota = QuotaGate::new(client.settings.quota, Arc::clone(&client.random));
+        Ok(Self { bearer, expires, refresh_from, quota })
     }
 
     /// The value of `Authorization`, marked sensitive.
@@ -54,6 +57,11 @@ impl Token {
     /// The token itself: for what the user stores, and for error texts that echo it.
     pub(crate) fn secret(&self) -> &str {
         self.bearer.to_str().ok().and_then(|bearer| bearer.strip_prefix("Bearer ")).unwrap_or_default()
+    }
+
+    /// The gate of its quota, which a new token begins anew.
+    pub(crate) fn quota(&self) -> &QuotaGate {
+        &self.quota
     }
 
     fn is_expired(&self, now: Instant) -> bool {
@@ -98,7 +106,8 @@ enum Grant {
 
 impl TokenSlot {
     /// The slot an agent starts with.
-    pub(crate) fn new(credentials: &Credentials, now: SystemTime, random: &Random) -> Self {
+    pub(crate) fn new(credentials: &Credentials, client: &ClientShared) -> Self {
+        let now = client.now();
         let (access_token, expires_at, grant) = match credentials {
             Credentials::AccessToken { token, expires_at } => (Some(token), *expires_at, Grant::Credentials),
             Credentials::Session { session, .. } => {
@@ -108,7 +117,7 @@ impl TokenSlot {
             _ => (None, None, Grant::Credentials),
         };
         let lifetime = expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO));
-        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, random)) {
+        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, client)) {
             None => (None, grant),
             Some(Ok(token)) => (Some(Arc::new(token)), grant),
             Some(Err(error)) => (None, Grant::Spent(error)),
@@ -268,7 +277,10 @@ impl State {
         let now = Instant::now();
         match result {
             Ok(token) => {
-                self.token = Some(Arc::clone(token));
+                if let Some(replaced) = self.token.replace(Arc::clone(token)) {
+                    // Who waits for its quota goes over to the new one's.
+                    replaced.quota.retire();
+                }
                 self.refused = None;
                 self.refresh_not_before = None;
             }
@@ -299,7 +311,7 @@ async fn log_in(agent: &AgentShared, grant: Grant, on_session: Option<OnSession>
     } else if is_one_time(&agent.credentials) && matches!(grant, Grant::Credentials) {
         agent.slot.lock().grant = Grant::Spent(must_log_in("the session had no refresh token and is over"));
     }
-    let token = Token::new(&access_token, lifetime, &agent.client.random)?;
+    let token = Token::new(&access_token, lifetime, &agent.client)?;
     if let Some(on_session) = on_session {
         let kept = refresh_token.or(match grant {
             Grant::RefreshToken(token) => Some(token),

@@ -57,7 +57,7 @@ struct Inner {
 }
 
 /// The nature of a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A parameter or setting was refused by the crate; nothing was sent.

@@ -1,44 +1,70 @@
 //! The retry budget all agents of a client share: what keeps retries from becoming the outage.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counted in tenths of a retry, so that the arithmetic is exact.
-const CAPACITY: u32 = 1000;
-const START: u32 = 300;
-const EARNED_BY_A_CALL: u32 = 1;
-const COST_OF_A_RETRY: u32 = 10;
-
-/// A bucket of 100 retries that starts at 30; a call begun adds 0.1, a retry after overload, a 5xx, a
-/// timeout or a reset takes 1. Retries of 429s, of throttled logins and after a 401 are not charged.
-#[derive(Debug)]
-pub(crate) struct RetryBudget {
-    tenths: AtomicU32,
+/// How many retries all calls of a client may make together.
+///
+/// A retry after overload, a 5xx, a timeout or a reset takes one; waits for a quota or login limit, and the
+/// attempt after a replaced token, take none. When it is empty, failures are returned at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RetryBudget {
+    /// The most retries it holds. Default 100.
+    pub capacity: f64,
+    /// The retries it starts with. Default 30.
+    pub start: f64,
+    /// What each call begun adds. Default 0.1: one retry for ten calls.
+    pub per_call: f64,
 }
 
-impl RetryBudget {
-    pub(crate) fn new() -> Self {
-        Self { tenths: AtomicU32::new(START) }
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { capacity: 100.0, start: 30.0, per_call: 0.1 }
+    }
+}
+
+/// The budget as it stands, counted in thousandths of a retry, so that the arithmetic is exact.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: AtomicU64,
+    capacity: u64,
+    per_call: u64,
+}
+
+const ONE: u64 = 1000;
+
+impl Budget {
+    pub(crate) fn new(policy: &RetryBudget) -> Self {
+        let capacity = thousandths(policy.capacity);
+        let start = thousandths(policy.start).min(capacity);
+        Self { left: AtomicU64::new(start), capacity, per_call: thousandths(policy.per_call) }
     }
 
     pub(crate) fn call_begun(&self) {
-        if self.tenths.load(Ordering::Relaxed) < CAPACITY {
-            self.change(|tenths| Some((tenths + EARNED_BY_A_CALL).min(CAPACITY)));
+        if self.left.load(Ordering::Relaxed) < self.capacity {
+            self.change(|left| Some(left.saturating_add(self.per_call).min(self.capacity)));
         }
     }
 
     /// Takes one retry; false where none is left.
     pub(crate) fn take(&self) -> bool {
-        self.change(|tenths| tenths.checked_sub(COST_OF_A_RETRY))
+        self.change(|left| left.checked_sub(ONE))
     }
 
     /// Whole retries left.
     pub(crate) fn left(&self) -> u32 {
-        self.tenths.load(Ordering::Relaxed) / COST_OF_A_RETRY
+        u32::try_from(self.left.load(Ordering::Relaxed) / ONE).unwrap_or(u32::MAX)
     }
 
-    fn change(&self, next: impl FnMut(u32) -> Option<u32>) -> bool {
-        self.tenths.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    fn change(&self, next: impl FnMut(u64) -> Option<u64>) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
+}
+
+/// What is no number, or below zero, is none; the cast saturates.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn thousandths(retries: f64) -> u64 {
+    (retries * 1000.0).round().max(0.0) as u64
 }
 
 #[cfg(test)]
@@ -47,7 +73,7 @@ mod tests {
 
     #[test]
     fn thirty_at_first_then_one_for_ten_calls_and_never_above_a_hundred() {
-        let budget = RetryBudget::new();
+        let budget = Budget::new(&RetryBudget::default());
         assert_eq!((0..1000).filter(|_| budget.take()).count(), 30);
         for _ in 0..25 {
             budget.call_begun();
@@ -57,5 +83,15 @@ mod tests {
             budget.call_begun();
         }
         assert_eq!(budget.left(), 100);
+    }
+
+    #[test]
+    fn odd_figures_are_no_budget_and_no_panic() {
+        for odd in [f64::NAN, f64::NEG_INFINITY, -1.0, f64::INFINITY, 1e300] {
+            let budget = Budget::new(&RetryBudget { capacity: odd, start: odd, per_call: odd });
+            budget.call_begun();
+            budget.take();
+        }
+        assert!(!Budget::new(&RetryBudget { capacity: f64::NAN, start: 5.0, per_call: 1.0 }).take());
     }
 }

@@ -19,18 +19,12 @@ use super::overload::{Held, Sent, Turn};
 
 /// Outcomes for one id this close together, by turns, are mixed.
 const MIXED: Duration = Duration::from_secs(5);
-/// A script that succeeded this lately was fine.
-const FINE: Duration = Duration::from_secs(60);
-/// Fine scripts that fail this close together fail together.
-const TOGETHER: Duration = Duration::from_secs(1);
 /// The service is not calm this long after another id was found to fail for load.
 const UNREST: Duration = Duration::from_secs(2);
 /// A broken script is remembered this long.
 const BROKEN: Duration = Duration::from_secs(30);
 /// After so many failures and no success, what happened before proves nothing any more.
 const LONG_RUN: u32 = 8;
-/// An id re-tried so often amid unrest waits for calm.
-const TRIES_IN_UNREST: u32 = 3;
 
 /// What is known of each id, of the latest `capacity` ids.
 #[derive(Debug)]
@@ -46,8 +40,6 @@ struct Memory {
     /// Ids that were found to fail for load, and ids that failed, nobody knows why.
     unrest: Recent,
     doubts: Recent,
-    /// The last fine id that failed, and when.
-    shaken: Option<(Box<str>, Instant)>,
     troubles: u64,
 }
 
@@ -56,6 +48,8 @@ struct Memory {
 struct Entry {
     /// The success sent last.
     success: Option<Sent>,
+    /// How long a success took.
+    took: Duration,
     /// The failures since.
     run: Option<Run>,
     /// When last its outcomes were found mixed.
@@ -172,7 +166,7 @@ impl History {
             entries,
             unrest: Recent::default(),
             doubts: Recent::default(),
-            shaken: None,
+
             troubles: 0,
         };
         Self { hasher, memory: Mutex::new(memory) }
@@ -186,11 +180,11 @@ impl History {
             && entry.run.is_none()
         {
             // The way of nearly every call.
-            entry.succeeded(sent);
+            entry.succeeded(sent, now);
             return None;
         }
         let entry = memory.entries.get_or_add(id);
-        entry.succeeded(sent);
+        entry.succeeded(sent, now);
         let run = entry.run.take_if(|run| run.first.number < sent.number)?;
         if now.saturating_duration_since(run.last_at) > MIXED {
             return None;
@@ -232,9 +226,10 @@ impl History {
 }
 
 impl Entry {
-    fn succeeded(&mut self, sent: Sent) {
+    fn succeeded(&mut self, sent: Sent, now: Instant) {
         if self.success.is_none_or(|success| success.number < sent.number) {
             self.success = Some(sent);
+            self.took = now.saturating_duration_since(sent.at);
         }
         self.broken_until = None;
     }
@@ -256,6 +251,8 @@ struct Trial {
     /// In calm: among so many in flight.
     at_most: u32,
     tries: u32,
+    /// What was sent with the attempt that failed should have been answered by then.
+    not_before: Option<Instant>,
 }
 
 impl Memory {
@@ -281,22 +278,8 @@ impl Memory {
         run.failures = run.failures.saturating_add(1);
         let failures = run.failures;
         let mixed = entry.mixed.is_some_and(|at| near(at, MIXED));
-        let fine = entry.success.is_some_and(|success| near(success.at, FINE));
-
-        if failures < LONG_RUN {
-            if fine {
-                let other =
-                    self.shaken.replace((id.into(), now)).filter(|(other, at)| **other != *id && near(*at, TOGETHER));
-                if let Some((other, _)) = other {
-                    let other_hash = self.hasher.hash_one(&*other);
-                    self.overloaded(&other, other_hash, now);
-                    self.overloaded(id, hash, now);
-                    return Judged::Overload;
-                }
-            }
-            if mixed || (failures == 1 && self.unrest.others_at(hash, now)) {
-                return Judged::Overload;
-            }
+        if (mixed && failures < LONG_RUN) || (failures == 1 && self.unrest.others_at(hash, now)) {
+            return Judged::Overload;
         }
         self.undecided(id, hash, sent, now, trial)
     }
@@ -325,8 +308,8 @@ impl Memory {
                 return Judged::Probe(Trial { tries, ..trial });
             }
             if doubts && sent.in_flight > 1 {
-                // Several broken scripts, or half of far too much is still too much: another try, among far fewer.
-                let at_most = sent.in_flight.min(trial.at_most).saturating_sub(1) / 4 + 1;
+                // Several broken scripts, or a quarter is still too much.
+                let at_most = calmer(sent.in_flight);
                 return Judged::Probe(Trial { tries, at_most, ..trial });
             }
             entry.broken_until = now.checked_add(BROKEN);
@@ -342,11 +325,11 @@ impl Memory {
                 return Judged::Wait(trouble.progress.subscribe());
             }
             trouble.progress.send_replace(Progress::Probing);
-            return Judged::Probe(Trial::new(trouble.number, sent));
+            return Judged::Probe(Trial::new(trouble.number, sent, entry.took));
         }
         self.troubles += 1;
         entry.trouble = Some(Trouble { number: self.troubles, progress: watch::Sender::new(Progress::Probing) });
-        Judged::Probe(Trial::new(self.troubles, sent))
+        Judged::Probe(Trial::new(self.troubles, sent, entry.took))
     }
 
     /// It is the load that makes this id fail.
@@ -361,10 +344,15 @@ impl Memory {
     }
 }
 
+/// A quarter of the others there were, and itself. Where the level fell far, half of what failed is still too much.
+fn calmer(in_flight: u32) -> u32 {
+    in_flight.saturating_sub(1) / 4 + 1
+}
+
 impl Trial {
-    fn new(number: u64, failed: Sent) -> Self {
-        // Half of the others there were, and itself.
-        Self { number, at_most: failed.in_flight.saturating_sub(1) / 2 + 1, tries: 0 }
+    fn new(number: u64, failed: Sent, took: Duration) -> Self {
+        let not_before = failed.at.checked_add((took * 2).min(UNREST));
+        Self { number, at_most: calmer(failed.in_flight), tries: 0, not_before }
     }
 }
 
@@ -379,21 +367,21 @@ pub(crate) struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Waits one backoff, and for calm when re-tries amid unrest did not help; then says how to re-try. None when that
-    /// would be after the deadline: the verdict is [`Verdict::Unknown`].
-    pub(crate) async fn turn(&self, backoff: Duration, deadline: Instant) -> Option<Turn> {
+    /// Waits one backoff, then says how to re-try. Amid unrest a re-try cannot prove the script broken, though it may well
+    /// succeed, so the last one waits for calm. None when that would be after the deadline: [`Verdict::Unknown`].
+    pub(crate) async fn turn(&self, backoff: Duration, attempts_left: u32, deadline: Instant) -> Option<Turn> {
         let calm = Turn::Calm { at_most: self.trial.at_most };
-        let mut start = Instant::now().checked_add(backoff)?;
+        let mut start = Instant::now().checked_add(backoff)?.max(self.trial.not_before?);
         loop {
             if start > deadline {
                 return None;
             }
             sleep_until(start).await;
-            match self.history.lock().unrest.others_until(self.hash).filter(|over| *over > Instant::now()) {
+            match self.history.lock().unrest.others_until(self.hash).filter(|until| *until > Instant::now()) {
                 None => return Some(calm),
-                Some(_) if self.trial.tries == 0 => return Some(Turn::Again),
-                Some(_) if self.trial.tries < TRIES_IN_UNREST => return Some(calm),
-                Some(over) => start = over,
+                Some(_) if self.trial.tries == 0 && attempts_left > 1 => return Some(Turn::Again),
+                Some(_) if attempts_left > 1 => return Some(calm),
+                Some(until) => start = until,
             }
         }
     }
@@ -422,18 +410,25 @@ pub(crate) struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call. The slot is held for one backoff.
-    pub(crate) async fn verdict(mut self, held: Option<Held<'_>>, backoff: Duration, deadline: Instant) -> Verdict<'a> {
+    /// What was found; never [`Verdict::Wait`]. The probe may be passed on to this call. The slot is held for one backoff, and
+    /// is still there when this call may try again sooner.
+    pub(crate) async fn verdict(
+        mut self,
+        held: &mut Option<Held<'_>>,
+        backoff: Duration,
+        deadline: Instant,
+    ) -> Verdict<'a> {
         let until = Instant::now().checked_add(backoff).unwrap_or(deadline).min(deadline);
-        // Whatever comes of it, below.
-        let _ = timeout_at(until, self.progress.wait_for(|progress| *progress != Progress::Probing)).await;
-        drop(held);
+        let found = self.progress.wait_for(|progress| *progress != Progress::Probing);
+        if timeout_at(until, found).await.is_err() {
+            held.take();
+        }
         loop {
-            let news = self.progress.wait_for(|progress| *progress != Progress::Probing);
-            let progress = match timeout_at(deadline, news).await {
+            let found = self.progress.wait_for(|progress| *progress != Progress::Probing);
+            let progress = match timeout_at(deadline, found).await {
                 Err(_) => return Verdict::Unknown,
                 // Forgotten, for want of room. The next attempt tells.
-                Ok(news) => news.map_or(Progress::Overload, |progress| *progress),
+                Ok(found) => found.map_or(Progress::Overload, |progress| *progress),
             };
             match progress {
                 Progress::Overload => return Verdict::Overload,

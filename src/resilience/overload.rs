@@ -116,6 +116,8 @@ pub(crate) struct Snapshot {
     pub(crate) limit: u32,
     pub(crate) in_flight: u32,
     pub(crate) queued: usize,
+    /// How often the limit fell.
+    pub(crate) decreases: u32,
     pub(crate) shut_until: Option<Instant>,
 }
 
@@ -239,6 +241,7 @@ impl Overload {
             limit: state.limit,
             in_flight: state.in_flight,
             queued: state.queue.len(),
+            decreases: state.generation,
             shut_until: state.shut.map(|shut| shut.until),
         }
     }
@@ -402,7 +405,7 @@ impl State {
 
     fn returned(&mut self, sent: Sent) {
         if sent.opening == self.opening {
-            self.in_flight -= 1;
+            self.in_flight = self.in_flight.saturating_sub(1);
         }
     }
 
@@ -432,16 +435,17 @@ impl State {
             return;
         }
         let a_round = match self.ceiling {
-            None => QUARTERS * self.limit.min(WIDEST_STEP),
+            None => self.limit.min(WIDEST_STEP) * QUARTERS,
             // Towards the level that failed: slowly, each visit costs refusals.
             Some(ceiling) if self.limit <= ceiling => 1,
             // It holds now, so it has moved: after it.
-            Some(_) => QUARTERS * (self.limit / 8).max(1),
+            Some(_) => (self.limit / 8).max(1) * QUARTERS,
         };
-        self.credit += a_round;
-        if self.credit >= QUARTERS * self.limit {
-            self.credit -= QUARTERS * self.limit;
-            self.limit = (self.limit + 1).min(max.max(1));
+        let whole = self.limit.saturating_mul(QUARTERS);
+        self.credit = self.credit.saturating_add(a_round);
+        if self.credit >= whole {
+            self.credit -= whole;
+            self.limit = self.limit.saturating_add(1).min(max.max(1));
         }
     }
 
@@ -567,7 +571,10 @@ impl Drop for Waiting<'_> {
             self.receiver.close();
             match self.receiver.try_recv() {
                 Ok(Ok(grant)) => drop(self.overload.permit(grant.sent, self.calm.is_some())),
-                _ if self.calm.is_some() => self.overload.lock().leave_calm(),
+                _ if self.calm.is_some() => {
+                    self.overload.lock().leave_calm();
+                    self.overload.hand_over();
+                }
                 _ => {}
             }
         }
@@ -633,7 +640,10 @@ pub(crate) struct Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.overload.lock().held -= 1;
+        {
+            let mut state = self.overload.lock();
+            state.held = state.held.saturating_sub(1);
+        }
         self.overload.hand_over();
     }
 }

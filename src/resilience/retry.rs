@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
+use super::budget::RetryBudget;
+
 /// How failures are retried. Throttling (429 and throttled logins) is bounded by the call's deadline alone.
 ///
 /// ```
@@ -27,6 +29,8 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// The longest `Retry-After` that is obeyed; beyond it the answer is returned at once. Default 180 s.
     pub retry_after_cap: Duration,
+    /// What all calls of the client may spend on retries together. `None` switches it off.
+    pub budget: Option<RetryBudget>,
 }
 
 impl Default for RetryPolicy {
@@ -37,6 +41,7 @@ impl Default for RetryPolicy {
             factor: 2.0,
             max_backoff: Duration::from_secs(20),
             retry_after_cap: Duration::from_secs(180),
+            budget: Some(RetryBudget::default()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use http::header::LOCATION;
 use reqwest::Url;
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -18,6 +19,8 @@ use crate::id::{ScriptId, UploadId};
 use crate::region::is_loopback;
 use crate::request::{self, UploadForm};
 
+/// How many redirects of a download are followed.
+const MOST_REDIRECTS: u32 = 5;
 /// What one attempt may take where a file travels or the service holds its answer back, unless the client's
 /// attempt timeout is longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -323,13 +326,14 @@ impl Agent {
     /// Downloads an export from the URL that [`export`](Self::export) gave.
     ///
     /// `GET` of that URL, wherever it leads, without the agent's token: the URL is its own permission. It must be `https`,
-    /// or `http` on loopback where the region's api host is on loopback too. Redirects are followed, under the same
-    /// rule. An attempt may take 60 s, or the client's attempt timeout where that is longer.
+    /// or `http` on loopback where the region's api host is on loopback too. Up to 5 redirects are followed, under the
+    /// same rule. An attempt may take 60 s, or the client's attempt timeout where that is longer. A proxy is used where
+    /// it is for the api host.
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script), never with the URL in it; [`ErrorKind::InvalidInput`] for a URL that is refused, and
-    /// [`ErrorKind::Forbidden`] where it has expired.
+    /// As of [`script`](Self::script), never with the URL in it; [`ErrorKind::InvalidInput`] for a URL that no request
+    /// is sent to, and [`ErrorKind::Forbidden`] where it is refused, as when it has expired.
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, SignedUrl};
@@ -341,37 +345,51 @@ impl Agent {
     /// ```
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
         let client = &self.shared.client;
-        let url = downloadable(url, is_loopback(client.api.site.base()))?;
-        let host = match &client.loopback_downloads {
-            Some(host) if is_loopback(&url) => host,
-            _ => &client.downloads,
-        };
+        let deadline = call::after(Instant::now(), self.timeout());
         let operation = &request::DOWNLOAD_EXPORT;
-        let build = || Ok(request::download(&host.site, &url));
-        let secrets = signature(&url);
-        let mut call = self.prepare(operation, None, &build);
-        call.host = host;
-        call.authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
-        call.attempt_timeout = Some(PATIENCE);
-        let answer = call::run(client, &call).await?;
-        let undecodable = |error| Error::undecodable("a script file", operation.name, None, &answer, error);
-        let text = std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
-        ScriptFile::parse(text).map_err(undecodable)
+        let mut url = Url::parse(url.expose()).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;
+        for redirects in 0..=MOST_REDIRECTS {
+            let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
+            check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
+            let build = || Ok(request::download(&client.downloads.site, &url));
+            let secrets = signature(&url);
+            let agent = self.until(deadline);
+            let mut call = agent.prepare(operation, None, &build);
+            call.host = &client.downloads;
+            call.authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
+            call.attempt_timeout = Some(PATIENCE);
+            let answer = call::run(client, &call).await?;
+            if answer.status.is_success() {
+                let undecodable = |error| Error::undecodable("a script file", operation.name, None, &answer, error);
+                let text =
+                    std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
+                return ScriptFile::parse(text).map_err(undecodable);
+            }
+            url = answer
+                .headers
+                .get(LOCATION)
+                .and_then(|location| url.join(location.to_str().ok()?).ok())
+                .ok_or_else(|| refused_url(ErrorKind::UnexpectedAnswer, "leads to a redirect that says nowhere"))?;
+        }
+        Err(refused_url(ErrorKind::UnexpectedAnswer, "leads from redirect to redirect"))
     }
 }
 
-/// The URL, if a request may be sent to it. Why not is said without it: it is a secret.
-fn downloadable(url: &SignedUrl, loopback_allowed: bool) -> Result<Url, Error> {
-    let refuse = |why: &str| Error::invalid_input(format!("the export's URL {why}; nothing was sent"));
-    let url = Url::parse(url.expose()).map_err(|_| refuse("does not parse"))?;
+/// Without the URL: it is a secret.
+fn refused_url(kind: ErrorKind, why: &str) -> Error {
+    Error::new(kind, format!("the export's URL {why}"))
+}
+
+/// Whether a request may be sent there.
+fn check_download(url: &Url, loopback_allowed: bool) -> Result<(), &'static str> {
     // reqwest would make an `Authorization` of it.
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("carries a user name or password"));
+        return Err("carries a user name or password; nothing was sent there");
     }
     match url.scheme() {
-        "https" => Ok(url),
-        "http" if loopback_allowed && is_loopback(&url) => Ok(url),
-        _ => Err(refuse("is not https")),
+        "https" => Ok(()),
+        "http" if loopback_allowed && is_loopback(url) => Ok(()),
+        _ => Err("leads to a place that is not https; nothing was sent there"),
     }
 }
 

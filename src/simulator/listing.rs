@@ -8,14 +8,15 @@ use serde::Serialize;
 use super::document::{self, File, ScriptView};
 use super::gate::{Answer, Call};
 use super::library::{Library, Script, Snapshot};
+use super::query::Query;
 use super::refusal::Refusal;
 
 const DEFAULT_PAGE_SIZE: u32 = 25;
 
 pub(super) async fn editable(call: Call) -> Answer {
-    let order = Order::read(&call)?;
+    let (order, filter) = (Order::read(&call)?, Filter::read(&call.query));
     answer(&call, |library| {
-        let mut scripts: Vec<&Script> = library.editable().filter(|script| matches(&call, script)).collect();
+        let mut scripts: Vec<&Script> = library.editable().filter(|script| filter.admits(script)).collect();
         order.sort(&mut scripts);
         scripts
     })
@@ -23,7 +24,8 @@ pub(super) async fn editable(call: Call) -> Answer {
 
 /// Published listings can be filtered but not sorted.
 pub(super) async fn published(call: Call) -> Answer {
-    answer(&call, |library| library.published().filter(|script| matches(&call, script)).collect())
+    let filter = Filter::read(&call.query);
+    answer(&call, |library| library.published().filter(|script| filter.admits(script)).collect())
 }
 
 fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
@@ -88,26 +90,42 @@ fn page_uri(call: &Call, size: u32, number: u32) -> String {
     format!("{}?pageSize={size}&pageNumber={number}{filters}", call.uri.path())
 }
 
-fn matches(call: &Call, script: &Script) -> bool {
-    let query = &call.query;
-    let divisions: Vec<&str> = query.all("divisionIds").flat_map(|list| list.split(',')).map(str::trim).collect();
-    if !divisions.is_empty() && !divisions.iter().any(|id| id.eq_ignore_ascii_case(&script.division.id.to_string())) {
-        return false;
+/// What a listing is narrowed to.
+struct Filter<'a> {
+    divisions: Vec<&'a str>,
+    name: Option<String>,
+    feature: Option<&'a str>,
+    flow: Option<&'a str>,
+}
+
+impl<'a> Filter<'a> {
+    fn read(query: &'a Query) -> Self {
+        Self {
+            divisions: query.all("divisionIds").flat_map(|list| list.split(',')).map(str::trim).collect(),
+            name: query.text("name").map(str::to_lowercase),
+            feature: query.text("feature"),
+            flow: query.text("flowId"),
+        }
     }
-    if let Some(name) = query.text("name")
-        && !script.name.to_lowercase().contains(&name.to_lowercase())
-    {
-        return false;
+
+    fn admits(&self, script: &Script) -> bool {
+        let is_in = |id: &&str| id.eq_ignore_ascii_case(&script.division.id.to_string());
+        if !self.divisions.is_empty() && !self.divisions.iter().any(is_in) {
+            return false;
+        }
+        if self.name.as_ref().is_some_and(|name| !script.name.to_lowercase().contains(name)) {
+            return false;
+        }
+        if self.feature.is_none() && self.flow.is_none() {
+            return true;
+        }
+        let seen = script.editable_view();
+        let file = File::read(&seen.version.file);
+        file.is_some_and(|file| {
+            self.feature.is_none_or(|feature| file.has_feature(feature))
+                && self.flow.is_none_or(|flow| file.uses_flow(flow))
+        })
     }
-    let (feature, flow) = (query.text("feature"), query.text("flowId"));
-    if feature.is_none() && flow.is_none() {
-        return true;
-    }
-    let seen = script.editable_view();
-    let file = File::read(&seen.version.file);
-    file.is_some_and(|file| {
-        feature.is_none_or(|feature| file.has_feature(feature)) && flow.is_none_or(|flow| file.uses_flow(flow))
-    })
 }
 
 struct Order {
