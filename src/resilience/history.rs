@@ -369,21 +369,35 @@ pub(crate) struct Probe<'a> {
 
 impl Probe<'_> {
     /// Waits one backoff, then says how to re-try. Amid unrest a re-try cannot prove the script broken, though it may well
-    /// succeed, so the last one waits for calm. None when that would be after the deadline: [`Verdict::Unknown`].
-    pub(crate) async fn turn(&self, backoff: Duration, attempts_left: u32, deadline: Instant) -> Option<Turn> {
+    /// succeed, so the last one waits for calm. None when that would be after the deadline: [`Verdict::Unknown`]. The slot is
+    /// held for the first backoff alone.
+    pub(crate) async fn turn(
+        &self,
+        held: &mut Option<Held<'_>>,
+        backoff: Duration,
+        attempts_left: u32,
+        deadline: Instant,
+    ) -> Option<Turn> {
         let calm = Turn::Calm { at_most: self.trial.at_most };
-        let mut start = Instant::now().checked_add(backoff)?.max(self.trial.not_before?);
+        let mut start = Instant::now().checked_add(backoff)?;
+        if self.trial.tries > 0 {
+            held.take();
+        }
         loop {
             if start > deadline {
                 return None;
             }
             sleep_until(start).await;
-            match self.history.lock().unrest.others_until(self.hash).filter(|until| *until > Instant::now()) {
-                None => return Some(calm),
-                Some(_) if self.trial.tries == 0 && attempts_left > 1 => return Some(Turn::Again),
-                Some(_) if attempts_left > 1 => return Some(calm),
-                Some(until) => start = until,
-            }
+            let now = Instant::now();
+            let unrest = self.history.lock().unrest.others_until(self.hash).filter(|until| *until > now);
+            start = match (self.trial.not_before, unrest) {
+                (Some(not_before), _) if not_before > now => not_before,
+                (_, None) => return Some(calm),
+                (_, Some(_)) if self.trial.tries == 0 && attempts_left > 1 => return Some(Turn::Again),
+                (_, Some(_)) if attempts_left > 1 => return Some(calm),
+                (_, Some(until)) => until,
+            };
+            held.take();
         }
     }
 }
@@ -483,7 +497,7 @@ mod tests {
 
     async fn probe<'a>(verdict: Verdict<'a>) -> (Probe<'a>, Turn) {
         let Verdict::Probe(probe) = verdict else { panic!("{verdict:?}") };
-        let turn = probe.turn(BACKOFF, 4, soon()).await.unwrap();
+        let turn = probe.turn(&mut None, BACKOFF, 4, soon()).await.unwrap();
         (probe, turn)
     }
 
@@ -578,7 +592,7 @@ mod tests {
         let Verdict::Probe(probe) = fail(&history, "id", attempts.send(9)) else { panic!() };
         let Verdict::Wait(wait) = fail(&history, "id", attempts.send(9)) else { panic!() };
         let deadline = Instant::now() + Duration::from_millis(50);
-        assert_eq!(probe.turn(BACKOFF, 4, deadline).await, None);
+        assert_eq!(probe.turn(&mut None, BACKOFF, 4, deadline).await, None);
         assert!(matches!(wait.verdict(&mut None, BACKOFF, deadline).await, Verdict::Unknown));
         assert_eq!(Instant::now(), deadline);
     }
@@ -597,13 +611,13 @@ mod tests {
         let Verdict::Probe(probe) = history.invalid("id", attempts.send(1), Instant::now(), Some(probe)) else {
             panic!()
         };
-        assert_eq!(probe.turn(BACKOFF, 2, soon()).await, Some(Turn::Calm { at_most: 3 }));
+        assert_eq!(probe.turn(&mut None, BACKOFF, 2, soon()).await, Some(Turn::Calm { at_most: 3 }));
         let Verdict::Probe(probe) = history.invalid("id", attempts.send(1), Instant::now(), Some(probe)) else {
             panic!()
         };
         // The last attempt waits for the unrest to end.
         let start = Instant::now();
-        assert_eq!(probe.turn(BACKOFF, 1, soon()).await, Some(Turn::Calm { at_most: 3 }));
+        assert_eq!(probe.turn(&mut None, BACKOFF, 1, soon()).await, Some(Turn::Calm { at_most: 3 }));
         assert!(start.elapsed() > Duration::from_secs(1));
         assert!(matches!(history.invalid("id", attempts.send(1), Instant::now(), Some(probe)), Verdict::Broken));
     }
@@ -613,10 +627,10 @@ mod tests {
         let (history, mut attempts) = history();
         let (one, _) = probe(fail(&history, "id", attempts.send(81))).await;
         let Verdict::Probe(one) = history.invalid("id", attempts.send(22), Instant::now(), Some(one)) else { panic!() };
-        assert_eq!(one.turn(BACKOFF, 4, soon()).await, Some(Turn::Calm { at_most: 21 }));
+        assert_eq!(one.turn(&mut None, BACKOFF, 4, soon()).await, Some(Turn::Calm { at_most: 21 }));
         let _other = fail(&history, "other", attempts.send(21));
         let Verdict::Probe(one) = history.invalid("id", attempts.send(21), Instant::now(), Some(one)) else { panic!() };
-        assert_eq!(one.turn(BACKOFF, 3, soon()).await, Some(Turn::Calm { at_most: 6 }));
+        assert_eq!(one.turn(&mut None, BACKOFF, 3, soon()).await, Some(Turn::Calm { at_most: 6 }));
         // Alone, there is no doubt.
         assert!(matches!(history.invalid("id", attempts.send(1), Instant::now(), Some(one)), Verdict::Broken));
     }

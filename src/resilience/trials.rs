@@ -206,7 +206,7 @@ impl World {
                 }
             };
 
-            // Holding nothing.
+            // Nothing is held from here, but the slot of an undecided attempt for one backoff.
             let verdict = match verdict {
                 Some(Verdict::Wait(wait)) => Some(wait.verdict(&mut held, BACKOFF, deadline).await),
                 other => other,
@@ -219,13 +219,14 @@ impl World {
                 Some(Verdict::Overload) if turn == Turn::New => turn = Turn::Again,
                 Some(Verdict::Probe(next)) => {
                     turn = next
-                        .turn(self.jitter(backoff), ATTEMPTS - *attempts, deadline)
+                        .turn(&mut held, self.jitter(backoff), ATTEMPTS - *attempts, deadline)
                         .await
                         .ok_or(Failure::Unknown)?;
                     probe = Some(next);
                     backoff = (backoff * 2).min(BACKOFF_CAP);
                 }
                 None | Some(Verdict::Overload | Verdict::Wait(_)) => {
+                    held.take();
                     let wake = Instant::now() + self.jitter(backoff);
                     if wake > deadline {
                         return Err(Failure::Deadline);
