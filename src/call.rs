@@ -298,8 +298,10 @@ impl<'a> Run<'a> {
                     self.count_bad_request(&error);
                     // The limit has just fallen, so the first time the queue is pause enough.
                     if turn == Turn::New {
-                        self.may_go_on(Duration::ZERO, error)?;
+                        let error = self.count_failure(Duration::ZERO, error)?;
+                        self.pay_for_a_retry(error)?;
                     } else {
+                        drop(held.take());
                         self.back_off(None, error).await?;
                     }
                     turn = Turn::Again;
@@ -307,12 +309,13 @@ impl<'a> Run<'a> {
                 Finding::Probe(next) => {
                     self.count_bad_request(&error);
                     let backoff = self.next_backoff();
-                    let error = self.may_go_on(backoff, error)?;
+                    let error = self.count_failure(backoff, error)?;
                     let left = self.client.settings.retry.attempts.saturating_sub(self.failures);
-                    turn = match next.turn(backoff, left, self.deadline).await {
+                    turn = match next.turn(&mut held, backoff, left, self.deadline).await {
                         Some(turn) => turn,
                         None => return Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass))),
                     };
+                    self.pay_for_a_retry(error)?;
                     probe = Some(next);
                 }
             }
@@ -578,27 +581,34 @@ impl<'a> Run<'a> {
     /// Waits a backoff before a further attempt, if there may be one.
     async fn back_off(&mut self, floor: Option<Duration>, error: Error) -> Result<(), Error> {
         let wait = self.next_backoff().saturating_add(floor.unwrap_or_default());
-        let error = self.may_go_on(wait, error)?;
-        self.sleep(wait, error).await
+        let error = self.count_failure(wait, error)?;
+        self.sleep(wait, error.clone()).await?;
+        self.pay_for_a_retry(error)
     }
 
     /// Counts a failed attempt, and ends the call where there may be no further one after this wait.
-    fn may_go_on(&mut self, wait: Duration, error: Error) -> Result<Error, Error> {
+    fn count_failure(&mut self, wait: Duration, error: Error) -> Result<Error, Error> {
         self.failures = self.failures.saturating_add(1);
-        let gave_up = if self.failures >= self.client.settings.retry.attempts {
-            GaveUp::AttemptsSpent
-        } else if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
-            GaveUp::DeadlineWouldPass
-        } else if self.client.budget.as_ref().is_some_and(|budget| !budget.take()) {
-            GaveUp::BudgetSpent
-        } else {
-            if let Authority::Login { slot, .. } = &self.call.authority {
-                // For those whose time runs out while this login goes on.
-                slot.note_login_trouble(&error);
-            }
-            return Ok(error);
-        };
-        Err(self.ended(error.gave_up(gave_up)))
+        if self.failures >= self.client.settings.retry.attempts {
+            return Err(self.ended(error.gave_up(GaveUp::AttemptsSpent)));
+        }
+        if Instant::now().checked_add(wait).is_none_or(|at| at >= self.deadline) {
+            return Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass)));
+        }
+        if let Authority::Login { slot, .. } = &self.call.authority {
+            // For those whose time runs out while this login goes on.
+            slot.note_login_trouble(&error);
+        }
+        Ok(error)
+    }
+
+    /// Takes a retry from the budget, just before it is sent: a call that fails only then has waited, and does not let
+    /// the next one run into a host that refuses at once.
+    fn pay_for_a_retry(&self, error: Error) -> Result<(), Error> {
+        match &self.client.budget {
+            Some(budget) if !budget.take() => Err(self.ended(error.gave_up(GaveUp::BudgetSpent))),
+            _ => Ok(()),
+        }
     }
 
     fn next_backoff(&mut self) -> Duration {
