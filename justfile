@@ -24,6 +24,10 @@ docs *args:
 load *args:
     cargo run --release --example load -- {{ args }}
 
+# What a call costs over bare reqwest: instructions (with valgrind), allocations, throughput, memory
+cost:
+    cargo bench --bench cost
+
 # Each fuzz target for that many seconds
 fuzz seconds="20":
     .ci/fuzz {{ seconds }}
