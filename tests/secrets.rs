@@ -9,10 +9,12 @@ mod wire;
 use std::fmt::{Debug, Display};
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::{Reply, SECRET, Scripted, id, reply, script};
-use genesys_scripts::{Client, Credentials, Error, Region, RetryPolicy, ScriptId};
+use genesys_scripts::{
+    Authorization, Client, Credentials, Error, OAuthClient, Region, RetryPolicy, ScriptId, Session, SignedUrl,
+};
 use tracing_subscriber::fmt::format::FmtSpan;
 use wire::{Say, Wire, say};
 
@@ -132,6 +134,74 @@ async fn an_answer_of_the_login_that_echoes_credentials_is_not_repeated() {
     }
 }
 
+/// All that can be logged in with besides a client's secret alone, each secret of it being one of those looked for.
+fn grants() -> Vec<Credentials> {
+    let client = || OAuthClient::new("client-id", SECRET);
+    let mut session = Session::from_refresh_token(TOKEN);
+    session.access_token = Some(SECRET.into());
+    session.expires_at = Some(SystemTime::UNIX_EPOCH);
+    vec![
+        Credentials::AuthorizationCode {
+            client: client(),
+            code: TOKEN.into(),
+            redirect_uri: "https://desk.example/back".into(),
+            verifier: Some(format!("{TOKEN}-verifier").into()),
+        },
+        Credentials::Saml2Bearer { client: client(), org_name: "org".into(), assertion: TOKEN.into() },
+        Credentials::Session { client: client(), session },
+        Credentials::refresh_token(client(), TOKEN),
+        Credentials::source(|| async { Err(format!("the vault says {TOKEN}").into()) }),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_grant_is_repeated_when_it_is_echoed() {
+    let current = Arc::new(Mutex::new((0, String::new())));
+    let answer = Arc::clone(&current);
+    let sent = format!("{}; {TOKEN}-verifier; {TOKEN}", told_the_login());
+    let echoed = sent.clone();
+    let transport = Scripted::by(move |_| {
+        let (status, body) = &*answer.lock().unwrap();
+        echoing(*status, body, &echoed)
+    });
+    let client = client_of(&transport);
+    for (status, body) in each_echo(&sent) {
+        *current.lock().unwrap() = (status, body);
+        for credentials in grants() {
+            let what = format!("{credentials:?}, HTTP {status}");
+            assert_clean("Credentials", &what);
+            let own_source = matches!(credentials, Credentials::Source(_));
+            let agent = client.agent(credentials).with_timeout(Duration::from_secs(1));
+            assert_clean("Agent", &format!("{agent:?}"));
+            let error = agent.script(&id()).await.unwrap_err();
+            assert_clean(&what, &error.to_string());
+            // The words of a user's own token source are the user's; they are kept as the error's source.
+            if !own_source {
+                assert_error_clean(&what, &error);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signed_url_is_not_repeated() {
+    let url = SignedUrl::new(format!("{}/file.script?X-Amz-Signature={TOKEN}", common::HERE));
+    assert_clean("SignedUrl", &format!("{url:?}"));
+    for answer in [
+        || reply(403, format!("<Error>{TOKEN}</Error>")),
+        || reply(200, format!("<html>{TOKEN}</html>")),
+        || reply(200, format!("{{\"id\": \"{TOKEN}")),
+        || reply(302, "").with("location", format!("https://example.com/?{TOKEN}")),
+        || Reply::Broken(io::ErrorKind::ConnectionReset),
+    ] {
+        let transport = Scripted::by(move |seen| if seen.is_login() { common::token("another") } else { answer() });
+        let agent = client_of(&transport).agent(common::credentials());
+        let error = agent.download_export(&url).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("X-Amz-Signature"), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_cannot_be_used_is_not_shown() {
     for body in [
@@ -207,6 +277,18 @@ async fn no_public_type_prints_a_secret() {
         debug("Agent after its login", &agent);
         debug("Script", &script);
     }
+    for credentials in grants() {
+        debug("Credentials", &credentials);
+    }
+    let oauth_client = OAuthClient::new("client-id", SECRET);
+    debug("OAuthClient", &oauth_client);
+    debug("Session", &Session::from_refresh_token(TOKEN));
+    debug("Session", &Session::from_access_token(TOKEN));
+    let begun = Authorization::begin(&Region::EU_WEST_1, oauth_client, "https://desk.example/back").unwrap();
+    assert_clean("Authorization's URL", begun.url());
+    debug("Authorization", &begun);
+    let forged = begun.credentials(&format!("https://desk.example/back?code={TOKEN}&state={SECRET}")).unwrap_err();
+    assert_error_clean("a forged return", &forged);
     debug("Client", &client);
     debug("Stats", &client.stats());
     debug("Region", &region);
