@@ -18,6 +18,9 @@ struct Options {
     /// The secret that any client id logs in with
     #[arg(long, default_value = "simulator")]
     client_secret: String,
+    /// Leaves a client with these permissions only; clients not named have them all
+    #[arg(long = "permissions", value_name = "CLIENT=PERMISSION,...", value_parser = parse_permissions)]
+    permissions: Vec<Permissions>,
     /// How many scripts there are at first
     #[arg(long, default_value_t = 20)]
     scripts: u32,
@@ -66,6 +69,18 @@ fn parse_fault(text: &str) -> Result<PlannedFault, String> {
     Ok(PlannedFault { fault, probability, login })
 }
 
+#[derive(Clone)]
+struct Permissions {
+    client: String,
+    held: Vec<String>,
+}
+
+fn parse_permissions(text: &str) -> Result<Permissions, String> {
+    let (client, held) = text.split_once('=').ok_or("expected CLIENT=PERMISSION,...")?;
+    let held = held.split(',').filter(|permission| !permission.is_empty()).map(str::to_owned).collect();
+    Ok(Permissions { client: client.to_owned(), held })
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
@@ -80,6 +95,9 @@ async fn main() -> anyhow::Result<()> {
         .token_ttl(Duration::from_secs(options.token_ttl));
     if let Some(in_flight) = options.knee {
         builder = builder.knee(in_flight, options.knee_failure);
+    }
+    for Permissions { client, held } in options.permissions {
+        builder = builder.permissions(client, held);
     }
     for PlannedFault { fault, probability, login } in options.faults {
         builder = if login { builder.login_fault(fault, probability) } else { builder.fault(fault, probability) };
