@@ -16,6 +16,10 @@ lint:
     cargo clippy --all-targets --all-features -- -D warnings
     cargo clippy --lib --no-default-features -- -D warnings
 
+# The official SDKs of other languages against the simulator
+peers:
+    for peer in tests/peers/*/run; do "$peer" || exit 1; done
+
 # The documentation, warnings denied
 docs *args:
     cargo doc --no-deps --all-features {{ args }}
