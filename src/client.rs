@@ -90,8 +90,12 @@ impl Client {
 
     /// An agent with a token and a quota of its own.
     ///
-    /// Nothing is sent yet: the agent logs in when its first call needs a token. Keep the agent for as long
-    /// as its session lasts: two agents made from the same credentials share nothing.
+    /// Nothing is sent yet: the agent logs in when its first call needs a token.
+    ///
+    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
+    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
+    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
+    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
     #[must_use]
     pub fn agent(&self, credentials: Credentials) -> Agent {
         Agent::new(Arc::clone(&self.shared), credentials)
