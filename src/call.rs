@@ -239,6 +239,12 @@ impl<'a> Run<'a> {
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
             let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
+            if let Signal::Overloaded = signal {
+                self.call.host.note_trouble(match &outcome {
+                    Ok(answer) => format!("it answered {}", answer.status.as_u16()),
+                    Err(failure) => failure.what.clone(),
+                });
+            }
             // A 5xx without a word on the quota is no answer about it: a gateway's, perhaps.
             let quota = outcome.as_ref().ok().map(|answer| (QuotaHeaders::parse(&answer.headers), answer.status));
             let quota = quota.filter(|(told, status)| told.allowed.is_some() || !status.is_server_error());
@@ -426,8 +432,9 @@ impl<'a> Run<'a> {
             self.ended(match refused {
                 Refused::Shut { until } => {
                     let wait = until.saturating_duration_since(Instant::now());
+                    let last = host.trouble().map(|last| format!(" (last, {last})")).unwrap_or_default();
                     let what =
-                        format!("{} refuses everything for now, or is down; it is asked again then", host.name());
+                        format!("{} is down, or refuses everything for now{last}; it is asked again then", host.name());
                     Error::new(ErrorKind::Unavailable, what).with_retry_after(Some(wait))
                 }
                 Refused::QueueFull => {

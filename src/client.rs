@@ -66,6 +66,7 @@ pub(crate) struct Host {
     pub(crate) site: Site,
     pub(crate) http: ClientWithMiddleware,
     pub(crate) overload: Overload,
+    trouble: Mutex<Option<String>>,
     name: String,
 }
 
@@ -143,6 +144,15 @@ impl ClientShared {
 }
 
 impl Host {
+    /// What its last overload failure was: for the calls that fail because it is shut.
+    pub(crate) fn note_trouble(&self, what: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn stats(&self) -> HostStats {
         let now = tokio::time::Instant::now();
         let snapshot = self.overload.snapshot();
@@ -355,7 +365,7 @@ impl ClientBuilder {
         let host_at = |base: reqwest::Url, http, name: String| {
             let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
             let overload = Overload::new(self.overload.clone(), random);
-            Host { site: Site::new(base, user_agent.clone()), http, overload, name }
+            Host { site: Site::new(base, user_agent.clone()), http, overload, trouble: Mutex::default(), name }
         };
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
