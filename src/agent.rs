@@ -125,16 +125,15 @@ impl Agent {
     /// Logs out: revokes the access token and forgets all tokens.
     ///
     /// `DELETE /api/v2/tokens/me`. Without a token nothing is sent; one that is already void counts as revoked.
+    /// A login or refresh under way is waited for, so that its token is revoked too.
     /// Afterwards an agent of client credentials may log in anew; any other must be made anew.
     ///
     /// # Errors
     ///
     /// As any call. The tokens are forgotten even then.
     pub async fn log_out(&self) -> Result<(), Error> {
-        let slot = &self.shared.slot;
-        let held = slot.held();
-        slot.clear(&self.shared.credentials);
-        match held {
+        let deadline = call::after(Instant::now(), self.timeout);
+        match self.shared.slot.clear(&self.shared.credentials, deadline).await {
             None => Ok(()),
             Some(token) => self.revoke(token).await,
         }

@@ -22,7 +22,7 @@ use tracing::Instrument;
 use crate::agent::AgentShared;
 use crate::auth::token::{self, Token, TokenSlot};
 use crate::client::{ClientShared, Host};
-use crate::error::bad_request::{self, Endpoint, Found};
+use crate::error::bad_request::{self, Endpoint, Found, RequestFacts};
 use crate::error::{Error, ErrorKind, GaveUp, failure, refusal};
 use crate::request::{Operation, Repeat};
 use crate::resilience::history::{Probe, Verdict as Finding};
@@ -239,6 +239,12 @@ impl<'a> Run<'a> {
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
             let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
+            if let Signal::Overloaded = signal {
+                self.call.host.note_trouble(match &outcome {
+                    Ok(answer) => format!("it answered {}", answer.status.as_u16()),
+                    Err(failure) => failure.what.clone(),
+                });
+            }
             // A 5xx without a word on the quota is no answer about it: a gateway's, perhaps.
             let quota = outcome.as_ref().ok().map(|answer| (QuotaHeaders::parse(&answer.headers), answer.status));
             let quota = quota.filter(|(told, status)| told.allowed.is_some() || !status.is_server_error());
@@ -426,8 +432,9 @@ impl<'a> Run<'a> {
             self.ended(match refused {
                 Refused::Shut { until } => {
                     let wait = until.saturating_duration_since(Instant::now());
+                    let last = host.trouble().map(|last| format!(" (last, {last})")).unwrap_or_default();
                     let what =
-                        format!("{} refuses everything for now, or is down; it is asked again then", host.name());
+                        format!("{} is down, or refuses everything for now{last}; it is asked again then", host.name());
                     Error::new(ErrorKind::Unavailable, what).with_retry_after(Some(wait))
                 }
                 Refused::QueueFull => {
@@ -499,7 +506,12 @@ impl<'a> Run<'a> {
             _ => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
         };
         let cap = self.client.settings.retry.retry_after_cap;
-        let error = refusal::error(answer, endpoint, self.call.operation, &secrets);
+        // Built once more to see what was asked: only on this path, and the same as was sent.
+        let sent = (answer.status == StatusCode::BAD_REQUEST).then(|| (self.call.request)().ok()).flatten();
+        let parameters: Vec<_> = sent.iter().flat_map(|sent| sent.url().query_pairs().map(|(name, _)| name)).collect();
+        let parameters: Vec<&str> = parameters.iter().map(AsRef::as_ref).collect();
+        let facts = RequestFacts::of(self.call.operation, self.call.subject, &parameters);
+        let error = refusal::error(answer, endpoint, facts, &secrets);
         let wait = retry_after::read(&answer.headers, self.client.now(), cap)
             .or_else(|| error.message().and_then(|message| retry_after::hint(message, cap)));
         let (floor, error) = match wait {
@@ -697,9 +709,14 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
     let transient = matches!(default_on_request_success(&response), Some(Retryable::Transient));
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Bytes::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| Failure::broken_off(error, host.name(), body.len()))?
-    {
+    loop {
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // A refusal that breaks off is one all the same.
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(Failure::broken_off(error, host.name(), body.len())),
+        };
         if body.len().saturating_add(chunk.len()) > max_body {
             if status.is_success() {
                 return Err(Failure::too_large(host.name(), max_body));

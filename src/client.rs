@@ -66,6 +66,7 @@ pub(crate) struct Host {
     pub(crate) site: Site,
     pub(crate) http: ClientWithMiddleware,
     pub(crate) overload: Overload,
+    trouble: Mutex<Option<String>>,
     name: String,
 }
 
@@ -90,8 +91,12 @@ impl Client {
 
     /// An agent with a token and a quota of its own.
     ///
-    /// Nothing is sent yet: the agent logs in when its first call needs a token. Keep the agent for as long
-    /// as its session lasts: two agents made from the same credentials share nothing.
+    /// Nothing is sent yet: the agent logs in when its first call needs a token.
+    ///
+    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
+    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
+    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
+    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
     #[must_use]
     pub fn agent(&self, credentials: Credentials) -> Agent {
         Agent::new(Arc::clone(&self.shared), credentials)
@@ -139,6 +144,15 @@ impl ClientShared {
 }
 
 impl Host {
+    /// What its last overload failure was: for the calls that fail because it is shut.
+    pub(crate) fn note_trouble(&self, what: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn stats(&self) -> HostStats {
         let now = tokio::time::Instant::now();
         let snapshot = self.overload.snapshot();
@@ -351,7 +365,7 @@ impl ClientBuilder {
         let host_at = |base: reqwest::Url, http, name: String| {
             let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
             let overload = Overload::new(self.overload.clone(), random);
-            Host { site: Site::new(base, user_agent.clone()), http, overload, name }
+            Host { site: Site::new(base, user_agent.clone()), http, overload, trouble: Mutex::default(), name }
         };
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;

@@ -272,3 +272,12 @@ fn gzip_bomb(size: usize) -> Vec<u8> {
     bytes.extend(bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)));
     bytes
 }
+
+#[tokio::test]
+async fn a_refusal_that_breaks_off_keeps_its_status_and_is_not_repeated() {
+    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"message\":";
+    let wire = Wire::listen(move |_, _| Say::Bytes(head.as_bytes().to_vec())).await;
+    let client = wire.builder().build().unwrap();
+    let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(403), 1), "{error}");
+}

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::path::{Path, PathBuf};
+#[path = "common/example.rs"]
+mod example;
+
+use std::path::Path;
 use std::process::Stdio;
 
 use genesys_scripts::simulator::Simulator;
@@ -11,15 +14,6 @@ use tokio::process::Command;
 
 const UNKNOWN_ID: &str = "00000000-0000-4000-8000-000000000000";
 
-/// The example as cargo built it beside this test.
-fn binary() -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let built = this.parent().and_then(Path::parent).unwrap();
-    let load = built.join("examples").join(format!("load{}", std::env::consts::EXE_SUFFIX));
-    assert!(load.exists(), "{} is missing: `cargo test` builds it, or `cargo build --example load`", load.display());
-    load
-}
-
 struct Ended {
     code: Option<i32>,
     stdout: String,
@@ -27,7 +21,7 @@ struct Ended {
 }
 
 async fn load(args: &[&str], credentials: Option<&str>) -> Ended {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(example::binary("load"));
     // A proxy that does not exist: what is on loopback is reached without it.
     command.args(args).stdin(Stdio::null()).env("HTTP_PROXY", "http://127.0.0.1:9");
     command.env_remove("GENESYSCLOUD_OAUTHCLIENT_ID").env_remove("GENESYSCLOUD_OAUTHCLIENT_SECRET");

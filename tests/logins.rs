@@ -317,6 +317,32 @@ async fn logging_out_revokes_this_token_once_and_forgets_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logging_out_during_a_refresh_revokes_what_the_refresh_brings() {
+    let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => session_of("access-1", "refresh-1"),
+        _ => script(),
+    });
+    // The login lasts as long as the user takes to store what it brings.
+    let agent = transport
+        .client()
+        .agent(Credentials::refresh_token(oauth_client(), "r0"))
+        .on_session(|_| tokio::time::sleep(Duration::from_secs(2)));
+    let id = id();
+    let (fetched, ended) = tokio::join!(agent.script(&id), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        agent.log_out().await
+    });
+    ended.unwrap();
+    drop(fetched);
+    let revoke = transport.seen().into_iter().find(|seen| seen.method == "DELETE").unwrap();
+    assert_eq!(revoke.header("authorization"), "Bearer access-1");
+    assert!(agent.session().is_none());
+    assert_eq!(agent.script(&id).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn logging_out_with_a_void_token_logs_nobody_in() {
     let transport = Scripted::by(|seen| if seen.is_login() { common::token("t") } else { reply(401, "{}") });
     let agent = transport.client().agent(Credentials::access_token("void"));

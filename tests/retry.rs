@@ -184,3 +184,23 @@ async fn the_policy_of_the_builder_is_obeyed() {
     let client = transport.builder().retry(policy).build().unwrap();
     assert_eq!(client.agent(common::credentials()).script(&id()).await.unwrap_err().attempts(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_down_is_shut_and_calls_are_told_what_it_did_last() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => common::token("t0ken"),
+        false => reply(503, ""),
+    });
+    let client = transport.client();
+    let agent = client.agent(common::credentials());
+    let mut shut = None;
+    for _ in 0..20 {
+        let error = agent.script(&id()).await.unwrap_err();
+        shut = Some(error).filter(|error| error.kind() == ErrorKind::Unavailable).or(shut);
+    }
+    let error = shut.expect("never shut");
+    assert!(error.retry_after().is_some() && error.is_retryable());
+    assert!(error.to_string().contains("503"), "{error}");
+    assert!(client.stats().api.shut_for.is_some());
+    assert_eq!(client.stats().api.limit, 1);
+}

@@ -14,7 +14,7 @@ use crate::region::Region;
 /// An authorization begun: the URL to send the agent's browser to, and what to hold against its return.
 ///
 /// `state` and the PKCE verifier come from the operating system's random source, the challenge is S256
-/// (RFC 7636). Keep it in the browser's session until the browser is back.
+/// (RFC 7636). Keep it in the browser's session until the browser is back, for minutes and no longer.
 ///
 /// ```
 /// use genesys_scripts::{Authorization, OAuthClient, Region};
@@ -26,6 +26,7 @@ use crate::region::Region;
 /// assert!(forged.is_err());
 /// # Ok::<(), genesys_scripts::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct Authorization {
     url: String,
     state: SecretString,

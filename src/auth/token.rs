@@ -175,13 +175,20 @@ impl TokenSlot {
         Some(session(state.token.as_deref(), refresh_token, now))
     }
 
-    /// Forgets everything: the agent has logged out. Credentials that can log in again may.
-    pub(crate) fn clear(&self, credentials: &Credentials) {
-        let mut state = self.lock();
-        state.token = None;
-        if !matches!(credentials, Credentials::Client(_) | Credentials::Source(_)) {
-            state.grant =
-                Grant::Spent(Error::new(ErrorKind::LoginRefused, "the agent has logged out; it must log in again"));
+    /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
+    /// again may.
+    ///
+    /// A login under way is waited for: the token it brings would outlive the logout.
+    pub(crate) async fn clear(&self, credentials: &Credentials, deadline: Instant) -> Option<Arc<Token>> {
+        loop {
+            let mut login = {
+                let mut state = self.lock();
+                match state.running_login().filter(|_| Instant::now() < deadline) {
+                    Some(login) => login,
+                    None => return state.clear(credentials),
+                }
+            };
+            let _ = timeout_at(deadline, login.wait_for(Option::is_some)).await;
         }
     }
 }
@@ -256,6 +263,14 @@ fn login_lost() -> Error {
 }
 
 impl State {
+    fn clear(&mut self, credentials: &Credentials) -> Option<Arc<Token>> {
+        if !matches!(credentials, Credentials::Client(_) | Credentials::Source(_)) {
+            self.grant =
+                Grant::Spent(Error::new(ErrorKind::LoginRefused, "the agent has logged out; it must log in again"));
+        }
+        self.token.take()
+    }
+
     fn may_refresh_early(&self, now: Instant) -> bool {
         self.running_login().is_none()
             && self.refresh_not_before.is_none_or(|from| now >= from)

@@ -182,13 +182,31 @@ pub(crate) struct Load {
     pub(crate) limit: u32,
 }
 
-impl<'a> Evidence<'a> {
-    pub(crate) fn of_answer(endpoint: Endpoint, operation: &Operation, body: &'a ErrorBody) -> Self {
-        let request = RequestFacts {
+impl<'a> RequestFacts<'a> {
+    /// Of a request of this operation, about this.
+    pub(crate) fn of(operation: &Operation, subject: Option<&'a str>, parameters: &'a [&'a str]) -> Self {
+        Self {
             of_script: operation.is_of_script(),
             had_body: operation.method == http::Method::POST,
-            ..RequestFacts::default()
-        };
+            odd_id: subject.filter(|id| operation.route.contains('{') && !is_uuid(id)),
+            parameters,
+            ..Self::default()
+        }
+    }
+}
+
+/// 8-4-4-4-12 hexadecimal digits, as all ids of the service are.
+fn is_uuid(id: &str) -> bool {
+    id.len() == 36
+        && id.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+impl<'a> Evidence<'a> {
+    /// What is known as the answer comes in; the script's history speaks later ([`BadRequest::found`]).
+    pub(crate) fn of_answer(endpoint: Endpoint, body: &'a ErrorBody, request: RequestFacts<'a>) -> Self {
         Self { endpoint, body, request, history: None, load: None }
     }
 }
@@ -759,7 +777,8 @@ mod tests {
     #[test]
     fn what_the_history_found_later_replaces_what_was_undecided() {
         let body = ErrorBody::parse(r#"{"code":"bad_request","message":"Invalid script definition"}"#);
-        let evidence = Evidence::of_answer(Endpoint::Api, &crate::request::GET_SCRIPT, &body);
+        let evidence =
+            Evidence::of_answer(Endpoint::Api, &body, RequestFacts::of(&crate::request::GET_SCRIPT, None, &[]));
         let undecided = classify(&evidence);
         for (found, cause) in [(Found::Overload, Cause::Overload), (Found::BrokenScript, Cause::BrokenScript)] {
             let decided = undecided.clone().found(found);

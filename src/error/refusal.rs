@@ -2,23 +2,22 @@
 
 use http::{HeaderMap, StatusCode};
 
-use super::bad_request::{self, Endpoint, Evidence};
+use super::bad_request::{self, Endpoint, Evidence, RequestFacts};
 use super::text::{head, redact};
 use super::{Error, ErrorBody, ErrorKind};
 use crate::call::Answer;
-use crate::request::Operation;
 
 /// How much of an error's body is read; what is kept of it is less.
 const READ_BYTES: usize = 64 * 1024;
 
 /// The error that a refusal is, before it is known whether the call goes on.
-pub(crate) fn error(answer: &Answer, endpoint: Endpoint, operation: &Operation, secrets: &[&str]) -> Error {
+pub(crate) fn error(answer: &Answer, endpoint: Endpoint, request: RequestFacts<'_>, secrets: &[&str]) -> Error {
     let text = String::from_utf8_lossy(answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default());
     let text = redact(&text, secrets);
     let body = ErrorBody::parse(&text);
     let correlation_id = correlation_id(&answer.headers).map(|id| redact(id, secrets).into());
     let classified = (answer.status == StatusCode::BAD_REQUEST)
-        .then(|| bad_request::classify(&Evidence::of_answer(endpoint, operation, &body)));
+        .then(|| bad_request::classify(&Evidence::of_answer(endpoint, &body, request)));
     let (kind, what) = match endpoint {
         Endpoint::Login => of_login(answer.status, &body),
         Endpoint::SignedUrl => of_signed_url(answer.status),
