@@ -22,6 +22,11 @@ pub fn virtually<F: Future>(trial: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(trial)
 }
 
+/// The bars hold for 20 seeds, and a release build tries them all; a debug build takes so many of the costly ones.
+pub fn seeds(in_debug: u64) -> u64 {
+    if cfg!(debug_assertions) { in_debug } else { 20 }
+}
+
 /// A client with nothing configured, and the simulator it talks to.
 pub struct World {
     pub simulator: Simulator,
