@@ -27,7 +27,7 @@ fn all_told(bad: &[&Done]) {
     }
 }
 
-fn split<'a>(done: &'a [Done], bad: impl Fn(&Done) -> bool) -> (Vec<&'a Done>, Vec<&'a Done>) {
+fn split(done: &[Done], bad: impl Fn(&Done) -> bool) -> (Vec<&Done>, Vec<&Done>) {
     done.iter().partition(|call| bad(call))
 }
 
@@ -110,7 +110,7 @@ fn a_bad_publish_amid_steady_traffic_is_found_out_by_one_further_attempt() {
                 sleep_until(bad_at).await;
                 world.simulator.break_script(popular.as_str());
             };
-            let id = |count: usize| scripts[if count % 5 == 0 { count % 50 + 1 } else { 0 }].clone();
+            let id = |count: usize| scripts[if count.is_multiple_of(5) { count % 50 + 1 } else { 0 }].clone();
             let traffic = steadily(&agents, Duration::from_millis(10), 3 * BEFORE, id);
             let (done, ()) = tokio::join!(traffic, publish);
             // What is in flight when it breaks may see it broken.
