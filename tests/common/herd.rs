@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use genesys_scripts::simulator::{Simulator, SimulatorBuilder};
-use genesys_scripts::{Agent, Client, ClientBuilder, Credentials, Error, Region, Script, ScriptId};
+use genesys_scripts::{Agent, Client, Credentials, Error, Region, Script, ScriptId};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use tokio::task::JoinSet;
@@ -36,18 +36,16 @@ pub struct World {
 
 impl World {
     pub fn new(simulator: SimulatorBuilder, seed: u64) -> Self {
-        Self::with(simulator, seed, |client| client)
-    }
-
-    pub fn with(simulator: SimulatorBuilder, seed: u64, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {
         let simulator = simulator.seed(seed).in_process().unwrap();
         let meter = Meter::default();
         let here = simulator.url();
-        let builder = Client::builder(Region::custom(here, here, here).unwrap())
+        let client = Client::builder(Region::custom(here, here, here).unwrap())
             .seed(seed)
             .with_middleware(meter.clone())
-            .with_middleware(simulator.transport());
-        Self { client: set(builder).build().unwrap(), simulator, meter }
+            .with_middleware(simulator.transport())
+            .build()
+            .unwrap();
+        Self { simulator, client, meter }
     }
 
     /// The simulator's scripts.
