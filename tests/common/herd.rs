@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use genesys_scripts::simulator::{Simulator, SimulatorBuilder};
-use genesys_scripts::{Agent, Client, ClientBuilder, Credentials, Error, Region, Script, ScriptId};
+use genesys_scripts::{Agent, Client, Credentials, Error, Region, Script, ScriptId};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use tokio::task::JoinSet;
@@ -22,6 +22,11 @@ pub fn virtually<F: Future>(trial: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(trial)
 }
 
+/// The bars hold for 20 seeds, and a release build tries them all; a debug build takes so many of the costly ones.
+pub fn seeds(in_debug: u64) -> u64 {
+    if cfg!(debug_assertions) { in_debug } else { 20 }
+}
+
 /// A client with nothing configured, and the simulator it talks to.
 pub struct World {
     pub simulator: Simulator,
@@ -31,18 +36,16 @@ pub struct World {
 
 impl World {
     pub fn new(simulator: SimulatorBuilder, seed: u64) -> Self {
-        Self::with(simulator, seed, |client| client)
-    }
-
-    pub fn with(simulator: SimulatorBuilder, seed: u64, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {
         let simulator = simulator.seed(seed).in_process().unwrap();
         let meter = Meter::default();
         let here = simulator.url();
-        let builder = Client::builder(Region::custom(here, here, here).unwrap())
+        let client = Client::builder(Region::custom(here, here, here).unwrap())
             .seed(seed)
             .with_middleware(meter.clone())
-            .with_middleware(simulator.transport());
-        Self { client: set(builder).build().unwrap(), simulator, meter }
+            .with_middleware(simulator.transport())
+            .build()
+            .unwrap();
+        Self { simulator, client, meter }
     }
 
     /// The simulator's scripts.

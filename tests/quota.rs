@@ -1,0 +1,78 @@
+//! What a token, or an OAuth client, is allowed is used up and not overrun. On a paused clock, without sockets.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "common/herd.rs"]
+mod herd;
+
+use std::time::Duration;
+
+use genesys_scripts::simulator::Simulator;
+use herd::{World, all_served, at_once, seeds, slowest, virtually};
+use tokio::time::Instant;
+
+const WINDOW: Duration = Duration::from_secs(60);
+/// What the calls of the last window take.
+const FETCHING: Duration = Duration::from_millis(400);
+
+/// So many calls at once for so many scripts, on one token; all must be served, in as many windows as it takes. Gives the
+/// number of refusals.
+fn on_one_token(calls: u32, limit: u32, told: bool) -> u64 {
+    virtually(async {
+        let world = World::new(Simulator::builder().scripts(calls).rate_limit(limit), 1);
+        world.simulator.set_quota_headers(told);
+        let agent = world.agent().with_timeout(Duration::from_secs(3_600));
+        agent.log_in().await.unwrap();
+        let start = Instant::now();
+        all_served(&at_once(world.scripts().into_iter().map(|id| (agent.clone(), id))).await);
+        let took = start.elapsed();
+        let boundaries = calls.div_ceil(limit) - 1;
+        let refused = world.simulator.stats().throttled;
+        println!("{calls} calls, {limit} a minute, told: {told}: {took:?}, {refused} refused");
+        let bar = (WINDOW + Duration::from_secs(1)) * boundaries + FETCHING;
+        assert!(took <= bar, "{calls} calls at {limit} took {took:?}, not {bar:?}");
+        refused
+    })
+}
+
+#[test]
+fn a_token_whose_quota_is_told_is_never_refused() {
+    for limit in [300, 180, 50] {
+        for calls in [150, 450, 900] {
+            assert_eq!(on_one_token(calls, limit, true), 0);
+        }
+    }
+}
+
+#[test]
+fn a_token_whose_quota_is_not_told_is_refused_once_at_most_at_the_assumed_limit() {
+    for calls in [150, 450, 900] {
+        assert!(on_one_token(calls, 300, false) <= 1);
+    }
+}
+
+/// The first refusal teaches the limit, and about one a window is the price of finding out whether it still holds.
+#[test]
+fn a_token_whose_quota_is_lower_than_assumed_serves_all_the_same() {
+    for limit in [180, 50] {
+        let windows = 450_u32.div_ceil(limit);
+        assert!(on_one_token(450, limit, false) <= u64::from(windows));
+    }
+}
+
+#[test]
+fn a_limit_on_logins_delays_150_agents_no_more_than_it_must() {
+    for seed in 0..seeds(2) {
+        virtually(async {
+            let world = World::new(Simulator::builder().login_rate_limit(60), seed);
+            let id = world.scripts().swap_remove(0);
+            let callers = (0..150).map(|_| (world.agent().with_timeout(Duration::from_secs(300)), id.clone()));
+            let done = at_once(callers).await;
+            all_served(&done);
+            println!("seed {seed}: {:?}, {:?}", slowest(&done), world.simulator.stats().logins);
+            // Two windows, and 5 %.
+            assert!(slowest(&done) <= (2 * WINDOW).mul_f64(1.05), "{:?}", slowest(&done));
+            assert_eq!(world.simulator.stats().logins["200"], 150);
+        });
+    }
+}
