@@ -135,24 +135,7 @@ impl Agent {
         let deadline = call::after(Instant::now(), self.timeout);
         match self.shared.slot.clear(&self.shared.credentials, deadline).await {
             None => Ok(()),
-            Some(token) => self.revoke(token).await,
-        }
-    }
-
-    async fn revoke(&self, token: Arc<Token>) -> Result<(), Error> {
-        let client = &self.shared.client;
-        let call = Call {
-            operation: &request::DELETE_TOKEN,
-            subject: None,
-            host: &client.api,
-            authority: Authority::Token(token),
-            timeout: self.timeout,
-            attempt_timeout: None,
-            request: &|| Ok(request::own_token(&client.api.site, &request::DELETE_TOKEN)),
-        };
-        match call::run(client, &call).await {
-            Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
-            result => result.map(drop),
+            Some(token) => self.shared.client.revoke(token, self.timeout).await,
         }
     }
 
@@ -191,6 +174,25 @@ impl Agent {
         request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
     ) -> Result<call::Answer, Error> {
         call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
+    }
+}
+
+impl ClientShared {
+    /// Revokes this very token; one that is void already counts as revoked.
+    pub(crate) async fn revoke(&self, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
+        let call = Call {
+            operation: &request::DELETE_TOKEN,
+            subject: None,
+            host: &self.api,
+            authority: Authority::Token(token),
+            timeout,
+            attempt_timeout: None,
+            request: &|| Ok(request::own_token(&self.api.site, &request::DELETE_TOKEN)),
+        };
+        match call::run(self, &call).await {
+            Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
+            result => result.map(drop),
+        }
     }
 }
 

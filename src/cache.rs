@@ -1,12 +1,14 @@
 //! The opt-in cache of scripts: what an agent desktop shows again and again, and what it shows while the service is down.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use moka::future::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::agent::Agent;
+use crate::call;
 use crate::error::{Error, ErrorKind};
 use crate::id::ScriptId;
 use crate::scripts::Script;
@@ -77,7 +79,11 @@ pub(crate) struct ScriptCache {
 
 impl ScriptCache {
     pub(crate) fn new(policy: CachePolicy) -> Self {
-        Self { policy, entries: Cache::new(policy.capacity), fetches: Cache::new(policy.capacity) }
+        Self {
+            policy,
+            entries: Cache::new(policy.capacity),
+            fetches: Cache::builder().max_capacity(policy.capacity).time_to_live(Duration::from_secs(1)).build(),
+        }
     }
 
     async fn fresh(&self, key: &Key) -> Option<Cached<Arc<Script>>> {
@@ -115,9 +121,26 @@ impl Agent {
         if let Some(cached) = cache.fresh(&key).await {
             return Ok(cached);
         }
-        let fetched = cache.fetches.get_with_by_ref(&key, self.fetch(id)).await;
+        let deadline = call::after(Instant::now(), self.timeout());
+        let led = AtomicBool::new(false);
+        let lead = async {
+            led.store(true, Ordering::Relaxed);
+            self.fetch(id).await
+        };
+        let fetched = match timeout_at(deadline, cache.fetches.get_with_by_ref(&key, lead)).await {
+            Ok(fetched) => fetched,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, "the call's time ran out while another call fetched the script"))
+            }
+        };
         // It was for those who waited; the next to miss fetches anew.
         cache.fetches.invalidate(&key).await;
+        let fetched = match fetched {
+            Err(error) if !led.load(Ordering::Relaxed) && is_the_callers_own(&error) && Instant::now() < deadline => {
+                self.until(deadline).fetch(id).await
+            }
+            fetched => fetched,
+        };
         match fetched {
             Ok(entry) => {
                 let cached = Cached { value: Arc::clone(&entry.script), age: entry.fetched.elapsed(), stale: false };
@@ -126,7 +149,7 @@ impl Agent {
             }
             Err(error) if may_be_stale(&error) => cache.held(&key).await.ok_or(error),
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Forbidden) {
+                if matches!(error.status(), Some(400 | 401 | 403 | 404)) {
                     cache.entries.invalidate(&key).await;
                 }
                 Err(error)
@@ -138,6 +161,15 @@ impl Agent {
         let script = Arc::new(self.script(id).await?);
         Ok(Entry { script, fetched: Instant::now() })
     }
+}
+
+/// A failure of the one who asked, not of the script: its login, its permissions, its quota, its patience.
+fn is_the_callers_own(error: &Error) -> bool {
+    error.is_login()
+        || matches!(
+            error.kind(),
+            ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::Throttled | ErrorKind::Timeout
+        )
 }
 
 /// Only where the service could not be asked; what it says of the script or of the agent holds.

@@ -96,6 +96,8 @@ pub(crate) struct Failure {
     pub(crate) never_sent: bool,
     /// Another attempt may fare better.
     pub(crate) transient: bool,
+    /// The call's own deadline ended it: that says nothing of the host.
+    pub(crate) cut_short: bool,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -103,7 +105,7 @@ pub(crate) struct Failure {
 enum Verdict<'a> {
     Done(Answer),
     /// The token was refused; with another one the call may be allowed.
-    ReplaceToken,
+    ReplaceToken(Error),
     /// A quota or login limit: wait at least this long, or as long as a backoff where nothing is said.
     Throttled(Option<Duration>, Error),
     /// Another attempt may fare better, not before this long.
@@ -164,15 +166,17 @@ pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer
         error.type = tracing::field::Empty,
     );
     if span.is_disabled() {
-        return Run::new(client, call).complete().await;
+        return Run::new(client, call, span).complete().await;
     }
-    Run::new(client, call).complete().instrument(span).await
+    Run::new(client, call, span.clone()).complete().instrument(span).await
 }
 
 /// One call under way.
 struct Run<'a> {
     client: &'a ClientShared,
     call: &'a Call<'a>,
+    /// Its own span, and no caller's, is what is recorded on.
+    span: tracing::Span,
     started: Instant,
     deadline: Instant,
     /// Requests sent, or tried to be.
@@ -181,6 +185,8 @@ struct Run<'a> {
     failures: u32,
     backoffs: Option<Backoffs>,
     token_replaced: bool,
+    /// The answer that refused the token.
+    unauthorized: Option<Error>,
     /// The last answer that named a quota.
     throttled: Option<Error>,
     /// Attempts the service may have acted on without its answer reaching us.
@@ -189,17 +195,19 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(client: &'a ClientShared, call: &'a Call<'a>) -> Self {
+    fn new(client: &'a ClientShared, call: &'a Call<'a>, span: tracing::Span) -> Self {
         let started = Instant::now();
         Self {
             client,
             call,
+            span,
             started,
             deadline: after(started, call.timeout),
             attempts: 0,
             failures: 0,
             backoffs: None,
             token_replaced: false,
+            unauthorized: None,
             throttled: None,
             lost: 0,
             may_have_been_sent: false,
@@ -249,7 +257,7 @@ impl<'a> Run<'a> {
             let quota = outcome.as_ref().ok().map(|answer| (QuotaHeaders::parse(&answer.headers), answer.status));
             let quota = quota.filter(|(told, status)| told.allowed.is_some() || !status.is_server_error());
             let verdict = self.judge(outcome, token.as_deref());
-            if let (Verdict::ReplaceToken, Some(gate)) = (&verdict, gate) {
+            if let (Verdict::ReplaceToken(_), Some(gate)) = (&verdict, gate) {
                 // Before the ticket wakes another to try this token.
                 gate.retire();
             }
@@ -274,7 +282,7 @@ impl<'a> Run<'a> {
                     self.settle(permit, signal);
                     match other {
                         Verdict::Done(answer) => return Ok(self.done(answer, token)),
-                        Verdict::ReplaceToken => self.reject(token.as_ref()),
+                        Verdict::ReplaceToken(error) => self.reject(token.as_ref(), error),
                         Verdict::Throttled(wait, error) => self.wait_for_quota(wait, error).await?,
                         Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
                         Verdict::Fail(error) | Verdict::InvalidDefinition(_, error) => return Err(self.ended(error)),
@@ -361,6 +369,10 @@ impl<'a> Run<'a> {
         };
         match token::token(agent, self.deadline).await {
             Ok(token) => Ok(Some(token)),
+            // Nothing can replace the token: what the service said of it tells more.
+            Err(error) if error.kind() == ErrorKind::Unauthorized && self.unauthorized.is_some() => {
+                Err(self.ended(self.unauthorized.clone().unwrap_or(error)))
+            }
             Err(error) => {
                 let (operation, subject) = (self.call.operation.name, self.call.subject);
                 Err(error.of_login(operation, subject, self.attempts, self.started.elapsed()))
@@ -528,7 +540,7 @@ impl<'a> Run<'a> {
         }
         self.count_bad_request(&error);
         match answer.status {
-            StatusCode::UNAUTHORIZED if self.can_replace_token() => Verdict::ReplaceToken,
+            StatusCode::UNAUTHORIZED if self.can_replace_token() => Verdict::ReplaceToken(error),
             StatusCode::TOO_MANY_REQUESTS => Verdict::Throttled(floor, error),
             StatusCode::BAD_REQUEST if error.is_throttled() => Verdict::Throttled(floor, error),
             _ if !answer.transient => Verdict::Fail(error),
@@ -563,7 +575,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn reject(&mut self, token: Option<&Arc<Token>>) {
+    fn reject(&mut self, token: Option<&Arc<Token>>, error: Error) {
+        self.unauthorized = Some(error);
         if let (Authority::Agent(agent), Some(token)) = (&self.call.authority, token) {
             agent.slot.reject(token);
         }
@@ -584,7 +597,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let wait = match wait {
-            Some(wait) => wait + self.client.random.below(Duration::from_millis(250)),
+            Some(wait) => wait.saturating_add(self.next_backoff()),
             None => self.next_backoff(),
         };
         self.sleep(wait, error).await
@@ -642,7 +655,7 @@ impl<'a> Run<'a> {
 
     /// The error the user gets: what happened last, and what it cost.
     fn ended(&self, error: Error) -> Error {
-        error.maybe_sent(self.may_have_been_sent).ended(
+        error.maybe_sent(self.may_have_been_sent).lost_answers(self.lost).ended(
             self.call.operation.name,
             self.call.subject,
             self.attempts,
@@ -669,7 +682,7 @@ impl<'a> Run<'a> {
     }
 
     fn report(&self, result: &Result<Answer, Error>) {
-        let span = tracing::Span::current();
+        let span = &self.span;
         if !span.is_disabled() {
             span.record("http.request.resend_count", self.attempts.saturating_sub(1));
             match result {
@@ -689,6 +702,9 @@ fn settle_login_pass(pass: LoginPass<'_>, verdict: &Verdict<'_>) {
     match verdict {
         Verdict::Done(_) => pass.accepted(),
         Verdict::Throttled(wait, _) => pass.throttled(*wait),
+        Verdict::Fail(error) if error.is_throttled() => pass.throttled(error.retry_after()),
+        // Refused for its own reasons, so no limit was in the way. Whether it counts against one is not documented [U].
+        Verdict::Fail(error) if error.status().is_some_and(|status| status < 500) => pass.accepted(),
         _ => drop(pass),
     }
 }

@@ -357,3 +357,33 @@ async fn a_token_can_be_checked() {
     assert!(info.as_str().contains("Acme"));
     assert_eq!(transport.calls()[0].url, "http://127.0.0.1:9/api/v2/tokens/me");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_ends_after_a_logout_is_revoked_and_not_kept() {
+    let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => session_of("late", "late-refresh"),
+        _ => script(),
+    })
+    .with_latency(Duration::from_secs(10));
+    let agent =
+        transport.client().agent(Credentials::refresh_token(oauth_client(), "r0")).with_timeout(Duration::from_secs(1));
+    agent.script(&id()).await.unwrap_err();
+    agent.log_out().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(agent.session().is_none());
+    let last = transport.seen().pop().unwrap();
+    assert_eq!((last.method.as_str(), last.header("authorization")), ("DELETE", "Bearer late"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_says_of_a_token_that_cannot_be_replaced_is_kept() {
+    let body = r#"{"message":"Invalid login credentials.","code":"bad.credentials","status":401}"#;
+    let transport = Scripted::replies([reply(401, body).with("inin-correlation-id", "c-7")]);
+    let error = transport.client().agent(Credentials::access_token("t")).script(&id()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.status(), error.code()),
+        (ErrorKind::Unauthorized, Some(401), Some("bad.credentials"))
+    );
+    assert_eq!((error.correlation_id(), error.attempts()), (Some("c-7"), 1));
+}

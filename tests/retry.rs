@@ -204,3 +204,28 @@ async fn a_host_that_is_down_is_shut_and_calls_are_told_what_it_did_last() {
     assert!(client.stats().api.shut_for.is_some());
     assert_eq!(client.stats().api.limit, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_own_impatience_shuts_no_host() {
+    let transport = Scripted::by(|seen| if seen.is_login() { common::token("t0ken") } else { script() })
+        .with_latency(Duration::from_millis(60));
+    let client = transport.client();
+    let agent = client.agent(common::credentials());
+    agent.script(&id()).await.unwrap();
+    let hasty = agent.with_timeout(Duration::from_millis(50));
+    for _ in 0..40 {
+        assert!(hasty.script(&id()).await.unwrap_err().is_timeout());
+    }
+    assert!(client.stats().api.shut_for.is_none());
+    agent.script(&id()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_that_asks_for_no_wait_is_not_asked_again_at_once() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => common::token("t0ken"),
+        false => reply(429, "").with("retry-after", "0"),
+    });
+    transport.agent().script(&id()).await.unwrap_err();
+    assert!(transport.calls().len() < 30, "{}", transport.calls().len());
+}

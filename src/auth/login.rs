@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
 use crate::agent::AgentShared;
 use crate::call::{self, Authority, Call};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, shown};
 use crate::request::{self, Operation, Repeat};
 
 /// What a login brought.
@@ -157,7 +157,9 @@ fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErr
         }),
         Err(RequestTokenError::Request(error)) => Err(error),
         // Neither the body nor the parser's words: both can hold the token.
-        Err(RequestTokenError::Parse(error, _)) => Err(unusable(&format!("it cannot be read at `{}`", error.path()))),
+        Err(RequestTokenError::Parse(error, _)) => {
+            Err(unusable(&format!("it cannot be read at `{}`", shown(&error.path().to_string()))))
+        }
         Err(RequestTokenError::ServerResponse(_)) => Err(unusable("it is an error with a success status")),
         Err(RequestTokenError::Other(_)) => Err(unusable("it is empty")),
     }

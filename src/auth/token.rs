@@ -92,6 +92,8 @@ struct State {
     login: Option<watch::Receiver<Option<LoginResult>>>,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
+    /// How often the agent has logged out: what a login brings that began before is not kept.
+    logouts: u64,
     refused: Option<(Instant, Error)>,
     refresh_not_before: Option<Instant>,
     on_session: Option<OnSession>,
@@ -130,6 +132,7 @@ impl TokenSlot {
                 grant,
                 login: None,
                 trouble: None,
+                logouts: 0,
                 refused: None,
                 refresh_not_before: None,
                 on_session: None,
@@ -241,7 +244,9 @@ pub(crate) async fn token(agent: &Arc<AgentShared>, deadline: Instant) -> LoginR
 /// The call's time ran out before the login ended: why that took so long.
 fn late(agent: &AgentShared) -> Error {
     let client = agent.credentials.oauth_client();
-    let throttled = client.and_then(|client| agent.client.login_gate(&client.id).throttled_until());
+    let throttled = client
+        .and_then(|client| agent.client.login_gate(&client.id).throttled_until())
+        .filter(|until| *until > Instant::now());
     match throttled {
         Some(until) => {
             let wait = until.saturating_duration_since(Instant::now());
@@ -268,6 +273,8 @@ impl State {
             self.grant =
                 Grant::Spent(Error::new(ErrorKind::LoginRefused, "the agent has logged out; it must log in again"));
         }
+        self.logouts += 1;
+        self.login = None;
         self.token.take()
     }
 
@@ -287,17 +294,25 @@ impl State {
         let (sender, receiver) = watch::channel(None);
         self.login = Some(receiver.clone());
         let agent = Arc::clone(agent);
-        let grant = self.grant.clone();
+        let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
         let on_session = self.on_session.clone();
         tokio::spawn(async move {
-            let result = log_in(&agent, grant, on_session).await;
-            agent.slot.lock().end_login(&result);
+            let result = log_in(&agent, &begun, on_session).await;
+            let outlived = agent.slot.lock().end_login(&begun, &result);
+            if let (true, Ok(token)) = (outlived, &result) {
+                // The agent logged out meanwhile: nobody is left to use it.
+                let _ = agent.client.revoke(Arc::clone(token), agent.client.settings.call_timeout).await;
+            }
             let _ = sender.send(Some(result));
         });
         receiver
     }
 
-    fn end_login(&mut self, result: &LoginResult) {
+    /// Keeps what a login brought; true where the agent has logged out since it began.
+    fn end_login(&mut self, begun: &Begun, result: &LoginResult) -> bool {
+        if begun.logouts != self.logouts {
+            return true;
+        }
         self.login = None;
         self.trouble = None;
         let now = Instant::now();
@@ -318,29 +333,45 @@ impl State {
                 }
             }
         }
+        false
+    }
+
+    /// Notes what the next token is got with, unless the agent has logged out since this login began.
+    fn next_grant(&mut self, begun: &Begun, grant: Grant) {
+        if begun.logouts == self.logouts {
+            self.grant = grant;
+        }
     }
 }
 
+/// What a login was begun with.
+struct Begun {
+    grant: Grant,
+    /// How often the agent had logged out.
+    logouts: u64,
+}
+
 /// Gets a new token, notes what the one after it is got with, and tells the user.
-async fn log_in(agent: &AgentShared, grant: Grant, on_session: Option<OnSession>) -> LoginResult {
-    let result = match &grant {
-        Grant::Credentials => login::by_credentials(agent).await.map_err(|error| spend_one_time(agent, error)),
+async fn log_in(agent: &AgentShared, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
+    let result = match &begun.grant {
+        Grant::Credentials => login::by_credentials(agent).await.map_err(|error| spend_one_time(agent, begun, error)),
         Grant::RefreshToken(token) => {
-            login::by_refresh_token(agent, token).await.map_err(|error| spend_refresh(agent, error))
+            login::by_refresh_token(agent, token).await.map_err(|error| spend_refresh(agent, begun, error))
         }
         Grant::Spent(error) => Err(error.clone()),
     };
     let Issued { access_token, lifetime, refresh_token } = result?;
     // Noted before anything else can fail: the service may have voided the one before.
     if let Some(refresh_token) = refresh_token.clone() {
-        agent.slot.lock().grant = Grant::RefreshToken(refresh_token);
-    } else if is_one_time(&agent.credentials) && matches!(grant, Grant::Credentials) {
-        agent.slot.lock().grant = Grant::Spent(must_log_in("the session had no refresh token and is over"));
+        agent.slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
+    } else if is_one_time(&agent.credentials) && matches!(begun.grant, Grant::Credentials) {
+        let spent = must_log_in("the session had no refresh token and is over");
+        agent.slot.lock().next_grant(begun, Grant::Spent(spent));
     }
     let token = Token::new(&access_token, lifetime, &agent.client)?;
     if let Some(on_session) = on_session {
-        let kept = refresh_token.or(match grant {
-            Grant::RefreshToken(token) => Some(token),
+        let kept = refresh_token.or(match &begun.grant {
+            Grant::RefreshToken(token) => Some(token.clone()),
             _ => None,
         });
         let told = tokio::spawn(on_session(session(Some(&token), kept, agent.client.now())));
@@ -361,26 +392,26 @@ fn is_one_time(credentials: &Credentials) -> bool {
 }
 
 /// A code or assertion that may have arrived is not sent again.
-fn spend_one_time(agent: &AgentShared, error: Error) -> Error {
+fn spend_one_time(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
     if is_one_time(&agent.credentials) && error.may_have_been_sent() && !error.is_throttled() {
         let spent = error.clone().explained("the one-time code or assertion is spent, the agent must log in again");
-        agent.slot.lock().grant = Grant::Spent(spent.clone());
+        agent.slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
         return spent;
     }
     error
 }
 
 /// A refresh token that was refused is dead.
-fn spend_refresh(agent: &AgentShared, error: Error) -> Error {
+fn spend_refresh(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
     if error.code() != Some("invalid_grant") {
         return error;
     }
-    let why = if error.attempts() > 1 {
+    let why = if error.an_answer_was_lost() {
         "the refresh token was refused (an earlier attempt, whose answer was lost, may have spent it); the agent must log in again"
     } else {
         "the refresh token was refused; the agent must log in again"
     };
     let spent = error.explained(why);
-    agent.slot.lock().grant = Grant::Spent(spent.clone());
+    agent.slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
     spent
 }

@@ -114,6 +114,11 @@ impl ErrorBody {
         self.message.as_deref()
     }
 
+    /// Whether it is what the service or its login says when it refuses.
+    pub(crate) fn is_error_envelope(&self) -> bool {
+        matches!(self.envelope, Envelope::Service | Envelope::OAuth)
+    }
+
     fn of_object(object: &Map<String, Value>, depth: u32) -> Self {
         let oauth_error = string(object, "error");
         let is_oauth = oauth_error.is_some() && !object.contains_key("code");

@@ -17,6 +17,7 @@ impl Failure {
             what: error.to_string(),
             never_sent: true,
             transient: false,
+            cut_short: false,
             source: None,
         }
     }
@@ -27,7 +28,7 @@ impl Failure {
         } else {
             format!("{host} did not answer within {:.1} s", attempt.as_secs_f64())
         };
-        Self { kind: ErrorKind::Timeout, what, never_sent: false, transient: true, source: None }
+        Self { kind: ErrorKind::Timeout, what, never_sent: false, transient: true, cut_short: whole_call, source: None }
     }
 
     /// What reqwest or a middleware of the user's reports instead of a response.
@@ -40,6 +41,9 @@ impl Failure {
                 let timed_out = error.is_timeout();
                 let io = io_error(&error).map(io::Error::kind);
                 let cause = text::shown(&deepest(&error));
+                let (unprocessed, going_away) = h2_says(&error);
+                let never_sent = never_sent || unprocessed;
+                let transient = transient || unprocessed || going_away || io.is_some_and(is_broken_connection);
                 let (kind, what) = if error.is_builder() {
                     (ErrorKind::InvalidInput, format!("the request for {host} cannot be sent: {cause}"))
                 } else if io == Some(io::ErrorKind::ConnectionRefused) {
@@ -51,7 +55,7 @@ impl Failure {
                 } else {
                     (ErrorKind::Connection, format!("the connection to {host} broke before it answered: {cause}"))
                 };
-                Self { kind, what, never_sent, transient, source: Some(Box::new(error)) }
+                Self { kind, what, never_sent, transient, cut_short: false, source: Some(Box::new(error)) }
             }
             reqwest_middleware::Error::Middleware(error) => {
                 // One that speaks of the connection is believed.
@@ -64,7 +68,7 @@ impl Failure {
                     "a middleware of yours failed".to_owned()
                 };
                 let never_sent = io == Some(io::ErrorKind::ConnectionRefused);
-                Self { kind, what, never_sent, transient: broken, source: Some(error.into()) }
+                Self { kind, what, never_sent, transient: broken, cut_short: false, source: Some(error.into()) }
             }
         }
     }
@@ -73,17 +77,24 @@ impl Failure {
     pub(crate) fn broken_off(error: reqwest::Error, host: &str, after: usize) -> Self {
         let what = format!("the answer of {host} broke off after {after} bytes of its body");
         let source = Some(Box::new(error.without_url()) as _);
-        Self { kind: ErrorKind::Connection, what, never_sent: false, transient: true, source }
+        Self { kind: ErrorKind::Connection, what, never_sent: false, transient: true, cut_short: false, source }
     }
 
     pub(crate) fn too_large(host: &str, limit: usize) -> Self {
         let what = format!("the answer of {host} is larger than the {limit} bytes allowed");
-        Self { kind: ErrorKind::UnexpectedAnswer, what, never_sent: false, transient: false, source: None }
+        Self {
+            kind: ErrorKind::UnexpectedAnswer,
+            what,
+            never_sent: false,
+            transient: false,
+            cut_short: false,
+            source: None,
+        }
     }
 
     /// Whether it speaks of a service that is overloaded or down: a timeout, or a refused connection.
     pub(crate) fn is_overload(&self) -> bool {
-        self.kind == ErrorKind::Timeout || (self.never_sent && self.kind == ErrorKind::Connection)
+        (self.kind == ErrorKind::Timeout && !self.cut_short) || (self.never_sent && self.kind == ErrorKind::Connection)
     }
 }
 
@@ -111,6 +122,20 @@ fn is_broken_connection(kind: io::ErrorKind) -> bool {
 fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
     std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source())
         .find_map(|cause| cause.downcast_ref())
+}
+
+/// Whether HTTP/2 tells that the request was not processed, or that the peer is closing down in good order: then
+/// another connection takes it. A load balancer that drains says one or the other of every stream.
+fn h2_says(error: &reqwest::Error) -> (bool, bool) {
+    let causes = std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source());
+    let mut found = causes.filter_map(|cause| cause.downcast_ref::<h2::Error>()).filter(|error| error.is_remote());
+    match found.next() {
+        Some(error) => (
+            error.reason() == Some(h2::Reason::REFUSED_STREAM),
+            error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR),
+        ),
+        None => (false, false),
+    }
 }
 
 /// The innermost cause, which names the fact; those around it say where it was met.

@@ -17,7 +17,7 @@ use crate::id::{InvalidId, UploadId};
 use bad_request::Found;
 pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
-pub(crate) use text::quoted;
+pub(crate) use text::{quoted, shown};
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
 ///
@@ -50,6 +50,7 @@ struct Inner {
     attempts: u32,
     elapsed: Duration,
     may_have_been_sent: bool,
+    lost_answers: u32,
     gave_up: Option<GaveUp>,
     bad_request: Option<BadRequest>,
     upload_id: Option<UploadId>,
@@ -133,6 +134,7 @@ impl Error {
             attempts: 0,
             elapsed: Duration::ZERO,
             may_have_been_sent: false,
+            lost_answers: 0,
             gave_up: None,
             bad_request: None,
             upload_id: None,
@@ -184,6 +186,16 @@ impl Error {
     pub(crate) fn maybe_sent(mut self, maybe: bool) -> Self {
         self.0.may_have_been_sent = maybe;
         self
+    }
+
+    pub(crate) fn lost_answers(mut self, lost: u32) -> Self {
+        self.0.lost_answers = lost;
+        self
+    }
+
+    /// Whether an attempt before the last answer may have been acted on without its answer reaching us.
+    pub(crate) fn an_answer_was_lost(&self) -> bool {
+        self.0.lost_answers > 0
     }
 
     pub(crate) fn gave_up(mut self, why: GaveUp) -> Self {

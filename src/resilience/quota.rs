@@ -317,6 +317,8 @@ impl QuotaGate {
     }
 
     fn throttled(&self, state: &mut State, number: u64, now: Instant, retry_after: Option<Duration>) {
+        // No wait at all is no word on it: taken at that, one call alone would ask again and again.
+        let retry_after = retry_after.filter(|wait| !wait.is_zero());
         let wait = match (retry_after, state.ends) {
             (Some(wait), _) => {
                 state.blind = 0;

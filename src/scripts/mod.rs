@@ -170,7 +170,7 @@ impl Agent {
     pub async fn delete(&self, id: &ScriptId) -> Result<(), Error> {
         let result = self.send(&request::DELETE_SCRIPT, id.as_str(), |site| request::delete(site, id)).await;
         match result {
-            Err(error) if error.kind() == ErrorKind::NotFound && error.attempts() > 1 => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound && error.an_answer_was_lost() => Ok(()),
             result => result.map(drop),
         }
     }

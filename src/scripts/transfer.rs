@@ -14,7 +14,7 @@ use super::query::{ExportScript, ImportScript, ListPublishedScripts, ListScripts
 use super::{ScriptFile, SignedUrl, decode};
 use crate::agent::Agent;
 use crate::call::{self, Authority};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::id::{ScriptId, UploadId};
 use crate::region::is_loopback;
 use crate::request::{self, UploadForm};
@@ -363,6 +363,9 @@ impl Agent {
                 let undecodable = |error| Error::undecodable("a script file", operation.name, None, &answer, error);
                 let text =
                     std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
+                if ErrorBody::parse(text).is_error_envelope() {
+                    return Err(undecodable(serde_json::Error::custom("it is an error's envelope")));
+                }
                 return ScriptFile::parse(text).map_err(undecodable);
             }
             url = answer
