@@ -142,8 +142,6 @@ pub(crate) struct Evidence<'a> {
     pub(crate) endpoint: Endpoint,
     pub(crate) body: &'a ErrorBody,
     pub(crate) request: RequestFacts<'a>,
-    pub(crate) history: Option<ScriptHistory>,
-    pub(crate) load: Option<Load>,
 }
 
 /// What was sent, as far as it can be at fault.
@@ -156,30 +154,6 @@ pub(crate) struct RequestFacts<'a> {
     pub(crate) odd_id: Option<&'a str>,
     /// The names of its query parameters.
     pub(crate) parameters: &'a [&'a str],
-    /// It left without `Accept`, as only a middleware can make it.
-    pub(crate) without_accept: bool,
-    /// A middleware made it conditional on a version.
-    pub(crate) with_if_match: bool,
-}
-
-/// What happened to this script lately, in this client.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ScriptHistory {
-    pub(crate) successes: u32,
-    pub(crate) failures: u32,
-    /// Successes and failures by turns within 5 s.
-    pub(crate) mixed: bool,
-    /// Other scripts that were fine fail in the same second.
-    pub(crate) others_fail: bool,
-    /// It was tried again in calm, and failed again.
-    pub(crate) calm_retry_failed: bool,
-}
-
-/// How busy the client was with the host.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    pub(crate) in_flight: u32,
-    pub(crate) limit: u32,
 }
 
 impl<'a> RequestFacts<'a> {
@@ -190,7 +164,6 @@ impl<'a> RequestFacts<'a> {
             had_body: operation.method == http::Method::POST,
             odd_id: subject.filter(|id| operation.route.contains('{') && !is_uuid(id)),
             parameters,
-            ..Self::default()
         }
     }
 }
@@ -207,20 +180,7 @@ fn is_uuid(id: &str) -> bool {
 impl<'a> Evidence<'a> {
     /// What is known as the answer comes in; the script's history speaks later ([`BadRequest::found`]).
     pub(crate) fn of_answer(endpoint: Endpoint, body: &'a ErrorBody, request: RequestFacts<'a>) -> Self {
-        Self { endpoint, body, request, history: None, load: None }
-    }
-}
-
-impl ScriptHistory {
-    /// Overload when it comes and goes, or strikes several; broken when it stays and strikes one. Else nobody knows.
-    fn found(self) -> Option<Found> {
-        if self.mixed || self.others_fail {
-            Some(Found::Overload)
-        } else if self.calm_retry_failed && self.successes == 0 {
-            Some(Found::BrokenScript)
-        } else {
-            None
-        }
+        Self { endpoint, body, request }
     }
 }
 
@@ -415,18 +375,7 @@ fn by_definition(evidence: &Evidence<'_>) -> Option<BadRequest> {
     if !evidence.request.of_script || !is_definition_message(evidence.body) {
         return None;
     }
-    let mut undecided = BadRequest::new(Cause::Undecided, Certainty::Possible, UNDECIDED);
-    if let Some(history) = evidence.history {
-        let (successes, failures) = (history.successes, history.failures);
-        undecided.evidence.push(format!("lately this script was got {successes} times and failed {failures}").into());
-    }
-    if let Some(Load { in_flight, limit }) = evidence.load {
-        undecided.evidence.push(format!("{in_flight} requests were in flight, of {limit} allowed").into());
-    }
-    Some(match evidence.history.and_then(ScriptHistory::found) {
-        Some(found) => undecided.found(found),
-        None => undecided,
-    })
+    Some(BadRequest::new(Cause::Undecided, Certainty::Possible, UNDECIDED))
 }
 
 fn by_limit(body: &ErrorBody) -> Option<BadRequest> {
@@ -478,12 +427,6 @@ fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let by = |cause, certainty, why: String| Some(BadRequest::new(cause, certainty, why));
     if let Some(id) = request.odd_id {
         return by(Cause::InvalidId, Likely, format!("the id {} is no UUID", quoted(id)));
-    }
-    if request.with_if_match {
-        return by(Cause::VersionConflict, Possible, "a middleware of yours sent If-Match".to_owned());
-    }
-    if request.without_accept {
-        return by(Cause::Header, Possible, "a middleware of yours removed Accept".to_owned());
     }
     // What follows is a guess, which only the service's own generic words make worth telling.
     if !message_begins(evidence.body, &["the request could not be understood"]) {
@@ -579,8 +522,8 @@ mod tests {
         body: serde_json::Value,
         #[serde(default)]
         request: Sent,
-        history: Option<Past>,
-        load: Option<(u32, u32)>,
+        /// What the script's history finds afterwards.
+        found: Option<String>,
         cause: String,
         parameter: Option<String>,
         certainty: String,
@@ -597,18 +540,6 @@ mod tests {
         had_body: bool,
         odd_id: Option<String>,
         parameters: Vec<String>,
-        without_accept: bool,
-        with_if_match: bool,
-    }
-
-    #[derive(Default, Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Past {
-        successes: u32,
-        failures: u32,
-        mixed: bool,
-        others_fail: bool,
-        calm_retry_failed: bool,
     }
 
     fn api() -> String {
@@ -641,19 +572,15 @@ mod tests {
                     had_body: self.request.had_body,
                     odd_id: self.request.odd_id.as_deref(),
                     parameters: &parameters,
-                    without_accept: self.request.without_accept,
-                    with_if_match: self.request.with_if_match,
                 },
-                history: self.history.as_ref().map(|past| ScriptHistory {
-                    successes: past.successes,
-                    failures: past.failures,
-                    mixed: past.mixed,
-                    others_fail: past.others_fail,
-                    calm_retry_failed: past.calm_retry_failed,
-                }),
-                load: self.load.map(|(in_flight, limit)| Load { in_flight, limit }),
             };
-            let found = classify(&evidence);
+            let mut found = classify(&evidence);
+            match self.found.as_deref() {
+                Some("overload") => found = found.found(Found::Overload),
+                Some("broken_script") => found = found.found(Found::BrokenScript),
+                Some(other) => panic!("{other}"),
+                None => {}
+            }
             // As `call.rs` decides: logins wait at their gate, definitions go by the history; nothing else is sent again.
             let status = StatusCode::from_u16(self.status).unwrap();
             let retried = match endpoint {
@@ -767,8 +694,7 @@ mod tests {
                 let text = serde_json::json!({ "code": code, "message": message, "status": 400 }).to_string();
                 let body = ErrorBody::parse(&text);
                 let request = RequestFacts { of_script: true, ..RequestFacts::default() };
-                let found =
-                    classify(&Evidence { endpoint: Endpoint::Api, body: &body, request, history: None, load: None });
+                let found = classify(&Evidence { endpoint: Endpoint::Api, body: &body, request });
                 assert!(!found.is_retryable() && !is_definition_message(&body), "{text}: {found:?}");
             }
         }
