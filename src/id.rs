@@ -14,6 +14,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// The longest id accepted, in bytes.
 pub(crate) const MAX_ID_BYTES: usize = 256;
 
+/// The words of the API's own routes: `/scripts/published` is no script, and the published script `pages` would be the pages
+/// of a script `published`.
+const ROUTE_WORDS: [&str; 7] = ["published", "divisionviews", "uploads", "pages", "variables", "export", "status"];
+
 /// Everything but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -38,7 +42,7 @@ pub enum IdProblem {
     DotSegment,
     /// It is longer than 256 bytes.
     TooLong,
-    /// It is a word that names another route: `published`, `divisionviews`, `uploads`.
+    /// It is a word that names another route: `published`, `divisionviews`, `uploads`, `pages`, `variables`, `export`, `status`.
     RouteWord,
     /// It is a placeholder nobody filled in: `${scriptId}`, `{{scriptId}}`, `<EOF>`, `null`, …
     Placeholder,
@@ -129,7 +133,7 @@ fn problem(kind: &str, text: &str) -> Option<IdProblem> {
     if [text, &decoded].iter().any(|form| *form == "." || *form == "..") {
         return Some(IdProblem::DotSegment);
     }
-    if ["published", "divisionviews", "uploads"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+    if ROUTE_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
         return Some(IdProblem::RouteWord);
     }
     is_placeholder(kind, text).then_some(IdProblem::Placeholder)
@@ -162,7 +166,7 @@ macro_rules! ids {
         ///
         /// Parsed with [`str::parse`] or `try_from`; refused, with the reason in [`InvalidId`], when empty,
         /// blank, with white space around it, with control or invisible characters, a dot segment, over
-        /// 256 bytes, a route word (`published`, `divisionviews`, `uploads`), or an unresolved placeholder.
+        /// 256 bytes, a word of the API's routes (`published`, `divisionviews`, `uploads`, `pages`, …), or an unresolved placeholder.
         /// Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -299,7 +303,7 @@ mod tests {
                 IdProblem::ControlCharacter,
             ),
             (&[".", "..", "%2e", "%2E%2E", ".%2e"], IdProblem::DotSegment),
-            (&["published", "Published", "DIVISIONVIEWS", "uploads"], IdProblem::RouteWord),
+            (&["published", "Published", "DIVISIONVIEWS", "uploads", "pages", "Export"], IdProblem::RouteWord),
             (
                 &[
                     "${scriptId}",
