@@ -215,6 +215,8 @@ async fn a_callers_own_impatience_shuts_no_host() {
     let hasty = agent.with_timeout(Duration::from_millis(50));
     for _ in 0..40 {
         assert!(hasty.script(&id()).await.unwrap_err().is_timeout());
+        // Slower than what a limit of one would hold back, so that each is sent.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(client.stats().api.shut_for.is_none());
     agent.script(&id()).await.unwrap();

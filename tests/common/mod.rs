@@ -31,6 +31,8 @@ pub enum Reply {
     Broken(io::ErrorKind),
     /// Nothing comes back.
     Silence,
+    /// This, so much later than others.
+    Later(Duration, Box<Reply>),
 }
 
 pub fn reply(status: u16, body: impl Into<String>) -> Reply {
@@ -161,6 +163,13 @@ impl Middleware for Scripted {
         let reply = (self.answering)(&seen);
         self.seen.lock().unwrap().push(seen);
         tokio::time::sleep(self.latency).await;
+        let reply = match reply {
+            Reply::Later(wait, reply) => {
+                tokio::time::sleep(wait).await;
+                *reply
+            }
+            reply => reply,
+        };
         match reply {
             Reply::Answer { status, headers, body } => {
                 let mut response = http::Response::builder().status(status);
@@ -170,7 +179,7 @@ impl Middleware for Scripted {
                 Ok(Response::from(response.body(body).unwrap()))
             }
             Reply::Broken(kind) => Err(reqwest_middleware::Error::Middleware(io::Error::from(kind).into())),
-            Reply::Silence => {
+            Reply::Silence | Reply::Later(..) => {
                 tokio::time::sleep(Duration::from_secs(1_000_000)).await;
                 Err(reqwest_middleware::Error::Middleware(io::Error::from(io::ErrorKind::TimedOut).into()))
             }
