@@ -25,6 +25,8 @@ const WARM_UP: usize = 50;
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Bare reqwest wants a crypto provider of the process, even where all is http.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     match arguments[..] {
         ["serve"] => runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve()),
         ["calls", kind, url, count] => current_thread()?.block_on(calls(Kind::named(kind)?, url, count.parse()?)),

@@ -23,6 +23,7 @@ use crate::resilience::quota::QuotaPolicy;
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
 use crate::stats::{Counter, Counters, HostStats, Stats};
+use crate::tls::Tls;
 
 /// Of so many scripts it is remembered how they fared.
 const HISTORY_IDS: usize = 10_000;
@@ -321,13 +322,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts the certificates of this PEM bundle too: a gateway's, or an inspecting proxy's.
+    /// Trusts the certificates of this PEM bundle beside the platform's: a gateway's, or an inspecting proxy's.
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates.push(pem.into());
         self
     }
 
-    /// Presents this client certificate (mTLS): PEM with the certificate chain and its private key.
+    /// Presents this client certificate (mTLS): PEM with the certificate chain and its private key. With the feature
+    /// `native-tls` alone the key must be in PKCS #8 (`BEGIN PRIVATE KEY`).
     pub fn identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.identity = Some(pem.into());
         self
@@ -357,7 +359,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when a certificate, proxy URL or user agent cannot be used.
+    /// [`ErrorKind::InvalidInput`] when a certificate, proxy URL or user agent cannot be used; where a host is `https`,
+    /// also when the crate was built without a TLS feature, or the machine has no root certificates.
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
@@ -417,19 +420,10 @@ impl ClientBuilder {
         } else if let Some(proxy) = &self.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable("the proxy URL cannot be used"))?);
         }
-        for pem in &self.root_certificates {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(unusable("a root certificate is no PEM that can be read"))?;
-            if certificates.is_empty() {
-                return Err(Error::invalid_input("a root certificate's PEM holds no certificate"));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if let Some(pem) = &self.identity {
-            let identity = reqwest::Identity::from_pem(pem)
-                .map_err(unusable("the client certificate is no PEM with a certificate and its private key"))?;
-            builder = builder.identity(identity);
-        }
+        let urls = [self.region.api_url(), self.region.login_url(), self.region.upload_url()];
+        let is_https = urls.iter().any(|url| url.starts_with("https:"));
+        let tls = Tls::new(&self.root_certificates, self.identity.as_deref(), is_https)?;
+        builder = tls.configure(builder);
         let http = builder.build().map_err(unusable("the HTTP client cannot be set up; see the source"))?;
         let with_middlewares = self
             .middlewares

@@ -34,6 +34,7 @@ async fn it_serves_where_it_is_told_to() {
             break url.to_owned();
         }
     };
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     // Neither without a cookie, nor with one that was never given, nor back from a login that nobody began.
     for (path, cookie) in [("/", ""), ("/scripts/x", "session=guessed"), ("/back?code=x&state=y", "login=guessed")] {

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::id::{ScriptId, UploadId};
 use crate::region::is_loopback;
 use crate::request::{self, UploadForm};
+use crate::tls;
 
 /// How many redirects of a download are followed.
 const MOST_REDIRECTS: u32 = 5;
@@ -390,6 +391,9 @@ fn check_download(url: &Url, loopback_allowed: bool) -> Result<(), &'static str>
         return Err("carries a user name or password; nothing was sent there");
     }
     match url.scheme() {
+        "https" if !tls::AVAILABLE => {
+            Err("is https, and the crate was built without a TLS feature; nothing was sent there")
+        }
         "https" => Ok(()),
         "http" if loopback_allowed && is_loopback(url) => Ok(()),
         _ => Err("leads to a place that is not https; nothing was sent there"),

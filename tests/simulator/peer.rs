@@ -45,6 +45,12 @@ pub(crate) fn builder() -> SimulatorBuilder {
     Simulator::builder().latency(std::time::Duration::ZERO)
 }
 
+/// reqwest alone, which wants a crypto provider of the process even where all is http.
+pub(crate) fn plain_http() -> reqwest::Client {
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 pub(crate) fn peer() -> Peer {
     Peer::of(builder())
 }
@@ -52,7 +58,7 @@ pub(crate) fn peer() -> Peer {
 impl Peer {
     pub(crate) fn of(builder: SimulatorBuilder) -> Self {
         let simulator = builder.in_process().expect("settings are good");
-        let http = ClientBuilder::new(reqwest::Client::new()).with(simulator.transport()).build();
+        let http = ClientBuilder::new(plain_http()).with(simulator.transport()).build();
         Self { simulator, http }
     }
 

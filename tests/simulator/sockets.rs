@@ -7,12 +7,12 @@ use genesys_scripts::simulator::{Fault, Simulator, SimulatorBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::peer::builder;
+use crate::peer::{builder, plain_http};
 
 async fn with(builder: SimulatorBuilder) -> (Simulator, String) {
     let simulator = builder.start().await.expect("starts");
     let url = format!("{}/oauth/token", simulator.url());
-    let login = reqwest::Client::new()
+    let login = plain_http()
         .post(url)
         .basic_auth("client", Some("simulator"))
         .header("content-type", "application/x-www-form-urlencoded")
@@ -70,7 +70,7 @@ async fn a_truncated_answer_promises_more_than_it_sends() {
     assert!(!body.is_empty() && body.len() == length / 2, "{} of {length}", body.len());
 
     let url = format!("{}/api/v2/scripts/{}", simulator.url(), simulator.script_ids().swap_remove(0));
-    let answer = reqwest::Client::new().get(url).bearer_auth(&token).send().await.expect("a head");
+    let answer = plain_http().get(url).bearer_auth(&token).send().await.expect("a head");
     assert!(answer.bytes().await.is_err());
 }
 
