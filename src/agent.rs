@@ -25,6 +25,7 @@ use crate::scripts::{Json, decode};
 pub struct Agent {
     pub(crate) shared: Arc<AgentShared>,
     timeout: Duration,
+    #[cfg(feature = "cache")]
     cache_scope: Option<Arc<str>>,
 }
 
@@ -33,6 +34,7 @@ pub(crate) struct AgentShared {
     pub(crate) credentials: Credentials,
     pub(crate) slot: TokenSlot,
     /// Which of the client's agents it is.
+    #[cfg(feature = "cache")]
     pub(crate) number: u64,
 }
 
@@ -40,8 +42,18 @@ impl Agent {
     pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
         let slot = TokenSlot::new(&credentials, &client);
         let timeout = client.settings.call_timeout;
-        let number = client.agents.next();
-        Self { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
+        Self {
+            shared: Arc::new(AgentShared {
+                #[cfg(feature = "cache")]
+                number: client.agents.next(),
+                client,
+                credentials,
+                slot,
+            }),
+            timeout,
+            #[cfg(feature = "cache")]
+            cache_scope: None,
+        }
     }
 
     /// The same agent with another time limit for each call, login wait included.
@@ -52,11 +64,13 @@ impl Agent {
 
     /// The same agent, sharing what [`Agent::cached_script`] keeps with all agents of this scope. Agents of one scope
     /// see each other's scripts whatever their own permissions: choose it as narrow as those are alike.
+    #[cfg(feature = "cache")]
     #[must_use]
     pub fn with_cache_scope(&self, scope: &str) -> Self {
         Self { cache_scope: Some(scope.into()), ..self.clone() }
     }
 
+    #[cfg(feature = "cache")]
     pub(crate) fn cache_scope(&self) -> Option<Arc<str>> {
         self.cache_scope.clone()
     }

@@ -11,6 +11,7 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware};
 
 use crate::agent::Agent;
 use crate::auth::Credentials;
+#[cfg(feature = "cache")]
 use crate::cache::{CachePolicy, ScriptCache};
 use crate::error::{Error, ErrorKind};
 use crate::region::{Region, base_url, is_loopback};
@@ -22,7 +23,7 @@ use crate::resilience::overload::{Overload, OverloadPolicy};
 use crate::resilience::quota::QuotaPolicy;
 use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
-use crate::stats::{Counter, Counters, HostStats, Stats};
+use crate::stats::{Counters, HostStats, Stats};
 use crate::tls::Tls;
 
 /// Of so many scripts it is remembered how they fared.
@@ -54,9 +55,11 @@ pub(crate) struct ClientShared {
     pub(crate) settings: Settings,
     pub(crate) budget: Option<Budget>,
     pub(crate) history: History,
+    #[cfg(feature = "cache")]
     pub(crate) cache: Option<ScriptCache>,
     /// Agents made so far: each has a number of its own.
-    pub(crate) agents: Counter,
+    #[cfg(feature = "cache")]
+    pub(crate) agents: crate::stats::Counter,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -183,6 +186,7 @@ pub struct ClientBuilder {
     http2_ping_timeout: Duration,
     gzip: bool,
     overload: OverloadPolicy,
+    #[cfg(feature = "cache")]
     cache: Option<CachePolicy>,
     user_agent: String,
     proxy: Option<String>,
@@ -213,6 +217,7 @@ impl ClientBuilder {
             http2_ping_timeout: Duration::from_secs(10),
             gzip: true,
             overload: OverloadPolicy::default(),
+            #[cfg(feature = "cache")]
             cache: None,
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: None,
@@ -261,6 +266,7 @@ impl ClientBuilder {
     }
 
     /// Keeps scripts for [`Agent::cached_script`]. Default: no cache. See [`CachePolicy`].
+    #[cfg(feature = "cache")]
     pub fn cache(mut self, policy: CachePolicy) -> Self {
         self.cache = Some(policy);
         self
@@ -389,9 +395,11 @@ impl ClientBuilder {
                 upload,
                 downloads,
                 budget: self.settings.retry.budget.as_ref().map(Budget::new),
+                #[cfg(feature = "cache")]
                 cache: self.cache.map(ScriptCache::new),
                 settings: self.settings,
-                agents: Counter::default(),
+                #[cfg(feature = "cache")]
+                agents: crate::stats::Counter::default(),
                 history: History::new(HISTORY_IDS),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),

@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
+// docs.rs says of each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod agent;
 mod auth;
+#[cfg(feature = "cache")]
 mod cache;
 mod call;
 mod client;
@@ -19,6 +22,7 @@ mod tls;
 
 pub use agent::Agent;
 pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
+#[cfg(feature = "cache")]
 pub use cache::{CachePolicy, Cached};
 pub use client::{Client, ClientBuilder};
 pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
