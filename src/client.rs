@@ -100,7 +100,7 @@ impl Client {
     /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
     /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
     /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
-    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
+    /// a backend keeps its agents is shown in `examples/agent_desktop`.
     #[must_use]
     pub fn agent(&self, credentials: Credentials) -> Agent {
         Agent::new(Arc::clone(&self.shared), credentials)

@@ -176,6 +176,7 @@ pub(crate) use backend::Tls;
 
 #[cfg(all(test, not(any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls"))))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use crate::{Client, ErrorKind, Region};
 
     #[test]
@@ -200,6 +201,7 @@ mod tests {
 
 #[cfg(all(test, any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls")))]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::sync::{Arc, Mutex};
 
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -272,7 +274,8 @@ mod tests {
             let protocols = greeted.client_hello().alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
             *offered.lock().unwrap() = protocols;
             let mut stream = greeted.into_stream(config).await?;
-            stream.read(&mut [0; 4096]).await?;
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await? > 0 {}
             stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await?;
             stream.shutdown().await
         }
@@ -282,8 +285,9 @@ mod tests {
         }
     }
 
-    async fn get(server: &Server, roots: &[Vec<u8>], identity: Option<&[u8]>) -> reqwest::Result<u16> {
-        let tls = Tls::new(roots, identity, true).unwrap();
+    async fn get(server: &Server, roots: &[&[u8]], identity: Option<&[u8]>) -> reqwest::Result<u16> {
+        let roots: Vec<_> = roots.iter().map(|pem| pem.to_vec()).collect();
+        let tls = Tls::new(&roots, identity, true).unwrap();
         let http = tls.configure(reqwest::Client::builder().no_proxy()).build().unwrap();
         Ok(http.get(&server.url).send().await?.status().as_u16())
     }
@@ -293,9 +297,9 @@ mod tests {
         let server = Server::start(false).await;
         assert!(get(&server, &[], None).await.unwrap_err().is_connect());
         let other = Server::start(false).await;
-        assert!(get(&server, &[other.root.clone()], None).await.unwrap_err().is_connect());
-        assert_eq!(get(&server, &[[&*other.root, &*server.root].concat()], None).await.unwrap(), 204);
-        assert_eq!(get(&server, &[other.root, server.root.clone()], None).await.unwrap(), 204);
+        assert!(get(&server, &[&other.root], None).await.unwrap_err().is_connect());
+        assert_eq!(get(&server, &[&[&*other.root, &*server.root].concat()], None).await.unwrap(), 204);
+        assert_eq!(get(&server, &[&other.root, &server.root], None).await.unwrap(), 204);
         assert_eq!(*server.offered.lock().unwrap(), [&b"h2"[..], b"http/1.1"]);
         assert!(CryptoProvider::get_default().is_none(), "a provider was installed for the whole process");
     }
@@ -303,10 +307,10 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_wants_to_know_its_clients_is_shown_the_identity() {
         let server = Server::start(true).await;
-        assert!(get(&server, &[server.root.clone()], None).await.is_err());
-        assert_eq!(get(&server, &[server.root.clone()], Some(&server.identity)).await.unwrap(), 204);
+        assert!(get(&server, &[&server.root], None).await.is_err());
+        assert_eq!(get(&server, &[&server.root], Some(&server.identity)).await.unwrap(), 204);
         let stranger = Server::start(true).await.identity;
-        assert!(get(&server, &[server.root.clone()], Some(&stranger)).await.is_err());
+        assert!(get(&server, &[&server.root], Some(&stranger)).await.is_err());
     }
 
     #[tokio::test]
@@ -375,7 +379,7 @@ mod tests {
             let (platforms, own) = (Server::start(false).await, Server::start(false).await);
             std::fs::write(file, &platforms.root).unwrap();
             for server in [&platforms, &own] {
-                assert_eq!(get(server, &[own.root.clone()], None).await.unwrap(), 204);
+                assert_eq!(get(server, &[&own.root], None).await.unwrap(), 204);
             }
             assert_eq!(get(&platforms, &[], None).await.unwrap(), 204);
             assert!(get(&own, &[], None).await.is_err());
@@ -392,7 +396,7 @@ mod tests {
             Client::builder(Region::custom(here, here, here).unwrap()).build().unwrap();
             // One's own are enough.
             let server = Server::start(false).await;
-            assert_eq!(get(&server, &[server.root.clone()], None).await.unwrap(), 204);
+            assert_eq!(get(&server, &[&server.root], None).await.unwrap(), 204);
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &Args, fleet: &Fleet, target: &Target) -> anyhow::
 /// One client for all agents; never through a proxy to this machine, which would see the secret in clear.
 pub(crate) fn http(region: &Region) -> anyhow::Result<reqwest::Client> {
     // reqwest alone wants a crypto provider of the process, even where all is http.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     // A region is https, or on loopback.
     let clear = [region.api_url(), region.login_url()].iter().any(|url| url.starts_with("http://"));

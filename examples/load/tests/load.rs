@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "common/example.rs"]
-mod example;
-
 use std::path::Path;
 use std::process::Stdio;
 
@@ -21,7 +18,7 @@ struct Ended {
 }
 
 async fn load(args: &[&str], credentials: Option<&str>) -> Ended {
-    let mut command = Command::new(example::binary("load"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
     // A proxy that does not exist: what is on loopback is reached without it.
     command.args(args).stdin(Stdio::null()).env("HTTP_PROXY", "http://127.0.0.1:9");
     command.env_remove("GENESYSCLOUD_OAUTHCLIENT_ID").env_remove("GENESYSCLOUD_OAUTHCLIENT_SECRET");

@@ -19,7 +19,7 @@ pub(super) async fn story(simulator: &Simulator, region: Region, oauth: OAuthCli
     let running = Running::start(at, region.clone(), oauth.clone(), Arc::clone(&database)).await?;
     let address = running.address;
     // reqwest alone wants a crypto provider of the process, even where all is http.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
     let mut browser = Browser { http, address, cookies: BTreeMap::new() };
 

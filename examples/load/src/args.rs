@@ -16,7 +16,7 @@ use genesys_scripts::{Region, ScriptId};
 ///
 /// Exits with 0 when every agent of the last mode got its script, 1 when not, 2 on bad usage.
 #[derive(Debug, Parser)]
-#[command(name = "load", version, max_term_width = 120)]
+#[command(name = "genesys-load", version, max_term_width = 120)]
 pub(crate) struct Args {
     /// How many agents there are.
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=100_000))]

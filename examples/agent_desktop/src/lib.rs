@@ -3,14 +3,14 @@
 //! With several processes, let the balancer send a browser always to the same one: agents restored in two of them from
 //! one session would void each other's refresh tokens.
 //!
-//!     cargo run --example agent_desktop                               tells its whole story once, against a simulator
-//!     cargo run --example agent_desktop -- --serve 127.0.0.1:8080     serves until Ctrl-C
-//!     GENESYSCLOUD_REGION=eu-central-1 GENESYSCLOUD_OAUTHCLIENT_ID=… \
-//!         cargo run --example agent_desktop -- --serve 127.0.0.1:8080 …with the logins of Genesys Cloud
+//! ```text
+//! cargo run --example agent_desktop                               tells its whole story once, against a simulator
+//! cargo run --example agent_desktop -- --serve 127.0.0.1:8080     serves until Ctrl-C
+//! GENESYSCLOUD_REGION=eu-central-1 GENESYSCLOUD_OAUTHCLIENT_ID=… \
+//!     cargo run --example agent_desktop -- --serve 127.0.0.1:8080 …with the logins of Genesys Cloud
+//! ```
 
-#[path = "agent_desktop/refused.rs"]
 mod refused;
-#[path = "agent_desktop/story.rs"]
 mod story;
 
 use std::collections::HashMap;
@@ -233,8 +233,13 @@ struct Options {
     serve: Option<SocketAddr>,
 }
 
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// What kept it from being done.
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
     let simulator = Simulator::builder().client_secret("simulator").start().await?;

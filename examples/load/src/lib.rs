@@ -25,8 +25,9 @@ use fleet::Fleet;
 use run::Run;
 use target::{NoTarget, Target};
 
+/// Does what the command line says.
 #[tokio::main]
-async fn main() -> ExitCode {
+pub async fn main() -> ExitCode {
     let args = Args::parse();
     let target = match Target::find(&args).await {
         Ok(target) => Ok(target),

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-#[path = "common/example.rs"]
-mod example;
-
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -12,7 +9,7 @@ use tokio::process::Command;
 
 #[tokio::test]
 async fn its_story_runs_from_login_to_logout() {
-    let output = Command::new(example::binary("agent_desktop")).stdin(Stdio::null()).output().await.unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_genesys-agent-desktop")).stdin(Stdio::null()).output().await.unwrap();
     let (told, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{told}{log}");
     let statuses: Vec<&str> =
@@ -24,7 +21,7 @@ async fn its_story_runs_from_login_to_logout() {
 
 #[tokio::test]
 async fn it_serves_where_it_is_told_to() {
-    let mut command = Command::new(example::binary("agent_desktop"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-agent-desktop"));
     command.args(["--serve", "127.0.0.1:0"]).env_remove("GENESYSCLOUD_REGION").stdin(Stdio::null());
     let mut serving = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(serving.stdout.take().unwrap()).lines();
@@ -34,7 +31,7 @@ async fn it_serves_where_it_is_told_to() {
             break url.to_owned();
         }
     };
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     // Neither without a cookie, nor with one that was never given, nor back from a login that nobody began.
     for (path, cookie) in [("/", ""), ("/scripts/x", "session=guessed"), ("/back?code=x&state=y", "login=guessed")] {

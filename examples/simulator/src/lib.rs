@@ -81,8 +81,13 @@ fn parse_permissions(text: &str) -> Result<Permissions, String> {
     Ok(Permissions { client: client.to_owned(), held })
 }
 
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// What kept it from being done.
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let mut builder = Simulator::builder()
         .listen(options.listen)
