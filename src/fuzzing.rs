@@ -407,7 +407,12 @@ mod tests {
 
     /// Seeds are also the regressions: an input that the fuzzer found goes there.
     fn each_seed(target: &str, property: fn(&[u8])) {
-        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Cargo writes this file into packages, which have no seeds.
+        if here.join("Cargo.toml.orig").exists() {
+            return;
+        }
+        let seeds = here.join("fuzz/seeds").join(target);
         let mut run = 0;
         for seed in std::fs::read_dir(&seeds).unwrap_or_else(|error| panic!("{}: {error}", seeds.display())) {
             let path = seed.expect("a directory entry").path();

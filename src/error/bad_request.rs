@@ -509,7 +509,7 @@ mod tests {
 
     use super::*;
 
-    /// One line of `tests/data/bad_requests.json`.
+    /// One line of `bad_requests.json`.
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Case {
@@ -595,7 +595,7 @@ mod tests {
     }
 
     fn cases() -> Vec<Case> {
-        serde_json::from_str(include_str!("../../tests/data/bad_requests.json")).unwrap()
+        serde_json::from_str(include_str!("bad_requests.json")).unwrap()
     }
 
     #[test]
