@@ -1,19 +1,16 @@
 //! Scripts in and out: upload, import, export, download. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
-
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{HERE, ID, Reply, Scripted, Seen, credentials, id, reply};
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{
     Client, ErrorKind, ExportScript, ImportScript, PublishScript, ReadScript, Region, ScriptFile, SignedUrl, UploadId,
 };
 use serde_json::json;
+
+use crate::common::{self, HERE, ID, Reply, Scripted, Seen, credentials, id, reply};
 
 /// An upload host of its own, to see what goes there.
 const UPLOADS: &str = "http://127.0.0.1:10/apps";

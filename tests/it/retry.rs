@@ -1,14 +1,11 @@
 //! What is tried again, after how long, and when a call gives up. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
-
 use std::io;
 use std::time::Duration;
 
-use common::{Reply, Scripted, id, reply, script};
 use genesys_scripts::{ErrorKind, RetryPolicy};
+
+use crate::common::{self, Reply, Scripted, id, reply, script};
 
 fn seconds(transport: &Scripted) -> Vec<f64> {
     let calls = transport.calls();

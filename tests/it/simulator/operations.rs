@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::peer::{Peer, builder, peer, send};
+use super::peer::{Peer, builder, peer, send};
 
 const NOT_FOUND: &str = "The requested resource was not found.";
 const BAD_REQUEST: &str = "The request could not be understood by the server due to malformed syntax.";

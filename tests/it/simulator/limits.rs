@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep};
 
-use crate::peer::{CLIENT, Peer, builder, peer};
+use super::peer::{CLIENT, Peer, builder, peer};
 
 #[tokio::test(start_paused = true)]
 async fn the_quota_is_a_fixed_window_of_sixty_seconds_for_each_token() {

@@ -3,20 +3,15 @@
 //! The environment must be set before a client is built, and safe code cannot set its own: each test runs itself once
 //! more, as a child with that environment.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-#[path = "common/wire.rs"]
-mod wire;
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{ID, credentials, id};
-use genesys_scripts::{Client, ClientBuilder, Error, Region, RetryPolicy, Script};
-use wire::{Wire, say};
+use genesys_scripts::{Client, ClientBuilder, Error, Region, Script};
+
+use crate::common::wire::{Wire, say};
+use crate::common::{ID, credentials, id, once};
 
 const IN_CHILD: &str = "GENESYS_SCRIPTS_TEST_IN_CHILD";
 const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -63,7 +58,8 @@ fn is_child(test: &str, proxy: &str) -> bool {
         return true;
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture"]).env(IN_CHILD, "1").env_remove("NO_PROXY").env_remove("no_proxy");
+    let test = format!("proxy::{test}");
+    child.args(["--exact", &test, "--nocapture"]).env(IN_CHILD, "1").env_remove("NO_PROXY").env_remove("no_proxy");
     // Whether this is a CGI program, which must not believe `HTTP_PROXY`.
     child.env_remove("REQUEST_METHOD").envs(PROXIES.map(|name| (name, proxy)));
     let child = child.stdin(Stdio::null()).output().unwrap();
@@ -74,9 +70,7 @@ fn is_child(test: &str, proxy: &str) -> bool {
 
 /// Logs in and fetches the script, once.
 async fn fetch(builder: ClientBuilder) -> Result<Script, Error> {
-    let mut once = RetryPolicy::default();
-    once.attempts = 1;
-    builder.retry(once).build().unwrap().agent(credentials()).script(&id()).await
+    builder.retry(once()).build().unwrap().agent(credentials()).script(&id()).await
 }
 
 async fn service() -> Wire {

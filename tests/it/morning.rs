@@ -16,17 +16,13 @@
 //!
 //! Above the knee the service still serves 60 %, so a client can be faster than the oracle.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
-
-#[path = "common/herd.rs"]
-mod herd;
-
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
-use herd::{SERVICE_TIME, World, all_served, at_once, median, oracle, seeds, virtually, worst};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::common::herd::{SERVICE_TIME, World, all_served, at_once, median, oracle, seeds, virtually, worst};
 
 /// The share refused above the knee, as the field reports it.
 const REFUSED: f64 = 0.4;

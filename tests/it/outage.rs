@@ -1,16 +1,12 @@
 //! The service goes down for a minute in the middle of steady traffic. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
-
-#[path = "common/herd.rs"]
-mod herd;
-
 use std::time::Duration;
 
 use genesys_scripts::ErrorKind;
 use genesys_scripts::simulator::Simulator;
-use herd::{World, seeds, steadily, virtually};
 use tokio::time::{Instant, sleep_until};
+
+use crate::common::herd::{World, seeds, steadily, virtually};
 
 /// Between two calls.
 const EVERY: Duration = Duration::from_millis(10);

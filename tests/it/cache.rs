@@ -1,16 +1,13 @@
 //! The opt-in cache: fresh, stale when the service cannot be asked, never when it says no, one fetch for all who miss.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use common::{Scripted, credentials, id, reply, script, token};
 use futures_util::future::join_all;
 use genesys_scripts::{CachePolicy, Client, ErrorKind};
+
+use crate::common::{Scripted, credentials, id, reply, script, token};
 
 /// A service that answers every script request with this status, 200 being the script.
 fn service() -> (Scripted, Arc<AtomicU16>, Client) {

@@ -1,15 +1,12 @@
 //! Lists as streams: lazy, in order, to the last page, never in a loop, and resumable.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
-
 use std::collections::HashMap;
 
-use common::{Reply, Scripted, Seen, reply};
 use futures_util::{StreamExt, TryStreamExt};
 use genesys_scripts::{ErrorKind, ListPublishedScripts, ListScripts};
 use serde_json::{Value, json};
+
+use crate::common::{self, Reply, Scripted, Seen, reply};
 
 fn query(seen: &Seen) -> HashMap<String, String> {
     reqwest::Url::parse(&seen.url).unwrap().query_pairs().into_owned().collect()

@@ -1,15 +1,11 @@
 //! What a token, or an OAuth client, is allowed is used up and not overrun. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-#[path = "common/herd.rs"]
-mod herd;
-
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
-use herd::{World, all_served, at_once, seeds, slowest, virtually};
 use tokio::time::Instant;
+
+use crate::common::herd::{World, all_served, at_once, seeds, slowest, virtually};
 
 const WINDOW: Duration = Duration::from_secs(60);
 /// What the calls of the last window take.

@@ -1,16 +1,11 @@
 //! Nothing the service sends is trusted: whatever it answers, a call ends in a script or in a typed error.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-#[path = "common/wire.rs"]
-mod wire;
-
 use std::time::Duration;
 
-use common::{ID, Scripted, id, reply, token};
-use genesys_scripts::{Credentials, Error, ErrorKind, RetryPolicy, Script};
-use wire::{Say, Wire, say};
+use genesys_scripts::{Credentials, Error, ErrorKind, Script};
+
+use crate::common::wire::{Say, Wire, say};
+use crate::common::{self, ID, Scripted, id, once, reply, token};
 
 fn script_json() -> String {
     format!(r#"{{"id":"{ID}","name":"Inbound"}}"#)
@@ -22,9 +17,7 @@ async fn fetch(wire: &Wire) -> Result<Script, Error> {
 }
 
 async fn fetch_once(wire: &Wire) -> Result<Script, Error> {
-    let mut once = RetryPolicy::default();
-    once.attempts = 1;
-    wire.builder().retry(once).build().unwrap().agent(Credentials::access_token("t0ken")).script(&id()).await
+    wire.builder().retry(once()).build().unwrap().agent(Credentials::access_token("t0ken")).script(&id()).await
 }
 
 fn assert_fit_for_a_terminal(text: &str) {
@@ -191,9 +184,7 @@ async fn what_is_no_http_is_an_error_that_names_the_host() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_a_timeout() {
     let wire = Wire::listen(|_, _| Say::Nothing).await;
-    let mut once = RetryPolicy::default();
-    once.attempts = 1;
-    let client = wire.builder().retry(once).attempt_timeout(Duration::from_millis(30)).build().unwrap();
+    let client = wire.builder().retry(once()).attempt_timeout(Duration::from_millis(30)).build().unwrap();
     let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
     assert!(error.is_timeout() && error.may_have_been_sent(), "{error}");
 }
@@ -203,9 +194,7 @@ async fn where_nothing_listens_nothing_was_sent() {
     let wire = Wire::listen(|_, _| Say::Nothing).await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let region = genesys_scripts::Region::custom(&format!("http://{closed}"), &wire.url, &wire.url).unwrap();
-    let mut once = RetryPolicy::default();
-    once.attempts = 1;
-    let client = genesys_scripts::Client::builder(region).retry(once).build().unwrap();
+    let client = genesys_scripts::Client::builder(region).retry(once()).build().unwrap();
     let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert!(!error.may_have_been_sent() && error.to_string().contains("nothing listens"), "{error}");

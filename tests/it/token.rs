@@ -1,15 +1,12 @@
 //! Tokens: one login for all who wait, replaced once after a 401, never lost to a caller who leaves.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Scripted, id, reply, script, token};
 use futures_util::future::join_all;
 use genesys_scripts::{Credentials, ErrorKind};
+
+use crate::common::{self, Scripted, id, reply, script, token};
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_concurrent_calls_make_one_login() {

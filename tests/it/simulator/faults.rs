@@ -5,7 +5,7 @@ use std::time::Duration;
 use genesys_scripts::simulator::{Fault, Simulator};
 use tokio::time::Instant;
 
-use crate::peer::{CLIENT, Peer, builder, send};
+use super::peer::{CLIENT, Peer, builder, send};
 
 async fn with(fault: Fault) -> (Peer, String, String) {
     let peer = Peer::of(builder().fault(fault, 1.0));

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::advance;
 
-use crate::peer::{CLIENT, Peer, Reply, builder, peer, send};
+use super::peer::{CLIENT, Peer, Reply, builder, peer, send};
 
 const BASIC: Option<(&str, &str)> = Some((CLIENT, "simulator"));
 const REDIRECT: &str = "http://localhost:3000/back";

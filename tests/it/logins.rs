@@ -1,16 +1,13 @@
 //! Every grant an agent logs in with, and what becomes of its session.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{Reply, Scripted, Seen, id, reply, script};
 use genesys_scripts::{Authorization, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session};
 use secrecy::ExposeSecret;
+
+use crate::common::{self, Reply, Scripted, Seen, id, reply, script};
 
 fn oauth_client() -> OAuthClient {
     OAuthClient::new("client-id", common::SECRET)

@@ -7,7 +7,7 @@ use genesys_scripts::simulator::{Fault, Simulator, SimulatorBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::peer::builder;
+use super::peer::builder;
 
 async fn with(builder: SimulatorBuilder) -> (Simulator, String) {
     let simulator = builder.start().await.expect("starts");

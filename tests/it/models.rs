@@ -1,13 +1,10 @@
 //! What the service may send, and is read all the same.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
-
-use common::{ID, Scripted, id, reply};
 use futures_util::TryStreamExt;
 use genesys_scripts::{ErrorKind, ListScripts, Page, Script, ScriptFile, ScriptListing};
 use serde_json::{Value, json};
+
+use crate::common::{ID, Scripted, id, reply};
 
 const EXPORTED: &str = r#"
 { "id": "0e2c", "name": "Inbound \u00e4", "organizationId": "o", "versionId": "v", "startPageId": "p",

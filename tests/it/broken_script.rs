@@ -1,16 +1,12 @@
 //! A script that is really broken is told from a service that is overloaded. On a paused clock, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
-
-#[path = "common/herd.rs"]
-mod herd;
-
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{Cause, Certainty, ScriptId};
-use herd::{Done, SERVICE_TIME, World, all_served, at_once, seeds, slowest, steadily, virtually};
 use tokio::time::{Instant, sleep_until};
+
+use crate::common::herd::{Done, SERVICE_TIME, World, all_served, at_once, seeds, slowest, steadily, virtually};
 
 /// The bound on a call's first backoff.
 const BACKOFF: Duration = Duration::from_millis(100);

@@ -1,13 +1,8 @@
 //! Each operation on the wire: what is sent, what of the answer is read, and what its errors become.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
-
 use std::future::Future;
 use std::pin::Pin;
 
-use common::{HERE, ID, Reply, Scripted, Seen, id, reply};
 use futures_util::TryStreamExt;
 use genesys_scripts::{
     Agent, DefaultScript, DivisionId, Error, ErrorKind, ExportScript, FlowId, Json, ListPublishedScripts, ListScripts,
@@ -15,6 +10,8 @@ use genesys_scripts::{
     UploadId, VariableType, VersionId,
 };
 use serde_json::{Value, json};
+
+use crate::common::{self, HERE, ID, Reply, Scripted, Seen, id, reply};
 
 const PAGE: &str = "f8ad2a30-0d1f-11ee-be56-0242ac120002";
 const VERSION: &str = "0f1e2d3c-0000-4000-8000-000000000001";
