@@ -25,9 +25,51 @@ const MAX_UPLOAD: usize = 16 * 1024 * 1024;
 pub(super) fn router(service: Arc<Service>) -> Router {
     use Operation as Op;
     // The static words go before `{scriptId}` whatever the order here.
+    edited_scripts()
+        .merge(published_scripts())
+        .route(
+            "/api/v2/authorization/divisions/{divisionId}/objects/{objectType}",
+            post(operation(Op::PostAuthorizationDivisionObject, divisions::assign)),
+        )
+        .route(
+            "/api/v2/tokens/me",
+            get(operation(Op::GetTokensMe, session::token_info))
+                .merge(delete(operation(Op::DeleteTokensMe, session::revoke))),
+        )
+        .route("/uploads/v2/scripter", post(operation(Op::UploadScript, transfer::upload)))
+        .route("/downloads/{key}/{fileName}", get(transfer::download))
+        .route("/oauth/token", post(oauth::token))
+        .route("/oauth/authorize", get(oauth::authorize))
+        .route("/_simulator/scripts", get(known_scripts))
+        .route("/_simulator/stats", get(stats))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(service)
+}
+
+/// The scripts as they are edited.
+fn edited_scripts() -> Router<Arc<Service>> {
+    use Operation as Op;
     Router::new()
         .route("/api/v2/scripts", get(operation(Op::GetScripts, listing::editable)))
         .route("/api/v2/scripts/divisionviews", get(operation(Op::GetScriptsDivisionviews, listing::editable)))
+        .route(
+            "/api/v2/scripts/uploads/{uploadId}/status",
+            get(operation(Op::GetScriptsUploadStatus, transfer::upload_status)),
+        )
+        .route(
+            "/api/v2/scripts/{scriptId}",
+            get(operation(Op::GetScript, scripts::script)).delete(operation(Op::DeleteScript, scripts::remove)),
+        )
+        .route("/api/v2/scripts/{scriptId}/pages", get(operation(Op::GetScriptPages, scripts::pages)))
+        .route("/api/v2/scripts/{scriptId}/pages/{pageId}", get(operation(Op::GetScriptPage, scripts::page)))
+        .route("/api/v2/scripts/{scriptId}/export", post(operation(Op::PostScriptExport, transfer::export)))
+}
+
+/// The scripts as agents see them.
+fn published_scripts() -> Router<Arc<Service>> {
+    use Operation as Op;
+    Router::new()
         .route(
             "/api/v2/scripts/published",
             get(operation(Op::GetScriptsPublished, listing::published))
@@ -57,35 +99,6 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             "/api/v2/scripts/published/{scriptId}/variables",
             get(operation(Op::GetScriptsPublishedScriptIdVariables, published::variables)),
         )
-        .route(
-            "/api/v2/scripts/uploads/{uploadId}/status",
-            get(operation(Op::GetScriptsUploadStatus, transfer::upload_status)),
-        )
-        .route(
-            "/api/v2/scripts/{scriptId}",
-            get(operation(Op::GetScript, scripts::script)).delete(operation(Op::DeleteScript, scripts::remove)),
-        )
-        .route("/api/v2/scripts/{scriptId}/pages", get(operation(Op::GetScriptPages, scripts::pages)))
-        .route("/api/v2/scripts/{scriptId}/pages/{pageId}", get(operation(Op::GetScriptPage, scripts::page)))
-        .route("/api/v2/scripts/{scriptId}/export", post(operation(Op::PostScriptExport, transfer::export)))
-        .route(
-            "/api/v2/authorization/divisions/{divisionId}/objects/{objectType}",
-            post(operation(Op::PostAuthorizationDivisionObject, divisions::assign)),
-        )
-        .route(
-            "/api/v2/tokens/me",
-            get(operation(Op::GetTokensMe, session::token_info))
-                .merge(delete(operation(Op::DeleteTokensMe, session::revoke))),
-        )
-        .route("/uploads/v2/scripter", post(operation(Op::UploadScript, transfer::upload)))
-        .route("/downloads/{key}/{fileName}", get(transfer::download))
-        .route("/oauth/token", post(oauth::token))
-        .route("/oauth/authorize", get(oauth::authorize))
-        .route("/_simulator/scripts", get(known_scripts))
-        .route("/_simulator/stats", get(stats))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(service)
 }
 
 /// Answers one request, from the socket or from the process itself.
