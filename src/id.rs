@@ -153,10 +153,11 @@ fn is_placeholder(kind: &str, text: &str) -> bool {
         return true;
     }
     // The name of the variable itself, as a header row read as data gives: scriptId, script_id, …
-    let plain: String = text.chars().filter(char::is_ascii_alphanumeric).flat_map(char::to_lowercase).collect();
-    let name: String = kind.chars().filter(|c| *c != ' ').collect();
-    let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | '$' | ' '))
-        && (plain == name || plain == "scriptid");
+    // Compared without building it: every id in an answer passes here.
+    let plain = || text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase());
+    let spells = |name: &str| plain().eq(name.bytes().filter(|byte| *byte != b' '));
+    let is_name = (spells(kind) || spells("scriptid"))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':' | b'$' | b' '));
     is_name || ["null", "undefined"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
