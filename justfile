@@ -28,7 +28,7 @@ docs *args:
 load *args:
     cargo run --release --example load -- {{ args }}
 
-# What a call costs over bare reqwest: instructions (with valgrind), allocations, throughput, memory
+# What a call costs over bare reqwest; fails over a budget. Needs valgrind
 cost:
     cargo bench --bench cost
 
