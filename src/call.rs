@@ -724,29 +724,35 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
         .map_err(|error| Failure::of_transport(error, host.name()))?;
     let transient = matches!(default_on_request_success(&response), Some(Retryable::Transient));
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    let mut body = Bytes::new();
+    // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
+    let expected = response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
     loop {
+        let received = first.len() + joined.len();
         let chunk = match response.chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             // A refusal that breaks off is one all the same.
             Err(_) if !status.is_success() => break,
-            Err(error) => return Err(Failure::broken_off(error, host.name(), body.len())),
+            Err(error) => return Err(Failure::broken_off(error, host.name(), received)),
         };
-        if body.len().saturating_add(chunk.len()) > max_body {
+        if received.saturating_add(chunk.len()) > max_body {
             if status.is_success() {
                 return Err(Failure::too_large(host.name(), max_body));
             }
             // A refusal's status says enough: what is left of its page is not read.
             break;
         }
-        body = if body.is_empty() {
-            chunk
-        } else {
-            let mut joined = BytesMut::from(body);
-            joined.extend_from_slice(&chunk);
-            joined.freeze()
-        };
+        if received == 0 {
+            first = chunk;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.reserve(expected.min(max_body));
+            joined.extend_from_slice(&std::mem::take(&mut first));
+        }
+        joined.extend_from_slice(&chunk);
     }
+    let body = if joined.is_empty() { first } else { joined.freeze() };
     Ok(Answer { status, headers, body, transient, token: None, attempts: 0, elapsed: Duration::ZERO })
 }
