@@ -28,6 +28,10 @@ docs *args:
 load *args:
     cargo run --release --example load -- {{ args }}
 
+# So many random worlds, the crate beside a plain retrying client: a table, and the worst ten
+worlds count="2000" seed="1":
+    WORLDS={{ seed }},{{ count }} cargo test --release --test worlds -- --nocapture
+
 # What a call costs over bare reqwest: instructions (with valgrind), allocations, throughput, memory
 cost:
     cargo bench --bench cost
