@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
+
+use crate::text::quoted;
 
 /// The longest id accepted, in bytes.
 pub(crate) const MAX_ID_BYTES: usize = 256;
@@ -17,14 +19,6 @@ pub(crate) const MAX_ID_BYTES: usize = 256;
 /// The words of the API's own routes: `/scripts/published` is no script, and the published script `pages` would be the pages
 /// of a script `published`.
 const ROUTE_WORDS: [&str; 7] = ["published", "divisionviews", "uploads", "pages", "variables", "export", "status"];
-
-/// Everything but RFC 3986's unreserved characters.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// One path segment, percent-encoded. Callers validate first: `..` passes through unchanged.
-pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
-    utf8_percent_encode(text, ENCODED).into()
-}
 
 /// Why an id was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,7 +101,7 @@ impl std::error::Error for InvalidId {}
 fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
     match problem(kind, text) {
         None => Ok(()),
-        Some(problem) => Err(InvalidId { kind, shown: crate::error::quoted(text), problem }),
+        Some(problem) => Err(InvalidId { kind, shown: quoted(text), problem }),
     }
 }
 
@@ -349,7 +343,7 @@ mod tests {
             "nullable",
         ] {
             let id: ScriptId = text.parse().unwrap();
-            let encoded = encode_segment(id.as_str());
+            let encoded = crate::text::encode_segment(id.as_str());
             assert!(!encoded.contains(['/', '?', '#', ' ']), "{encoded}");
             assert_eq!(percent_decode_str(&encoded).decode_utf8().unwrap(), text);
         }

@@ -15,6 +15,7 @@ mod request;
 mod resilience;
 mod scripts;
 mod stats;
+mod text;
 
 pub use agent::Agent;
 pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};

@@ -175,7 +175,7 @@ impl FromStr for Region {
             .ok_or_else(|| {
                 Error::invalid_input(format!(
                     "{} is no Genesys Cloud region; name one like us-east-1, or its domain like mypurecloud.com",
-                    crate::error::quoted(text)
+                    crate::text::quoted(text)
                 ))
             })
     }

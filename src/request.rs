@@ -13,8 +13,9 @@ use reqwest::{Method, Request, Url};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::id::{DivisionId, PageId, ScriptId, UploadId, encode_segment};
+use crate::id::{DivisionId, PageId, ScriptId, UploadId};
 use crate::scripts::{ExportScript, ListScripts, PublishScript, ReadScript, ReadUploadStatus, ReadVariables};
+use crate::text::encode_segment;
 
 /// An operation of the API: what it is called, how it is sent, and whether it may be sent again.
 #[derive(Debug)]

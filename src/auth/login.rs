@@ -18,8 +18,9 @@ use tokio::time::timeout;
 use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
 use crate::agent::AgentShared;
 use crate::call::{self, Authority, Call};
-use crate::error::{Error, ErrorKind, shown};
+use crate::error::{Error, ErrorKind};
 use crate::request::{self, Operation, Repeat};
+use crate::text::shown;
 
 /// What a login brought.
 pub(crate) struct Issued {

@@ -9,8 +9,8 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::{Envelope, ErrorBody};
-use super::text::{quoted, shown};
 use crate::request::Operation;
+use crate::text::{quoted, shown};
 
 /// Why the service answered 400, as far as the evidence goes.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::text::head;
+use crate::text::head;
 
 /// No string of the body is kept longer than this.
 const KEPT_BYTES: usize = 1024;

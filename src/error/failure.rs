@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use reqwest_retry::{Retryable, default_on_request_failure};
 
-use super::{Error, ErrorKind, text};
+use super::{Error, ErrorKind};
 use crate::call::Failure;
+use crate::text;
 
 impl Failure {
     /// The request could not be built: the user's input, not the network.

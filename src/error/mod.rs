@@ -4,7 +4,6 @@ pub(crate) mod bad_request;
 pub(crate) mod body;
 pub(crate) mod failure;
 pub(crate) mod refusal;
-mod text;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,10 +13,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::{InvalidId, UploadId};
+use crate::text::{self, quoted};
 use bad_request::Found;
 pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
-pub(crate) use text::{quoted, shown};
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
 ///

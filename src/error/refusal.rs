@@ -3,9 +3,9 @@
 use http::{HeaderMap, StatusCode};
 
 use super::bad_request::{self, Endpoint, Evidence, RequestFacts};
-use super::text::{head, redact};
 use super::{Error, ErrorBody, ErrorKind};
 use crate::call::Answer;
+use crate::text::{head, redact};
 
 /// How much of an error's body is read; what is kept of it is less.
 const READ_BYTES: usize = 64 * 1024;

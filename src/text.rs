@@ -1,4 +1,8 @@
-//! Text from the wire, made fit to be kept and shown.
+//! Text made fit for where it goes: escaped and cut to be shown, free of secrets to be kept, encoded to be a path's segment.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The most of it that a line shows, in bytes before escaping.
 const SHOWN_BYTES: usize = 300;
@@ -44,8 +48,7 @@ pub(crate) fn redact(text: &str, secrets: &[&str]) -> String {
     let mut clean = text.to_owned();
     for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST_SECRET) {
         let json = serde_json::to_string(secret).unwrap_or_default();
-        let forms =
-            [(*secret).to_owned(), json.trim_matches('"').to_owned(), crate::id::encode_segment(secret).into_owned()];
+        let forms = [(*secret).to_owned(), json.trim_matches('"').to_owned(), encode_segment(secret).into_owned()];
         for form in forms {
             if clean.contains(&form) {
                 clean = clean.replace(&form, "[REDACTED]");
@@ -53,6 +56,14 @@ pub(crate) fn redact(text: &str, secrets: &[&str]) -> String {
         }
     }
     clean
+}
+
+/// Everything but RFC 3986's unreserved characters.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One path segment, percent-encoded. Callers validate first: `..` passes through unchanged.
+pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, ENCODED).into()
 }
 
 #[cfg(test)]
