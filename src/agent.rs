@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::answer::Answer;
 use crate::auth::token::{Token, TokenSlot};
 use crate::auth::{Credentials, Session};
 use crate::call::{self, Authority, Call};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
+use crate::json::{Json, decode};
 use crate::request::{self, Operation};
 use crate::resilience::quota::QuotaStanding;
-use crate::scripts::{Json, decode};
 
 /// One identity at Genesys Cloud. Every call starts on one.
 ///
@@ -172,7 +173,7 @@ impl Agent {
         operation: &'static Operation,
         subject: Option<&str>,
         request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
-    ) -> Result<call::Answer, Error> {
+    ) -> Result<Answer, Error> {
         call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
     }
 }

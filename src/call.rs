@@ -12,18 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
 use reqwest::Request;
 use reqwest_retry::{Retryable, default_on_request_success};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
 
 use crate::agent::AgentShared;
+use crate::answer::Answer;
 use crate::auth::token::{self, Token, TokenSlot};
 use crate::client::{ClientShared, Host};
 use crate::error::bad_request::{self, Endpoint, Found, RequestFacts};
-use crate::error::{Error, ErrorKind, GaveUp, failure, refusal};
+use crate::error::failure::{self, Failure};
+use crate::error::{Error, ErrorKind, GaveUp, refusal};
 use crate::request::{Operation, Repeat};
 use crate::resilience::history::{Probe, Verdict as Finding};
 use crate::resilience::login_gate::{LoginGate, LoginPass};
@@ -72,33 +74,6 @@ pub(crate) enum Authority<'a> {
     Login { gate: &'a LoginGate, slot: &'a TokenSlot, secrets: Vec<&'a str> },
     /// Nobody's: the URL is its own permission, and never sees a token.
     SignedUrl { secrets: Vec<&'a str> },
-}
-
-/// An answer of any status, whole.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    /// Whether its status is one that another attempt can change.
-    transient: bool,
-    /// The token it was the answer to, which it must not be let echo.
-    pub(crate) token: Option<Arc<Token>>,
-    /// What the call took; told once it has ended.
-    pub(crate) attempts: u32,
-    pub(crate) elapsed: Duration,
-}
-
-/// An attempt that got no whole answer.
-pub(crate) struct Failure {
-    pub(crate) kind: ErrorKind,
-    pub(crate) what: String,
-    /// The request never left this machine, so sending it again cannot act twice.
-    pub(crate) never_sent: bool,
-    /// Another attempt may fare better.
-    pub(crate) transient: bool,
-    /// The call's own deadline ended it: that says nothing of the host.
-    pub(crate) cut_short: bool,
-    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What an attempt's outcome means for the call.
@@ -354,7 +329,7 @@ impl<'a> Run<'a> {
     }
 
     fn done(&self, mut answer: Answer, token: Option<Arc<Token>>) -> Answer {
-        answer.token = token;
+        answer.bearer = token.map(|token| token.bearer().clone());
         answer.attempts = self.attempts;
         answer.elapsed = self.started.elapsed();
         answer
@@ -748,5 +723,5 @@ async fn exchange(host: &Host, request: Request, max_body: usize) -> Result<Answ
             joined.freeze()
         };
     }
-    Ok(Answer { status, headers, body, transient, token: None, attempts: 0, elapsed: Duration::ZERO })
+    Ok(Answer { status, headers, body, transient, bearer: None, attempts: 0, elapsed: Duration::ZERO })
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent;
+mod answer;
 mod auth;
 mod cache;
 mod call;
@@ -10,6 +11,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
+mod json;
 mod region;
 mod request;
 mod resilience;
@@ -23,15 +25,16 @@ pub use cache::{CachePolicy, Cached};
 pub use client::{Client, ClientBuilder};
 pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
+pub use json::Json;
 pub use region::Region;
 pub use resilience::budget::RetryBudget;
 pub use resilience::overload::{Bound, OverloadPolicy};
 pub use resilience::quota::{QuotaPolicy, QuotaSource, QuotaStanding};
 pub use resilience::retry::RetryPolicy;
 pub use scripts::{
-    DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, Json,
-    ListPublishedScripts, ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus,
-    ReadVariables, Script, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
+    DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, ListPublishedScripts,
+    ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus, ReadVariables, Script,
+    ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
 };
 pub use secrecy::SecretString;
 pub use stats::{HostStats, Stats};

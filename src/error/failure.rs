@@ -7,8 +7,20 @@ use std::time::Duration;
 use reqwest_retry::{Retryable, default_on_request_failure};
 
 use super::{Error, ErrorKind};
-use crate::call::Failure;
-use crate::text;
+use crate::text::shown;
+
+/// An attempt that got no whole answer.
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorKind,
+    pub(crate) what: String,
+    /// The request never left this machine, so sending it again cannot act twice.
+    pub(crate) never_sent: bool,
+    /// Another attempt may fare better.
+    pub(crate) transient: bool,
+    /// The call's own deadline ended it: that says nothing of the host.
+    pub(crate) cut_short: bool,
+    pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
 
 impl Failure {
     /// The request could not be built: the user's input, not the network.
@@ -41,7 +53,7 @@ impl Failure {
                 let never_sent = error.is_connect() || error.is_builder();
                 let timed_out = error.is_timeout();
                 let io = io_error(&error).map(io::Error::kind);
-                let cause = text::shown(&deepest(&error));
+                let cause = shown(&deepest(&error));
                 let (unprocessed, going_away) = h2_says(&error);
                 let never_sent = never_sent || unprocessed;
                 let transient = transient || unprocessed || going_away || io.is_some_and(is_broken_connection);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::{InvalidId, UploadId};
-use crate::text::{self, quoted};
+use crate::text::{quoted, shown};
 use bad_request::Found;
 pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
@@ -377,47 +377,9 @@ impl Error {
 }
 
 impl Error {
-    /// A success that is not what it should be.
-    pub(crate) fn undecodable(
-        what: &str,
-        operation: &'static str,
-        subject: Option<&str>,
-        answer: &crate::call::Answer,
-        error: serde_json::Error,
-    ) -> Self {
-        let shape = match answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            None => "is empty",
-            Some(b'<') => "is HTML or XML",
-            Some(b'[') => "is a JSON array that does not fit",
-            Some(b'{') => "is a JSON object that does not fit",
-            Some(_) => "is no JSON that fits",
-        };
-        // Both the decoder's words and the answer's own can repeat what the answer says.
-        let secrets: Vec<&str> = answer.token.iter().map(|token| token.secret()).collect();
-        let what = format!(
-            "the answer should be {what}, but {shape} ({} bytes): {}",
-            answer.body.len(),
-            text::shown(&text::redact(&error.to_string(), &secrets))
-        );
-        let correlation_id = refusal::correlation_id(&answer.headers).map(|id| text::redact(id, &secrets).into());
-        let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
-            .with_answer(answer.status, correlation_id)
-            .maybe_sent(true)
-            .ended(operation, subject, answer.attempts, answer.elapsed);
-        let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
-        if let Ok(text) = std::str::from_utf8(body) {
-            decoded.0.body = Some(ErrorBody::parse(&text::redact(text, &secrets)))
-                .filter(|body| body.code().is_some() || body.message().is_some());
-        }
-        decoded
-    }
-
     /// A free-form part that is of another shape than the one asked for.
     pub(crate) fn other_shape(error: serde_json::Error) -> Self {
-        Self::new(
-            ErrorKind::UnexpectedAnswer,
-            format!("the JSON is of another shape: {}", text::shown(&error.to_string())),
-        )
+        Self::new(ErrorKind::UnexpectedAnswer, format!("the JSON is of another shape: {}", shown(&error.to_string())))
     }
 }
 
@@ -439,7 +401,7 @@ impl fmt::Display for Error {
         if let Some(status) = inner.status {
             write!(f, "; HTTP {}", status.as_u16())?;
             if let Some(code) = self.code() {
-                write!(f, " {}", text::shown(code))?;
+                write!(f, " {}", shown(code))?;
             }
             if let Some(message) = self.message() {
                 write!(f, " {}", quoted(message))?;
@@ -458,7 +420,7 @@ impl fmt::Display for Error {
             write!(f, "; {} in {:.1} s", count(inner.attempts, "attempt"), inner.elapsed.as_secs_f64())?;
         }
         if let Some(correlation_id) = &inner.correlation_id {
-            write!(f, "; correlation id {}", text::shown(correlation_id))?;
+            write!(f, "; correlation id {}", shown(correlation_id))?;
         }
         Ok(())
     }

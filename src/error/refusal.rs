@@ -1,11 +1,11 @@
 //! Answers that are no success: from status, headers and body to an [`Error`], losing nothing.
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::bad_request::{self, Endpoint, Evidence, RequestFacts};
 use super::{Error, ErrorBody, ErrorKind};
-use crate::call::Answer;
-use crate::text::{head, redact};
+use crate::answer::Answer;
+use crate::text::redact;
 
 /// How much of an error's body is read; what is kept of it is less.
 const READ_BYTES: usize = 64 * 1024;
@@ -15,7 +15,7 @@ pub(crate) fn error(answer: &Answer, endpoint: Endpoint, request: RequestFacts<'
     let text = String::from_utf8_lossy(answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default());
     let text = redact(&text, secrets);
     let body = ErrorBody::parse(&text);
-    let correlation_id = correlation_id(&answer.headers).map(|id| redact(id, secrets).into());
+    let correlation_id = answer.correlation_id().map(|id| redact(id, secrets).into());
     let classified = (answer.status == StatusCode::BAD_REQUEST)
         .then(|| bad_request::classify(&Evidence::of_answer(endpoint, &body, request)));
     let (kind, what) = match endpoint {
@@ -28,12 +28,6 @@ pub(crate) fn error(answer: &Answer, endpoint: Endpoint, request: RequestFacts<'
         Some(classified) => error.with_bad_request(classified),
         None => error,
     }
-}
-
-/// `ININ-Correlation-Id`.
-pub(crate) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get("inin-correlation-id")?.to_str().ok()?;
-    Some(head(id, 256).0)
 }
 
 fn of_api(status: StatusCode) -> (ErrorKind, &'static str) {

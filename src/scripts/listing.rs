@@ -16,6 +16,7 @@ use super::model::{Script, ScriptListing};
 use super::query::ListScripts;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
+use crate::json::decode;
 use crate::request::{self, Operation};
 
 /// A list of scripts, as a `Stream` of them: a page is fetched when the scripts of the one before are used up.
@@ -150,7 +151,7 @@ impl ListingPages {
             query.check()?;
             let site = &agent.shared.client.api.site;
             let answer = agent.run(operation, None, &|| Ok(request::list(site, operation, &query, number))).await?;
-            let listing = super::decode("a list of scripts", operation, None, &answer)?;
+            let listing = decode("a list of scripts", operation, None, &answer)?;
             Ok(Page { listing, attempts: answer.attempts, elapsed: answer.elapsed })
         })
     }

@@ -13,7 +13,7 @@ mod transfer;
 pub use default_script::DefaultScript;
 pub use file::ScriptFile;
 pub use listing::{Listing, ListingPages};
-pub use model::{Division, ExportResponse, ImportStatus, Json, Page, Script, ScriptListing};
+pub use model::{Division, ExportResponse, ImportStatus, Page, Script, ScriptListing};
 pub use query::{
     ExportScript, ImportScript, ListPublishedScripts, ListScripts, PublishScript, ReadScript, ReadUploadStatus,
     ReadVariables, SortBy, SortOrder, VariableType,
@@ -25,9 +25,10 @@ use reqwest::Request;
 use serde::de::DeserializeOwned;
 
 use crate::agent::Agent;
-use crate::call::Answer;
+use crate::answer::Answer;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
+use crate::json::{Json, decode};
 use crate::request::{self, Operation, Site};
 
 /// The scripts as they are edited.
@@ -396,15 +397,4 @@ impl Agent {
         let site = &self.shared.client.api.site;
         self.run(operation, Some(subject), &|| Ok(build(site))).await
     }
-}
-
-/// The answer's body as the model it should be.
-pub(crate) fn decode<T: DeserializeOwned>(
-    what: &str,
-    operation: &'static Operation,
-    subject: Option<&str>,
-    answer: &Answer,
-) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body)
-        .map_err(|error| Error::undecodable(what, operation.name, subject, answer, error))
 }

@@ -9,13 +9,15 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::file::ScriptFile;
 use super::model::{ExportResponse, ImportStatus, lenient};
 use super::query::{ExportScript, ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
-use super::{ScriptFile, SignedUrl, decode};
+use super::signed_url::SignedUrl;
 use crate::agent::Agent;
 use crate::call::{self, Authority};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::id::{ScriptId, UploadId};
+use crate::json::{decode, undecodable};
 use crate::region::is_loopback;
 use crate::request::{self, UploadForm};
 
@@ -133,7 +135,7 @@ impl Agent {
         let receipt: Receipt = decode("an upload's receipt", operation, Some(name), &answer)?;
         receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
-            Error::undecodable("an upload's receipt", operation.name, Some(name), &answer, missing)
+            undecodable("an upload's receipt", operation, Some(name), &answer, missing)
         })
     }
 
@@ -360,7 +362,7 @@ impl Agent {
             call.attempt_timeout = Some(PATIENCE);
             let answer = call::run(client, &call).await?;
             if answer.status.is_success() {
-                let undecodable = |error| Error::undecodable("a script file", operation.name, None, &answer, error);
+                let undecodable = |error| undecodable("a script file", operation, None, &answer, error);
                 let text =
                     std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
                 if ErrorBody::parse(text).is_error_envelope() {
