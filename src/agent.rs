@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::auth::token::{Token, TokenSlot};
 use crate::auth::{Credentials, Session};
 use crate::call::{self, Authority, Call};
-use crate::client::ClientShared;
+use crate::client::{Client, ClientShared};
 use crate::error::{Error, ErrorKind};
 use crate::json::{Json, decode};
 use crate::request::{self, Operation};
@@ -19,7 +19,7 @@ use crate::resilience::quota::QuotaStanding;
 
 /// One identity at Genesys Cloud. Every call starts on one.
 ///
-/// Made by [`Client::agent`](crate::Client::agent). A cheap handle: clones share the token, its quota and
+/// Made by [`Client::agent`]. A cheap handle: clones share the token, its quota and
 /// the login under way. Two agents made from the same credentials share nothing, so keep the agent as long
 /// as its session lasts; dropping the last clone forgets the token.
 #[derive(Clone)]
@@ -37,14 +37,26 @@ pub(crate) struct AgentShared {
     pub(crate) number: u64,
 }
 
-impl Agent {
-    pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
+impl Client {
+    /// An agent with a token and a quota of its own.
+    ///
+    /// Nothing is sent yet: the agent logs in when its first call needs a token.
+    ///
+    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
+    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
+    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
+    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
+    #[must_use]
+    pub fn agent(&self, credentials: Credentials) -> Agent {
+        let client = Arc::clone(&self.shared);
         let slot = TokenSlot::new(&credentials, &client);
         let timeout = client.settings.call_timeout;
         let number = client.agents.next();
-        Self { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
+        Agent { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
     }
+}
 
+impl Agent {
     /// The same agent with another time limit for each call, login wait included.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! Each is the same line: a pure request (`request.rs`), the call (`call.rs`), the answer as a model.
 
+mod cached;
 mod default_script;
 mod file;
 mod listing;
