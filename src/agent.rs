@@ -14,7 +14,7 @@ use crate::call::{self, Authority, Call};
 use crate::client::{Client, ClientShared};
 use crate::error::{Error, ErrorKind};
 use crate::json::{Json, decode};
-use crate::request::{self, Operation};
+use crate::request::{self, Spec};
 use crate::resilience::quota::QuotaStanding;
 
 /// One identity at Genesys Cloud. Every call starts on one.
@@ -130,9 +130,8 @@ impl Agent {
     ///
     /// As any call; a token that is no longer good is replaced first.
     pub async fn check_token(&self) -> Result<Json, Error> {
-        let build = || Ok(request::own_token(&self.shared.client.api.site, &request::GET_TOKEN));
-        let answer = self.run(&request::GET_TOKEN, None, &build).await?;
-        decode("what is known of a token", &request::GET_TOKEN, None, &answer)
+        let spec = Spec::of(&request::GET_TOKEN, &[]);
+        decode("what is known of a token", &spec, &self.run(&spec).await?)
     }
 
     /// Logs out: revokes the access token and forgets all tokens.
@@ -161,47 +160,18 @@ impl Agent {
         self.with_timeout(self.timeout.min(deadline.saturating_duration_since(Instant::now())))
     }
 
-    /// A call to the api host as this agent.
-    pub(crate) fn prepare<'a>(
-        &'a self,
-        operation: &'static Operation,
-        subject: Option<&'a str>,
-        request: &'a (dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
-    ) -> Call<'a> {
-        Call {
-            operation,
-            subject,
-            host: &self.shared.client.api,
-            authority: Authority::Agent(&self.shared),
-            timeout: self.timeout,
-            attempt_timeout: None,
-            request,
-        }
-    }
-
-    /// Runs a call to the api host as this agent.
-    pub(crate) async fn run(
-        &self,
-        operation: &'static Operation,
-        subject: Option<&str>,
-        request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
-    ) -> Result<Answer, Error> {
-        call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
+    /// Makes a call as this agent.
+    pub(crate) async fn run(&self, spec: &Spec<'_>) -> Result<Answer, Error> {
+        let call = Call { spec, authority: Authority::Agent(&self.shared), timeout: self.timeout };
+        call::run(&self.shared.client, &call).await
     }
 }
 
 impl ClientShared {
     /// Revokes this very token; one that is void already counts as revoked.
     pub(crate) async fn revoke(&self, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
-        let call = Call {
-            operation: &request::DELETE_TOKEN,
-            subject: None,
-            host: &self.api,
-            authority: Authority::Token(token),
-            timeout,
-            attempt_timeout: None,
-            request: &|| Ok(request::own_token(&self.api.site, &request::DELETE_TOKEN)),
-        };
+        let spec = Spec::of(&request::DELETE_TOKEN, &[]);
+        let call = Call { spec: &spec, authority: Authority::Token(token), timeout };
         match call::run(self, &call).await {
             Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
             result => result.map(drop),

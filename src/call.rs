@@ -26,7 +26,8 @@ use crate::client::{ClientShared, Host};
 use crate::error::bad_request::{self, Endpoint, Found, RequestFacts};
 use crate::error::failure::{self, Failure};
 use crate::error::{Error, ErrorKind, GaveUp, refusal};
-use crate::request::{Operation, Repeat};
+use crate::id::is_uuid;
+use crate::request::{PATIENCE, Repeat, Spec};
 use crate::resilience::history::{Probe, Verdict as Finding};
 use crate::resilience::login_gate::{LoginGate, LoginPass};
 use crate::resilience::overload::{Held, Permit, Refused, Turn};
@@ -36,16 +37,9 @@ use crate::resilience::retry_after::{self, Wait};
 
 /// What the user asked for.
 pub(crate) struct Call<'a> {
-    pub(crate) operation: &'static Operation,
-    /// What it is about, like the script's id: for errors.
-    pub(crate) subject: Option<&'a str>,
-    pub(crate) host: &'a Host,
+    pub(crate) spec: &'a Spec<'a>,
     pub(crate) authority: Authority<'a>,
     pub(crate) timeout: Duration,
-    /// What an attempt may take where the client's attempt timeout can be too short for it.
-    pub(crate) attempt_timeout: Option<Duration>,
-    /// Builds the request; called once for each attempt.
-    pub(crate) request: &'a (dyn Fn() -> Result<Request, Error> + Send + Sync),
 }
 
 impl<'a> Call<'a> {
@@ -60,7 +54,7 @@ impl<'a> Call<'a> {
 
     /// The script it is about.
     fn script(&self) -> Option<&'a str> {
-        self.subject.filter(|_| self.operation.is_of_script())
+        self.spec.subject.filter(|_| self.spec.operation.is_of_script())
     }
 }
 
@@ -130,12 +124,13 @@ impl Signal {
 
 /// Runs a call to its end.
 pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer, Error> {
+    let operation = call.spec.operation;
     let span = tracing::info_span!(
         "genesys_scripts.call",
-        otel.name = call.operation.name,
-        http.request.method = %call.operation.method,
-        url.template = call.operation.route,
-        server.address = call.host.name(),
+        otel.name = operation.name,
+        http.request.method = %operation.method,
+        url.template = operation.route,
+        server.address = client.host(operation.host).name(),
         http.response.status_code = tracing::field::Empty,
         http.request.resend_count = tracing::field::Empty,
         error.type = tracing::field::Empty,
@@ -150,6 +145,7 @@ pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer
 struct Run<'a> {
     client: &'a ClientShared,
     call: &'a Call<'a>,
+    host: &'a Host,
     /// Its own span, and no caller's, is what is recorded on.
     span: tracing::Span,
     started: Instant,
@@ -175,6 +171,7 @@ impl<'a> Run<'a> {
         Self {
             client,
             call,
+            host: client.host(call.spec.operation.host),
             span,
             started,
             deadline: after(started, call.timeout),
@@ -221,9 +218,9 @@ impl<'a> Run<'a> {
             };
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
-            let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
+            let signal = Signal::of(&outcome, self.call.spec.patient);
             if let Signal::Overloaded = signal {
-                self.call.host.note_trouble(match &outcome {
+                self.host.note_trouble(match &outcome {
                     Ok(answer) => format!("it answered {}", answer.status.as_u16()),
                     Err(failure) => failure.what.clone(),
                 });
@@ -318,7 +315,7 @@ impl<'a> Run<'a> {
                 if let Some(script) = self.call.script()
                     && let Some(refused) = self.client.history.success(script, permit.sent(), Instant::now())
                 {
-                    self.call.host.overload.decide_overloaded(refused);
+                    self.host.overload.decide_overloaded(refused);
                 }
                 permit.success();
             }
@@ -349,7 +346,7 @@ impl<'a> Run<'a> {
                 Err(self.ended(self.unauthorized.clone().unwrap_or(error)))
             }
             Err(error) => {
-                let (operation, subject) = (self.call.operation.name, self.call.subject);
+                let (operation, subject) = (self.call.spec.operation.name, self.call.spec.subject);
                 Err(error.of_login(operation, subject, self.attempts, self.started.elapsed()))
             }
         }
@@ -414,7 +411,7 @@ impl<'a> Run<'a> {
 
     /// A place among the attempts in flight to the host.
     async fn permit(&self, turn: Turn, held: Option<Held<'a>>) -> Result<Permit<'a>, Error> {
-        let host = self.call.host;
+        let host = self.host;
         host.overload.acquire(turn, held, self.deadline).await.map_err(|refused| {
             self.ended(match refused {
                 Refused::Shut { until } => {
@@ -441,25 +438,25 @@ impl<'a> Run<'a> {
 
     /// Sends the request once and reads the whole answer.
     async fn attempt(&mut self, token: Option<&Token>) -> Result<Answer, Failure> {
-        let mut request = (self.call.request)().map_err(Failure::not_built)?;
+        let mut request = self.host.site.request(self.call.spec);
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
         }
         self.attempts = self.attempts.saturating_add(1);
         self.count_attempt();
         let settings = &self.client.settings;
-        let attempt_timeout = settings.attempt_timeout.max(self.call.attempt_timeout.unwrap_or_default());
+        let patience = if self.call.spec.patient { PATIENCE } else { Duration::ZERO };
+        let attempt_timeout = settings.attempt_timeout.max(patience);
         let limit = self.deadline.min(after(Instant::now(), attempt_timeout));
         let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
-        let exchange = exchange(self.call.host, request, settings.max_body_bytes);
+        let exchange = exchange(self.host, request, settings.max_body_bytes);
         let outcome = if span.is_disabled() {
             timeout_at(limit, exchange).await
         } else {
             timeout_at(limit, exchange.instrument(span)).await
         };
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Failure::timed_out(self.call.host.name(), self.deadline <= limit, attempt_timeout))
-        });
+        let outcome = outcome
+            .unwrap_or_else(|_| Err(Failure::timed_out(self.host.name(), self.deadline <= limit, attempt_timeout)));
         match &outcome {
             Err(failure) if failure.never_sent => {}
             Err(_) => self.lost = self.lost.saturating_add(1),
@@ -493,11 +490,14 @@ impl<'a> Run<'a> {
             _ => (Endpoint::Api, token.map(Token::secret).into_iter().collect()),
         };
         let cap = self.client.settings.retry.retry_after_cap;
-        // Built once more to see what was asked: only on this path, and the same as was sent.
-        let sent = (answer.status == StatusCode::BAD_REQUEST).then(|| (self.call.request)().ok()).flatten();
-        let parameters: Vec<_> = sent.iter().flat_map(|sent| sent.url().query_pairs().map(|(name, _)| name)).collect();
-        let parameters: Vec<&str> = parameters.iter().map(AsRef::as_ref).collect();
-        let facts = RequestFacts::of(self.call.operation, self.call.subject, &parameters);
+        let spec = self.call.spec;
+        let parameters: Vec<&str> = spec.query.iter().map(|(name, _)| *name).collect();
+        let facts = RequestFacts {
+            of_script: spec.operation.is_of_script(),
+            had_body: spec.body.is_some(),
+            odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
+            parameters: &parameters,
+        };
         let error = refusal::error(answer, endpoint, facts, &secrets);
         let wait = retry_after::read(&answer.headers, self.client.now(), cap)
             .or_else(|| error.message().and_then(|message| retry_after::hint(message, cap)));
@@ -531,7 +531,7 @@ impl<'a> Run<'a> {
 
     /// Whether the request may be sent again after this attempt.
     fn may_repeat(&self, never_sent: bool) -> bool {
-        match self.call.operation.repeat {
+        match self.call.spec.operation.repeat {
             Repeat::Always => true,
             Repeat::IfNeverSent => never_sent,
             Repeat::OnceIfLost => never_sent || self.lost <= 1,
@@ -631,8 +631,8 @@ impl<'a> Run<'a> {
     /// The error the user gets: what happened last, and what it cost.
     fn ended(&self, error: Error) -> Error {
         error.maybe_sent(self.may_have_been_sent).lost_answers(self.lost).ended(
-            self.call.operation.name,
-            self.call.subject,
+            self.call.spec.operation.name,
+            self.call.spec.subject,
             self.attempts,
             self.started.elapsed(),
         )

@@ -12,7 +12,7 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use crate::cache::{CachePolicy, ScriptCache};
 use crate::error::{Error, ErrorKind};
 use crate::region::{Region, base_url, is_loopback};
-use crate::request::Site;
+use crate::request::{OnHost, Site};
 use crate::resilience::budget::Budget;
 use crate::resilience::history::History;
 use crate::resilience::login_gate::LoginGate;
@@ -113,6 +113,16 @@ impl ClientShared {
     /// The wall clock: only for dates on the wire and stored expiries.
     pub(crate) fn now(&self) -> SystemTime {
         (self.settings.wall_clock)()
+    }
+
+    /// Where an operation goes.
+    pub(crate) fn host(&self, on: OnHost) -> &Host {
+        match on {
+            OnHost::Api => &self.api,
+            OnHost::Login => &self.login,
+            OnHost::Upload => &self.upload,
+            OnHost::Download => &self.downloads,
+        }
     }
 
     /// The gate all logins of this OAuth client go through, kept while any agent of it logs in.

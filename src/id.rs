@@ -277,6 +277,15 @@ impl ScriptId {
     }
 }
 
+/// 8-4-4-4-12 hexadecimal digits, as all ids of the service are.
+pub(crate) fn is_uuid(id: &str) -> bool {
+    id.len() == 36
+        && id.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -326,6 +335,12 @@ mod tests {
         }
         assert_eq!(refusal(&"a".repeat(257)), Some(IdProblem::TooLong));
         assert_eq!(refusal(&"a".repeat(256)), None);
+    }
+
+    #[test]
+    fn the_words_of_the_routes_are_those_of_the_operations() {
+        let words: std::collections::BTreeSet<_> = crate::fuzzing::route_words().collect();
+        assert_eq!(words, ROUTE_WORDS.into());
     }
 
     #[test]

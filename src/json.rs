@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::error::{Error, ErrorBody, ErrorKind};
-use crate::request::Operation;
+use crate::request::Spec;
 use crate::text::{redact, shown};
 
 /// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
@@ -57,23 +57,12 @@ impl PartialEq for Json {
 }
 
 /// The answer's body as the model it should be.
-pub(crate) fn decode<T: DeserializeOwned>(
-    what: &str,
-    operation: &Operation,
-    subject: Option<&str>,
-    answer: &Answer,
-) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, operation, subject, answer, error))
+pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
+    serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
 }
 
 /// A success that is not what it should be.
-pub(crate) fn undecodable(
-    what: &str,
-    operation: &Operation,
-    subject: Option<&str>,
-    answer: &Answer,
-    error: serde_json::Error,
-) -> Error {
+pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: serde_json::Error) -> Error {
     let shape = match answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => "is empty",
         Some(b'<') => "is HTML or XML",
@@ -92,7 +81,7 @@ pub(crate) fn undecodable(
     let error = Error::new(ErrorKind::UnexpectedAnswer, what)
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
-        .ended(operation.name, subject, answer.attempts, answer.elapsed);
+        .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
     let head = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
     let body = std::str::from_utf8(head).ok().map(|text| ErrorBody::parse(&redact(text, &secrets)));
     match body.filter(|body| body.code().is_some() || body.message().is_some()) {

@@ -19,7 +19,7 @@ use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
 use crate::agent::AgentShared;
 use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorKind};
-use crate::request::{self, Operation, Repeat};
+use crate::request::{self, Body, Operation, Spec};
 use crate::text::shown;
 
 /// What a login brought.
@@ -29,26 +29,15 @@ pub(crate) struct Issued {
     pub(crate) refresh_token: Option<SecretString>,
 }
 
-const fn login(repeat: Repeat) -> Operation {
-    Operation { name: "log in", method: http::Method::POST, route: "/oauth/token", repeat }
-}
-
-/// One more token for nothing is harmless.
-static CLIENT_LOGIN: Operation = login(Repeat::Always);
-/// A code or an assertion is good for one login: sent twice, the second is refused, and can void the first.
-static ONE_TIME_LOGIN: Operation = login(Repeat::IfNeverSent);
-/// An answer that was lost may have held the only copy of a rotated token: asked for once more.
-static REFRESH: Operation = login(Repeat::OnceIfLost);
-
 /// Logs in with the credentials themselves.
 pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error> {
     match &agent.credentials {
         Credentials::Client(client) => {
-            let transport = LoginTransport { agent, client, operation: &CLIENT_LOGIN, extra_secret: None };
+            let transport = LoginTransport { agent, client, operation: &request::CLIENT_LOGIN, extra_secret: None };
             issued(oauth_client(client)?.exchange_client_credentials().request_async(&transport).await)
         }
         Credentials::AuthorizationCode { client, code, redirect_uri, verifier } => {
-            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport { agent, client, operation: &request::ONE_TIME_LOGIN, extra_secret: None };
             let redirect_uri = RedirectUrl::new(redirect_uri.clone())
                 .map_err(|error| Error::invalid_input("the redirect URI does not parse").with_source(error))?;
             let client = oauth_client(client)?.set_redirect_uri(redirect_uri);
@@ -59,7 +48,7 @@ pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error>
             issued(exchange.request_async(&transport).await)
         }
         Credentials::Saml2Bearer { client, org_name, assertion } => {
-            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport { agent, client, operation: &request::ONE_TIME_LOGIN, extra_secret: None };
             saml2_bearer(&transport, client, org_name, assertion).await
         }
         Credentials::Source(source) => from_source(agent, source).await,
@@ -77,14 +66,14 @@ pub(crate) async fn by_refresh_token(agent: &AgentShared, token: &SecretString) 
         .credentials
         .oauth_client()
         .ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
-    let transport = LoginTransport { agent, client, operation: &REFRESH, extra_secret: Some(token) };
+    let transport = LoginTransport { agent, client, operation: &request::REFRESH, extra_secret: Some(token) };
     let token = RefreshToken::new(token.expose_secret().to_owned());
     issued(oauth_client(client)?.exchange_refresh_token(&token).request_async(&transport).await)
 }
 
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
-/// oauth2's client for one exchange. Where the request really goes is `request::login`'s to say.
+/// oauth2's client for one exchange. Where the request really goes is the operation's to say.
 fn oauth_client(client: &OAuthClient) -> Result<TokenClient, Error> {
     let url = TokenUrl::new("https://login.invalid/oauth/token".to_owned())
         .map_err(|error| Error::invalid_input("the token URL does not parse").with_source(error))?;
@@ -145,7 +134,7 @@ async fn from_source(agent: &AgentShared, source: &TokenSource) -> Result<Issued
 fn unusable(why: &str) -> Error {
     Error::new(ErrorKind::UnexpectedAnswer, format!("the login's answer is no token response: {why}"))
         .maybe_sent(true)
-        .ended(CLIENT_LOGIN.name, None, 1, Duration::ZERO)
+        .ended(request::CLIENT_LOGIN.name, None, 1, Duration::ZERO)
 }
 
 fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErrorResponse>>) -> Result<Issued, Error> {
@@ -185,23 +174,24 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
             let gate = client.login_gate(&self.client.id);
             let mut secrets = self.agent.credentials.secrets();
             secrets.extend(self.extra_secret.map(|secret| secret.expose_secret()));
+            let spec = spec(self.operation, exchange).about(&self.client.id);
             // The client's secret as `Basic` carries it.
-            let authorization = exchange.headers().get(header::AUTHORIZATION);
-            let basic = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+            let basic = spec.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
             secrets.extend(basic.map(|basic| basic.trim_end_matches('=')));
-            let call = Call {
-                operation: self.operation,
-                subject: Some(&self.client.id),
-                host: &client.login,
-                authority: Authority::Login { gate: &gate, slot: &self.agent.slot, secrets },
-                timeout: client.settings.login_timeout,
-                attempt_timeout: None,
-                request: &|| Ok(request::login(&client.login.site, &exchange)),
-            };
+            let authority = Authority::Login { gate: &gate, slot: &self.agent.slot, secrets };
+            let call = Call { spec: &spec, authority, timeout: client.settings.login_timeout };
             let answer = call::run(client, &call).await?;
             let mut response = http::Response::new(answer.body.to_vec());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(response)
         })
     }
+}
+
+/// The token endpoint's exchange, as oauth2 made it.
+pub(crate) fn spec(operation: &'static Operation, exchange: HttpRequest) -> Spec<'static> {
+    let authorization = exchange.headers().get(header::AUTHORIZATION).cloned();
+    let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let body = Body { content_type, bytes: exchange.into_body().into() };
+    Spec { authorization, ..Spec::of(operation, &[]).body(body) }
 }

@@ -9,7 +9,6 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::{Envelope, ErrorBody};
-use crate::request::Operation;
 use crate::text::{quoted, shown};
 
 /// Why the service answered 400, as far as the evidence goes.
@@ -154,27 +153,6 @@ pub(crate) struct RequestFacts<'a> {
     pub(crate) odd_id: Option<&'a str>,
     /// The names of its query parameters.
     pub(crate) parameters: &'a [&'a str],
-}
-
-impl<'a> RequestFacts<'a> {
-    /// Of a request of this operation, about this.
-    pub(crate) fn of(operation: &Operation, subject: Option<&'a str>, parameters: &'a [&'a str]) -> Self {
-        Self {
-            of_script: operation.is_of_script(),
-            had_body: operation.method == http::Method::POST,
-            odd_id: subject.filter(|id| operation.route.contains('{') && !is_uuid(id)),
-            parameters,
-        }
-    }
-}
-
-/// 8-4-4-4-12 hexadecimal digits, as all ids of the service are.
-fn is_uuid(id: &str) -> bool {
-    id.len() == 36
-        && id.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 impl<'a> Evidence<'a> {
@@ -703,8 +681,8 @@ mod tests {
     #[test]
     fn what_the_history_found_later_replaces_what_was_undecided() {
         let body = ErrorBody::parse(r#"{"code":"bad_request","message":"Invalid script definition"}"#);
-        let evidence =
-            Evidence::of_answer(Endpoint::Api, &body, RequestFacts::of(&crate::request::GET_SCRIPT, None, &[]));
+        let request = RequestFacts { of_script: true, ..RequestFacts::default() };
+        let evidence = Evidence::of_answer(Endpoint::Api, &body, request);
         let undecided = classify(&evidence);
         for (found, cause) in [(Found::Overload, Cause::Overload), (Found::BrokenScript, Cause::BrokenScript)] {
             let decided = undecided.clone().found(found);

@@ -23,18 +23,6 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// The request could not be built: the user's input, not the network.
-    pub(crate) fn not_built(error: Error) -> Self {
-        Self {
-            kind: ErrorKind::InvalidInput,
-            what: error.to_string(),
-            never_sent: true,
-            transient: false,
-            cut_short: false,
-            source: None,
-        }
-    }
-
     pub(crate) fn timed_out(host: &str, whole_call: bool, attempt: Duration) -> Self {
         let what = if whole_call {
             format!("the call's time ran out before {host} answered")

@@ -13,19 +13,17 @@ use super::file::ScriptFile;
 use super::model::{ExportResponse, ImportStatus, lenient};
 use super::query::{ExportScript, ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
 use super::signed_url::SignedUrl;
+use super::upload_form;
 use crate::agent::Agent;
-use crate::call::{self, Authority};
+use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::id::{ScriptId, UploadId};
 use crate::json::{decode, undecodable};
 use crate::region::is_loopback;
-use crate::request::{self, UploadForm};
+use crate::request::{self, PATIENCE, Spec};
 
 /// How many redirects of a download are followed.
 const MOST_REDIRECTS: u32 = 5;
-/// What one attempt may take where a file travels or the service holds its answer back, unless the client's
-/// attempt timeout is longer.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two questions for an upload's status; CX as Code's.
 const POLL_PAUSE: Duration = Duration::from_secs(2);
 /// How long an upload may be unknown to the service that is asked for its status.
@@ -124,18 +122,13 @@ impl Agent {
         if name.trim().is_empty() {
             return Err(Error::invalid_input("a script cannot be uploaded without a name"));
         }
-        let form = UploadForm::new(file.bytes(), name, replace)?;
-        let host = &self.shared.client.upload;
-        let operation = &request::UPLOAD_SCRIPT;
-        let build = || Ok(request::upload(&host.site, &form));
-        let mut call = self.prepare(operation, Some(name), &build);
-        call.host = host;
-        call.attempt_timeout = Some(PATIENCE);
-        let answer = call::run(&self.shared.client, &call).await?;
-        let receipt: Receipt = decode("an upload's receipt", operation, Some(name), &answer)?;
+        let form = upload_form::encode(file.bytes(), name, replace)?;
+        let spec = Spec::of(&request::UPLOAD_SCRIPT, &[]).about(name).body(form);
+        let answer = self.run(&spec).await?;
+        let receipt: Receipt = decode("an upload's receipt", &spec, &answer)?;
         receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
-            undecodable("an upload's receipt", operation, Some(name), &answer, missing)
+            undecodable("an upload's receipt", &spec, &answer, missing)
         })
     }
 
@@ -156,13 +149,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
-        let operation = &request::GET_UPLOAD_STATUS;
-        let site = &self.shared.client.api.site;
-        let build = || Ok(request::upload_status(site, id, query));
-        let mut call = self.prepare(operation, Some(id.as_str()), &build);
-        call.attempt_timeout = query.long_poll.then_some(PATIENCE);
-        let answer = call::run(&self.shared.client, &call).await?;
-        decode("an upload's status", operation, Some(id.as_str()), &answer)
+        let ids = [id.as_str()];
+        let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
+        self.call("an upload's status", Spec { patient: query.long_poll, ..spec }).await
     }
 
     /// Waits until an upload has been imported.
@@ -295,7 +284,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn export(&self, id: &ScriptId, options: &ExportScript) -> Result<ExportResponse, Error> {
-        self.call("an export", &request::EXPORT_SCRIPT, id.as_str(), |site| request::export(site, id, options)).await
+        self.call("an export", Spec::of(&request::EXPORT_SCRIPT, &[id.as_str()]).body(options.body())).await
     }
 
     /// Exports a script and downloads it.
@@ -348,21 +337,17 @@ impl Agent {
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
         let client = &self.shared.client;
         let deadline = call::after(Instant::now(), self.timeout());
-        let operation = &request::DOWNLOAD_EXPORT;
         let mut url = Url::parse(url.expose()).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;
         for redirects in 0..=MOST_REDIRECTS {
             let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
-            let build = || Ok(request::download(&client.downloads.site, &url));
+            let spec = Spec { address: Some(&url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
             let secrets = signature(&url);
-            let agent = self.until(deadline);
-            let mut call = agent.prepare(operation, None, &build);
-            call.host = &client.downloads;
-            call.authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
-            call.attempt_timeout = Some(PATIENCE);
+            let authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
+            let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
             let answer = call::run(client, &call).await?;
             if answer.status.is_success() {
-                let undecodable = |error| undecodable("a script file", operation, None, &answer, error);
+                let undecodable = |error| undecodable("a script file", &spec, &answer, error);
                 let text =
                     std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
                 if ErrorBody::parse(text).is_error_envelope() {
