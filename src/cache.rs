@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::id::ScriptId;
-use crate::scripts::Script;
+use crate::scripts::model::Script;
 
 /// How scripts are cached. Off until the builder is given one: see [`ClientBuilder::cache`](crate::ClientBuilder::cache).
 ///

@@ -151,20 +151,18 @@ fn download(site: &Site, base: &Url, operation: &'static Operation, path: &str) 
 
 /// The next lines as the ids of the path; `None` where one is missing or refused.
 fn ids(operation: &Operation, lines: &mut Lines<'_>) -> Option<Vec<String>> {
-    fn accepted<T: FromStr + Display>(text: &str) -> Option<String> {
-        text.parse().ok().map(|id: T| id.to_string())
+    fn accepted<T: FromStr + Display>(text: Option<&str>) -> Option<String> {
+        text?.parse().ok().map(|id: T| id.to_string())
     }
     let parameters = operation.route.split('/').filter(|part| is_parameter(part));
     parameters
-        .map(|parameter| {
-            let text = lines.next()?;
-            match parameter {
-                "{scriptId}" => accepted::<ScriptId>(text),
-                "{pageId}" => accepted::<PageId>(text),
-                "{divisionId}" => accepted::<DivisionId>(text),
-                "{uploadId}" => accepted::<UploadId>(text),
-                other => panic!("no type of id is known for {other}"),
-            }
+        .map(|parameter| match parameter {
+            "{scriptId}" => accepted::<ScriptId>(lines.next()),
+            "{pageId}" => accepted::<PageId>(lines.next()),
+            "{divisionId}" => accepted::<DivisionId>(lines.next()),
+            "{uploadId}" => accepted::<UploadId>(lines.next()),
+            "{objectType}" => Some("SCRIPT".to_owned()),
+            other => panic!("no type of id is known for {other}"),
         })
         .collect()
 }
@@ -463,6 +461,19 @@ mod tests {
             ]
         ) {
             super::id(text.as_bytes());
+        }
+    }
+
+    proptest! {
+        // Each makes some seventy requests.
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_given_makes_requests_on_their_routes(
+            base in select(&["https://api.mypurecloud.de", "https://gw.example.com/a//", "http://127.1/%2e%2e/b;c", "HTTPS:/x{y/é"][..]),
+            lines in vec(vec(select(PIECES), 1..4).prop_map(|pieces| pieces.concat()), 0..10),
+        ) {
+            super::request(format!("{base}\nproptest\n{}", lines.join("\n")).as_bytes());
         }
     }
 }

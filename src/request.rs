@@ -111,7 +111,7 @@ operations! {
     MOVE_TO_DIVISION = Operation::post(
         OnHost::Api,
         "move script to division",
-        "/api/v2/authorization/divisions/{divisionId}/objects/SCRIPT",
+        "/api/v2/authorization/divisions/{divisionId}/objects/{objectType}",
         Repeat::IfNeverSent,
     );
     /// Sent twice it would make two scripts.

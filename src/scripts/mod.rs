@@ -6,7 +6,7 @@ mod cached;
 mod default_script;
 mod file;
 mod listing;
-mod model;
+pub(crate) mod model;
 mod query;
 mod signed_url;
 mod transfer;
@@ -193,8 +193,8 @@ impl Agent {
     /// ```
     pub async fn move_to_division(&self, id: &ScriptId, division: &DivisionId) -> Result<(), Error> {
         let body = Body::json(&json!([id]));
-        let ids = [division.as_str()];
-        self.run(&Spec::of(&request::MOVE_TO_DIVISION, &ids).about(id.as_str()).body(body)).await.map(drop)
+        let to = [division.as_str(), "SCRIPT"];
+        self.run(&Spec::of(&request::MOVE_TO_DIVISION, &to).about(id.as_str()).body(body)).await.map(drop)
     }
 }
 
