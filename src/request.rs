@@ -239,7 +239,9 @@ impl Site {
 
     /// The base with a route below its prefix. Each parameter becomes exactly one segment of the URL.
     fn url(&self, route: &str, parameters: &[&str]) -> Url {
-        let mut path = self.base.path().trim_end_matches('/').to_owned();
+        let prefix = self.base.path().trim_end_matches('/');
+        let mut path = String::with_capacity(prefix.len() + route.len() + 40 * parameters.len());
+        path.push_str(prefix);
         let mut parameters = parameters.iter();
         for segment in route.split('/').skip(1) {
             path.push('/');
