@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::token::{Token, TokenSlot};
-use crate::auth::{Credentials, Session};
+use crate::auth::token::TokenSlot;
+use crate::auth::{Credentials, Session, login};
 use crate::call::{self, Authority, Call};
-use crate::client::ClientShared;
-use crate::error::{Error, ErrorKind};
+use crate::client::{Client, ClientShared};
+use crate::error::Error;
 use crate::request::{self, Operation};
 use crate::resilience::quota::QuotaStanding;
 use crate::scripts::{Json, decode};
@@ -23,25 +23,34 @@ use crate::scripts::{Json, decode};
 /// as its session lasts; dropping the last clone forgets the token.
 #[derive(Clone)]
 pub struct Agent {
-    pub(crate) shared: Arc<AgentShared>,
+    slot: Arc<TokenSlot>,
+    /// Which of the client's agents it is.
+    pub(crate) number: u64,
     timeout: Duration,
     cache_scope: Option<Arc<str>>,
 }
 
-pub(crate) struct AgentShared {
-    pub(crate) client: Arc<ClientShared>,
-    pub(crate) credentials: Credentials,
-    pub(crate) slot: TokenSlot,
-    /// Which of the client's agents it is.
-    pub(crate) number: u64,
+impl Client {
+    /// An agent with a token and a quota of its own.
+    ///
+    /// Nothing is sent yet: the agent logs in when its first call needs a token.
+    ///
+    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
+    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
+    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
+    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
+    #[must_use]
+    pub fn agent(&self, credentials: Credentials) -> Agent {
+        let client = Arc::clone(&self.shared);
+        let (number, timeout) = (client.agents.next(), client.settings.call_timeout);
+        Agent { slot: Arc::new(TokenSlot::new(client, credentials)), number, timeout, cache_scope: None }
+    }
 }
 
 impl Agent {
-    pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
-        let slot = TokenSlot::new(&credentials, &client);
-        let timeout = client.settings.call_timeout;
-        let number = client.agents.next();
-        Self { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
+    /// What it shares with the other agents of its client.
+    pub(crate) fn client(&self) -> &ClientShared {
+        &self.slot.client
     }
 
     /// The same agent with another time limit for each call, login wait included.
@@ -78,7 +87,7 @@ impl Agent {
         F: Fn(Session) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        self.shared.slot.tell(Arc::new(move |session| Box::pin(tell(session))));
+        self.slot.tell(Arc::new(move |session| Box::pin(tell(session))));
         self
     }
 
@@ -86,13 +95,13 @@ impl Agent {
     /// and after a logout. Restored with [`Credentials::Session`].
     #[must_use]
     pub fn session(&self) -> Option<Session> {
-        self.shared.slot.session(self.shared.client.now())
+        self.slot.session()
     }
 
     /// How the quota of the agent's token stands; `None` where there is no token.
     #[must_use]
     pub fn quota(&self) -> Option<QuotaStanding> {
-        self.shared.slot.held().map(|token| token.quota().standing(Instant::now()))
+        self.slot.held().map(|token| token.quota().standing(Instant::now()))
     }
 
     /// Logs in now, if no good token is held: what the first call would do.
@@ -103,7 +112,7 @@ impl Agent {
     pub async fn log_in(&self) -> Result<(), Error> {
         let deadline = call::after(Instant::now(), self.timeout);
         let started = Instant::now();
-        match crate::auth::token::token(&self.shared, deadline).await {
+        match self.slot.token(deadline).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
         }
@@ -117,7 +126,7 @@ impl Agent {
     ///
     /// As any call; a token that is no longer good is replaced first.
     pub async fn check_token(&self) -> Result<Json, Error> {
-        let build = || Ok(request::own_token(&self.shared.client.api.site, &request::GET_TOKEN));
+        let build = || Ok(request::own_token(&self.client().api.site, &request::GET_TOKEN));
         let answer = self.run(&request::GET_TOKEN, None, &build).await?;
         decode("what is known of a token", &request::GET_TOKEN, None, &answer)
     }
@@ -133,9 +142,9 @@ impl Agent {
     /// As any call. The tokens are forgotten even then.
     pub async fn log_out(&self) -> Result<(), Error> {
         let deadline = call::after(Instant::now(), self.timeout);
-        match self.shared.slot.clear(&self.shared.credentials, deadline).await {
+        match self.slot.clear(deadline).await {
             None => Ok(()),
-            Some(token) => self.shared.client.revoke(token, self.timeout).await,
+            Some(token) => login::revoke(self.client(), token, self.timeout).await,
         }
     }
 
@@ -158,8 +167,8 @@ impl Agent {
         Call {
             operation,
             subject,
-            host: &self.shared.client.api,
-            authority: Authority::Agent(&self.shared),
+            host: &self.client().api,
+            authority: Authority::Agent(&self.slot),
             timeout: self.timeout,
             attempt_timeout: None,
             request,
@@ -173,33 +182,14 @@ impl Agent {
         subject: Option<&str>,
         request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
     ) -> Result<call::Answer, Error> {
-        call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
-    }
-}
-
-impl ClientShared {
-    /// Revokes this very token; one that is void already counts as revoked.
-    pub(crate) async fn revoke(&self, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
-        let call = Call {
-            operation: &request::DELETE_TOKEN,
-            subject: None,
-            host: &self.api,
-            authority: Authority::Token(token),
-            timeout,
-            attempt_timeout: None,
-            request: &|| Ok(request::own_token(&self.api.site, &request::DELETE_TOKEN)),
-        };
-        match call::run(self, &call).await {
-            Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
-            result => result.map(drop),
-        }
+        call::run(self.client(), &self.prepare(operation, subject, request)).await
     }
 }
 
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("credentials", &self.shared.credentials)
+            .field("credentials", &self.slot.credentials)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

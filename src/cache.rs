@@ -112,11 +112,11 @@ impl Agent {
     ///
     /// As [`Agent::script`].
     pub async fn cached_script(&self, id: &ScriptId) -> Result<Cached<Arc<Script>>, Error> {
-        let Some(cache) = &self.shared.client.cache else {
+        let Some(cache) = &self.client().cache else {
             let script = self.script(id).await?;
             return Ok(Cached { value: Arc::new(script), age: Duration::ZERO, stale: false });
         };
-        let scope = self.cache_scope().map_or(Scope::Agent(self.shared.number), Scope::Shared);
+        let scope = self.cache_scope().map_or(Scope::Agent(self.number), Scope::Shared);
         let key = Key { scope, id: id.clone() };
         if let Some(cached) = cache.fresh(&key).await {
             return Ok(cached);

@@ -19,14 +19,13 @@ use reqwest_retry::{Retryable, default_on_request_success};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
 
-use crate::agent::AgentShared;
-use crate::auth::token::{self, Token, TokenSlot};
+use crate::auth::token::{Token, TokenSlot};
 use crate::client::{ClientShared, Host};
 use crate::error::bad_request::{self, Endpoint, Found, RequestFacts};
 use crate::error::{Error, ErrorKind, GaveUp, failure, refusal};
+use crate::limits::login::{LoginGate, LoginPass};
 use crate::request::{Operation, Repeat};
 use crate::resilience::history::{Probe, Verdict as Finding};
-use crate::resilience::login_gate::{LoginGate, LoginPass};
 use crate::resilience::overload::{Held, Permit, Refused, Turn};
 use crate::resilience::quota::{QuotaGate, QuotaHeaders, QuotaRefusal, QuotaRefused, Ticket};
 use crate::resilience::retry::Backoffs;
@@ -65,7 +64,7 @@ impl<'a> Call<'a> {
 /// On whose authority it is made, and so what admits it.
 pub(crate) enum Authority<'a> {
     /// An agent's: its token is put on, its quota counts.
-    Agent(&'a Arc<AgentShared>),
+    Agent(&'a Arc<TokenSlot>),
     /// This very token of an agent's: a logout, which no other token can stand in for.
     Token(Arc<Token>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
@@ -362,12 +361,12 @@ impl<'a> Run<'a> {
 
     /// The agent's token. A login that failed ends the call: its own loop is over.
     async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
-        let agent = match &self.call.authority {
-            Authority::Agent(agent) => agent,
+        let slot = match &self.call.authority {
+            Authority::Agent(slot) => slot,
             Authority::Token(token) => return Ok(Some(Arc::clone(token))),
             Authority::Login { .. } | Authority::SignedUrl { .. } => return Ok(None),
         };
-        match token::token(agent, self.deadline).await {
+        match slot.token(self.deadline).await {
             Ok(token) => Ok(Some(token)),
             // Nothing can replace the token: what the service said of it tells more.
             Err(error) if error.kind() == ErrorKind::Unauthorized && self.unauthorized.is_some() => {
@@ -577,8 +576,8 @@ impl<'a> Run<'a> {
 
     fn reject(&mut self, token: Option<&Arc<Token>>, error: Error) {
         self.unauthorized = Some(error);
-        if let (Authority::Agent(agent), Some(token)) = (&self.call.authority, token) {
-            agent.slot.reject(token);
+        if let (Authority::Agent(slot), Some(token)) = (&self.call.authority, token) {
+            slot.reject(token);
         }
         self.token_replaced = true;
     }

@@ -9,18 +9,16 @@ use http::HeaderValue;
 use reqwest::redirect;
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 
-use crate::agent::Agent;
-use crate::auth::Credentials;
 use crate::cache::{CachePolicy, ScriptCache};
 use crate::error::{Error, ErrorKind};
+use crate::limits::login::LoginGate;
+use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::Site;
 use crate::resilience::budget::Budget;
 use crate::resilience::history::History;
-use crate::resilience::login_gate::LoginGate;
 use crate::resilience::overload::{Overload, OverloadPolicy};
 use crate::resilience::quota::QuotaPolicy;
-use crate::resilience::random::Random;
 use crate::resilience::retry::RetryPolicy;
 use crate::stats::{Counter, Counters, HostStats, Stats};
 
@@ -41,7 +39,7 @@ const HISTORY_IDS: usize = 10_000;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<ClientShared>,
+    pub(crate) shared: Arc<ClientShared>,
 }
 
 pub(crate) struct ClientShared {
@@ -87,19 +85,6 @@ impl Client {
     /// A builder with the defaults of production use.
     pub fn builder(region: Region) -> ClientBuilder {
         ClientBuilder::new(region)
-    }
-
-    /// An agent with a token and a quota of its own.
-    ///
-    /// Nothing is sent yet: the agent logs in when its first call needs a token.
-    ///
-    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
-    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
-    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
-    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
-    #[must_use]
-    pub fn agent(&self, credentials: Credentials) -> Agent {
-        Agent::new(Arc::clone(&self.shared), credentials)
     }
 
     /// A snapshot of what this client has done, and of how its hosts bear it.
@@ -223,7 +208,7 @@ impl ClientBuilder {
     }
 
     /// The time a call may take in all, login wait included. Default 100 s. An agent can have its own:
-    /// [`Agent::with_timeout`].
+    /// [`Agent::with_timeout`](crate::Agent::with_timeout).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = timeout;
         self
@@ -259,7 +244,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Keeps scripts for [`Agent::cached_script`]. Default: no cache. See [`CachePolicy`].
+    /// Keeps scripts for [`Agent::cached_script`](crate::Agent::cached_script). Default: no cache. See [`CachePolicy`].
     pub fn cache(mut self, policy: CachePolicy) -> Self {
         self.cache = Some(policy);
         self

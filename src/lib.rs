@@ -10,6 +10,8 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
+mod limits;
+mod random;
 mod region;
 mod request;
 mod resilience;

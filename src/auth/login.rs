@@ -1,7 +1,9 @@
-//! The exchange of a grant for a token at the token endpoint (RFC 6749), by oauth2 over our transport.
+//! The exchange of a grant for a token at the token endpoint (RFC 6749), by oauth2 over our transport; and a token's
+//! revocation.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,8 +18,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
-use crate::agent::AgentShared;
+use super::token::{Token, TokenSlot};
 use crate::call::{self, Authority, Call};
+use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind, shown};
 use crate::request::{self, Operation, Repeat};
 
@@ -40,14 +43,14 @@ static ONE_TIME_LOGIN: Operation = login(Repeat::IfNeverSent);
 static REFRESH: Operation = login(Repeat::OnceIfLost);
 
 /// Logs in with the credentials themselves.
-pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error> {
-    match &agent.credentials {
+pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
+    match &slot.credentials {
         Credentials::Client(client) => {
-            let transport = LoginTransport { agent, client, operation: &CLIENT_LOGIN, extra_secret: None };
+            let transport = LoginTransport { slot, client, operation: &CLIENT_LOGIN, extra_secret: None };
             issued(oauth_client(client)?.exchange_client_credentials().request_async(&transport).await)
         }
         Credentials::AuthorizationCode { client, code, redirect_uri, verifier } => {
-            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport { slot, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
             let redirect_uri = RedirectUrl::new(redirect_uri.clone())
                 .map_err(|error| Error::invalid_input("the redirect URI does not parse").with_source(error))?;
             let client = oauth_client(client)?.set_redirect_uri(redirect_uri);
@@ -58,10 +61,10 @@ pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error>
             issued(exchange.request_async(&transport).await)
         }
         Credentials::Saml2Bearer { client, org_name, assertion } => {
-            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport { slot, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
             saml2_bearer(&transport, client, org_name, assertion).await
         }
-        Credentials::Source(source) => from_source(agent, source).await,
+        Credentials::Source(source) => from_source(slot, source).await,
         // Their token is in the slot from the start; once it is gone there is nothing left to log in with.
         Credentials::AccessToken { .. } | Credentials::Session { .. } => Err(Error::new(
             ErrorKind::Unauthorized,
@@ -71,14 +74,29 @@ pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error>
 }
 
 /// Replaces the access token with a refresh token.
-pub(crate) async fn by_refresh_token(agent: &AgentShared, token: &SecretString) -> Result<Issued, Error> {
-    let client = agent
-        .credentials
-        .oauth_client()
-        .ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
-    let transport = LoginTransport { agent, client, operation: &REFRESH, extra_secret: Some(token) };
+pub(crate) async fn by_refresh_token(slot: &TokenSlot, token: &SecretString) -> Result<Issued, Error> {
+    let client =
+        slot.credentials.oauth_client().ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
+    let transport = LoginTransport { slot, client, operation: &REFRESH, extra_secret: Some(token) };
     let token = RefreshToken::new(token.expose_secret().to_owned());
     issued(oauth_client(client)?.exchange_refresh_token(&token).request_async(&transport).await)
+}
+
+/// Revokes this very token; one that is void already counts as revoked.
+pub(crate) async fn revoke(client: &ClientShared, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
+    let call = Call {
+        operation: &request::DELETE_TOKEN,
+        subject: None,
+        host: &client.api,
+        authority: Authority::Token(token),
+        timeout,
+        attempt_timeout: None,
+        request: &|| Ok(request::own_token(&client.api.site, &request::DELETE_TOKEN)),
+    };
+    match call::run(client, &call).await {
+        Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
@@ -124,8 +142,8 @@ async fn saml2_bearer(
     }
 }
 
-async fn from_source(agent: &AgentShared, source: &TokenSource) -> Result<Issued, Error> {
-    let limit = agent.client.settings.login_timeout;
+async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, Error> {
+    let limit = slot.client.settings.login_timeout;
     let Session { access_token, expires_at, .. } = timeout(limit, source.ask())
         .await
         .map_err(|_| {
@@ -137,7 +155,7 @@ async fn from_source(agent: &AgentShared, source: &TokenSource) -> Result<Issued
         .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_boxed_source(error))?;
     let access_token =
         access_token.ok_or_else(|| Error::new(ErrorKind::TokenSource, "the token source gave no access token"))?;
-    let lifetime = expires_at.map(|at| at.duration_since(agent.client.now()).unwrap_or(Duration::ZERO));
+    let lifetime = expires_at.map(|at| at.duration_since(slot.client.now()).unwrap_or(Duration::ZERO));
     Ok(Issued { access_token, lifetime, refresh_token: None })
 }
 
@@ -167,7 +185,7 @@ fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErr
 
 /// Our transport, as oauth2 knows transports: through the one loop every call runs through.
 struct LoginTransport<'a> {
-    agent: &'a AgentShared,
+    slot: &'a TokenSlot,
     client: &'a OAuthClient,
     operation: &'static Operation,
     /// A secret sent besides those of the credentials.
@@ -180,9 +198,9 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
 
     fn call(&'c self, exchange: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let client = &self.agent.client;
+            let client = &*self.slot.client;
             let gate = client.login_gate(&self.client.id);
-            let mut secrets = self.agent.credentials.secrets();
+            let mut secrets = self.slot.credentials.secrets();
             secrets.extend(self.extra_secret.map(|secret| secret.expose_secret()));
             // The client's secret as `Basic` carries it.
             let authorization = exchange.headers().get(header::AUTHORIZATION);
@@ -192,7 +210,7 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
                 operation: self.operation,
                 subject: Some(&self.client.id),
                 host: &client.login,
-                authority: Authority::Login { gate: &gate, slot: &self.agent.slot, secrets },
+                authority: Authority::Login { gate: &gate, slot: self.slot, secrets },
                 timeout: client.settings.login_timeout,
                 attempt_timeout: None,
                 request: &|| Ok(request::login(&client.login.site, &exchange)),

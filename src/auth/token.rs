@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::{Credentials, Session};
 use super::login::{self, Issued};
-use crate::agent::AgentShared;
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::resilience::quota::QuotaGate;
@@ -82,6 +81,8 @@ type LoginResult = Result<Arc<Token>, Error>;
 
 /// Where an agent's token is kept, and what the next one is got with.
 pub(crate) struct TokenSlot {
+    pub(crate) client: Arc<ClientShared>,
+    pub(crate) credentials: Credentials,
     state: Mutex<State>,
 }
 
@@ -110,9 +111,8 @@ enum Grant {
 
 impl TokenSlot {
     /// The slot an agent starts with.
-    pub(crate) fn new(credentials: &Credentials, client: &ClientShared) -> Self {
-        let now = client.now();
-        let (access_token, expires_at, grant) = match credentials {
+    pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
+        let (access_token, expires_at, grant) = match &credentials {
             Credentials::AccessToken { token, expires_at } => (Some(token), *expires_at, Grant::Credentials),
             Credentials::Session { session, .. } => {
                 let grant = session.refresh_token.clone().map_or(Grant::Credentials, Grant::RefreshToken);
@@ -120,24 +120,23 @@ impl TokenSlot {
             }
             _ => (None, None, Grant::Credentials),
         };
-        let lifetime = expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO));
-        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, client)) {
+        let lifetime = expires_at.map(|at| at.duration_since(client.now()).unwrap_or(Duration::ZERO));
+        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, &client)) {
             None => (None, grant),
             Some(Ok(token)) => (Some(Arc::new(token)), grant),
             Some(Err(error)) => (None, Grant::Spent(error)),
         };
-        Self {
-            state: Mutex::new(State {
-                token,
-                grant,
-                login: None,
-                trouble: None,
-                logouts: 0,
-                refused: None,
-                refresh_not_before: None,
-                on_session: None,
-            }),
-        }
+        let state = State {
+            token,
+            grant,
+            login: None,
+            trouble: None,
+            logouts: 0,
+            refused: None,
+            refresh_not_before: None,
+            on_session: None,
+        };
+        Self { client, credentials, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,7 +165,8 @@ impl TokenSlot {
     }
 
     /// What a restart needs, if there is any of it.
-    pub(crate) fn session(&self, now: SystemTime) -> Option<Session> {
+    pub(crate) fn session(&self) -> Option<Session> {
+        let now = self.client.now();
         let state = self.lock();
         let refresh_token = match &state.grant {
             Grant::RefreshToken(token) => Some(token.clone()),
@@ -178,17 +178,69 @@ impl TokenSlot {
         Some(session(state.token.as_deref(), refresh_token, now))
     }
 
+    /// A token to send: the one held if it is good, else that of the login under way, else of a new one.
+    ///
+    /// A caller that stops waiting takes nothing with it: the login goes on for the others.
+    pub(crate) async fn token(self: &Arc<Self>, deadline: Instant) -> LoginResult {
+        let mut login = {
+            let now = Instant::now();
+            let mut state = self.lock();
+            if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
+                if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
+                    state.start_login(self);
+                }
+                return Ok(token);
+            }
+            if let Some((until, refused)) = &state.refused
+                && now < *until
+            {
+                return Err(refused.clone());
+            }
+            match state.running_login() {
+                Some(login) => login,
+                None => state.start_login(self),
+            }
+        };
+        match timeout_at(deadline, login.wait_for(Option::is_some)).await {
+            Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(login_lost())),
+            Ok(Err(_)) => Err(login_lost()),
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    /// The call's time ran out before the login ended: why that took so long.
+    fn late(&self) -> Error {
+        let client = self.credentials.oauth_client();
+        let throttled = client
+            .and_then(|client| self.client.login_gate(&client.id).throttled_until())
+            .filter(|until| *until > Instant::now());
+        match throttled {
+            Some(until) => {
+                let wait = until.saturating_duration_since(Instant::now());
+                Error::new(
+                    ErrorKind::Throttled,
+                    "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled",
+                )
+                .with_retry_after(Some(wait))
+            }
+            None => match self.lock().trouble.clone() {
+                Some(trouble) => trouble.outlasted("the call's time ran out while the login was tried again"),
+                None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
+            },
+        }
+    }
+
     /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
     /// again may.
     ///
     /// A login under way is waited for: the token it brings would outlive the logout.
-    pub(crate) async fn clear(&self, credentials: &Credentials, deadline: Instant) -> Option<Arc<Token>> {
+    pub(crate) async fn clear(&self, deadline: Instant) -> Option<Arc<Token>> {
         loop {
             let mut login = {
                 let mut state = self.lock();
                 match state.running_login().filter(|_| Instant::now() < deadline) {
                     Some(login) => login,
-                    None => return state.clear(credentials),
+                    None => return state.clear(&self.credentials),
                 }
             };
             let _ = timeout_at(deadline, login.wait_for(Option::is_some)).await;
@@ -208,58 +260,6 @@ fn session(token: Option<&Token>, refresh_token: Option<SecretString>, now: Syst
 impl fmt::Debug for TokenSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSlot").field("token", &self.held()).finish_non_exhaustive()
-    }
-}
-
-/// The agent's token: the one held if it is good, else that of the login under way, else of a new one.
-///
-/// A caller that stops waiting takes nothing with it: the login goes on for the others.
-pub(crate) async fn token(agent: &Arc<AgentShared>, deadline: Instant) -> LoginResult {
-    let mut login = {
-        let now = Instant::now();
-        let mut state = agent.slot.lock();
-        if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
-            if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
-                state.start_login(agent);
-            }
-            return Ok(token);
-        }
-        if let Some((until, refused)) = &state.refused
-            && now < *until
-        {
-            return Err(refused.clone());
-        }
-        match state.running_login() {
-            Some(login) => login,
-            None => state.start_login(agent),
-        }
-    };
-    match timeout_at(deadline, login.wait_for(Option::is_some)).await {
-        Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(login_lost())),
-        Ok(Err(_)) => Err(login_lost()),
-        Err(_) => Err(late(agent)),
-    }
-}
-
-/// The call's time ran out before the login ended: why that took so long.
-fn late(agent: &AgentShared) -> Error {
-    let client = agent.credentials.oauth_client();
-    let throttled = client
-        .and_then(|client| agent.client.login_gate(&client.id).throttled_until())
-        .filter(|until| *until > Instant::now());
-    match throttled {
-        Some(until) => {
-            let wait = until.saturating_duration_since(Instant::now());
-            Error::new(
-                ErrorKind::Throttled,
-                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled",
-            )
-            .with_retry_after(Some(wait))
-        }
-        None => match agent.slot.lock().trouble.clone() {
-            Some(trouble) => trouble.outlasted("the call's time ran out while the login was tried again"),
-            None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
-        },
     }
 }
 
@@ -290,18 +290,18 @@ impl State {
     }
 
     /// One short task, so that the login does not die with the caller who happened to begin it.
-    fn start_login(&mut self, agent: &Arc<AgentShared>) -> watch::Receiver<Option<LoginResult>> {
+    fn start_login(&mut self, slot: &Arc<TokenSlot>) -> watch::Receiver<Option<LoginResult>> {
         let (sender, receiver) = watch::channel(None);
         self.login = Some(receiver.clone());
-        let agent = Arc::clone(agent);
+        let slot = Arc::clone(slot);
         let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
         let on_session = self.on_session.clone();
         tokio::spawn(async move {
-            let result = log_in(&agent, &begun, on_session).await;
-            let outlived = agent.slot.lock().end_login(&begun, &result);
+            let result = log_in(&slot, &begun, on_session).await;
+            let outlived = slot.lock().end_login(&begun, &result);
             if let (true, Ok(token)) = (outlived, &result) {
                 // The agent logged out meanwhile: nobody is left to use it.
-                let _ = agent.client.revoke(Arc::clone(token), agent.client.settings.call_timeout).await;
+                let _ = login::revoke(&slot.client, Arc::clone(token), slot.client.settings.call_timeout).await;
             }
             let _ = sender.send(Some(result));
         });
@@ -352,31 +352,31 @@ struct Begun {
 }
 
 /// Gets a new token, notes what the one after it is got with, and tells the user.
-async fn log_in(agent: &AgentShared, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
+async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
     let result = match &begun.grant {
-        Grant::Credentials => login::by_credentials(agent).await.map_err(|error| spend_one_time(agent, begun, error)),
+        Grant::Credentials => login::by_credentials(slot).await.map_err(|error| spend_one_time(slot, begun, error)),
         Grant::RefreshToken(token) => {
-            login::by_refresh_token(agent, token).await.map_err(|error| spend_refresh(agent, begun, error))
+            login::by_refresh_token(slot, token).await.map_err(|error| spend_refresh(slot, begun, error))
         }
         Grant::Spent(error) => Err(error.clone()),
     };
     let Issued { access_token, lifetime, refresh_token } = result?;
     // Noted before anything else can fail: the service may have voided the one before.
     if let Some(refresh_token) = refresh_token.clone() {
-        agent.slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
-    } else if is_one_time(&agent.credentials) && matches!(begun.grant, Grant::Credentials) {
+        slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
+    } else if is_one_time(&slot.credentials) && matches!(begun.grant, Grant::Credentials) {
         let spent = must_log_in("the session had no refresh token and is over");
-        agent.slot.lock().next_grant(begun, Grant::Spent(spent));
+        slot.lock().next_grant(begun, Grant::Spent(spent));
     }
-    let token = Token::new(&access_token, lifetime, &agent.client)?;
+    let token = Token::new(&access_token, lifetime, &slot.client)?;
     if let Some(on_session) = on_session {
         let kept = refresh_token.or(match &begun.grant {
             Grant::RefreshToken(token) => Some(token.clone()),
             _ => None,
         });
-        let told = tokio::spawn(on_session(session(Some(&token), kept, agent.client.now())));
+        let told = tokio::spawn(on_session(session(Some(&token), kept, slot.client.now())));
         // A callback that panics or hangs costs the user the record, not the agents their token.
-        if !matches!(timeout(agent.client.settings.login_timeout, told).await, Ok(Ok(()))) {
+        if !matches!(timeout(slot.client.settings.login_timeout, told).await, Ok(Ok(()))) {
             tracing::warn!("the callback for new sessions failed or did not return in time");
         }
     }
@@ -392,17 +392,17 @@ fn is_one_time(credentials: &Credentials) -> bool {
 }
 
 /// A code or assertion that may have arrived is not sent again.
-fn spend_one_time(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
-    if is_one_time(&agent.credentials) && error.may_have_been_sent() && !error.is_throttled() {
+fn spend_one_time(slot: &TokenSlot, begun: &Begun, error: Error) -> Error {
+    if is_one_time(&slot.credentials) && error.may_have_been_sent() && !error.is_throttled() {
         let spent = error.clone().explained("the one-time code or assertion is spent, the agent must log in again");
-        agent.slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
+        slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
         return spent;
     }
     error
 }
 
 /// A refresh token that was refused is dead.
-fn spend_refresh(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
+fn spend_refresh(slot: &TokenSlot, begun: &Begun, error: Error) -> Error {
     if error.code() != Some("invalid_grant") {
         return error;
     }
@@ -412,6 +412,6 @@ fn spend_refresh(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
         "the refresh token was refused; the agent must log in again"
     };
     let spent = error.explained(why);
-    agent.slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
+    slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
     spent
 }

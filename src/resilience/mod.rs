@@ -2,11 +2,9 @@
 
 pub(crate) mod budget;
 pub(crate) mod history;
-pub(crate) mod login_gate;
 pub(crate) mod overload;
 mod queue;
 pub(crate) mod quota;
-pub(crate) mod random;
 pub(crate) mod retry;
 pub(crate) mod retry_after;
 #[cfg(test)]

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
 use super::queue::{Place, Queue};
-use super::random::Random;
+use crate::random::Random;
 
 /// Two ends of a window this close together are the same end, seen through the rounding to seconds and the network.
 const SAME: Duration = Duration::from_secs(2);

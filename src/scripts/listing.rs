@@ -148,7 +148,7 @@ impl ListingPages {
         let (agent, operation, query) = (self.agent.clone(), self.operation, Arc::clone(&self.query));
         Box::pin(async move {
             query.check()?;
-            let site = &agent.shared.client.api.site;
+            let site = &agent.client().api.site;
             let answer = agent.run(operation, None, &|| Ok(request::list(site, operation, &query, number))).await?;
             let listing = super::decode("a list of scripts", operation, None, &answer)?;
             Ok(Page { listing, attempts: answer.attempts, elapsed: answer.elapsed })

@@ -393,7 +393,7 @@ impl Agent {
         subject: &str,
         build: impl Fn(&Site) -> Request + Send + Sync,
     ) -> Result<Answer, Error> {
-        let site = &self.shared.client.api.site;
+        let site = &self.client().api.site;
         self.run(operation, Some(subject), &|| Ok(build(site))).await
     }
 }

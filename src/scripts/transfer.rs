@@ -123,13 +123,13 @@ impl Agent {
             return Err(Error::invalid_input("a script cannot be uploaded without a name"));
         }
         let form = UploadForm::new(file.bytes(), name, replace)?;
-        let host = &self.shared.client.upload;
+        let host = &self.client().upload;
         let operation = &request::UPLOAD_SCRIPT;
         let build = || Ok(request::upload(&host.site, &form));
         let mut call = self.prepare(operation, Some(name), &build);
         call.host = host;
         call.attempt_timeout = Some(PATIENCE);
-        let answer = call::run(&self.shared.client, &call).await?;
+        let answer = call::run(self.client(), &call).await?;
         let receipt: Receipt = decode("an upload's receipt", operation, Some(name), &answer)?;
         receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
@@ -155,11 +155,11 @@ impl Agent {
     /// ```
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
         let operation = &request::GET_UPLOAD_STATUS;
-        let site = &self.shared.client.api.site;
+        let site = &self.client().api.site;
         let build = || Ok(request::upload_status(site, id, query));
         let mut call = self.prepare(operation, Some(id.as_str()), &build);
         call.attempt_timeout = query.long_poll.then_some(PATIENCE);
-        let answer = call::run(&self.shared.client, &call).await?;
+        let answer = call::run(self.client(), &call).await?;
         decode("an upload's status", operation, Some(id.as_str()), &answer)
     }
 
@@ -344,7 +344,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
-        let client = &self.shared.client;
+        let client = self.client();
         let deadline = call::after(Instant::now(), self.timeout());
         let operation = &request::DOWNLOAD_EXPORT;
         let mut url = Url::parse(url.expose()).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;

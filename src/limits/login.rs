@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::random::Random;
+use crate::random::Random;
 
 /// The distances between probes; the last one repeats.
 const PROBES: [u64; 5] = [1, 2, 4, 8, 15];
