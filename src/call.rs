@@ -240,9 +240,17 @@ impl<'a> Run<'a> {
             let token = self.token().await?;
             let pass = self.login_pass().await?;
             let gate = token.as_deref().filter(|_| self.call.takes_any_token()).map(Token::quota);
+            let asked = Instant::now();
             let Some((permit, ticket)) = self.admission(turn, held.take(), gate).await? else {
                 continue; // The token was replaced meanwhile.
             };
+            if let Some(pass) = &pass {
+                // A login's own time does not pass while it waits for a place.
+                self.deadline = after(self.deadline, asked.elapsed());
+                if !pass.holds() {
+                    continue; // Refused to others meanwhile.
+                }
+            }
             let sent = permit.sent();
             let outcome = self.attempt(token.as_deref()).await;
             let signal = Signal::of(&outcome, self.call.attempt_timeout.is_some());
@@ -439,7 +447,11 @@ impl<'a> Run<'a> {
     /// A place among the attempts in flight to the host.
     async fn permit(&self, turn: Turn, held: Option<Held<'a>>) -> Result<Permit<'a>, Error> {
         let host = self.call.host;
-        host.overload.acquire(turn, held, self.deadline).await.map_err(|refused| {
+        let latest = match self.call.is_login() {
+            true => after(self.started, self.client.settings.login_throttle_timeout),
+            false => self.deadline,
+        };
+        host.overload.acquire(turn, held, latest).await.map_err(|refused| {
             self.ended(match refused {
                 Refused::Shut { until } => {
                     let wait = until.saturating_duration_since(Instant::now());
@@ -670,7 +682,8 @@ impl<'a> Run<'a> {
 
     fn count_attempt(&self) {
         let counters = &self.client.counters;
-        if self.call.is_login() {
+        if let Authority::Login { slot, .. } = &self.call.authority {
+            slot.note_login_attempt();
             counters.login_attempts.add();
         } else {
             counters.attempts.add();

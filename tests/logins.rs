@@ -3,14 +3,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/herd.rs"]
+mod herd;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{Reply, Scripted, Seen, id, reply, script};
-use genesys_scripts::{Authorization, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session};
+use common::{Reply, Scripted, Seen, id, reply, script, token};
+use futures_util::future::join_all;
+use genesys_scripts::{
+    Authorization, Bound, Client, Credentials, ErrorKind, OAuthClient, OverloadPolicy, Region, SecretString, Session,
+};
+use herd::{seeds, virtually};
 use secrecy::ExposeSecret;
+use tokio::time::{Instant, advance, sleep};
 
 fn oauth_client() -> OAuthClient {
     OAuthClient::new("client-id", common::SECRET)
@@ -63,7 +70,7 @@ async fn a_code_is_exchanged_once_and_then_the_session_is_refreshed() {
             async move { tell.lock().unwrap().push(secret(session.refresh_token.as_ref()).to_owned()) }
         });
     agent.script(&id()).await.unwrap();
-    tokio::time::advance(Duration::from_secs(601)).await;
+    advance(Duration::from_secs(601)).await;
     agent.script(&id()).await.unwrap();
     let logins: Vec<Seen> = transport.seen().into_iter().filter(Seen::is_login).collect();
     assert_eq!(
@@ -94,7 +101,7 @@ async fn the_user_is_told_of_a_session_before_its_token_is_used() {
     let agent = transport.client().agent(common::credentials()).on_session(move |_| {
         let told = Arc::clone(&told);
         async move {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_secs(2)).await;
             told.fetch_add(1, Ordering::SeqCst);
         }
     });
@@ -179,7 +186,7 @@ async fn a_refused_refresh_is_told_once_and_never_repeated() {
         let error = agent.script(&id()).await.unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::LoginRefused, Some("invalid_grant")));
         assert!(error.to_string().contains("log in again") && !error.to_string().contains("old-refresh"), "{error}");
-        tokio::time::advance(Duration::from_secs(60)).await;
+        advance(Duration::from_secs(60)).await;
     }
     assert_eq!(transport.logins(), 1);
     assert!(agent.session().is_none());
@@ -224,7 +231,7 @@ async fn a_code_is_sent_again_only_where_it_never_left() {
     let agent = transport.client().agent(code());
     for _ in 0..2 {
         assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::LoginRefused);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        advance(Duration::from_secs(60)).await;
     }
     assert_eq!(transport.logins(), 1);
 
@@ -248,7 +255,7 @@ async fn a_stored_session_goes_on_after_a_restart() {
     agent.script(&id()).await.unwrap();
     assert_eq!(transport.logins(), 0);
     assert_eq!(transport.calls()[0].header("authorization"), "Bearer stored-access");
-    tokio::time::advance(Duration::from_secs(601)).await;
+    advance(Duration::from_secs(601)).await;
     agent.script(&id()).await.unwrap();
     assert_eq!(transport.logins(), 1);
 }
@@ -327,10 +334,10 @@ async fn logging_out_during_a_refresh_revokes_what_the_refresh_brings() {
     let agent = transport
         .client()
         .agent(Credentials::refresh_token(oauth_client(), "r0"))
-        .on_session(|_| tokio::time::sleep(Duration::from_secs(2)));
+        .on_session(|_| sleep(Duration::from_secs(2)));
     let id = id();
     let (fetched, ended) = tokio::join!(agent.script(&id), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         agent.log_out().await
     });
     ended.unwrap();
@@ -370,7 +377,7 @@ async fn a_login_that_ends_after_a_logout_is_revoked_and_not_kept() {
         transport.client().agent(Credentials::refresh_token(oauth_client(), "r0")).with_timeout(Duration::from_secs(1));
     agent.script(&id()).await.unwrap_err();
     agent.log_out().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_secs(60)).await;
     assert!(agent.session().is_none());
     let last = transport.seen().pop().unwrap();
     assert_eq!((last.method.as_str(), last.header("authorization")), ("DELETE", "Bearer late"));
@@ -386,4 +393,82 @@ async fn what_the_service_says_of_a_token_that_cannot_be_replaced_is_kept() {
         (ErrorKind::Unauthorized, Some(401), Some("bad.credentials"))
     );
     assert_eq!((error.correlation_id(), error.attempts()), (Some("c-7"), 1));
+}
+
+/// A client with no more than so many requests in flight to each of its hosts.
+fn client_with_places(transport: &Scripted, places: u32) -> Client {
+    let mut policy = OverloadPolicy::default();
+    policy.bound = Bound::Fixed(places);
+    transport.builder().overload(policy).build().unwrap()
+}
+
+/// What a limit of 100 logins a minute makes of 150 agents who log in at once: how long, and with how many requests.
+/// A refusal comes after 20 ms, a token up to so much later.
+fn herd_of_logins(places: u32, spread: Duration, seed: u64) -> (Duration, usize) {
+    let window: Mutex<(Option<Instant>, u32)> = Mutex::default();
+    let random = Mutex::new(fastrand::Rng::with_seed(seed));
+    virtually(async {
+        let transport = Scripted::by(move |_| {
+            let mut window = window.lock().unwrap();
+            if window.0.is_none_or(|began| began.elapsed() >= Duration::from_secs(60)) {
+                *window = (Some(Instant::now()), 0);
+            }
+            if window.1 == 100 {
+                return reply(400, THROTTLED);
+            }
+            window.1 += 1;
+            Reply::Later(spread.mul_f64(random.lock().unwrap().f64()), Box::new(token("t0ken")))
+        });
+        let client = client_with_places(&transport, places);
+        let agents: Vec<_> = (0..150).map(|_| client.agent(common::credentials())).collect();
+        let began = Instant::now();
+        for login in join_all(agents.iter().map(|agent| agent.log_in())).await {
+            login.unwrap();
+        }
+        (began.elapsed(), transport.logins())
+    })
+}
+
+const THROTTLED: &str = r#"{"error":"invalid_request","error_description":"rate limit exceeded; try again later"}"#;
+
+#[test]
+fn a_login_that_was_refused_waits_for_the_window_and_is_sent_once_more() {
+    for seed in 0..seeds(4) {
+        for spread in [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(200)] {
+            let (took, requests) = herd_of_logins(1_000, spread, seed);
+            assert!(took <= Duration::from_secs(62), "seed {seed}: {took:?}");
+            // 150 that are served, 50 that were refused before anybody could know, and the probes of a minute.
+            assert!(requests <= 210, "seed {seed}: {requests}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_thousand_agents_whose_login_host_bears_twenty_at_a_time_are_all_served() {
+    let transport = Scripted::by(|_| token("t0ken")).with_latency(Duration::from_millis(300));
+    let client = client_with_places(&transport, 20);
+    let agents: Vec<_> = (0..5_000).map(|_| client.agent(common::credentials())).collect();
+    let began = Instant::now();
+    let logins = join_all(agents.iter().map(|agent| agent.log_in())).await;
+    // 250 rounds of 300 ms.
+    assert!(began.elapsed() <= Duration::from_secs(76), "{:?}", began.elapsed());
+    for login in logins {
+        login.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_wait_for_a_place_at_the_login_host_is_told_so() {
+    let transport = Scripted::by(|_| token("t0ken")).with_latency(Duration::from_millis(300));
+    let client = client_with_places(&transport, 1);
+    let agents: Vec<_> = (0..20).map(|_| client.agent(common::credentials())).collect();
+    let hurried: Vec<_> = agents.iter().map(|agent| agent.with_timeout(Duration::from_secs(2))).collect();
+    let logins = join_all(hurried.iter().map(|agent| agent.log_in())).await;
+    let late: Vec<_> = logins.into_iter().filter_map(Result::err).collect();
+    // One of them was sent, and too late.
+    assert_eq!(
+        (late.len(), late.iter().filter(|error| error.to_string().contains("waited its turn")).count()),
+        (14, 13)
+    );
+    assert!(late.iter().all(|error| error.is_timeout() && error.is_login()));
 }

@@ -91,6 +91,8 @@ struct State {
     grant: Grant,
     /// The login under way; `None` in it until it ends.
     login: Option<watch::Receiver<Option<LoginResult>>>,
+    /// Whether the login under way has been sent at all.
+    login_sent: bool,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
     /// How often the agent has logged out: what a login brings that began before is not kept.
@@ -130,6 +132,7 @@ impl TokenSlot {
             token,
             grant,
             login: None,
+            login_sent: false,
             trouble: None,
             logouts: 0,
             refused: None,
@@ -149,6 +152,10 @@ impl TokenSlot {
         if state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
             state.token = None;
         }
+    }
+
+    pub(crate) fn note_login_attempt(&self) {
+        self.lock().login_sent = true;
     }
 
     pub(crate) fn note_login_trouble(&self, error: &Error) {
@@ -214,20 +221,22 @@ impl TokenSlot {
         let throttled = client
             .and_then(|client| self.client.login_gate(&client.id).throttled_until())
             .filter(|until| *until > Instant::now());
-        match throttled {
-            Some(until) => {
-                let wait = until.saturating_duration_since(Instant::now());
-                Error::new(
-                    ErrorKind::Throttled,
-                    "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled",
-                )
-                .with_retry_after(Some(wait))
-            }
-            None => match self.lock().trouble.clone() {
-                Some(trouble) => trouble.outlasted("the call's time ran out while the login was tried again"),
-                None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
-            },
+        if let Some(until) = throttled {
+            let what =
+                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled";
+            let wait = until.saturating_duration_since(Instant::now());
+            return Error::new(ErrorKind::Throttled, what).with_retry_after(Some(wait));
         }
+        let state = self.lock();
+        if let Some(trouble) = state.trouble.clone() {
+            return trouble.outlasted("the call's time ran out while the login was tried again");
+        }
+        let what = if client.is_some() && !state.login_sent {
+            "the call's time ran out while the login waited its turn among this client's logins"
+        } else {
+            "the call's time ran out while the login was under way"
+        };
+        Error::new(ErrorKind::Timeout, what)
     }
 
     /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
@@ -293,6 +302,7 @@ impl State {
     fn start_login(&mut self, slot: &Arc<TokenSlot>) -> watch::Receiver<Option<LoginResult>> {
         let (sender, receiver) = watch::channel(None);
         self.login = Some(receiver.clone());
+        self.login_sent = false;
         let slot = Arc::clone(slot);
         let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
         let on_session = self.on_session.clone();

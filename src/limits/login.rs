@@ -2,7 +2,8 @@
 //!
 //! The limit comes as `400 invalid_request`, "rate limit exceeded", without a word on when it ends (contract
 //! §5.1). So after a refusal one login at a time probes, at growing distances and when the assumed window ends;
-//! the others wait their turn. A probe that succeeds opens the gate again, a little wider with each success.
+//! the others wait their turn. A probe that succeeds opens the gate again, a little wider with each success. Of the
+//! logins that were in flight when the gate closed none opens it, and none closes it once more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,8 @@ const PROBES: [u64; 5] = [1, 2, 4, 8, 15];
 const WINDOW: Duration = Duration::from_secs(60);
 /// No more logins than this wait.
 const QUEUE: usize = 20_000;
+/// A login's answer is waited for no longer than this before the next is let in: its task may stand still for ever.
+const ANSWER: Duration = Duration::from_secs(30);
 
 pub(crate) struct LoginGate {
     state: Mutex<State>,
@@ -28,17 +31,21 @@ pub(crate) struct LoginGate {
 }
 
 struct State {
-    in_flight: usize,
     waiting: usize,
     /// The first login of the current burst.
     window_began: Option<Instant>,
     /// Since a refusal; `None` while the gate is open.
     throttled: Option<Throttled>,
+    /// How often the gate has closed.
+    closings: u64,
 }
 
 struct Throttled {
     /// Logins that may be in flight: 1 while it probes, one more with each success.
     allowed: usize,
+    /// Of those let in since the gate closed.
+    in_flight: usize,
+    last_sent: Option<Instant>,
     /// Nothing is sent before.
     not_before: Instant,
     probes: usize,
@@ -51,17 +58,19 @@ pub(crate) struct GateRefused {
     pub(crate) possible_at: Option<Instant>,
 }
 
-/// Leave to send one login. Dropped without a word, it failed for another reason.
+/// Leave to send one login. Dropped without a word, it was not sent or failed for another reason.
 #[must_use]
 pub(crate) struct LoginPass<'a> {
     gate: &'a LoginGate,
-    sent: Instant,
+    given: Instant,
+    /// How often the gate had closed by then.
+    closings: u64,
     settled: bool,
 }
 
 impl LoginGate {
     pub(crate) fn new(random: Arc<Random>) -> Self {
-        let state = State { in_flight: 0, waiting: 0, window_began: None, throttled: None };
+        let state = State { waiting: 0, window_began: None, throttled: None, closings: 0 };
         Self { state: Mutex::new(state), turn: Semaphore::new(1), changed: Notify::new(), random }
     }
 
@@ -90,7 +99,7 @@ impl LoginGate {
                     Go::Now => return Ok(self.pass(&mut state)),
                     Go::At(at) if at >= deadline => return Err(state.refused()),
                     Go::At(at) => at,
-                    Go::WhenAnswered => deadline,
+                    Go::WhenAnsweredOrAt(at) => at.min(deadline),
                 }
             };
             if timeout_at(until, changed).await.is_err() && until >= deadline {
@@ -106,30 +115,25 @@ impl LoginGate {
 
     fn pass(&self, state: &mut State) -> LoginPass<'_> {
         let now = Instant::now();
-        state.in_flight += 1;
+        if let Some(throttled) = &mut state.throttled {
+            throttled.in_flight += 1;
+            throttled.last_sent = Some(now);
+        }
         if state.window_began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
             state.window_began = Some(now);
         }
-        LoginPass { gate: self, sent: now, settled: false }
+        LoginPass { gate: self, given: now, closings: state.closings, settled: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn settle(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
-        state.in_flight = state.in_flight.saturating_sub(1);
-        change(&mut state);
-        drop(state);
-        self.changed.notify_one();
     }
 }
 
 enum Go {
     Now,
     At(Instant),
-    WhenAnswered,
+    WhenAnsweredOrAt(Instant),
 }
 
 impl State {
@@ -137,8 +141,11 @@ impl State {
         match &self.throttled {
             None => Go::Now,
             Some(throttled) if throttled.not_before > now => Go::At(throttled.not_before),
-            Some(throttled) if self.in_flight < throttled.allowed => Go::Now,
-            Some(_) => Go::WhenAnswered,
+            Some(throttled) if throttled.in_flight < throttled.allowed => Go::Now,
+            Some(throttled) => match throttled.last_sent.and_then(|sent| sent.checked_add(ANSWER)) {
+                Some(at) if at > now => Go::WhenAnsweredOrAt(at),
+                _ => Go::Now,
+            },
         }
     }
 
@@ -158,20 +165,24 @@ impl State {
         {
             not_before = ends.checked_add(random.below(Duration::from_millis(100))).unwrap_or(ends);
         }
-        self.throttled = Some(Throttled { allowed: 1, not_before, probes });
+        self.throttled = Some(Throttled { allowed: 1, in_flight: 0, last_sent: None, not_before, probes });
     }
 }
 
 impl LoginPass<'_> {
+    /// False once the gate has closed since: a login that was not sent yet asks again.
+    pub(crate) fn holds(&self) -> bool {
+        self.closings == self.gate.lock().closings
+    }
+
     /// The login got through, whatever became of it otherwise: its limit was not in the way.
     pub(crate) fn accepted(mut self) {
-        self.settled = true;
-        let (sent, gate) = (self.sent, self.gate);
-        gate.settle(|state| {
+        let given = self.given;
+        self.settle(|state| {
             let Some(throttled) = &mut state.throttled else { return };
             if throttled.allowed == 1 {
                 // The window that was closed is over; this login opened the next.
-                state.window_began = Some(sent);
+                state.window_began = Some(given);
             }
             throttled.allowed = throttled.allowed.saturating_add(1);
             throttled.probes = 0;
@@ -183,32 +194,43 @@ impl LoginPass<'_> {
 
     /// The token endpoint reported its limit.
     pub(crate) fn throttled(mut self, retry_after: Option<Duration>) {
-        self.settled = true;
-        let now = Instant::now();
-        let (sent, gate) = (self.sent, self.gate);
-        gate.settle(|state| match &state.throttled {
-            // Sent before the gate closed: what it says is known.
-            Some(throttled) if throttled.allowed == 1 && throttled.not_before > sent && now < throttled.not_before => {}
-            Some(throttled) if throttled.allowed == 1 => {
-                let probes = throttled.probes + 1;
-                state.probe_later(probes, now, retry_after.unwrap_or_default(), &gate.random);
-            }
-            _ => state.probe_later(0, now, retry_after.unwrap_or_default(), &gate.random),
+        let random = &self.gate.random;
+        self.settle(|state| {
+            let probes = match &state.throttled {
+                Some(throttled) if throttled.allowed == 1 => throttled.probes + 1,
+                _ => 0,
+            };
+            state.probe_later(probes, Instant::now(), retry_after.unwrap_or_default(), random);
+            state.closings += 1;
         });
+    }
+
+    /// Applies what the login told, unless the gate has closed since it was let in: then it is known already.
+    fn settle(&mut self, told: impl FnOnce(&mut State)) {
+        self.settled = true;
+        let mut state = self.gate.lock();
+        if self.closings == state.closings {
+            if let Some(throttled) = &mut state.throttled {
+                throttled.in_flight = throttled.in_flight.saturating_sub(1);
+            }
+            told(&mut state);
+        }
+        drop(state);
+        self.gate.changed.notify_one();
     }
 }
 
 impl Drop for LoginPass<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let now = Instant::now();
-            let gate = self.gate;
-            gate.settle(|state| {
-                if let Some(Throttled { allowed: 1, probes, .. }) = state.throttled {
-                    state.probe_later(probes, now, Duration::ZERO, &gate.random);
-                }
-            });
+        if self.settled {
+            return;
         }
+        let random = &self.gate.random;
+        self.settle(|state| {
+            if let Some(Throttled { allowed: 1, probes, .. }) = state.throttled {
+                state.probe_later(probes, Instant::now(), Duration::ZERO, random);
+            }
+        });
     }
 }
 
@@ -316,6 +338,35 @@ mod tests {
             assert!((bound * 0.74..=bound * 1.26 + 0.2).contains(at), "{at} for {bound}");
         }
         assert!(at.iter().any(|at| (60.0..60.2).contains(at)), "at the assumed window's end: {at:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_sent_before_the_gate_closed_neither_opens_nor_closes_it() {
+        let gate = gate();
+        let mut burst = futures_util::future::join_all((0..100).map(|_| gate.admit(in_an_hour()))).await;
+        let last = burst.pop().unwrap().unwrap();
+        burst.pop().unwrap().unwrap().throttled(None);
+        assert!(burst.iter().all(|pass| !pass.as_ref().unwrap().holds()));
+        burst.into_iter().for_each(|pass| pass.unwrap().accepted());
+        assert!(gate.throttled_until().is_some());
+        let probe = gate.admit(in_an_hour()).await.unwrap();
+        let until = gate.throttled_until();
+        last.throttled(None);
+        assert_eq!(gate.throttled_until(), until);
+        assert!(gate.admit(Instant::now() + Duration::from_millis(1)).await.is_err(), "a second probe");
+        probe.accepted();
+        assert!(gate.throttled_until().is_none(), "open again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_is_never_heard_of_again_holds_the_others_up_for_so_long() {
+        let gate = gate();
+        gate.admit(in_an_hour()).await.unwrap().throttled(None);
+        let probe = gate.admit(in_an_hour()).await.unwrap();
+        let began = Instant::now();
+        gate.admit(in_an_hour()).await.unwrap().accepted();
+        assert_eq!(began.elapsed(), ANSWER);
+        drop(probe);
     }
 
     #[tokio::test(start_paused = true)]
