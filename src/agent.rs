@@ -112,7 +112,7 @@ impl Agent {
     pub async fn log_in(&self) -> Result<(), Error> {
         let deadline = call::after(Instant::now(), self.timeout);
         let started = Instant::now();
-        match self.slot.token(deadline).await {
+        match self.slot.token("log in", deadline).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
         }

@@ -264,9 +264,9 @@ impl<'a> Run<'a> {
             let quota = outcome.as_ref().ok().map(|answer| (QuotaHeaders::parse(&answer.headers), answer.status));
             let quota = quota.filter(|(told, status)| told.allowed.is_some() || !status.is_server_error());
             let verdict = self.judge(outcome, token.as_deref());
-            if let (Verdict::ReplaceToken(_), Some(gate)) = (&verdict, gate) {
+            if let Verdict::ReplaceToken(error) | Verdict::Fail(error) = &verdict {
                 // Before the ticket wakes another to try this token.
-                gate.retire();
+                self.reject(token.as_ref(), error);
             }
             if let (Some(ticket), Some((quota, _))) = (ticket, quota) {
                 ticket.answered(Instant::now(), &quota, verdict.throttled());
@@ -289,7 +289,10 @@ impl<'a> Run<'a> {
                     self.settle(permit, signal);
                     match other {
                         Verdict::Done(answer) => return Ok(self.done(answer, token)),
-                        Verdict::ReplaceToken(error) => self.reject(token.as_ref(), error),
+                        Verdict::ReplaceToken(error) => {
+                            self.unauthorized = Some(error);
+                            self.token_replaced = true;
+                        }
                         Verdict::Throttled(wait, error) => self.wait_for_quota(wait, error).await?,
                         Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
                         Verdict::Fail(error) | Verdict::InvalidDefinition(_, error) => return Err(self.ended(error)),
@@ -374,10 +377,10 @@ impl<'a> Run<'a> {
             Authority::Token(token) => return Ok(Some(Arc::clone(token))),
             Authority::Login { .. } | Authority::SignedUrl { .. } => return Ok(None),
         };
-        match slot.token(self.deadline).await {
+        match slot.token(self.call.operation.name, self.deadline).await {
             Ok(token) => Ok(Some(token)),
-            // Nothing can replace the token: what the service said of it tells more.
-            Err(error) if error.kind() == ErrorKind::Unauthorized && self.unauthorized.is_some() => {
+            // No login failed: nothing can replace the token. What the service said of it tells more.
+            Err(error) if error.kind() == ErrorKind::Unauthorized => {
                 Err(self.ended(self.unauthorized.clone().unwrap_or(error)))
             }
             Err(error) => {
@@ -538,6 +541,8 @@ impl<'a> Run<'a> {
         let wait = retry_after::read(&answer.headers, self.client.now(), cap)
             .or_else(|| error.message().and_then(|message| retry_after::hint(message, cap)));
         let (floor, error) = match wait {
+            // Another token may be accepted at once.
+            Some(Wait::BeyondCap(_)) if answer.status == StatusCode::UNAUTHORIZED => (None, error),
             Some(Wait::BeyondCap(wait)) => {
                 return Verdict::Fail(error.with_retry_after(Some(wait)).gave_up(GaveUp::WaitBeyondCap));
             }
@@ -586,12 +591,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn reject(&mut self, token: Option<&Arc<Token>>, error: Error) {
-        self.unauthorized = Some(error);
-        if let (Authority::Agent(slot), Some(token)) = (&self.call.authority, token) {
-            slot.reject(token);
+    fn reject(&self, token: Option<&Arc<Token>>, error: &Error) {
+        if let (Authority::Agent(slot), Some(token)) = (&self.call.authority, token)
+            && error.kind() == ErrorKind::Unauthorized
+        {
+            slot.reject(token, self.call.operation.name, error);
         }
-        self.token_replaced = true;
     }
 
     /// Waits as long as a quota asks: a login at the gate of its OAuth client, a call at the gate of its token. Where

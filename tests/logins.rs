@@ -6,7 +6,7 @@ mod common;
 #[path = "common/herd.rs"]
 mod herd;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -471,4 +471,59 @@ async fn who_cannot_wait_for_a_place_at_the_login_host_is_told_so() {
         (14, 13)
     );
     assert!(late.iter().all(|error| error.is_timeout() && error.is_login()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_token_is_refused_two_logins_find_out() {
+    let body = r#"{"message":"The IP address is not authorized.","code":"ip.not.authorized","status":401}"#;
+    let transport = Scripted::by(move |seen| if seen.is_login() { token("t0ken") } else { reply(401, body) });
+    let client = transport.client();
+    let agents: Vec<_> = (0..50).map(|_| client.agent(common::credentials())).collect();
+    let id = id();
+    join_all(agents.iter().map(|agent| async {
+        for _ in 0..20 {
+            let error = agent.script(&id).await.unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Unauthorized, Some("ip.not.authorized")));
+            assert!(!error.is_login(), "{error}");
+        }
+    }))
+    .await;
+    assert_eq!((transport.logins(), transport.calls().len()), (100, 100));
+
+    let error = agents[0].script(&id).await.unwrap_err();
+    assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(30)), "{error}");
+    assert_eq!((error.attempts(), error.may_have_been_sent()), (0, false));
+    advance(Duration::from_secs(31)).await;
+    agents[0].script(&id).await.unwrap_err();
+    assert_eq!((transport.logins(), transport.calls().len()), (100, 101), "asked again, with the token it holds");
+    advance(Duration::from_secs(31)).await;
+    agents[0].script(&id).await.unwrap_err();
+    assert_eq!((transport.logins(), transport.calls().len()), (101, 103), "and with a new one after a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_one_operation_refuses_serves_the_others() {
+    let transport = Scripted::by(|seen| match seen.url.ends_with("/tokens/me") {
+        _ if seen.is_login() => token("t0ken"),
+        true => reply(401, "{}"),
+        false => script(),
+    });
+    let agent = transport.agent();
+    for _ in 0..10 {
+        assert_eq!(agent.check_token().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        agent.script(&id()).await.unwrap();
+    }
+    assert_eq!(transport.logins(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_replaced_however_long_the_answer_asks_to_wait() {
+    let refused = AtomicBool::new(false);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token("t0ken"),
+        false if refused.swap(true, Ordering::SeqCst) => script(),
+        false => reply(401, "{}").with("retry-after", "3600"),
+    });
+    transport.agent().script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 2);
 }

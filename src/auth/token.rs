@@ -17,18 +17,23 @@ use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::resilience::quota::QuotaGate;
 
-/// How long a definitive refusal is remembered: calls meanwhile fail without asking the service again.
+/// How long a definitive refusal, of a login or of a new token, is remembered: calls meanwhile fail without asking the
+/// service again.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(30);
 /// A token is replaced at most this long before it expires, or a fifth of its life if that is less.
 const REFRESH_EARLY: Duration = Duration::from_secs(300);
 /// How long after a failed early replacement the next is tried; the token is still good.
 const REFRESH_PAUSE: Duration = Duration::from_secs(15);
 
+/// A token that replaced a refused one and is younger than this is not replaced: what refuses it is not the token.
+const NEW: Duration = Duration::from_secs(60);
+
 /// An access token as it is sent.
 pub(crate) struct Token {
     bearer: HeaderValue,
     expires: Option<Instant>,
     refresh_from: Option<Instant>,
+    issued: Instant,
     quota: QuotaGate,
 }
 
@@ -45,7 +50,7 @@ impl Token {
             expires.checked_sub(early.min(REFRESH_EARLY).mul_f64(0.5 + client.random.fraction() / 2.0))
         });
         let quota = QuotaGate::new(client.settings.quota, Arc::clone(&client.random));
-        Ok(Self { bearer, expires, refresh_from, quota })
+        Ok(Self { bearer, expires, refresh_from, issued: now, quota })
     }
 
     /// The value of `Authorization`, marked sensitive.
@@ -97,7 +102,12 @@ struct State {
     trouble: Option<Error>,
     /// How often the agent has logged out: what a login brings that began before is not kept.
     logouts: u64,
+    /// A login was refused: none is tried before then.
     refused: Option<(Instant, Error)>,
+    /// The token held is to replace a refused one, or does.
+    token_was_refused: bool,
+    /// The operations that refused the token held although it was new: none is asked again before then.
+    refusing: Vec<(&'static str, Instant, Error)>,
     refresh_not_before: Option<Instant>,
     on_session: Option<OnSession>,
 }
@@ -136,6 +146,8 @@ impl TokenSlot {
             trouble: None,
             logouts: 0,
             refused: None,
+            token_was_refused: false,
+            refusing: Vec::new(),
             refresh_not_before: None,
             on_session: None,
         };
@@ -146,11 +158,25 @@ impl TokenSlot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets this very token: a 401 that arrives late must not throw away its replacement.
-    pub(crate) fn reject(&self, refused: &Arc<Token>) {
+    /// Takes in that an operation refused this very token: a 401 that arrives late must not throw away its replacement.
+    ///
+    /// The token is forgotten, unless it is new and replaced another refused one: then one more would fare no better,
+    /// and the operation's calls fail with this error for a while. Others may still be served.
+    pub(crate) fn reject(&self, refused: &Arc<Token>, operation: &'static str, error: &Error) {
+        let now = Instant::now();
         let mut state = self.lock();
-        if state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
+        if !state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
+            return;
+        }
+        if !state.token_was_refused || now.saturating_duration_since(refused.issued) >= NEW {
             state.token = None;
+            // Who waits for its quota goes over to its replacement's.
+            refused.quota.retire();
+            state.token_was_refused = true;
+            state.refusing.clear();
+        } else if let Some(until) = now.checked_add(REFUSAL_REMEMBERED) {
+            state.refusing.retain(|(refusing, ..)| *refusing != operation);
+            state.refusing.push((operation, until, error.clone()));
         }
     }
 
@@ -188,7 +214,7 @@ impl TokenSlot {
     /// A token to send: the one held if it is good, else that of the login under way, else of a new one.
     ///
     /// A caller that stops waiting takes nothing with it: the login goes on for the others.
-    pub(crate) async fn token(self: &Arc<Self>, deadline: Instant) -> LoginResult {
+    pub(crate) async fn token(self: &Arc<Self>, operation: &'static str, deadline: Instant) -> LoginResult {
         let mut login = {
             let now = Instant::now();
             let mut state = self.lock();
@@ -196,7 +222,7 @@ impl TokenSlot {
                 if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
                     state.start_login(self);
                 }
-                return Ok(token);
+                return state.refusal_of(operation, now).map_or(Ok(token), Err);
             }
             if let Some((until, refused)) = &state.refused
                 && now < *until
@@ -284,7 +310,22 @@ impl State {
         }
         self.logouts += 1;
         self.login = None;
+        self.token_was_refused = false;
+        self.refusing.clear();
         self.token.take()
+    }
+
+    /// What the operation answered to the token held, while that is remembered.
+    fn refusal_of(&self, operation: &str, now: Instant) -> Option<Error> {
+        let (_, until, error) =
+            self.refusing.iter().find(|(refusing, until, _)| *refusing == operation && now < *until)?;
+        let wait = until.saturating_duration_since(now);
+        Some(
+            error
+                .clone()
+                .remembered("a token just issued was refused like the one before it")
+                .with_retry_after(Some(wait)),
+        )
     }
 
     fn may_refresh_early(&self, now: Instant) -> bool {
@@ -331,8 +372,10 @@ impl State {
                 if let Some(replaced) = self.token.replace(Arc::clone(token)) {
                     // Who waits for its quota goes over to the new one's.
                     replaced.quota.retire();
+                    self.token_was_refused = false;
                 }
                 self.refused = None;
+                self.refusing.clear();
                 self.refresh_not_before = None;
             }
             // The token held, if it is still good, stays.

@@ -240,6 +240,12 @@ impl Error {
         self
     }
 
+    /// Told anew to a call that was not sent for it.
+    pub(crate) fn remembered(mut self, why: &str) -> Self {
+        self.0.what = format!("not sent, as {why}: {}", self.0.what).into();
+        self
+    }
+
     /// The call ended while this was being tried again.
     pub(crate) fn outlasted(mut self, by: &str) -> Self {
         self.0.what = format!("{by}; last, {}", self.0.what).into();
