@@ -527,3 +527,32 @@ async fn a_refused_token_is_replaced_however_long_the_answer_asks_to_wait() {
     transport.agent().script(&id()).await.unwrap();
     assert_eq!(transport.logins(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_panics_before_it_gives_a_future_costs_no_agent_its_token() {
+    let transport = Scripted::replies([script(), script()]);
+    let agent = transport.agent().on_session(|_| -> std::future::Ready<()> { panic!("the user's") });
+    agent.script(&id()).await.unwrap();
+    agent.script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_source_that_panics_costs_the_login_it_was_asked_for() {
+    for at_once in [true, false] {
+        let asked = AtomicUsize::new(0);
+        let transport = Scripted::by(|_| script());
+        let agent = transport.client().agent(Credentials::source(move || {
+            let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            assert!(!(first && at_once), "the vault's");
+            async move {
+                assert!(!first, "the vault's");
+                Ok(Session::from_access_token("t"))
+            }
+        }));
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TokenSource, "{error}");
+        assert!(error.to_string().contains("the token source panicked"), "{error}");
+        agent.script(&id()).await.unwrap();
+    }
+}

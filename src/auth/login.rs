@@ -2,12 +2,14 @@
 //! revocation.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
 use http::{HeaderValue, header};
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::{
@@ -144,7 +146,9 @@ async fn saml2_bearer(
 
 async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, Error> {
     let limit = slot.client.settings.login_timeout;
-    let Session { access_token, expires_at, .. } = timeout(limit, source.ask())
+    // Also the call that gives the future runs in here, and may panic.
+    let asked = AssertUnwindSafe(async { source.ask().await }).catch_unwind();
+    let Session { access_token, expires_at, .. } = timeout(limit, asked)
         .await
         .map_err(|_| {
             Error::new(
@@ -152,6 +156,7 @@ async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, E
                 format!("the token source did not answer within {:.1} s", limit.as_secs_f64()),
             )
         })?
+        .map_err(|_| Error::new(ErrorKind::TokenSource, "the token source panicked"))?
         .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_boxed_source(error))?;
     let access_token =
         access_token.ok_or_else(|| Error::new(ErrorKind::TokenSource, "the token source gave no access token"))?;

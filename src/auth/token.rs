@@ -427,8 +427,10 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
             Grant::RefreshToken(token) => Some(token.clone()),
             _ => None,
         });
-        let told = tokio::spawn(on_session(session(Some(&token), kept, slot.client.now())));
-        // A callback that panics or hangs costs the user the record, not the agents their token.
+        let session = session(Some(&token), kept, slot.client.now());
+        // A callback that panics, even before it gives a future, or hangs costs the user the record, not the agents
+        // their token.
+        let told = tokio::spawn(async move { on_session(session).await });
         if !matches!(timeout(slot.client.settings.login_timeout, told).await, Ok(Ok(()))) {
             tracing::warn!("the callback for new sessions failed or did not return in time");
         }
