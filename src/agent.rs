@@ -112,7 +112,7 @@ impl Agent {
     pub async fn log_in(&self) -> Result<(), Error> {
         let deadline = call::after(Instant::now(), self.timeout);
         let started = Instant::now();
-        match self.slot.token("log in", deadline).await {
+        match self.slot.token("log in", self.slot.logouts(), deadline).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
         }
@@ -134,7 +134,8 @@ impl Agent {
     /// Logs out: revokes the access token and forgets all tokens.
     ///
     /// `DELETE /api/v2/tokens/me`. Without a token nothing is sent; one that is already void counts as revoked.
-    /// A login or refresh under way is waited for, so that its token is revoked too.
+    /// A login or refresh under way is waited for, so that its token is revoked too; a call under way does not log in
+    /// again.
     /// Afterwards an agent of client credentials may log in anew; any other must be made anew.
     ///
     /// # Errors

@@ -184,6 +184,8 @@ struct Run<'a> {
     failures: u32,
     backoffs: Option<Backoffs>,
     token_replaced: bool,
+    /// How often the agent had logged out when the call began.
+    logouts: u64,
     /// The answer that refused the token.
     unauthorized: Option<Error>,
     /// The last answer that named a quota.
@@ -206,6 +208,10 @@ impl<'a> Run<'a> {
             failures: 0,
             backoffs: None,
             token_replaced: false,
+            logouts: match &call.authority {
+                Authority::Agent(slot) => slot.logouts(),
+                _ => 0,
+            },
             unauthorized: None,
             throttled: None,
             lost: 0,
@@ -377,7 +383,7 @@ impl<'a> Run<'a> {
             Authority::Token(token) => return Ok(Some(Arc::clone(token))),
             Authority::Login { .. } | Authority::SignedUrl { .. } => return Ok(None),
         };
-        match slot.token(self.call.operation.name, self.deadline).await {
+        match slot.token(self.call.operation.name, self.logouts, self.deadline).await {
             Ok(token) => Ok(Some(token)),
             // No login failed: nothing can replace the token. What the service said of it tells more.
             Err(error) if error.kind() == ErrorKind::Unauthorized => {

@@ -556,3 +556,31 @@ async fn a_token_source_that_panics_costs_the_login_it_was_asked_for() {
         agent.script(&id()).await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_under_way_at_a_logout_logs_nobody_in_again() {
+    for refusal in [401, 503] {
+        let transport = Scripted::by(move |seen| match (seen.method.as_str(), seen.is_login()) {
+            ("DELETE", _) => reply(204, ""),
+            (_, true) => token("t0ken"),
+            _ => reply(refusal, "{}"),
+        })
+        .with_latency(Duration::from_secs(1));
+        let agent = transport.agent();
+        agent.log_in().await.unwrap();
+        let id = id();
+        let (fetched, ended) = tokio::join!(agent.script(&id), async {
+            sleep(Duration::from_millis(500)).await;
+            agent.log_out().await
+        });
+        ended.unwrap();
+        let error = fetched.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LoginRefused, "{error}");
+        assert!(error.to_string().contains("the agent has logged out"), "{error}");
+        assert_eq!(transport.logins(), 1);
+        assert!(agent.session().is_none());
+
+        agent.log_in().await.unwrap();
+        assert_eq!(transport.logins(), 2, "what begins after the logout may log in anew");
+    }
+}

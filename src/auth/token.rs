@@ -193,6 +193,11 @@ impl TokenSlot {
         self.lock().token.clone()
     }
 
+    /// How often the agent has logged out: what a call notes when it begins.
+    pub(crate) fn logouts(&self) -> u64 {
+        self.lock().logouts
+    }
+
     pub(crate) fn tell(&self, on_session: OnSession) {
         self.lock().on_session = Some(on_session);
     }
@@ -213,11 +218,20 @@ impl TokenSlot {
 
     /// A token to send: the one held if it is good, else that of the login under way, else of a new one.
     ///
-    /// A caller that stops waiting takes nothing with it: the login goes on for the others.
-    pub(crate) async fn token(self: &Arc<Self>, operation: &'static str, deadline: Instant) -> LoginResult {
+    /// A caller that stops waiting takes nothing with it: the login goes on for the others. One that began before the
+    /// agent logged out, when it had done so fewer times, gets no token any more.
+    pub(crate) async fn token(
+        self: &Arc<Self>,
+        operation: &'static str,
+        logouts: u64,
+        deadline: Instant,
+    ) -> LoginResult {
         let mut login = {
             let now = Instant::now();
             let mut state = self.lock();
+            if state.logouts != logouts {
+                return Err(logged_out());
+            }
             if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
                 if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
                     state.start_login(self);
@@ -299,14 +313,17 @@ impl fmt::Debug for TokenSlot {
 }
 
 fn login_lost() -> Error {
-    Error::new(ErrorKind::Connection, "the login was stopped: its runtime shut down")
+    Error::new(ErrorKind::Connection, "the login was stopped: it panicked, or its runtime shut down")
+}
+
+fn logged_out() -> Error {
+    Error::new(ErrorKind::LoginRefused, "the agent has logged out since the call began")
 }
 
 impl State {
     fn clear(&mut self, credentials: &Credentials) -> Option<Arc<Token>> {
         if !matches!(credentials, Credentials::Client(_) | Credentials::Source(_)) {
-            self.grant =
-                Grant::Spent(Error::new(ErrorKind::LoginRefused, "the agent has logged out; it must log in again"));
+            self.grant = Grant::Spent(must_log_in("the agent has logged out"));
         }
         self.logouts += 1;
         self.login = None;
@@ -348,11 +365,11 @@ impl State {
         let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
         let on_session = self.on_session.clone();
         tokio::spawn(async move {
-            let result = log_in(&slot, &begun, on_session).await;
+            let mut result = log_in(&slot, &begun, on_session).await;
             let outlived = slot.lock().end_login(&begun, &result);
-            if let (true, Ok(token)) = (outlived, &result) {
+            if outlived && let Ok(token) = std::mem::replace(&mut result, Err(logged_out())) {
                 // The agent logged out meanwhile: nobody is left to use it.
-                let _ = login::revoke(&slot.client, Arc::clone(token), slot.client.settings.call_timeout).await;
+                let _ = login::revoke(&slot.client, token, slot.client.settings.call_timeout).await;
             }
             let _ = sender.send(Some(result));
         });
