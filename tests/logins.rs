@@ -584,3 +584,19 @@ async fn a_call_under_way_at_a_logout_logs_nobody_in_again() {
         assert_eq!(transport.logins(), 2, "what begins after the logout may log in anew");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn client_credentials_whose_refresh_token_is_refused_log_in_themselves() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true if seen.body.starts_with(b"grant_type=client_credentials") => session_of("access", "refresh"),
+        true => reply(400, r#"{"error":"invalid_grant","error_description":"refresh token expired"}"#),
+        false => script(),
+    });
+    let agent = transport.agent();
+    agent.script(&id()).await.unwrap();
+    advance(Duration::from_secs(601)).await;
+    agent.script(&id()).await.unwrap();
+    let grants: Vec<_> =
+        transport.seen().iter().filter(|seen| seen.is_login()).map(|seen| form(seen)[0].1.clone()).collect();
+    assert_eq!(grants, ["client_credentials", "refresh_token", "client_credentials"]);
+}

@@ -206,10 +206,7 @@ impl TokenSlot {
     pub(crate) fn session(&self) -> Option<Session> {
         let now = self.client.now();
         let state = self.lock();
-        let refresh_token = match &state.grant {
-            Grant::RefreshToken(token) => Some(token.clone()),
-            Grant::Credentials | Grant::Spent(_) => None,
-        };
+        let refresh_token = state.refresh_token();
         if state.token.is_none() && refresh_token.is_none() {
             return None;
         }
@@ -345,6 +342,13 @@ impl State {
         )
     }
 
+    fn refresh_token(&self) -> Option<SecretString> {
+        match &self.grant {
+            Grant::RefreshToken(token) => Some(token.clone()),
+            Grant::Credentials | Grant::Spent(_) => None,
+        }
+    }
+
     fn may_refresh_early(&self, now: Instant) -> bool {
         self.running_login().is_none()
             && self.refresh_not_before.is_none_or(|from| now >= from)
@@ -425,14 +429,19 @@ struct Begun {
 async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
     let result = match &begun.grant {
         Grant::Credentials => login::by_credentials(slot).await.map_err(|error| spend_one_time(slot, begun, error)),
-        Grant::RefreshToken(token) => {
-            login::by_refresh_token(slot, token).await.map_err(|error| spend_refresh(slot, begun, error))
-        }
+        Grant::RefreshToken(token) => match login::by_refresh_token(slot, token).await {
+            // Client credentials are as good as before they were given a refresh token.
+            Err(error) if error.kind() == ErrorKind::LoginRefused && is_client(&slot.credentials) => {
+                slot.lock().next_grant(begun, Grant::Credentials);
+                login::by_credentials(slot).await
+            }
+            result => result.map_err(|error| spend_refresh(slot, begun, error)),
+        },
         Grant::Spent(error) => Err(error.clone()),
     };
     let Issued { access_token, lifetime, refresh_token } = result?;
     // Noted before anything else can fail: the service may have voided the one before.
-    if let Some(refresh_token) = refresh_token.clone() {
+    if let Some(refresh_token) = refresh_token {
         slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
     } else if is_one_time(&slot.credentials) && matches!(begun.grant, Grant::Credentials) {
         let spent = must_log_in("the session had no refresh token and is over");
@@ -440,11 +449,7 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
     }
     let token = Token::new(&access_token, lifetime, &slot.client)?;
     if let Some(on_session) = on_session {
-        let kept = refresh_token.or(match &begun.grant {
-            Grant::RefreshToken(token) => Some(token.clone()),
-            _ => None,
-        });
-        let session = session(Some(&token), kept, slot.client.now());
+        let session = session(Some(&token), slot.lock().refresh_token(), slot.client.now());
         // A callback that panics, even before it gives a future, or hangs costs the user the record, not the agents
         // their token.
         let told = tokio::spawn(async move { on_session(session).await });
@@ -457,6 +462,10 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
 
 fn must_log_in(why: &str) -> Error {
     Error::new(ErrorKind::LoginRefused, format!("{why}; the agent must log in again"))
+}
+
+fn is_client(credentials: &Credentials) -> bool {
+    matches!(credentials, Credentials::Client(_))
 }
 
 fn is_one_time(credentials: &Credentials) -> bool {
