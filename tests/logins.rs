@@ -17,7 +17,7 @@ use genesys_scripts::{
 };
 use herd::{seeds, virtually};
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 fn oauth_client() -> OAuthClient {
     OAuthClient::new("client-id", common::SECRET)
@@ -599,4 +599,42 @@ async fn client_credentials_whose_refresh_token_is_refused_log_in_themselves() {
     let grants: Vec<_> =
         transport.seen().iter().filter(|seen| seen.is_login()).map(|seen| form(seen)[0].1.clone()).collect();
     assert_eq!(grants, ["client_credentials", "refresh_token", "client_credentials"]);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_login_whose_runtime_stands_still_holds_nobody_up_in_another() {
+    let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "r1") } else { script() })
+        .with_latency(Duration::from_millis(100));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    let (still, driven) = (runtime(), runtime());
+    let left = still.block_on(async { timeout(Duration::from_millis(10), agent.log_in()).await });
+    assert!(left.is_err() && transport.logins() == 1);
+    let began = std::time::Instant::now();
+    driven.block_on(agent.script(&id())).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(transport.logins(), 2);
+    // Driven again, the login that was given up sends nothing more.
+    still.block_on(async {
+        sleep(Duration::from_millis(300)).await;
+        agent.script(&id()).await.unwrap();
+    });
+    assert_eq!(transport.logins(), 2);
+    assert_eq!(secret(agent.session().unwrap().refresh_token.as_ref()), "r1");
+}
+
+#[test]
+fn a_slow_login_in_a_runtime_that_is_driven_is_waited_for_in_another() {
+    let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "r1") } else { script() })
+        .with_latency(Duration::from_millis(2_500));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    let elsewhere = agent.clone();
+    let other = std::thread::spawn(move || runtime().block_on(elsewhere.log_in()));
+    std::thread::sleep(Duration::from_millis(50));
+    runtime().block_on(agent.log_in()).unwrap();
+    other.join().unwrap().unwrap();
+    assert_eq!(transport.logins(), 1);
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::{Credentials, Session};
@@ -27,6 +29,10 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(15);
 
 /// A token that replaced a refused one and is younger than this is not replaced: what refuses it is not the token.
 const NEW: Duration = Duration::from_secs(60);
+
+/// A login in another runtime is followed for so long before that runtime is asked for a sign of life, and the sign is
+/// waited for as long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An access token as it is sent.
 pub(crate) struct Token {
@@ -94,13 +100,14 @@ pub(crate) struct TokenSlot {
 struct State {
     token: Option<Arc<Token>>,
     grant: Grant,
-    /// The login under way; `None` in it until it ends.
-    login: Option<watch::Receiver<Option<LoginResult>>>,
+    login: Option<Login>,
+    /// Which login's result is kept: another one's was given up, or its agent has logged out since.
+    expected: u64,
     /// Whether the login under way has been sent at all.
     login_sent: bool,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
-    /// How often the agent has logged out: what a login brings that began before is not kept.
+    /// How often the agent has logged out.
     logouts: u64,
     /// A login was refused: none is tried before then.
     refused: Option<(Instant, Error)>,
@@ -142,6 +149,7 @@ impl TokenSlot {
             token,
             grant,
             login: None,
+            expected: 0,
             login_sent: false,
             trouble: None,
             logouts: 0,
@@ -223,32 +231,37 @@ impl TokenSlot {
         logouts: u64,
         deadline: Instant,
     ) -> LoginResult {
-        let mut login = {
-            let now = Instant::now();
-            let mut state = self.lock();
-            if state.logouts != logouts {
-                return Err(logged_out());
-            }
-            if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
-                if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
-                    state.start_login(self);
+        loop {
+            let mut login = {
+                let now = Instant::now();
+                let mut state = self.lock();
+                if state.logouts != logouts {
+                    return Err(logged_out());
                 }
-                return state.refusal_of(operation, now).map_or(Ok(token), Err);
+                if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
+                    if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
+                        state.start_login(self);
+                    }
+                    return state.refusal_of(operation, now).map_or(Ok(token), Err);
+                }
+                if let Some((until, refused)) = &state.refused
+                    && now < *until
+                {
+                    return Err(refused.clone());
+                }
+                match state.running_login() {
+                    Some(login) => login,
+                    None => state.start_login(self),
+                }
+            };
+            match timeout_at(deadline, login.ended()).await {
+                Ok(Ended::With(result)) => return result,
+                Ok(Ended::Gone) if self.lock().is_under_way(&login) => return Err(login_lost()),
+                // Given up already, as another caller noticed, or as the agent logged out.
+                Ok(Ended::Gone) => {}
+                Ok(Ended::StandsStill) => self.lock().give_up(&login),
+                Err(_) => return Err(self.late()),
             }
-            if let Some((until, refused)) = &state.refused
-                && now < *until
-            {
-                return Err(refused.clone());
-            }
-            match state.running_login() {
-                Some(login) => login,
-                None => state.start_login(self),
-            }
-        };
-        match timeout_at(deadline, login.wait_for(Option::is_some)).await {
-            Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(login_lost())),
-            Ok(Err(_)) => Err(login_lost()),
-            Err(_) => Err(self.late()),
         }
     }
 
@@ -289,7 +302,9 @@ impl TokenSlot {
                     None => return state.clear(&self.credentials),
                 }
             };
-            let _ = timeout_at(deadline, login.wait_for(Option::is_some)).await;
+            if let Ok(Ended::StandsStill) = timeout_at(deadline, login.ended()).await {
+                self.lock().give_up(&login);
+            }
         }
     }
 }
@@ -323,6 +338,7 @@ impl State {
             self.grant = Grant::Spent(must_log_in("the agent has logged out"));
         }
         self.logouts += 1;
+        self.expected += 1;
         self.login = None;
         self.token_was_refused = false;
         self.refusing.clear();
@@ -356,34 +372,51 @@ impl State {
     }
 
     /// The login under way, unless its task is gone without a result.
-    fn running_login(&self) -> Option<watch::Receiver<Option<LoginResult>>> {
-        self.login.clone().filter(|login| login.has_changed().is_ok())
+    fn running_login(&self) -> Option<Login> {
+        self.login.clone().filter(|login| login.result.has_changed().is_ok())
+    }
+
+    fn is_under_way(&self, login: &Login) -> bool {
+        self.login.as_ref().is_some_and(|current| current.result.same_channel(&login.result))
+    }
+
+    /// Should its runtime be driven again, it sends nothing more, so that no refresh token is spent twice.
+    fn give_up(&mut self, login: &Login) {
+        if self.is_under_way(login) {
+            login.task.abort();
+            self.expected += 1;
+            self.login = None;
+        }
     }
 
     /// One short task, so that the login does not die with the caller who happened to begin it.
-    fn start_login(&mut self, slot: &Arc<TokenSlot>) -> watch::Receiver<Option<LoginResult>> {
-        let (sender, receiver) = watch::channel(None);
-        self.login = Some(receiver.clone());
+    fn start_login(&mut self, slot: &Arc<TokenSlot>) -> Login {
+        let (sender, result) = watch::channel(None);
         self.login_sent = false;
+        self.expected += 1;
         let slot = Arc::clone(slot);
-        let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
+        let begun = Begun { grant: self.grant.clone(), number: self.expected };
         let on_session = self.on_session.clone();
-        tokio::spawn(async move {
-            let mut result = log_in(&slot, &begun, on_session).await;
-            let outlived = slot.lock().end_login(&begun, &result);
-            if outlived && let Ok(token) = std::mem::replace(&mut result, Err(logged_out())) {
-                // The agent logged out meanwhile: nobody is left to use it.
-                let _ = login::revoke(&slot.client, token, slot.client.settings.call_timeout).await;
+        let task = tokio::spawn(async move {
+            let result = log_in(&slot, &begun, on_session).await;
+            let kept = slot.lock().end_login(&begun, &result);
+            match result {
+                Ok(token) if !kept => {
+                    // Nobody is left to use it.
+                    let _ = login::revoke(&slot.client, token, slot.client.settings.call_timeout).await;
+                }
+                result => drop(sender.send(Some(result))),
             }
-            let _ = sender.send(Some(result));
         });
-        receiver
+        let login = Login { result, task: task.abort_handle(), runtime: Handle::current() };
+        self.login = Some(login.clone());
+        login
     }
 
-    /// Keeps what a login brought; true where the agent has logged out since it began.
+    /// Keeps what a login brought; false where it is not expected any more.
     fn end_login(&mut self, begun: &Begun, result: &LoginResult) -> bool {
-        if begun.logouts != self.logouts {
-            return true;
+        if begun.number != self.expected {
+            return false;
         }
         self.login = None;
         self.trouble = None;
@@ -407,12 +440,12 @@ impl State {
                 }
             }
         }
-        false
+        true
     }
 
-    /// Notes what the next token is got with, unless the agent has logged out since this login began.
+    /// Notes what the next token is got with, unless this login is not expected any more.
     fn next_grant(&mut self, begun: &Begun, grant: Grant) {
-        if begun.logouts == self.logouts {
+        if begun.number == self.expected {
             self.grant = grant;
         }
     }
@@ -421,8 +454,42 @@ impl State {
 /// What a login was begun with.
 struct Begun {
     grant: Grant,
-    /// How often the agent had logged out.
-    logouts: u64,
+    number: u64,
+}
+
+/// A login under way, seen from outside.
+#[derive(Clone)]
+struct Login {
+    /// `None` until it ends.
+    result: watch::Receiver<Option<LoginResult>>,
+    task: AbortHandle,
+    runtime: Handle,
+}
+
+enum Ended {
+    With(LoginResult),
+    /// Its task ended without a result.
+    Gone,
+    /// Its runtime is not driven any more, so it would never end.
+    StandsStill,
+}
+
+impl Login {
+    async fn ended(&mut self) -> Ended {
+        let here = self.runtime.id() == Handle::current().id();
+        loop {
+            let patience = if here { Duration::MAX } else { PATIENCE };
+            let ended = timeout(patience, self.result.wait_for(Option::is_some)).await;
+            // Owned, as the channel is locked while its value is borrowed.
+            match ended.map(|result| result.ok().and_then(|result| result.clone())) {
+                Ok(Some(result)) => return Ended::With(result),
+                Ok(None) => return Ended::Gone,
+                // A runtime that is driven runs a task that does nothing at once.
+                Err(_) if timeout(PATIENCE, self.runtime.spawn(async {})).await.is_err() => return Ended::StandsStill,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// Gets a new token, notes what the one after it is got with, and tells the user.
