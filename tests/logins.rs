@@ -608,18 +608,18 @@ fn runtime() -> tokio::runtime::Runtime {
 #[test]
 fn a_login_whose_runtime_stands_still_holds_nobody_up_in_another() {
     let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "r1") } else { script() })
-        .with_latency(Duration::from_millis(100));
+        .with_latency(Duration::from_millis(500));
     let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
     let (still, driven) = (runtime(), runtime());
-    let left = still.block_on(async { timeout(Duration::from_millis(10), agent.log_in()).await });
+    let left = still.block_on(async { timeout(Duration::from_millis(100), agent.log_in()).await });
     assert!(left.is_err() && transport.logins() == 1);
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     driven.block_on(agent.script(&id())).unwrap();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(transport.logins(), 2);
     // Driven again, the login that was given up sends nothing more.
     still.block_on(async {
-        sleep(Duration::from_millis(300)).await;
+        sleep(Duration::from_secs(1)).await;
         agent.script(&id()).await.unwrap();
     });
     assert_eq!(transport.logins(), 2);
@@ -633,8 +633,11 @@ fn a_slow_login_in_a_runtime_that_is_driven_is_waited_for_in_another() {
     let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
     let elsewhere = agent.clone();
     let other = std::thread::spawn(move || runtime().block_on(elsewhere.log_in()));
-    std::thread::sleep(Duration::from_millis(50));
-    runtime().block_on(agent.log_in()).unwrap();
+    let waited = runtime().block_on(async {
+        sleep(Duration::from_millis(50)).await;
+        agent.log_in().await
+    });
+    waited.unwrap();
     other.join().unwrap().unwrap();
     assert_eq!(transport.logins(), 1);
 }
