@@ -1,4 +1,4 @@
-# What a contributor needs. `.ci/run` is all of it, as CI runs it.
+# What a contributor needs. `.ci/run` is what CI runs for each change, `.ci/nightly` what takes long.
 
 export RUSTDOCFLAGS := "-D warnings"
 
@@ -9,12 +9,13 @@ _default:
 test *args:
     cargo test {{ args }}
 
-# Formatting and clippy, with all features and with none
+# Formatting, and clippy with each choice of features
 lint:
-    cargo fmt --check
-    cargo fmt --check --manifest-path fuzz/Cargo.toml
-    cargo clippy --all-targets --all-features -- -D warnings
-    cargo clippy --lib --no-default-features -- -D warnings
+    .ci/lint
+
+# The crate as it is published, unpacked elsewhere: its tests, and builds with each choice of features
+package:
+    .ci/package
 
 # The official SDKs of other languages against the simulator
 peers:
@@ -32,7 +33,7 @@ load *args:
 worlds count="2000" seed="1":
     WORLDS={{ seed }},{{ count }} cargo test --release --test worlds -- --nocapture
 
-# What a call costs over bare reqwest: instructions (with valgrind), allocations, throughput, memory
+# What a call costs over bare reqwest; fails over a budget. Needs valgrind
 cost:
     cargo bench --bench cost
 
@@ -40,10 +41,22 @@ cost:
 fuzz seconds="20":
     .ci/fuzz {{ seconds }}
 
-# Licences, duplicate versions, sources
-deny:
-    cargo deny check bans licenses sources
+# The load test over and over for that many minutes
+soak minutes="30":
+    .ci/soak {{ minutes }}
 
-# All that CI checks
+# What no test notices: the core files changed one spot at a time, for that many minutes (needs cargo-mutants)
+mutants minutes="60":
+    .ci/mutants {{ minutes }}
+
+# Licences, duplicate versions, sources, and what users compile (needs cargo-deny)
+deny:
+    .ci/dependencies
+
+# All that CI checks of each change
 ci:
     .ci/run
+
+# What CI does each night
+nightly:
+    .ci/nightly

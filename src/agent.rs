@@ -7,43 +7,64 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::auth::token::{Token, TokenSlot};
-use crate::auth::{Credentials, Session};
+use crate::answer::Answer;
+use crate::auth::token::TokenSlot;
+use crate::auth::{Credentials, Session, login};
 use crate::call::{self, Authority, Call};
-use crate::client::ClientShared;
-use crate::error::{Error, ErrorKind};
-use crate::request::{self, Operation};
-use crate::resilience::quota::QuotaStanding;
-use crate::scripts::{Json, decode};
+use crate::client::{Client, ClientShared};
+use crate::error::Error;
+use crate::json::{Json, decode};
+use crate::limits::quota::QuotaStanding;
+use crate::request::{self, Spec};
+use crate::retry::after;
 
 /// One identity at Genesys Cloud. Every call starts on one.
 ///
-/// Made by [`Client::agent`](crate::Client::agent). A cheap handle: clones share the token, its quota and
+/// Made by [`Client::agent`]. A cheap handle: clones share the token, its quota and
 /// the login under way. Two agents made from the same credentials share nothing, so keep the agent as long
 /// as its session lasts; dropping the last clone forgets the token.
 #[derive(Clone)]
 pub struct Agent {
-    pub(crate) shared: Arc<AgentShared>,
+    slot: Arc<TokenSlot>,
+    /// Which of the client's agents it is.
+    #[cfg(feature = "cache")]
+    pub(crate) number: u64,
     timeout: Duration,
+    #[cfg(feature = "cache")]
     cache_scope: Option<Arc<str>>,
 }
 
-pub(crate) struct AgentShared {
-    pub(crate) client: Arc<ClientShared>,
-    pub(crate) credentials: Credentials,
-    pub(crate) slot: TokenSlot,
-    /// Which of the client's agents it is.
-    pub(crate) number: u64,
+impl Client {
+    /// An agent with a token and a quota of its own.
+    ///
+    /// Nothing is sent yet: the agent logs in when its first call needs a token.
+    ///
+    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
+    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
+    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
+    /// a backend keeps its agents is shown in `examples/agent_desktop`.
+    #[must_use]
+    pub fn agent(&self, credentials: Credentials) -> Agent {
+        let client = Arc::clone(&self.shared);
+        Agent {
+            timeout: client.settings.call_timeout,
+            #[cfg(feature = "cache")]
+            number: client.agents.next(),
+            #[cfg(feature = "cache")]
+            cache_scope: None,
+            slot: Arc::new(TokenSlot::new(client, credentials)),
+        }
+    }
 }
 
 impl Agent {
-    pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
-        let slot = TokenSlot::new(&credentials, &client);
-        let timeout = client.settings.call_timeout;
-        let number = client.agents.next();
-        Self { shared: Arc::new(AgentShared { client, credentials, slot, number }), timeout, cache_scope: None }
+    /// What it shares with the other agents of its client.
+    pub(crate) fn client(&self) -> &ClientShared {
+        &self.slot.client
     }
+}
 
+impl Agent {
     /// The same agent with another time limit for each call, login wait included.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
@@ -52,11 +73,13 @@ impl Agent {
 
     /// The same agent, sharing what [`Agent::cached_script`] keeps with all agents of this scope. Agents of one scope
     /// see each other's scripts whatever their own permissions: choose it as narrow as those are alike.
+    #[cfg(feature = "cache")]
     #[must_use]
     pub fn with_cache_scope(&self, scope: &str) -> Self {
         Self { cache_scope: Some(scope.into()), ..self.clone() }
     }
 
+    #[cfg(feature = "cache")]
     pub(crate) fn cache_scope(&self) -> Option<Arc<str>> {
         self.cache_scope.clone()
     }
@@ -78,7 +101,7 @@ impl Agent {
         F: Fn(Session) -> T + Send + Sync + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        self.shared.slot.tell(Arc::new(move |session| Box::pin(tell(session))));
+        self.slot.tell(Arc::new(move |session| Box::pin(tell(session))));
         self
     }
 
@@ -86,13 +109,15 @@ impl Agent {
     /// and after a logout. Restored with [`Credentials::Session`].
     #[must_use]
     pub fn session(&self) -> Option<Session> {
-        self.shared.slot.session(self.shared.client.now())
+        self.slot.session()
     }
 
-    /// How the quota of the agent's token stands; `None` where there is no token.
+    /// How the quota of the agent's token stands, for each operation that was called with it; empty where there is no token.
+    ///
+    /// A limit belongs to what it limits: operations whose answers show the same window share it, others do not.
     #[must_use]
-    pub fn quota(&self) -> Option<QuotaStanding> {
-        self.shared.slot.held().map(|token| token.quota().standing(Instant::now()))
+    pub fn quota(&self) -> Vec<QuotaStanding> {
+        self.slot.held().map(|token| token.quota().standing(Instant::now())).unwrap_or_default()
     }
 
     /// Logs in now, if no good token is held: what the first call would do.
@@ -101,9 +126,9 @@ impl Agent {
     ///
     /// As the login of any call.
     pub async fn log_in(&self) -> Result<(), Error> {
-        let deadline = call::after(Instant::now(), self.timeout);
+        let deadline = after(Instant::now(), self.timeout);
         let started = Instant::now();
-        match crate::auth::token::token(&self.shared, deadline).await {
+        match self.slot.token("log in", self.slot.logouts(), deadline).await {
             Ok(_) => Ok(()),
             Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
         }
@@ -117,25 +142,25 @@ impl Agent {
     ///
     /// As any call; a token that is no longer good is replaced first.
     pub async fn check_token(&self) -> Result<Json, Error> {
-        let build = || Ok(request::own_token(&self.shared.client.api.site, &request::GET_TOKEN));
-        let answer = self.run(&request::GET_TOKEN, None, &build).await?;
-        decode("what is known of a token", &request::GET_TOKEN, None, &answer)
+        let spec = Spec::of(&request::GET_TOKEN, &[]);
+        decode("what is known of a token", &spec, &self.run(&spec).await?)
     }
 
     /// Logs out: revokes the access token and forgets all tokens.
     ///
     /// `DELETE /api/v2/tokens/me`. Without a token nothing is sent; one that is already void counts as revoked.
-    /// A login or refresh under way is waited for, so that its token is revoked too.
+    /// A login or refresh under way is waited for, so that its token is revoked too; a call under way does not log in
+    /// again.
     /// Afterwards an agent of client credentials may log in anew; any other must be made anew.
     ///
     /// # Errors
     ///
     /// As any call. The tokens are forgotten even then.
     pub async fn log_out(&self) -> Result<(), Error> {
-        let deadline = call::after(Instant::now(), self.timeout);
-        match self.shared.slot.clear(&self.shared.credentials, deadline).await {
+        let deadline = after(Instant::now(), self.timeout);
+        match self.slot.clear(deadline).await {
             None => Ok(()),
-            Some(token) => self.shared.client.revoke(token, self.timeout).await,
+            Some(token) => login::revoke(self.client(), token, self.timeout).await,
         }
     }
 
@@ -148,58 +173,17 @@ impl Agent {
         self.with_timeout(self.timeout.min(deadline.saturating_duration_since(Instant::now())))
     }
 
-    /// A call to the api host as this agent.
-    pub(crate) fn prepare<'a>(
-        &'a self,
-        operation: &'static Operation,
-        subject: Option<&'a str>,
-        request: &'a (dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
-    ) -> Call<'a> {
-        Call {
-            operation,
-            subject,
-            host: &self.shared.client.api,
-            authority: Authority::Agent(&self.shared),
-            timeout: self.timeout,
-            attempt_timeout: None,
-            request,
-        }
-    }
-
-    /// Runs a call to the api host as this agent.
-    pub(crate) async fn run(
-        &self,
-        operation: &'static Operation,
-        subject: Option<&str>,
-        request: &(dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync),
-    ) -> Result<call::Answer, Error> {
-        call::run(&self.shared.client, &self.prepare(operation, subject, request)).await
-    }
-}
-
-impl ClientShared {
-    /// Revokes this very token; one that is void already counts as revoked.
-    pub(crate) async fn revoke(&self, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
-        let call = Call {
-            operation: &request::DELETE_TOKEN,
-            subject: None,
-            host: &self.api,
-            authority: Authority::Token(token),
-            timeout,
-            attempt_timeout: None,
-            request: &|| Ok(request::own_token(&self.api.site, &request::DELETE_TOKEN)),
-        };
-        match call::run(self, &call).await {
-            Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
-            result => result.map(drop),
-        }
+    /// Makes a call as this agent.
+    pub(crate) async fn run(&self, spec: &Spec<'_>) -> Result<Answer, Error> {
+        let call = Call { spec, authority: Authority::Agent(&self.slot), timeout: self.timeout };
+        call::run(self.client(), &call).await
     }
 }
 
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("credentials", &self.shared.credentials)
+            .field("credentials", &self.slot.credentials)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

@@ -1,31 +1,27 @@
 //! The client: what all agents share. One per process and region.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
-use reqwest::redirect;
-use reqwest_middleware::{ClientWithMiddleware, Middleware};
+use reqwest_middleware::Middleware;
+use tokio::time::Instant;
 
-use crate::agent::Agent;
-use crate::auth::Credentials;
+#[cfg(feature = "cache")]
 use crate::cache::{CachePolicy, ScriptCache};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+use crate::limits::Route;
+use crate::limits::in_flight::InFlight;
+use crate::limits::login::LoginGate;
+use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
-use crate::request::Site;
-use crate::resilience::budget::Budget;
-use crate::resilience::history::History;
-use crate::resilience::login_gate::LoginGate;
-use crate::resilience::overload::{Overload, OverloadPolicy};
-use crate::resilience::quota::QuotaPolicy;
-use crate::resilience::random::Random;
-use crate::resilience::retry::RetryPolicy;
-use crate::stats::{Counter, Counters, HostStats, Stats};
-
-/// Of so many scripts it is remembered how they fared.
-const HISTORY_IDS: usize = 10_000;
+use crate::request::{OnHost, Site, Spec};
+use crate::retry::RetryPolicy;
+use crate::stats::{Counters, HostStats, Stats};
+use crate::tls::Tls;
+use crate::transport::{HttpSettings, Transport};
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
@@ -41,7 +37,7 @@ const HISTORY_IDS: usize = 10_000;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<ClientShared>,
+    pub(crate) shared: Arc<ClientShared>,
 }
 
 pub(crate) struct ClientShared {
@@ -51,11 +47,11 @@ pub(crate) struct ClientShared {
     /// Wherever the service's signed URLs lead, over the api host's transport.
     pub(crate) downloads: Host,
     pub(crate) settings: Settings,
-    pub(crate) budget: Option<Budget>,
-    pub(crate) history: History,
+    #[cfg(feature = "cache")]
     pub(crate) cache: Option<ScriptCache>,
     /// Agents made so far: each has a number of its own.
-    pub(crate) agents: Counter,
+    #[cfg(feature = "cache")]
+    pub(crate) agents: crate::stats::Counter,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -64,9 +60,9 @@ pub(crate) struct ClientShared {
 /// One of the service's hosts, as this client reaches it.
 pub(crate) struct Host {
     pub(crate) site: Site,
-    pub(crate) http: ClientWithMiddleware,
-    pub(crate) overload: Overload,
-    trouble: Mutex<Option<String>>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) in_flight: InFlight,
+    routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
     name: String,
 }
 
@@ -78,7 +74,8 @@ pub(crate) struct Settings {
     pub(crate) login_timeout: Duration,
     pub(crate) login_throttle_timeout: Duration,
     pub(crate) retry: RetryPolicy,
-    pub(crate) quota: QuotaPolicy,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_waiting: usize,
     pub(crate) max_body_bytes: usize,
     wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -89,25 +86,11 @@ impl Client {
         ClientBuilder::new(region)
     }
 
-    /// An agent with a token and a quota of its own.
-    ///
-    /// Nothing is sent yet: the agent logs in when its first call needs a token.
-    ///
-    /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
-    /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
-    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
-    /// a backend keeps its agents is shown in `examples/agent_desktop.rs`.
-    #[must_use]
-    pub fn agent(&self, credentials: Credentials) -> Agent {
-        Agent::new(Arc::clone(&self.shared), credentials)
-    }
-
     /// A snapshot of what this client has done, and of how its hosts bear it.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
         let mut stats = shared.counters.snapshot();
-        stats.retry_budget = shared.budget.as_ref().map(Budget::left);
         stats.api = shared.api.stats();
         stats.login = shared.login.stats();
         stats.upload = shared.upload.stats();
@@ -130,6 +113,20 @@ impl ClientShared {
         (self.settings.wall_clock)()
     }
 
+    /// Where a request goes. A signed URL that leads to one of the service's own hosts is of that host; to any other the
+    /// user's middlewares and certificate are not taken.
+    pub(crate) fn host(&self, spec: &Spec<'_>) -> &Host {
+        match spec.operation.host {
+            OnHost::Api => &self.api,
+            OnHost::Login => &self.login,
+            OnHost::Upload => &self.upload,
+            OnHost::Download => {
+                let leads_to = |host: &&Host| spec.address.is_some_and(|url| url.origin() == host.site.base().origin());
+                [&self.api, &self.upload].into_iter().find(leads_to).unwrap_or(&self.downloads)
+            }
+        }
+    }
+
     /// The gate all logins of this OAuth client go through, kept while any agent of it logs in.
     pub(crate) fn login_gate(&self, client_id: &str) -> Arc<LoginGate> {
         let mut gates = self.login_gates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,23 +141,23 @@ impl ClientShared {
 }
 
 impl Host {
-    /// What its last overload failure was: for the calls that fail because it is shut.
-    pub(crate) fn note_trouble(&self, what: String) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
-    }
-
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// One of its operations, and whether others are in use too.
+    pub(crate) fn route(&self, operation: &'static str) -> (Arc<Route>, bool) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let route = Arc::clone(routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight))));
+        (route, routes.len() > 1)
     }
 
     fn stats(&self) -> HostStats {
-        let now = tokio::time::Instant::now();
-        let snapshot = self.overload.snapshot();
+        let now = Instant::now();
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let down = |(operation, route): (&&'static str, &Arc<Route>)| {
+            Some((*operation, route.outage.next_probe()?.saturating_duration_since(now)))
+        };
         HostStats {
-            limit: snapshot.limit,
-            in_flight: snapshot.in_flight,
-            queued: snapshot.queued,
-            shut_for: snapshot.shut_until.map(|until| until.saturating_duration_since(now)),
+            in_flight: self.in_flight.taken(),
+            waiting: self.in_flight.waiting(),
+            down: routes.iter().filter_map(down).collect(),
         }
     }
 
@@ -175,16 +172,10 @@ impl Host {
 pub struct ClientBuilder {
     region: Region,
     settings: Settings,
-    connect_timeout: Duration,
-    pool_idle_timeout: Duration,
-    tcp_keepalive: Duration,
-    http2_ping_interval: Duration,
-    http2_ping_timeout: Duration,
-    gzip: bool,
-    overload: OverloadPolicy,
+    http: HttpSettings,
+    #[cfg(feature = "cache")]
     cache: Option<CachePolicy>,
     user_agent: String,
-    proxy: Option<String>,
     root_certificates: Vec<Vec<u8>>,
     identity: Option<Vec<u8>>,
     middlewares: Vec<Arc<dyn Middleware>>,
@@ -201,20 +192,15 @@ impl ClientBuilder {
                 login_timeout: Duration::from_secs(30),
                 login_throttle_timeout: Duration::from_secs(600),
                 retry: RetryPolicy::default(),
-                quota: QuotaPolicy::default(),
+                max_in_flight: 1_000,
+                max_waiting: 20_000,
                 max_body_bytes: 16 * 1024 * 1024,
                 wall_clock: Arc::new(SystemTime::now),
             },
-            connect_timeout: Duration::from_secs(5),
-            pool_idle_timeout: Duration::from_secs(60),
-            tcp_keepalive: Duration::from_secs(30),
-            http2_ping_interval: Duration::from_secs(30),
-            http2_ping_timeout: Duration::from_secs(10),
-            gzip: true,
-            overload: OverloadPolicy::default(),
+            http: HttpSettings::default(),
+            #[cfg(feature = "cache")]
             cache: None,
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
-            proxy: None,
             root_certificates: Vec::new(),
             identity: None,
             middlewares: Vec::new(),
@@ -223,7 +209,7 @@ impl ClientBuilder {
     }
 
     /// The time a call may take in all, login wait included. Default 100 s. An agent can have its own:
-    /// [`Agent::with_timeout`].
+    /// [`Agent::with_timeout`](crate::Agent::with_timeout).
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = timeout;
         self
@@ -237,7 +223,7 @@ impl ClientBuilder {
 
     /// The time a connection may take to be made, TLS included. Default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.http.connect_timeout = timeout;
         self
     }
 
@@ -259,21 +245,24 @@ impl ClientBuilder {
         self
     }
 
-    /// Keeps scripts for [`Agent::cached_script`]. Default: no cache. See [`CachePolicy`].
+    /// Keeps scripts for [`Agent::cached_script`](crate::Agent::cached_script). Default: no cache. See [`CachePolicy`].
+    #[cfg(feature = "cache")]
     pub fn cache(mut self, policy: CachePolicy) -> Self {
         self.cache = Some(policy);
         self
     }
 
-    /// How the quota of each token is kept. See [`QuotaPolicy`].
-    pub fn quota(mut self, policy: QuotaPolicy) -> Self {
-        self.settings.quota = policy;
+    /// How many attempts may be in flight to each host; further calls wait their turn. Default 1,000. It protects this machine,
+    /// and is no guess at what the service bears: whoever knows that, sets it here.
+    pub fn max_in_flight(mut self, attempts: usize) -> Self {
+        self.settings.max_in_flight = attempts;
         self
     }
 
-    /// How the attempts in flight to each host are bounded. See [`OverloadPolicy`].
-    pub fn overload(mut self, policy: OverloadPolicy) -> Self {
-        self.overload = policy;
+    /// How many calls may wait for a place in flight to one host, or for the quota of one token; further ones fail at once.
+    /// Default 20,000.
+    pub fn max_waiting(mut self, calls: usize) -> Self {
+        self.settings.max_waiting = calls;
         self
     }
 
@@ -285,26 +274,26 @@ impl ClientBuilder {
 
     /// How long an idle connection is kept. Default 60 s.
     pub fn pool_idle_timeout(mut self, timeout: Duration) -> Self {
-        self.pool_idle_timeout = timeout;
+        self.http.pool_idle_timeout = timeout;
         self
     }
 
     /// The time between TCP keep-alive probes. Default 30 s.
     pub fn tcp_keepalive(mut self, interval: Duration) -> Self {
-        self.tcp_keepalive = interval;
+        self.http.tcp_keepalive = interval;
         self
     }
 
     /// The time between HTTP/2 pings of a connection in use, and how long one may take. Default 30 s and 10 s.
     pub fn http2_ping(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.http2_ping_interval = interval;
-        self.http2_ping_timeout = timeout;
+        self.http.http2_ping_interval = interval;
+        self.http.http2_ping_timeout = timeout;
         self
     }
 
     /// Answers are asked for uncompressed. Default: gzip.
     pub fn without_gzip(mut self) -> Self {
-        self.gzip = false;
+        self.http.gzip = false;
         self
     }
 
@@ -317,17 +306,18 @@ impl ClientBuilder {
     /// A proxy for all hosts but loopback ones: `http://proxy:3128`, with `user:password@` if it wants them.
     /// Default: what `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = Some(url.into());
+        self.http.proxy = Some(url.into());
         self
     }
 
-    /// Trusts the certificates of this PEM bundle too: a gateway's, or an inspecting proxy's.
+    /// Trusts the certificates of this PEM bundle beside the platform's: a gateway's, or an inspecting proxy's.
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates.push(pem.into());
         self
     }
 
-    /// Presents this client certificate (mTLS): PEM with the certificate chain and its private key.
+    /// Presents this client certificate (mTLS): PEM with the certificate chain and its private key. With the feature
+    /// `native-tls` alone the key must be in PKCS #8 (`BEGIN PRIVATE KEY`).
     pub fn identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.identity = Some(pem.into());
         self
@@ -357,39 +347,47 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when a certificate, proxy URL or user agent cannot be used.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when a certificate, proxy URL or user agent cannot be used; where a host is `https`,
+    /// also when the crate was built without a TLS feature, or the machine has no root certificates.
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
-        let mut transports = Transports { builder: &self, direct: None, proxied: None };
-        let host_at = |base: reqwest::Url, http, name: String| {
-            let random = self.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-            let overload = Overload::new(self.overload.clone(), random);
-            Host { site: Site::new(base, user_agent.clone()), http, overload, trouble: Mutex::default(), name }
+        let settings = &self.settings;
+        if settings.max_in_flight == 0 {
+            return Err(Error::invalid_input("with no attempt in flight to a host nothing is ever sent"));
+        }
+        let host_at = |base: reqwest::Url, transport, name: String| Host {
+            site: Site::new(base, user_agent.clone()),
+            transport,
+            in_flight: InFlight::new(settings.max_in_flight, settings.max_waiting),
+            routes: Mutex::default(),
+            name,
         };
+        let mut transports = Transports { builder: &self, direct: None, proxied: None };
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
-            let http = transports.reaching(&base)?;
+            let transport = transports.reaching(&base)?;
             let name = match (base.host_str(), base.port()) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
             };
-            Ok::<_, Error>(host_at(base, http, name))
+            Ok::<_, Error>(host_at(base, transport, name))
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
-        let downloads = host_at(api.site.base().clone(), api.http.clone(), "the export's host".to_owned());
+        let foreign = self.transport(is_loopback(api.site.base()), None, Vec::new())?;
+        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned());
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,
                 login,
                 upload,
                 downloads,
-                budget: self.settings.retry.budget.as_ref().map(Budget::new),
+                #[cfg(feature = "cache")]
                 cache: self.cache.map(ScriptCache::new),
                 settings: self.settings,
-                agents: Counter::default(),
-                history: History::new(HISTORY_IDS),
+                #[cfg(feature = "cache")]
+                agents: crate::stats::Counter::default(),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
                 login_gates: Mutex::default(),
@@ -397,46 +395,16 @@ impl ClientBuilder {
         })
     }
 
-    fn transport(&self, direct: bool) -> Result<ClientWithMiddleware, Error> {
-        let unusable = |what: &'static str| {
-            move |error: reqwest::Error| Error::new(ErrorKind::InvalidInput, what).with_source(error.without_url())
-        };
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .https_only(!direct)
-            .connect_timeout(self.connect_timeout)
-            .pool_idle_timeout(self.pool_idle_timeout)
-            .tcp_keepalive(self.tcp_keepalive)
-            .http2_keep_alive_interval(self.http2_ping_interval)
-            .http2_keep_alive_timeout(self.http2_ping_timeout)
-            .gzip(self.gzip);
-        if direct {
-            builder = builder.no_proxy();
-        } else if let Some(proxy) = &self.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable("the proxy URL cannot be used"))?);
-        }
-        for pem in &self.root_certificates {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(unusable("a root certificate is no PEM that can be read"))?;
-            if certificates.is_empty() {
-                return Err(Error::invalid_input("a root certificate's PEM holds no certificate"));
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if let Some(pem) = &self.identity {
-            let identity = reqwest::Identity::from_pem(pem)
-                .map_err(unusable("the client certificate is no PEM with a certificate and its private key"))?;
-            builder = builder.identity(identity);
-        }
-        let http = builder.build().map_err(unusable("the HTTP client cannot be set up; see the source"))?;
-        let with_middlewares = self
-            .middlewares
-            .iter()
-            .cloned()
-            .fold(reqwest_middleware::ClientBuilder::new(http), reqwest_middleware::ClientBuilder::with_arc);
-        Ok(with_middlewares.build())
+    fn transport(
+        &self,
+        direct: bool,
+        identity: Option<&[u8]>,
+        middlewares: Vec<Arc<dyn Middleware>>,
+    ) -> Result<Arc<Transport>, Error> {
+        let urls = [self.region.api_url(), self.region.login_url(), self.region.upload_url()];
+        let is_https = urls.iter().any(|url| url.starts_with("https:"));
+        let tls = Tls::new(&self.root_certificates, identity, is_https)?;
+        Ok(Arc::new(Transport::new(self.http.clone(), tls, direct, middlewares)?))
     }
 }
 
@@ -453,18 +421,18 @@ impl fmt::Debug for ClientBuilder {
 /// The one or two transports that three hosts need: loopback is reached directly, never through a proxy.
 struct Transports<'a> {
     builder: &'a ClientBuilder,
-    direct: Option<ClientWithMiddleware>,
-    proxied: Option<ClientWithMiddleware>,
+    direct: Option<Arc<Transport>>,
+    proxied: Option<Arc<Transport>>,
 }
 
 impl Transports<'_> {
-    fn reaching(&mut self, base: &reqwest::Url) -> Result<ClientWithMiddleware, Error> {
-        let direct = is_loopback(base);
+    fn reaching(&mut self, base: &reqwest::Url) -> Result<Arc<Transport>, Error> {
+        let (builder, direct) = (self.builder, is_loopback(base));
         let slot = if direct { &mut self.direct } else { &mut self.proxied };
         if let Some(transport) = slot {
-            return Ok(transport.clone());
+            return Ok(Arc::clone(transport));
         }
-        let transport = self.builder.transport(direct)?;
-        Ok(slot.insert(transport).clone())
+        let transport = builder.transport(direct, builder.identity.as_deref(), builder.middlewares.clone())?;
+        Ok(Arc::clone(slot.insert(transport)))
     }
 }

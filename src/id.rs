@@ -9,7 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
+
+use crate::text::quoted;
 
 /// The longest id accepted, in bytes.
 pub(crate) const MAX_ID_BYTES: usize = 256;
@@ -17,14 +19,6 @@ pub(crate) const MAX_ID_BYTES: usize = 256;
 /// The words of the API's own routes: `/scripts/published` is no script, and the published script `pages` would be the pages
 /// of a script `published`.
 const ROUTE_WORDS: [&str; 7] = ["published", "divisionviews", "uploads", "pages", "variables", "export", "status"];
-
-/// Everything but RFC 3986's unreserved characters.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// One path segment, percent-encoded. Callers validate first: `..` passes through unchanged.
-pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
-    utf8_percent_encode(text, ENCODED).into()
-}
 
 /// Why an id was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,7 +101,7 @@ impl std::error::Error for InvalidId {}
 fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
     match problem(kind, text) {
         None => Ok(()),
-        Some(problem) => Err(InvalidId { kind, shown: crate::error::quoted(text), problem }),
+        Some(problem) => Err(InvalidId { kind, shown: quoted(text), problem }),
     }
 }
 
@@ -153,10 +147,11 @@ fn is_placeholder(kind: &str, text: &str) -> bool {
         return true;
     }
     // The name of the variable itself, as a header row read as data gives: scriptId, script_id, …
-    let plain: String = text.chars().filter(char::is_ascii_alphanumeric).flat_map(char::to_lowercase).collect();
-    let name: String = kind.chars().filter(|c| *c != ' ').collect();
-    let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ':' | '$' | ' '))
-        && (plain == name || plain == "scriptid");
+    // Compared without building it: every id in an answer passes here.
+    let plain = || text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase());
+    let spells = |name: &str| plain().eq(name.bytes().filter(|byte| *byte != b' '));
+    let is_name = (spells(kind) || spells("scriptid"))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':' | b'$' | b' '));
     is_name || ["null", "undefined"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
@@ -283,6 +278,15 @@ impl ScriptId {
     }
 }
 
+/// 8-4-4-4-12 hexadecimal digits, as all ids of the service are.
+pub(crate) fn is_uuid(id: &str) -> bool {
+    id.len() == 36
+        && id.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -335,6 +339,12 @@ mod tests {
     }
 
     #[test]
+    fn the_words_of_the_routes_are_those_of_the_operations() {
+        let words: std::collections::BTreeSet<_> = crate::fuzzing::route_words().collect();
+        assert_eq!(words, ROUTE_WORDS.into());
+    }
+
+    #[test]
     fn what_is_odd_but_harmless_is_accepted_and_encoded() {
         for text in [
             "476c2b71-7429-11e4-9a5b-3f91746bffa3",
@@ -349,7 +359,7 @@ mod tests {
             "nullable",
         ] {
             let id: ScriptId = text.parse().unwrap();
-            let encoded = encode_segment(id.as_str());
+            let encoded = crate::text::encode_segment(id.as_str());
             assert!(!encoded.contains(['/', '?', '#', ' ']), "{encoded}");
             assert_eq!(percent_decode_str(&encoded).decode_utf8().unwrap(), text);
         }

@@ -1,6 +1,7 @@
 //! Where a Genesys Cloud organisation lives: its api, login and upload hosts.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -154,7 +155,32 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     // Of http(s) URLs `host_str` is already normalised: `127.1` and `0x7f.1` read `127.0.0.1`.
     let host = url.host_str().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether the host is this machine or one of a private network, by its literal address: no public service is there.
+pub(crate) fn is_private(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(address)) => {
+            let [first, second, ..] = address.octets();
+            // 100.64.0.0/10 is shared by a carrier's customers (RFC 6598).
+            let shared = first == 100 && (64..128).contains(&second);
+            address.is_private()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || address.is_loopback()
+                || shared
+        }
+        Ok(IpAddr::V6(address)) => {
+            address.is_unique_local()
+                || address.is_unicast_link_local()
+                || address.is_unspecified()
+                || address.is_loopback()
+        }
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
 }
 
 impl FromStr for Region {
@@ -175,7 +201,7 @@ impl FromStr for Region {
             .ok_or_else(|| {
                 Error::invalid_input(format!(
                     "{} is no Genesys Cloud region; name one like us-east-1, or its domain like mypurecloud.com",
-                    crate::error::quoted(text)
+                    crate::text::quoted(text)
                 ))
             })
     }
@@ -242,6 +268,9 @@ mod tests {
             "data:text/plain,x",
             "http://10.0.0.1",
             "http://0.0.0.0",
+            "http://evillocalhost",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.nip.example",
             "https://a{b.example.com",
         ];
         for url in refused {

@@ -32,8 +32,6 @@ pub struct Stats {
     pub login_attempts: u64,
     /// Logins that were answered with a login limit.
     pub login_throttled: u64,
-    /// Retries the shared budget has left; `None` where it is switched off.
-    pub retry_budget: Option<u32>,
     /// The api host.
     pub api: HostStats,
     /// The login host.
@@ -42,18 +40,16 @@ pub struct Stats {
     pub upload: HostStats,
 }
 
-/// How one host bears its load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How one host stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostStats {
-    /// Attempts that may be in flight; `u32::MAX` without a bound.
-    pub limit: u32,
     /// Attempts in flight.
-    pub in_flight: u32,
-    /// Calls that wait for their turn.
-    pub queued: usize,
-    /// How long the host is shut for, where it is.
-    pub shut_for: Option<Duration>,
+    pub in_flight: usize,
+    /// Calls that wait for a place in flight.
+    pub waiting: usize,
+    /// The operations that are down, and in how long each is asked again.
+    pub down: BTreeMap<&'static str, Duration>,
 }
 
 /// A counter that only grows.

@@ -1,22 +1,26 @@
 //! Secrets are in nothing that is printed: no `Debug`, no `Display`, no error, no URL, no trace.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, and says where"
+)]
 
+#[expect(dead_code, reason = "the other tests use the rest of it")]
 mod common;
-#[path = "common/wire.rs"]
-mod wire;
 
 use std::fmt::{Debug, Display};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use common::{Reply, SECRET, Scripted, id, reply, script};
+use common::wire::{Say, Wire, say};
+use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
     Authorization, Client, Credentials, Error, OAuthClient, Region, RetryPolicy, ScriptId, Session, SignedUrl,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
-use wire::{Say, Wire, say};
 
 const TOKEN: &str = "t0ken-that-nobody-may-see";
 /// `client-id:hunter2-the-secret`, as `Authorization: Basic` carries it.
@@ -79,9 +83,7 @@ const STATUSES: [u16; 16] = [200, 201, 204, 302, 400, 401, 403, 404, 408, 409, 4
 
 /// A client that tries once.
 fn client_of(transport: &Scripted) -> Client {
-    let mut retry = RetryPolicy::default();
-    retry.attempts = 1;
-    transport.builder().retry(retry).build().unwrap()
+    transport.builder().retry(once()).build().unwrap()
 }
 
 fn echoing(status: u16, body: &str, sent: &str) -> Reply {

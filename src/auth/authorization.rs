@@ -8,8 +8,9 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials::{Credentials, OAuthClient};
-use crate::error::{Error, ErrorKind, quoted};
+use crate::error::{Error, ErrorKind};
 use crate::region::Region;
+use crate::text::quoted;
 
 /// An authorization begun: the URL to send the agent's browser to, and what to hold against its return.
 ///

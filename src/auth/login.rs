@@ -1,11 +1,15 @@
-//! The exchange of a grant for a token at the token endpoint (RFC 6749), by oauth2 over our transport.
+//! The exchange of a grant for a token at the token endpoint (RFC 6749), by oauth2 over our transport; and a token's
+//! revocation.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
 use http::{HeaderValue, header};
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::{
@@ -16,10 +20,12 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
-use crate::agent::AgentShared;
+use super::token::{Token, TokenSlot};
 use crate::call::{self, Authority, Call};
-use crate::error::{Error, ErrorKind, shown};
-use crate::request::{self, Operation, Repeat};
+use crate::client::ClientShared;
+use crate::error::{Error, ErrorKind};
+use crate::request::{self, Body, Operation, Spec};
+use crate::text::shown;
 
 /// What a login brought.
 pub(crate) struct Issued {
@@ -28,26 +34,15 @@ pub(crate) struct Issued {
     pub(crate) refresh_token: Option<SecretString>,
 }
 
-const fn login(repeat: Repeat) -> Operation {
-    Operation { name: "log in", method: http::Method::POST, route: "/oauth/token", repeat }
-}
-
-/// One more token for nothing is harmless.
-static CLIENT_LOGIN: Operation = login(Repeat::Always);
-/// A code or an assertion is good for one login: sent twice, the second is refused, and can void the first.
-static ONE_TIME_LOGIN: Operation = login(Repeat::IfNeverSent);
-/// An answer that was lost may have held the only copy of a rotated token: asked for once more.
-static REFRESH: Operation = login(Repeat::OnceIfLost);
-
 /// Logs in with the credentials themselves.
-pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error> {
-    match &agent.credentials {
+pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
+    match &slot.credentials {
         Credentials::Client(client) => {
-            let transport = LoginTransport { agent, client, operation: &CLIENT_LOGIN, extra_secret: None };
+            let transport = LoginTransport { slot, client, operation: &request::CLIENT_LOGIN, extra_secret: None };
             issued(oauth_client(client)?.exchange_client_credentials().request_async(&transport).await)
         }
         Credentials::AuthorizationCode { client, code, redirect_uri, verifier } => {
-            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport { slot, client, operation: &request::ONE_TIME_LOGIN, extra_secret: None };
             let redirect_uri = RedirectUrl::new(redirect_uri.clone())
                 .map_err(|error| Error::invalid_input("the redirect URI does not parse").with_source(error))?;
             let client = oauth_client(client)?.set_redirect_uri(redirect_uri);
@@ -58,10 +53,10 @@ pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error>
             issued(exchange.request_async(&transport).await)
         }
         Credentials::Saml2Bearer { client, org_name, assertion } => {
-            let transport = LoginTransport { agent, client, operation: &ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport { slot, client, operation: &request::ONE_TIME_LOGIN, extra_secret: None };
             saml2_bearer(&transport, client, org_name, assertion).await
         }
-        Credentials::Source(source) => from_source(agent, source).await,
+        Credentials::Source(source) => from_source(slot, source).await,
         // Their token is in the slot from the start; once it is gone there is nothing left to log in with.
         Credentials::AccessToken { .. } | Credentials::Session { .. } => Err(Error::new(
             ErrorKind::Unauthorized,
@@ -71,19 +66,27 @@ pub(crate) async fn by_credentials(agent: &AgentShared) -> Result<Issued, Error>
 }
 
 /// Replaces the access token with a refresh token.
-pub(crate) async fn by_refresh_token(agent: &AgentShared, token: &SecretString) -> Result<Issued, Error> {
-    let client = agent
-        .credentials
-        .oauth_client()
-        .ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
-    let transport = LoginTransport { agent, client, operation: &REFRESH, extra_secret: Some(token) };
+pub(crate) async fn by_refresh_token(slot: &TokenSlot, token: &SecretString) -> Result<Issued, Error> {
+    let client =
+        slot.credentials.oauth_client().ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
+    let transport = LoginTransport { slot, client, operation: &request::REFRESH, extra_secret: Some(token) };
     let token = RefreshToken::new(token.expose_secret().to_owned());
     issued(oauth_client(client)?.exchange_refresh_token(&token).request_async(&transport).await)
 }
 
+/// Revokes this very token; one that is void already counts as revoked.
+pub(crate) async fn revoke(client: &ClientShared, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
+    let spec = Spec::of(&request::DELETE_TOKEN, &[]);
+    let call = Call { spec: &spec, authority: Authority::Token(token), timeout };
+    match call::run(client, &call).await {
+        Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
+        result => result.map(drop),
+    }
+}
+
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
-/// oauth2's client for one exchange. Where the request really goes is `request::login`'s to say.
+/// oauth2's client for one exchange. Where the request really goes is the operation's to say.
 fn oauth_client(client: &OAuthClient) -> Result<TokenClient, Error> {
     let url = TokenUrl::new("https://login.invalid/oauth/token".to_owned())
         .map_err(|error| Error::invalid_input("the token URL does not parse").with_source(error))?;
@@ -124,9 +127,11 @@ async fn saml2_bearer(
     }
 }
 
-async fn from_source(agent: &AgentShared, source: &TokenSource) -> Result<Issued, Error> {
-    let limit = agent.client.settings.login_timeout;
-    let Session { access_token, expires_at, .. } = timeout(limit, source.ask())
+async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, Error> {
+    let limit = slot.client.settings.login_timeout;
+    // Also the call that gives the future runs in here, and may panic.
+    let asked = AssertUnwindSafe(async { source.ask().await }).catch_unwind();
+    let Session { access_token, expires_at, .. } = timeout(limit, asked)
         .await
         .map_err(|_| {
             Error::new(
@@ -134,17 +139,18 @@ async fn from_source(agent: &AgentShared, source: &TokenSource) -> Result<Issued
                 format!("the token source did not answer within {:.1} s", limit.as_secs_f64()),
             )
         })?
+        .map_err(|_| Error::new(ErrorKind::TokenSource, "the token source panicked"))?
         .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_boxed_source(error))?;
     let access_token =
         access_token.ok_or_else(|| Error::new(ErrorKind::TokenSource, "the token source gave no access token"))?;
-    let lifetime = expires_at.map(|at| at.duration_since(agent.client.now()).unwrap_or(Duration::ZERO));
+    let lifetime = expires_at.map(|at| at.duration_since(slot.client.now()).unwrap_or(Duration::ZERO));
     Ok(Issued { access_token, lifetime, refresh_token: None })
 }
 
 fn unusable(why: &str) -> Error {
     Error::new(ErrorKind::UnexpectedAnswer, format!("the login's answer is no token response: {why}"))
         .maybe_sent(true)
-        .ended(CLIENT_LOGIN.name, None, 1, Duration::ZERO)
+        .ended(request::CLIENT_LOGIN.name, None, 1, Duration::ZERO)
 }
 
 fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErrorResponse>>) -> Result<Issued, Error> {
@@ -167,7 +173,7 @@ fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErr
 
 /// Our transport, as oauth2 knows transports: through the one loop every call runs through.
 struct LoginTransport<'a> {
-    agent: &'a AgentShared,
+    slot: &'a TokenSlot,
     client: &'a OAuthClient,
     operation: &'static Operation,
     /// A secret sent besides those of the credentials.
@@ -180,27 +186,28 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
 
     fn call(&'c self, exchange: HttpRequest) -> Self::Future {
         Box::pin(async move {
-            let client = &self.agent.client;
+            let client = &*self.slot.client;
             let gate = client.login_gate(&self.client.id);
-            let mut secrets = self.agent.credentials.secrets();
+            let mut secrets = self.slot.credentials.secrets();
             secrets.extend(self.extra_secret.map(|secret| secret.expose_secret()));
+            let spec = spec(self.operation, exchange).about(&self.client.id);
             // The client's secret as `Basic` carries it.
-            let authorization = exchange.headers().get(header::AUTHORIZATION);
-            let basic = authorization.and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
+            let basic = spec.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
             secrets.extend(basic.map(|basic| basic.trim_end_matches('=')));
-            let call = Call {
-                operation: self.operation,
-                subject: Some(&self.client.id),
-                host: &client.login,
-                authority: Authority::Login { gate: &gate, slot: &self.agent.slot, secrets },
-                timeout: client.settings.login_timeout,
-                attempt_timeout: None,
-                request: &|| Ok(request::login(&client.login.site, &exchange)),
-            };
+            let authority = Authority::Login { gate: &gate, slot: self.slot, secrets };
+            let call = Call { spec: &spec, authority, timeout: client.settings.login_timeout };
             let answer = call::run(client, &call).await?;
             let mut response = http::Response::new(answer.body.to_vec());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(response)
         })
     }
+}
+
+/// The token endpoint's exchange, as oauth2 made it.
+pub(crate) fn spec(operation: &'static Operation, exchange: HttpRequest) -> Spec<'static> {
+    let authorization = exchange.headers().get(header::AUTHORIZATION).cloned();
+    let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let body = Body { content_type, bytes: exchange.into_body().into() };
+    Spec { authorization, ..Spec::of(operation, &[]).body(body) }
 }

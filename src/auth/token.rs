@@ -8,28 +8,38 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::{Credentials, Session};
 use super::login::{self, Issued};
-use crate::agent::AgentShared;
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
-use crate::resilience::quota::QuotaGate;
+use crate::limits::quota::QuotaGate;
 
-/// How long a definitive refusal is remembered: calls meanwhile fail without asking the service again.
+/// How long a definitive refusal, of a login or of a new token, is remembered: calls meanwhile fail without asking the
+/// service again.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(30);
 /// A token is replaced at most this long before it expires, or a fifth of its life if that is less.
 const REFRESH_EARLY: Duration = Duration::from_secs(300);
 /// How long after a failed early replacement the next is tried; the token is still good.
 const REFRESH_PAUSE: Duration = Duration::from_secs(15);
 
+/// A token that replaced a refused one and is younger than this is not replaced: what refuses it is not the token.
+const NEW: Duration = Duration::from_secs(60);
+
+/// A login in another runtime is followed for so long before that runtime is asked for a sign of life, and the sign is
+/// waited for as long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// An access token as it is sent.
 pub(crate) struct Token {
     bearer: HeaderValue,
     expires: Option<Instant>,
     refresh_from: Option<Instant>,
+    issued: Instant,
     quota: QuotaGate,
 }
 
@@ -45,8 +55,8 @@ impl Token {
             let early = (expires - now) / 5;
             expires.checked_sub(early.min(REFRESH_EARLY).mul_f64(0.5 + client.random.fraction() / 2.0))
         });
-        let quota = QuotaGate::new(client.settings.quota, Arc::clone(&client.random));
-        Ok(Self { bearer, expires, refresh_from, quota })
+        let quota = QuotaGate::new(Arc::clone(&client.random));
+        Ok(Self { bearer, expires, refresh_from, issued: now, quota })
     }
 
     /// The value of `Authorization`, marked sensitive.
@@ -82,19 +92,29 @@ type LoginResult = Result<Arc<Token>, Error>;
 
 /// Where an agent's token is kept, and what the next one is got with.
 pub(crate) struct TokenSlot {
+    pub(crate) client: Arc<ClientShared>,
+    pub(crate) credentials: Credentials,
     state: Mutex<State>,
 }
 
 struct State {
     token: Option<Arc<Token>>,
     grant: Grant,
-    /// The login under way; `None` in it until it ends.
-    login: Option<watch::Receiver<Option<LoginResult>>>,
+    login: Option<Login>,
+    /// Which login's result is kept: another one's was given up, or its agent has logged out since.
+    expected: u64,
+    /// Whether the login under way has been sent at all.
+    login_sent: bool,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
-    /// How often the agent has logged out: what a login brings that began before is not kept.
+    /// How often the agent has logged out.
     logouts: u64,
+    /// A login was refused: none is tried before then.
     refused: Option<(Instant, Error)>,
+    /// The token held is to replace a refused one, or does.
+    token_was_refused: bool,
+    /// The operations that refused the token held although it was new: none is asked again before then.
+    refusing: Vec<(&'static str, Instant, Error)>,
     refresh_not_before: Option<Instant>,
     on_session: Option<OnSession>,
 }
@@ -110,9 +130,8 @@ enum Grant {
 
 impl TokenSlot {
     /// The slot an agent starts with.
-    pub(crate) fn new(credentials: &Credentials, client: &ClientShared) -> Self {
-        let now = client.now();
-        let (access_token, expires_at, grant) = match credentials {
+    pub(crate) fn new(client: Arc<ClientShared>, credentials: Credentials) -> Self {
+        let (access_token, expires_at, grant) = match &credentials {
             Credentials::AccessToken { token, expires_at } => (Some(token), *expires_at, Grant::Credentials),
             Credentials::Session { session, .. } => {
                 let grant = session.refresh_token.clone().map_or(Grant::Credentials, Grant::RefreshToken);
@@ -120,36 +139,57 @@ impl TokenSlot {
             }
             _ => (None, None, Grant::Credentials),
         };
-        let lifetime = expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO));
-        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, client)) {
+        let lifetime = expires_at.map(|at| at.duration_since(client.now()).unwrap_or(Duration::ZERO));
+        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, &client)) {
             None => (None, grant),
             Some(Ok(token)) => (Some(Arc::new(token)), grant),
             Some(Err(error)) => (None, Grant::Spent(error)),
         };
-        Self {
-            state: Mutex::new(State {
-                token,
-                grant,
-                login: None,
-                trouble: None,
-                logouts: 0,
-                refused: None,
-                refresh_not_before: None,
-                on_session: None,
-            }),
-        }
+        let state = State {
+            token,
+            grant,
+            login: None,
+            expected: 0,
+            login_sent: false,
+            trouble: None,
+            logouts: 0,
+            refused: None,
+            token_was_refused: false,
+            refusing: Vec::new(),
+            refresh_not_before: None,
+            on_session: None,
+        };
+        Self { client, credentials, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets this very token: a 401 that arrives late must not throw away its replacement.
-    pub(crate) fn reject(&self, refused: &Arc<Token>) {
+    /// Takes in that an operation refused this very token: a 401 that arrives late must not throw away its replacement.
+    ///
+    /// The token is forgotten, unless it is new and replaced another refused one: then one more would fare no better,
+    /// and the operation's calls fail with this error for a while. Others may still be served.
+    pub(crate) fn reject(&self, refused: &Arc<Token>, operation: &'static str, error: &Error) {
+        let now = Instant::now();
         let mut state = self.lock();
-        if state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
-            state.token = None;
+        if !state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
+            return;
         }
+        if !state.token_was_refused || now.saturating_duration_since(refused.issued) >= NEW {
+            state.token = None;
+            // Who waits for its quota goes over to its replacement's.
+            refused.quota.retire();
+            state.token_was_refused = true;
+            state.refusing.clear();
+        } else if let Some(until) = now.checked_add(REFUSAL_REMEMBERED) {
+            state.refusing.retain(|(refusing, ..)| *refusing != operation);
+            state.refusing.push((operation, until, error.clone()));
+        }
+    }
+
+    pub(crate) fn note_login_attempt(&self) {
+        self.lock().login_sent = true;
     }
 
     pub(crate) fn note_login_trouble(&self, error: &Error) {
@@ -161,37 +201,110 @@ impl TokenSlot {
         self.lock().token.clone()
     }
 
+    /// How often the agent has logged out: what a call notes when it begins.
+    pub(crate) fn logouts(&self) -> u64 {
+        self.lock().logouts
+    }
+
     pub(crate) fn tell(&self, on_session: OnSession) {
         self.lock().on_session = Some(on_session);
     }
 
     /// What a restart needs, if there is any of it.
-    pub(crate) fn session(&self, now: SystemTime) -> Option<Session> {
+    pub(crate) fn session(&self) -> Option<Session> {
+        let now = self.client.now();
         let state = self.lock();
-        let refresh_token = match &state.grant {
-            Grant::RefreshToken(token) => Some(token.clone()),
-            Grant::Credentials | Grant::Spent(_) => None,
-        };
+        let refresh_token = state.refresh_token();
         if state.token.is_none() && refresh_token.is_none() {
             return None;
         }
         Some(session(state.token.as_deref(), refresh_token, now))
     }
 
+    /// A token to send: the one held if it is good, else that of the login under way, else of a new one.
+    ///
+    /// A caller that stops waiting takes nothing with it: the login goes on for the others. One that began before the
+    /// agent logged out, when it had done so fewer times, gets no token any more.
+    pub(crate) async fn token(
+        self: &Arc<Self>,
+        operation: &'static str,
+        logouts: u64,
+        deadline: Instant,
+    ) -> LoginResult {
+        loop {
+            let mut login = {
+                let now = Instant::now();
+                let mut state = self.lock();
+                if state.logouts != logouts {
+                    return Err(logged_out());
+                }
+                if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
+                    if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
+                        state.start_login(self);
+                    }
+                    return state.refusal_of(operation, now).map_or(Ok(token), Err);
+                }
+                if let Some((until, refused)) = &state.refused
+                    && now < *until
+                {
+                    return Err(refused.clone());
+                }
+                match state.running_login() {
+                    Some(login) => login,
+                    None => state.start_login(self),
+                }
+            };
+            match timeout_at(deadline, login.ended()).await {
+                Ok(Ended::With(result)) => return result,
+                Ok(Ended::Gone) if self.lock().is_under_way(&login) => return Err(login_lost()),
+                // Given up already, as another caller noticed, or as the agent logged out.
+                Ok(Ended::Gone) => {}
+                Ok(Ended::StandsStill) => self.lock().give_up(&login),
+                Err(_) => return Err(self.late()),
+            }
+        }
+    }
+
+    /// The call's time ran out before the login ended: why that took so long.
+    fn late(&self) -> Error {
+        let client = self.credentials.oauth_client();
+        let throttled = client
+            .and_then(|client| self.client.login_gate(&client.id).throttled_until())
+            .filter(|until| *until > Instant::now());
+        if let Some(until) = throttled {
+            let what =
+                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled";
+            let wait = until.saturating_duration_since(Instant::now());
+            return Error::new(ErrorKind::Throttled, what).with_retry_after(Some(wait));
+        }
+        let state = self.lock();
+        if let Some(trouble) = state.trouble.clone() {
+            return trouble.outlasted("the call's time ran out while the login was tried again");
+        }
+        let what = if client.is_some() && !state.login_sent {
+            "the call's time ran out while the login waited its turn among this client's logins"
+        } else {
+            "the call's time ran out while the login was under way"
+        };
+        Error::new(ErrorKind::Timeout, what)
+    }
+
     /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
     /// again may.
     ///
     /// A login under way is waited for: the token it brings would outlive the logout.
-    pub(crate) async fn clear(&self, credentials: &Credentials, deadline: Instant) -> Option<Arc<Token>> {
+    pub(crate) async fn clear(&self, deadline: Instant) -> Option<Arc<Token>> {
         loop {
             let mut login = {
                 let mut state = self.lock();
                 match state.running_login().filter(|_| Instant::now() < deadline) {
                     Some(login) => login,
-                    None => return state.clear(credentials),
+                    None => return state.clear(&self.credentials),
                 }
             };
-            let _ = timeout_at(deadline, login.wait_for(Option::is_some)).await;
+            if let Ok(Ended::StandsStill) = timeout_at(deadline, login.ended()).await {
+                self.lock().give_up(&login);
+            }
         }
     }
 }
@@ -211,71 +324,45 @@ impl fmt::Debug for TokenSlot {
     }
 }
 
-/// The agent's token: the one held if it is good, else that of the login under way, else of a new one.
-///
-/// A caller that stops waiting takes nothing with it: the login goes on for the others.
-pub(crate) async fn token(agent: &Arc<AgentShared>, deadline: Instant) -> LoginResult {
-    let mut login = {
-        let now = Instant::now();
-        let mut state = agent.slot.lock();
-        if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
-            if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
-                state.start_login(agent);
-            }
-            return Ok(token);
-        }
-        if let Some((until, refused)) = &state.refused
-            && now < *until
-        {
-            return Err(refused.clone());
-        }
-        match state.running_login() {
-            Some(login) => login,
-            None => state.start_login(agent),
-        }
-    };
-    match timeout_at(deadline, login.wait_for(Option::is_some)).await {
-        Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err(login_lost())),
-        Ok(Err(_)) => Err(login_lost()),
-        Err(_) => Err(late(agent)),
-    }
-}
-
-/// The call's time ran out before the login ended: why that took so long.
-fn late(agent: &AgentShared) -> Error {
-    let client = agent.credentials.oauth_client();
-    let throttled = client
-        .and_then(|client| agent.client.login_gate(&client.id).throttled_until())
-        .filter(|until| *until > Instant::now());
-    match throttled {
-        Some(until) => {
-            let wait = until.saturating_duration_since(Instant::now());
-            Error::new(
-                ErrorKind::Throttled,
-                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled",
-            )
-            .with_retry_after(Some(wait))
-        }
-        None => match agent.slot.lock().trouble.clone() {
-            Some(trouble) => trouble.outlasted("the call's time ran out while the login was tried again"),
-            None => Error::new(ErrorKind::Timeout, "the call's time ran out while the login was under way"),
-        },
-    }
-}
-
 fn login_lost() -> Error {
-    Error::new(ErrorKind::Connection, "the login was stopped: its runtime shut down")
+    Error::new(ErrorKind::Connection, "the login was stopped: it panicked, or its runtime shut down")
+}
+
+fn logged_out() -> Error {
+    Error::new(ErrorKind::LoginRefused, "the agent has logged out since the call began")
 }
 
 impl State {
     fn clear(&mut self, credentials: &Credentials) -> Option<Arc<Token>> {
         if !matches!(credentials, Credentials::Client(_) | Credentials::Source(_)) {
-            self.grant =
-                Grant::Spent(Error::new(ErrorKind::LoginRefused, "the agent has logged out; it must log in again"));
+            self.grant = Grant::Spent(must_log_in("the agent has logged out"));
         }
         self.logouts += 1;
+        self.expected += 1;
         self.login = None;
+        self.token_was_refused = false;
+        self.refusing.clear();
         self.token.take()
+    }
+
+    /// What the operation answered to the token held, while that is remembered.
+    fn refusal_of(&self, operation: &str, now: Instant) -> Option<Error> {
+        let (_, until, error) =
+            self.refusing.iter().find(|(refusing, until, _)| *refusing == operation && now < *until)?;
+        let wait = until.saturating_duration_since(now);
+        Some(
+            error
+                .clone()
+                .remembered("a token just issued was refused like the one before it")
+                .with_retry_after(Some(wait)),
+        )
+    }
+
+    fn refresh_token(&self) -> Option<SecretString> {
+        match &self.grant {
+            Grant::RefreshToken(token) => Some(token.clone()),
+            Grant::Credentials | Grant::Spent(_) => None,
+        }
     }
 
     fn may_refresh_early(&self, now: Instant) -> bool {
@@ -285,33 +372,51 @@ impl State {
     }
 
     /// The login under way, unless its task is gone without a result.
-    fn running_login(&self) -> Option<watch::Receiver<Option<LoginResult>>> {
-        self.login.clone().filter(|login| login.has_changed().is_ok())
+    fn running_login(&self) -> Option<Login> {
+        self.login.clone().filter(|login| login.result.has_changed().is_ok())
+    }
+
+    fn is_under_way(&self, login: &Login) -> bool {
+        self.login.as_ref().is_some_and(|current| current.result.same_channel(&login.result))
+    }
+
+    /// Should its runtime be driven again, it sends nothing more, so that no refresh token is spent twice.
+    fn give_up(&mut self, login: &Login) {
+        if self.is_under_way(login) {
+            login.task.abort();
+            self.expected += 1;
+            self.login = None;
+        }
     }
 
     /// One short task, so that the login does not die with the caller who happened to begin it.
-    fn start_login(&mut self, agent: &Arc<AgentShared>) -> watch::Receiver<Option<LoginResult>> {
-        let (sender, receiver) = watch::channel(None);
-        self.login = Some(receiver.clone());
-        let agent = Arc::clone(agent);
-        let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
+    fn start_login(&mut self, slot: &Arc<TokenSlot>) -> Login {
+        let (sender, result) = watch::channel(None);
+        self.login_sent = false;
+        self.expected += 1;
+        let slot = Arc::clone(slot);
+        let begun = Begun { grant: self.grant.clone(), number: self.expected };
         let on_session = self.on_session.clone();
-        tokio::spawn(async move {
-            let result = log_in(&agent, &begun, on_session).await;
-            let outlived = agent.slot.lock().end_login(&begun, &result);
-            if let (true, Ok(token)) = (outlived, &result) {
-                // The agent logged out meanwhile: nobody is left to use it.
-                let _ = agent.client.revoke(Arc::clone(token), agent.client.settings.call_timeout).await;
+        let task = tokio::spawn(async move {
+            let result = log_in(&slot, &begun, on_session).await;
+            let kept = slot.lock().end_login(&begun, &result);
+            match result {
+                Ok(token) if !kept => {
+                    // Nobody is left to use it.
+                    let _ = login::revoke(&slot.client, token, slot.client.settings.call_timeout).await;
+                }
+                result => drop(sender.send(Some(result))),
             }
-            let _ = sender.send(Some(result));
         });
-        receiver
+        let login = Login { result, task: task.abort_handle(), runtime: Handle::current() };
+        self.login = Some(login.clone());
+        login
     }
 
-    /// Keeps what a login brought; true where the agent has logged out since it began.
+    /// Keeps what a login brought; false where it is not expected any more.
     fn end_login(&mut self, begun: &Begun, result: &LoginResult) -> bool {
-        if begun.logouts != self.logouts {
-            return true;
+        if begun.number != self.expected {
+            return false;
         }
         self.login = None;
         self.trouble = None;
@@ -321,8 +426,10 @@ impl State {
                 if let Some(replaced) = self.token.replace(Arc::clone(token)) {
                     // Who waits for its quota goes over to the new one's.
                     replaced.quota.retire();
+                    self.token_was_refused = false;
                 }
                 self.refused = None;
+                self.refusing.clear();
                 self.refresh_not_before = None;
             }
             // The token held, if it is still good, stays.
@@ -333,12 +440,12 @@ impl State {
                 }
             }
         }
-        false
+        true
     }
 
-    /// Notes what the next token is got with, unless the agent has logged out since this login began.
+    /// Notes what the next token is got with, unless this login is not expected any more.
     fn next_grant(&mut self, begun: &Begun, grant: Grant) {
-        if begun.logouts == self.logouts {
+        if begun.number == self.expected {
             self.grant = grant;
         }
     }
@@ -347,36 +454,73 @@ impl State {
 /// What a login was begun with.
 struct Begun {
     grant: Grant,
-    /// How often the agent had logged out.
-    logouts: u64,
+    number: u64,
+}
+
+/// A login under way, seen from outside.
+#[derive(Clone)]
+struct Login {
+    /// `None` until it ends.
+    result: watch::Receiver<Option<LoginResult>>,
+    task: AbortHandle,
+    runtime: Handle,
+}
+
+enum Ended {
+    With(LoginResult),
+    /// Its task ended without a result.
+    Gone,
+    /// Its runtime is not driven any more, so it would never end.
+    StandsStill,
+}
+
+impl Login {
+    async fn ended(&mut self) -> Ended {
+        let here = self.runtime.id() == Handle::current().id();
+        loop {
+            let patience = if here { Duration::MAX } else { PATIENCE };
+            let ended = timeout(patience, self.result.wait_for(Option::is_some)).await;
+            // Owned, as the channel is locked while its value is borrowed.
+            match ended.map(|result| result.ok().and_then(|result| result.clone())) {
+                Ok(Some(result)) => return Ended::With(result),
+                Ok(None) => return Ended::Gone,
+                // A runtime that is driven runs a task that does nothing at once.
+                Err(_) if timeout(PATIENCE, self.runtime.spawn(async {})).await.is_err() => return Ended::StandsStill,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// Gets a new token, notes what the one after it is got with, and tells the user.
-async fn log_in(agent: &AgentShared, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
+async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
     let result = match &begun.grant {
-        Grant::Credentials => login::by_credentials(agent).await.map_err(|error| spend_one_time(agent, begun, error)),
-        Grant::RefreshToken(token) => {
-            login::by_refresh_token(agent, token).await.map_err(|error| spend_refresh(agent, begun, error))
-        }
+        Grant::Credentials => login::by_credentials(slot).await.map_err(|error| spend_one_time(slot, begun, error)),
+        Grant::RefreshToken(token) => match login::by_refresh_token(slot, token).await {
+            // Client credentials are as good as before they were given a refresh token.
+            Err(error) if error.kind() == ErrorKind::LoginRefused && is_client(&slot.credentials) => {
+                slot.lock().next_grant(begun, Grant::Credentials);
+                login::by_credentials(slot).await
+            }
+            result => result.map_err(|error| spend_refresh(slot, begun, error)),
+        },
         Grant::Spent(error) => Err(error.clone()),
     };
     let Issued { access_token, lifetime, refresh_token } = result?;
     // Noted before anything else can fail: the service may have voided the one before.
-    if let Some(refresh_token) = refresh_token.clone() {
-        agent.slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
-    } else if is_one_time(&agent.credentials) && matches!(begun.grant, Grant::Credentials) {
+    if let Some(refresh_token) = refresh_token {
+        slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
+    } else if is_one_time(&slot.credentials) && matches!(begun.grant, Grant::Credentials) {
         let spent = must_log_in("the session had no refresh token and is over");
-        agent.slot.lock().next_grant(begun, Grant::Spent(spent));
+        slot.lock().next_grant(begun, Grant::Spent(spent));
     }
-    let token = Token::new(&access_token, lifetime, &agent.client)?;
+    let token = Token::new(&access_token, lifetime, &slot.client)?;
     if let Some(on_session) = on_session {
-        let kept = refresh_token.or(match &begun.grant {
-            Grant::RefreshToken(token) => Some(token.clone()),
-            _ => None,
-        });
-        let told = tokio::spawn(on_session(session(Some(&token), kept, agent.client.now())));
-        // A callback that panics or hangs costs the user the record, not the agents their token.
-        if !matches!(timeout(agent.client.settings.login_timeout, told).await, Ok(Ok(()))) {
+        let session = session(Some(&token), slot.lock().refresh_token(), slot.client.now());
+        // A callback that panics, even before it gives a future, or hangs costs the user the record, not the agents
+        // their token.
+        let told = tokio::spawn(async move { on_session(session).await });
+        if !matches!(timeout(slot.client.settings.login_timeout, told).await, Ok(Ok(()))) {
             tracing::warn!("the callback for new sessions failed or did not return in time");
         }
     }
@@ -387,22 +531,26 @@ fn must_log_in(why: &str) -> Error {
     Error::new(ErrorKind::LoginRefused, format!("{why}; the agent must log in again"))
 }
 
+fn is_client(credentials: &Credentials) -> bool {
+    matches!(credentials, Credentials::Client(_))
+}
+
 fn is_one_time(credentials: &Credentials) -> bool {
     matches!(credentials, Credentials::AuthorizationCode { .. } | Credentials::Saml2Bearer { .. })
 }
 
 /// A code or assertion that may have arrived is not sent again.
-fn spend_one_time(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
-    if is_one_time(&agent.credentials) && error.may_have_been_sent() && !error.is_throttled() {
+fn spend_one_time(slot: &TokenSlot, begun: &Begun, error: Error) -> Error {
+    if is_one_time(&slot.credentials) && error.may_have_been_sent() && !error.is_throttled() {
         let spent = error.clone().explained("the one-time code or assertion is spent, the agent must log in again");
-        agent.slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
+        slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
         return spent;
     }
     error
 }
 
 /// A refresh token that was refused is dead.
-fn spend_refresh(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
+fn spend_refresh(slot: &TokenSlot, begun: &Begun, error: Error) -> Error {
     if error.code() != Some("invalid_grant") {
         return error;
     }
@@ -412,6 +560,6 @@ fn spend_refresh(agent: &AgentShared, begun: &Begun, error: Error) -> Error {
         "the refresh token was refused; the agent must log in again"
     };
     let spent = error.explained(why);
-    agent.slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
+    slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
     spent
 }

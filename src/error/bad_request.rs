@@ -9,8 +9,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::{Envelope, ErrorBody};
-use super::text::{quoted, shown};
-use crate::request::Operation;
+use crate::text::{quoted, shown};
 
 /// Why the service answered 400, as far as the evidence goes.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,27 +155,6 @@ pub(crate) struct RequestFacts<'a> {
     pub(crate) parameters: &'a [&'a str],
 }
 
-impl<'a> RequestFacts<'a> {
-    /// Of a request of this operation, about this.
-    pub(crate) fn of(operation: &Operation, subject: Option<&'a str>, parameters: &'a [&'a str]) -> Self {
-        Self {
-            of_script: operation.is_of_script(),
-            had_body: operation.method == http::Method::POST,
-            odd_id: subject.filter(|id| operation.route.contains('{') && !is_uuid(id)),
-            parameters,
-        }
-    }
-}
-
-/// 8-4-4-4-12 hexadecimal digits, as all ids of the service are.
-fn is_uuid(id: &str) -> bool {
-    id.len() == 36
-        && id.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
 impl<'a> Evidence<'a> {
     /// What is known as the answer comes in; the script's history speaks later ([`BadRequest::found`]).
     pub(crate) fn of_answer(endpoint: Endpoint, body: &'a ErrorBody, request: RequestFacts<'a>) -> Self {
@@ -184,11 +162,13 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// What the script's history found an "Invalid script definition" to be.
+/// What an "Invalid script definition" was found to be, and the numbers of attempts that say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    Overload,
-    BrokenScript,
+    /// It failed so often in a row while others were served.
+    BrokenScript { failed: u32, others_served: u32, others: u32 },
+    /// Others are refused and served by turns.
+    Overload { others_failed: u32, others: u32 },
 }
 
 impl BadRequest {
@@ -203,13 +183,21 @@ impl BadRequest {
         Self { cause, certainty, evidence: vec![evidence.into()], advice }
     }
 
-    /// With what the script's history found.
+    /// With what the outcomes around it found.
     pub(crate) fn found(mut self, found: Found) -> Self {
         let (cause, evidence) = match found {
-            Found::Overload => (Cause::Overload, "attempts for healthy scripts fail and succeed by turns"),
-            Found::BrokenScript => {
-                (Cause::BrokenScript, "it failed again when the service was calm, and nothing else did")
-            }
+            Found::BrokenScript { failed, others_served, others } => (
+                Cause::BrokenScript,
+                format!(
+                    "it failed {failed} of {failed} times, while {others_served} of {others} attempts for others were served"
+                ),
+            ),
+            Found::Overload { others_failed, others } => (
+                Cause::Overload,
+                format!(
+                    "scripts that are served are refused too: {others_failed} of {others} attempts for them failed"
+                ),
+            ),
         };
         self.evidence.retain(|evidence| evidence != UNDECIDED);
         self.evidence.push(evidence.into());
@@ -509,7 +497,7 @@ mod tests {
 
     use super::*;
 
-    /// One line of `tests/data/bad_requests.json`.
+    /// One line of `bad_requests.json`.
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Case {
@@ -576,8 +564,10 @@ mod tests {
             };
             let mut found = classify(&evidence);
             match self.found.as_deref() {
-                Some("overload") => found = found.found(Found::Overload),
-                Some("broken_script") => found = found.found(Found::BrokenScript),
+                Some("overload") => found = found.found(Found::Overload { others_failed: 3, others: 9 }),
+                Some("broken_script") => {
+                    found = found.found(Found::BrokenScript { failed: 4, others_served: 60, others: 60 })
+                }
                 Some(other) => panic!("{other}"),
                 None => {}
             }
@@ -595,7 +585,7 @@ mod tests {
     }
 
     fn cases() -> Vec<Case> {
-        serde_json::from_str(include_str!("../../tests/data/bad_requests.json")).unwrap()
+        serde_json::from_str(include_str!("bad_requests.json")).unwrap()
     }
 
     #[test]
@@ -703,10 +693,13 @@ mod tests {
     #[test]
     fn what_the_history_found_later_replaces_what_was_undecided() {
         let body = ErrorBody::parse(r#"{"code":"bad_request","message":"Invalid script definition"}"#);
-        let evidence =
-            Evidence::of_answer(Endpoint::Api, &body, RequestFacts::of(&crate::request::GET_SCRIPT, None, &[]));
+        let request = RequestFacts { of_script: true, ..RequestFacts::default() };
+        let evidence = Evidence::of_answer(Endpoint::Api, &body, request);
         let undecided = classify(&evidence);
-        for (found, cause) in [(Found::Overload, Cause::Overload), (Found::BrokenScript, Cause::BrokenScript)] {
+        for (found, cause) in [
+            (Found::Overload { others_failed: 3, others: 9 }, Cause::Overload),
+            (Found::BrokenScript { failed: 4, others_served: 60, others: 60 }, Cause::BrokenScript),
+        ] {
             let decided = undecided.clone().found(found);
             assert_eq!((decided.cause, decided.certainty), (cause, Certainty::Likely));
             assert!(!decided.evidence.iter().any(|evidence| evidence == UNDECIDED));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::text::head;
+use crate::text::{head, shown};
 
 /// No string of the body is kept longer than this.
 const KEPT_BYTES: usize = 1024;
@@ -162,6 +162,15 @@ impl ErrorDetail {
 }
 
 impl ErrorLimit {
+    /// Its name, and what it allows, for a sentence.
+    pub(crate) fn described(&self) -> Option<String> {
+        let key = shown(self.key.as_deref()?);
+        Some(match self.value {
+            Some(value) => format!("the limit {key} ({value})"),
+            None => format!("the limit {key}"),
+        })
+    }
+
     fn of_object(object: &Map<String, Value>) -> Self {
         Self {
             key: string(object, "key"),

@@ -2,9 +2,6 @@
 
 pub(crate) mod bad_request;
 pub(crate) mod body;
-pub(crate) mod failure;
-pub(crate) mod refusal;
-mod text;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,10 +11,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::id::{InvalidId, UploadId};
+use crate::text::{quoted, shown};
 use bad_request::Found;
 pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
-pub(crate) use text::{quoted, shown};
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
 ///
@@ -51,6 +48,7 @@ struct Inner {
     elapsed: Duration,
     may_have_been_sent: bool,
     lost_answers: u32,
+    lasting: bool,
     gave_up: Option<GaveUp>,
     bad_request: Option<BadRequest>,
     upload_id: Option<UploadId>,
@@ -102,9 +100,9 @@ pub enum ErrorKind {
 pub(crate) enum GaveUp {
     AttemptsSpent,
     DeadlineWouldPass,
-    BudgetSpent,
     WaitBeyondCap,
     NotIdempotent,
+    Broken,
 }
 
 impl GaveUp {
@@ -112,9 +110,9 @@ impl GaveUp {
         match self {
             Self::AttemptsSpent => "no attempts left",
             Self::DeadlineWouldPass => "the next attempt would have come after the call's deadline",
-            Self::BudgetSpent => "the retry budget of the client is spent",
             Self::WaitBeyondCap => "the wait the service asks for is beyond the cap",
             Self::NotIdempotent => "not tried again: it may have been acted on",
+            Self::Broken => "not tried again: this alone fails, while others are served",
         }
     }
 }
@@ -135,6 +133,7 @@ impl Error {
             elapsed: Duration::ZERO,
             may_have_been_sent: false,
             lost_answers: 0,
+            lasting: false,
             gave_up: None,
             bad_request: None,
             upload_id: None,
@@ -172,10 +171,32 @@ impl Error {
         self
     }
 
-    /// With what the script's history found its 400 to be.
+    /// With what the outcomes around it found its undecided 400 to be.
     pub(crate) fn found(mut self, found: Found) -> Self {
-        self.0.bad_request = self.0.bad_request.map(|bad_request| bad_request.found(found));
+        self.0.bad_request = self.0.bad_request.map(|bad_request| match bad_request.cause {
+            Cause::Undecided => bad_request.found(found),
+            _ => bad_request,
+        });
         self
+    }
+
+    /// Nothing more is sent for now: with what the call's last attempt met, if there was one.
+    pub(crate) fn unavailable(last: Option<Self>, what: String) -> Self {
+        let mut error = last.unwrap_or_else(|| Self::new(ErrorKind::Unavailable, ""));
+        error.0.kind = ErrorKind::Unavailable;
+        error.0.what = what.into();
+        error
+    }
+
+    /// What went wrong lasts until somebody mends it.
+    pub(crate) fn lasting(mut self, lasting: bool) -> Self {
+        self.0.lasting = lasting;
+        self
+    }
+
+    /// The limit's name, where the service gave it.
+    pub(crate) fn limit_key(&self) -> Option<&str> {
+        self.0.body.as_ref()?.limit.as_ref()?.key.as_deref()
     }
 
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
@@ -237,6 +258,12 @@ impl Error {
     pub(crate) fn explained(mut self, meaning: &'static str) -> Self {
         self.0.kind = ErrorKind::LoginRefused;
         self.0.what = meaning.into();
+        self
+    }
+
+    /// Told anew to a call that was not sent for it.
+    pub(crate) fn remembered(mut self, why: &str) -> Self {
+        self.0.what = format!("not sent, as {why}: {}", self.0.what).into();
         self
     }
 
@@ -353,6 +380,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.0.kind {
+            _ if self.0.lasting => false,
             ErrorKind::Throttled
             | ErrorKind::Unavailable
             | ErrorKind::Server
@@ -378,47 +406,9 @@ impl Error {
 }
 
 impl Error {
-    /// A success that is not what it should be.
-    pub(crate) fn undecodable(
-        what: &str,
-        operation: &'static str,
-        subject: Option<&str>,
-        answer: &crate::call::Answer,
-        error: serde_json::Error,
-    ) -> Self {
-        let shape = match answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            None => "is empty",
-            Some(b'<') => "is HTML or XML",
-            Some(b'[') => "is a JSON array that does not fit",
-            Some(b'{') => "is a JSON object that does not fit",
-            Some(_) => "is no JSON that fits",
-        };
-        // Both the decoder's words and the answer's own can repeat what the answer says.
-        let secrets: Vec<&str> = answer.token.iter().map(|token| token.secret()).collect();
-        let what = format!(
-            "the answer should be {what}, but {shape} ({} bytes): {}",
-            answer.body.len(),
-            text::shown(&text::redact(&error.to_string(), &secrets))
-        );
-        let correlation_id = refusal::correlation_id(&answer.headers).map(|id| text::redact(id, &secrets).into());
-        let mut decoded = Self::new(ErrorKind::UnexpectedAnswer, what)
-            .with_answer(answer.status, correlation_id)
-            .maybe_sent(true)
-            .ended(operation, subject, answer.attempts, answer.elapsed);
-        let body = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
-        if let Ok(text) = std::str::from_utf8(body) {
-            decoded.0.body = Some(ErrorBody::parse(&text::redact(text, &secrets)))
-                .filter(|body| body.code().is_some() || body.message().is_some());
-        }
-        decoded
-    }
-
     /// A free-form part that is of another shape than the one asked for.
     pub(crate) fn other_shape(error: serde_json::Error) -> Self {
-        Self::new(
-            ErrorKind::UnexpectedAnswer,
-            format!("the JSON is of another shape: {}", text::shown(&error.to_string())),
-        )
+        Self::new(ErrorKind::UnexpectedAnswer, format!("the JSON is of another shape: {}", shown(&error.to_string())))
     }
 }
 
@@ -440,7 +430,7 @@ impl fmt::Display for Error {
         if let Some(status) = inner.status {
             write!(f, "; HTTP {}", status.as_u16())?;
             if let Some(code) = self.code() {
-                write!(f, " {}", text::shown(code))?;
+                write!(f, " {}", shown(code))?;
             }
             if let Some(message) = self.message() {
                 write!(f, " {}", quoted(message))?;
@@ -459,7 +449,7 @@ impl fmt::Display for Error {
             write!(f, "; {} in {:.1} s", count(inner.attempts, "attempt"), inner.elapsed.as_secs_f64())?;
         }
         if let Some(correlation_id) = &inner.correlation_id {
-            write!(f, "; correlation id {}", text::shown(correlation_id))?;
+            write!(f, "; correlation id {}", shown(correlation_id))?;
         }
         Ok(())
     }

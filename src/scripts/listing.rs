@@ -16,7 +16,8 @@ use super::model::{Script, ScriptListing};
 use super::query::ListScripts;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
-use crate::request::{self, Operation};
+use crate::json::decode;
+use crate::request::{Operation, Spec};
 
 /// A list of scripts, as a `Stream` of them: a page is fetched when the scripts of the one before are used up.
 ///
@@ -148,9 +149,9 @@ impl ListingPages {
         let (agent, operation, query) = (self.agent.clone(), self.operation, Arc::clone(&self.query));
         Box::pin(async move {
             query.check()?;
-            let site = &agent.shared.client.api.site;
-            let answer = agent.run(operation, None, &|| Ok(request::list(site, operation, &query, number))).await?;
-            let listing = super::decode("a list of scripts", operation, None, &answer)?;
+            let spec = Spec::of(operation, &[]).query(query.query(number));
+            let answer = agent.run(&spec).await?;
+            let listing = decode("a list of scripts", &spec, &answer)?;
             Ok(Page { listing, attempts: answer.attempts, elapsed: answer.elapsed })
         })
     }

@@ -1,19 +1,22 @@
 //! The operations of the Scripts API, as an agent calls them.
 //!
-//! Each is the same line: a pure request (`request.rs`), the call (`call.rs`), the answer as a model.
+//! Each is the same line: what is asked (`request.rs`), the call (`call.rs`), the answer as a model.
 
+#[cfg(feature = "cache")]
+mod cached;
 mod default_script;
 mod file;
 mod listing;
-mod model;
+pub(crate) mod model;
 mod query;
 mod signed_url;
 mod transfer;
+pub(crate) mod upload_form;
 
 pub use default_script::DefaultScript;
 pub use file::ScriptFile;
 pub use listing::{Listing, ListingPages};
-pub use model::{Division, ExportResponse, ImportStatus, Json, Page, Script, ScriptListing};
+pub use model::{Division, ExportResponse, ImportStatus, Page, Script, ScriptListing};
 pub use query::{
     ExportScript, ImportScript, ListPublishedScripts, ListScripts, PublishScript, ReadScript, ReadUploadStatus,
     ReadVariables, SortBy, SortOrder, VariableType,
@@ -21,14 +24,14 @@ pub use query::{
 pub use signed_url::SignedUrl;
 pub use transfer::Imported;
 
-use reqwest::Request;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::agent::Agent;
-use crate::call::Answer;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
-use crate::request::{self, Operation, Site};
+use crate::json::{Json, decode};
+use crate::request::{self, Body, Spec};
 
 /// The scripts as they are edited.
 impl Agent {
@@ -49,7 +52,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script(&self, id: &ScriptId) -> Result<Script, Error> {
-        self.call("a script", &request::GET_SCRIPT, id.as_str(), |site| request::script(site, id)).await
+        self.call("a script", Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
     }
 
     /// A page of a script that is being edited.
@@ -71,8 +74,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
-        let build = |site: &Site| request::script_page(site, id, page, query);
-        self.call("a page", &request::GET_SCRIPT_PAGE, id.as_str(), build).await
+        let ids = [id.as_str(), page.as_str()];
+        self.call("a page", Spec::of(&request::GET_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
     /// All pages of a script that is being edited.
@@ -93,8 +96,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
-        let build = |site: &Site| request::script_pages(site, id, query);
-        self.call("a list of pages", &request::GET_SCRIPT_PAGES, id.as_str(), build).await
+        self.call("a list of pages", Spec::of(&request::GET_SCRIPT_PAGES, &[id.as_str()]).query(query.query())).await
     }
 
     /// The scripts that are being edited, as a stream.
@@ -168,8 +170,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn delete(&self, id: &ScriptId) -> Result<(), Error> {
-        let result = self.send(&request::DELETE_SCRIPT, id.as_str(), |site| request::delete(site, id)).await;
-        match result {
+        match self.run(&Spec::of(&request::DELETE_SCRIPT, &[id.as_str()])).await {
             Err(error) if error.kind() == ErrorKind::NotFound && error.an_answer_was_lost() => Ok(()),
             result => result.map(drop),
         }
@@ -192,8 +193,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn move_to_division(&self, id: &ScriptId, division: &DivisionId) -> Result<(), Error> {
-        let build = |site: &Site| request::move_to_division(site, id, division);
-        self.send(&request::MOVE_TO_DIVISION, id.as_str(), build).await.map(drop)
+        let body = Body::json(&json!([id]));
+        let to = [division.as_str(), "SCRIPT"];
+        self.run(&Spec::of(&request::MOVE_TO_DIVISION, &to).about(id.as_str()).body(body)).await.map(drop)
     }
 }
 
@@ -217,8 +219,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_script(&self, id: &ScriptId, query: &ReadScript) -> Result<Script, Error> {
-        let build = |site: &Site| request::published_script(site, id, query);
-        self.call("a script", &request::GET_PUBLISHED_SCRIPT, id.as_str(), build).await
+        self.call("a script", Spec::of(&request::GET_PUBLISHED_SCRIPT, &[id.as_str()]).query(query.query())).await
     }
 
     /// A page of a published script.
@@ -237,8 +238,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
-        let build = |site: &Site| request::published_script_page(site, id, page, query);
-        self.call("a page", &request::GET_PUBLISHED_SCRIPT_PAGE, id.as_str(), build).await
+        let ids = [id.as_str(), page.as_str()];
+        self.call("a page", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
     /// All pages of a published script.
@@ -257,8 +258,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
-        let build = |site: &Site| request::published_script_pages(site, id, query);
-        self.call("a list of pages", &request::GET_PUBLISHED_SCRIPT_PAGES, id.as_str(), build).await
+        let ids = [id.as_str()];
+        self.call("a list of pages", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query())).await
     }
 
     /// The published scripts, as a stream.
@@ -324,8 +325,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_variables(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
-        let build = |site: &Site| request::published_variables(site, id, query);
-        self.call("JSON", &request::GET_PUBLISHED_VARIABLES, id.as_str(), build).await
+        self.call("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES, &[id.as_str()]).query(query.query())).await
     }
 
     /// The variables of a published script in a division the agent may search. Raw JSON, as of
@@ -345,8 +345,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_variables_in_divisions(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
-        let build = |site: &Site| request::published_variables_in_divisions(site, id, query);
-        self.call("JSON", &request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, id.as_str(), build).await
+        let ids = [id.as_str()];
+        self.call("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
     }
 
     /// Publishes a script: from now on agents see it as it is being edited now, or the version named. It answers the
@@ -368,43 +368,14 @@ impl Agent {
     /// # }
     /// ```
     pub async fn publish(&self, id: &ScriptId, options: &PublishScript) -> Result<Script, Error> {
-        let build = |site: &Site| request::publish(site, id, options);
-        self.call("a script", &request::PUBLISH_SCRIPT, id.as_str(), build).await
+        let spec = Spec::of(&request::PUBLISH_SCRIPT, &[]).about(id.as_str());
+        self.call("a script", spec.query(options.query()).body(options.body(id))).await
     }
 }
 
 impl Agent {
-    /// A call to the api host, and its answer as the model it should be.
-    async fn call<T: DeserializeOwned>(
-        &self,
-        what: &str,
-        operation: &'static Operation,
-        subject: &str,
-        build: impl Fn(&Site) -> Request + Send + Sync,
-    ) -> Result<T, Error> {
-        let answer = self.send(operation, subject, build).await?;
-        decode(what, operation, Some(subject), &answer)
+    /// A call, and its answer as the model it should be.
+    async fn call<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<T, Error> {
+        decode(what, &spec, &self.run(&spec).await?)
     }
-
-    /// A call to the api host.
-    async fn send(
-        &self,
-        operation: &'static Operation,
-        subject: &str,
-        build: impl Fn(&Site) -> Request + Send + Sync,
-    ) -> Result<Answer, Error> {
-        let site = &self.shared.client.api.site;
-        self.run(operation, Some(subject), &|| Ok(build(site))).await
-    }
-}
-
-/// The answer's body as the model it should be.
-pub(crate) fn decode<T: DeserializeOwned>(
-    what: &str,
-    operation: &'static Operation,
-    subject: Option<&str>,
-    answer: &Answer,
-) -> Result<T, Error> {
-    serde_json::from_slice(&answer.body)
-        .map_err(|error| Error::undecodable(what, operation.name, subject, answer, error))
 }

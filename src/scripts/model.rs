@@ -3,60 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 
 use super::signed_url::SignedUrl;
-use crate::error::Error;
 use crate::id::{DivisionId, PageId, ScriptId, VersionId};
-
-/// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
-///
-/// ```
-/// # use genesys_scripts::Json;
-/// let variables: Json = serde_json::from_str(r#"[{"name": "greeting"}]"#)?;
-/// #[derive(serde::Deserialize)]
-/// struct Variable { name: String }
-/// assert_eq!(variables.decode::<Vec<Variable>>().unwrap()[0].name, "greeting");
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Json(Arc<RawValue>);
-
-impl Json {
-    /// The JSON text, as it came.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-
-    /// The value, as any type that can be decoded from JSON.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::UnexpectedAnswer`](crate::ErrorKind::UnexpectedAnswer) when it is of another shape.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(self.as_str()).map_err(Error::other_shape)
-    }
-}
-
-impl fmt::Debug for Json {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl PartialEq for Json {
-    /// Equal text; the same value in other spelling is not equal.
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
+use crate::json::Json;
 
 /// A script. Everything but the id may be absent; what of it a listing fills in is not documented.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,19 +1,46 @@
 //! What each operation can be asked beyond its ids. Plain data: nothing is sent for what is left `None`.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use serde_json::{Map, json};
 
 use crate::error::Error;
 use crate::id::{DivisionId, FlowId, ScriptId, VersionId};
+use crate::request::{Body, Query};
 
 /// How many scripts a page has unless said otherwise. The service's own default is 25; with 100 a listing
 /// takes a quarter of the requests from the token's quota.
 const PAGE_SIZE: u32 = 100;
+
+/// Those that have a value.
+fn query<'a>(pairs: impl IntoIterator<Item = (&'static str, Option<Cow<'a, str>>)>) -> Query<'a> {
+    pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn text(value: Option<&impl AsRef<str>>) -> Option<Cow<'_, str>> {
+    value.map(|value| Cow::Borrowed(value.as_ref()))
+}
+
+fn flag(value: Option<bool>) -> Option<Cow<'static, str>> {
+    value.map(|value| Cow::Borrowed(if value { "true" } else { "false" }))
+}
+
+fn data_version(version: &Option<String>) -> (&'static str, Option<Cow<'_, str>>) {
+    ("scriptDataVersion", text(version.as_ref()))
+}
 
 /// What is read of a script or of its pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadScript {
     /// "Advanced usage": the data version of the script.
     pub script_data_version: Option<String>,
+}
+
+impl ReadScript {
+    pub(crate) fn query(&self) -> Query<'_> {
+        query([data_version(&self.script_data_version)])
+    }
 }
 
 /// Which scripts to list, in what order, from which page on.
@@ -84,6 +111,23 @@ impl ListScripts {
             return Err(Error::invalid_input(format!("there is no page {}: the first is 1", self.page_number)));
         }
         Ok(())
+    }
+
+    /// Of one page.
+    pub(crate) fn query(&self, page_number: u32) -> Query<'_> {
+        let divisions = || self.division_ids.iter().map(DivisionId::as_str).collect::<Vec<_>>().join(",");
+        query([
+            ("pageSize", Some(self.page_size.to_string().into())),
+            ("pageNumber", Some(page_number.to_string().into())),
+            ("expand", text(self.expand.as_ref())),
+            ("name", text(self.name.as_ref())),
+            ("feature", text(self.feature.as_ref())),
+            ("flowId", text(self.flow_id.as_ref())),
+            ("sortBy", self.sort_by.map(|by| by.as_str().into())),
+            ("sortOrder", self.sort_order.map(|order| order.as_str().into())),
+            data_version(&self.script_data_version),
+            ("divisionIds", (!self.division_ids.is_empty()).then(|| divisions().into())),
+        ])
     }
 }
 
@@ -166,7 +210,7 @@ pub enum SortBy {
 }
 
 impl SortBy {
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::ModifiedDate => "modifiedDate",
             Self::CreatedDate => "createdDate",
@@ -186,7 +230,7 @@ pub enum SortOrder {
 }
 
 impl SortOrder {
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Ascending => "ascending",
             Self::Descending => "descending",
@@ -207,6 +251,17 @@ pub struct ReadVariables {
     pub script_data_version: Option<String>,
 }
 
+impl ReadVariables {
+    pub(crate) fn query(&self) -> Query<'_> {
+        query([
+            ("input", flag(self.input)),
+            ("output", flag(self.output)),
+            ("type", self.variable_type.map(|kind| kind.as_str().into())),
+            data_version(&self.script_data_version),
+        ])
+    }
+}
+
 /// The type of a script's variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -220,7 +275,7 @@ pub enum VariableType {
 }
 
 impl VariableType {
-    pub(crate) fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::String => "string",
             Self::Number => "number",
@@ -237,6 +292,13 @@ pub struct ReadUploadStatus {
     pub long_poll: bool,
 }
 
+impl ReadUploadStatus {
+    pub(crate) fn query(&self) -> Query<'_> {
+        // `false` is the service's default.
+        query([("longPoll", flag(self.long_poll.then_some(true)))])
+    }
+}
+
 /// What to export of a script, and as what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportScript {
@@ -246,6 +308,20 @@ pub struct ExportScript {
     pub version_id: Option<VersionId>,
 }
 
+impl ExportScript {
+    /// Never none: what the service makes of none is not documented.
+    pub(crate) fn body(&self) -> Body {
+        let mut body = Map::new();
+        if let Some(name) = &self.file_name {
+            body.insert("fileName".into(), json!(name));
+        }
+        if let Some(version) = &self.version_id {
+            body.insert("versionId".into(), json!(version));
+        }
+        Body::json(&body.into())
+    }
+}
+
 /// What to publish of a script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishScript {
@@ -253,6 +329,19 @@ pub struct PublishScript {
     pub version_id: Option<VersionId>,
     /// "Advanced usage": the data version of the script. CX as Code publishes with `0`.
     pub script_data_version: Option<String>,
+}
+
+impl PublishScript {
+    pub(crate) fn query(&self) -> Query<'_> {
+        query([data_version(&self.script_data_version)])
+    }
+
+    pub(crate) fn body(&self, id: &ScriptId) -> Body {
+        Body::json(&match &self.version_id {
+            Some(version) => json!({ "scriptId": id, "versionId": version }),
+            None => json!({ "scriptId": id }),
+        })
+    }
 }
 
 /// How to import a `.script` file.

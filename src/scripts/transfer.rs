@@ -9,21 +9,23 @@ use serde::Deserialize;
 use serde::de::Error as _;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::file::ScriptFile;
 use super::model::{ExportResponse, ImportStatus, lenient};
 use super::query::{ExportScript, ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
-use super::{ScriptFile, SignedUrl, decode};
+use super::signed_url::SignedUrl;
+use super::upload_form;
 use crate::agent::Agent;
-use crate::call::{self, Authority};
+use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::id::{ScriptId, UploadId};
-use crate::region::is_loopback;
-use crate::request::{self, UploadForm};
+use crate::json::{decode, undecodable};
+use crate::region::{is_loopback, is_private};
+use crate::request::{self, PATIENCE, Spec};
+use crate::retry::after;
+use crate::tls;
 
 /// How many redirects of a download are followed.
 const MOST_REDIRECTS: u32 = 5;
-/// What one attempt may take where a file travels or the service holds its answer back, unless the client's
-/// attempt timeout is longer.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause between two questions for an upload's status; CX as Code's.
 const POLL_PAUSE: Duration = Duration::from_secs(2);
 /// How long an upload may be unknown to the service that is asked for its status.
@@ -90,7 +92,7 @@ impl Agent {
     /// ```
     pub async fn import(&self, file: &ScriptFile, options: &ImportScript) -> Result<Imported, Error> {
         let name = options.name.as_deref().or_else(|| file.name()).unwrap_or_default();
-        let deadline = call::after(Instant::now(), options.timeout);
+        let deadline = after(Instant::now(), options.timeout);
         let upload_id = self.until(deadline).upload(file, name, options.replace.as_ref()).await?;
         let status = self.imported_by(deadline, &upload_id).await?;
         let candidates = match &options.replace {
@@ -122,18 +124,13 @@ impl Agent {
         if name.trim().is_empty() {
             return Err(Error::invalid_input("a script cannot be uploaded without a name"));
         }
-        let form = UploadForm::new(file.bytes(), name, replace)?;
-        let host = &self.shared.client.upload;
-        let operation = &request::UPLOAD_SCRIPT;
-        let build = || Ok(request::upload(&host.site, &form));
-        let mut call = self.prepare(operation, Some(name), &build);
-        call.host = host;
-        call.attempt_timeout = Some(PATIENCE);
-        let answer = call::run(&self.shared.client, &call).await?;
-        let receipt: Receipt = decode("an upload's receipt", operation, Some(name), &answer)?;
+        let form = upload_form::encode(file.bytes(), name, replace)?;
+        let spec = Spec::of(&request::UPLOAD_SCRIPT, &[]).about(name).body(form);
+        let answer = self.run(&spec).await?;
+        let receipt: Receipt = decode("an upload's receipt", &spec, &answer)?;
         receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
-            Error::undecodable("an upload's receipt", operation.name, Some(name), &answer, missing)
+            undecodable("an upload's receipt", &spec, &answer, missing)
         })
     }
 
@@ -154,13 +151,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
-        let operation = &request::GET_UPLOAD_STATUS;
-        let site = &self.shared.client.api.site;
-        let build = || Ok(request::upload_status(site, id, query));
-        let mut call = self.prepare(operation, Some(id.as_str()), &build);
-        call.attempt_timeout = query.long_poll.then_some(PATIENCE);
-        let answer = call::run(&self.shared.client, &call).await?;
-        decode("an upload's status", operation, Some(id.as_str()), &answer)
+        let ids = [id.as_str()];
+        let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
+        self.call("an upload's status", Spec { patient: query.long_poll, ..spec }).await
     }
 
     /// Waits until an upload has been imported.
@@ -183,7 +176,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn wait_for_import(&self, id: &UploadId, timeout: Duration) -> Result<ImportStatus, Error> {
-        self.imported_by(call::after(Instant::now(), timeout), id).await
+        self.imported_by(after(Instant::now(), timeout), id).await
     }
 
     async fn imported_by(&self, deadline: Instant, id: &UploadId) -> Result<ImportStatus, Error> {
@@ -191,7 +184,7 @@ impl Agent {
         let (mut asked, mut said_failed) = (0_u32, 0);
         loop {
             // A poll that is held longer than an attempt may take is no failure to be repeated at once.
-            let agent = self.until(deadline.min(call::after(Instant::now(), PATIENCE)));
+            let agent = self.until(deadline.min(after(Instant::now(), PATIENCE)));
             let answer = agent.upload_status(id, &ReadUploadStatus { long_poll: true }).await;
             asked = asked.saturating_add(1);
             let ended = |error: Error| {
@@ -212,7 +205,7 @@ impl Agent {
                 Err(error) if error.kind() == ErrorKind::NotFound && started.elapsed() < UNKNOWN_AT_FIRST => {}
                 Err(error) => return Err(error.of_upload(id)),
             }
-            let next = call::after(Instant::now(), POLL_PAUSE);
+            let next = after(Instant::now(), POLL_PAUSE);
             if next >= deadline {
                 return Err(ended(Error::new(ErrorKind::Timeout, "the script was not imported in the time given")));
             }
@@ -255,13 +248,13 @@ impl Agent {
 
     /// The scripts of this name, once there are any, or none after a while.
     async fn listed_by(&self, deadline: Instant, name: &str) -> Result<Vec<ScriptId>, Error> {
-        let give_up = deadline.min(call::after(Instant::now(), UNLISTED_AT_FIRST));
+        let give_up = deadline.min(after(Instant::now(), UNLISTED_AT_FIRST));
         loop {
             let ids = timeout_at(deadline, self.scripts_named(name)).await.map_err(|_| {
                 Error::new(ErrorKind::Timeout, "the script was imported, but its id was not found in the time given")
                     .maybe_sent(true)
             })??;
-            let next = call::after(Instant::now(), POLL_PAUSE);
+            let next = after(Instant::now(), POLL_PAUSE);
             if !ids.is_empty() || next >= give_up {
                 return Ok(ids);
             }
@@ -293,7 +286,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn export(&self, id: &ScriptId, options: &ExportScript) -> Result<ExportResponse, Error> {
-        self.call("an export", &request::EXPORT_SCRIPT, id.as_str(), |site| request::export(site, id, options)).await
+        self.call("an export", Spec::of(&request::EXPORT_SCRIPT, &[id.as_str()]).body(options.body())).await
     }
 
     /// Exports a script and downloads it.
@@ -344,23 +337,19 @@ impl Agent {
     /// # }
     /// ```
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
-        let client = &self.shared.client;
-        let deadline = call::after(Instant::now(), self.timeout());
-        let operation = &request::DOWNLOAD_EXPORT;
+        let client = self.client();
+        let deadline = after(Instant::now(), self.timeout());
         let mut url = Url::parse(url.expose()).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;
         for redirects in 0..=MOST_REDIRECTS {
             let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
-            let build = || Ok(request::download(&client.downloads.site, &url));
+            let spec = Spec { address: Some(&url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
             let secrets = signature(&url);
-            let agent = self.until(deadline);
-            let mut call = agent.prepare(operation, None, &build);
-            call.host = &client.downloads;
-            call.authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
-            call.attempt_timeout = Some(PATIENCE);
+            let authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
+            let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
             let answer = call::run(client, &call).await?;
             if answer.status.is_success() {
-                let undecodable = |error| Error::undecodable("a script file", operation.name, None, &answer, error);
+                let undecodable = |error| undecodable("a script file", &spec, &answer, error);
                 let text =
                     std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
                 if ErrorBody::parse(text).is_error_envelope() {
@@ -390,7 +379,11 @@ fn check_download(url: &Url, loopback_allowed: bool) -> Result<(), &'static str>
         return Err("carries a user name or password; nothing was sent there");
     }
     match url.scheme() {
-        "https" => Ok(()),
+        "https" if !tls::AVAILABLE => {
+            Err("is https, and the crate was built without a TLS feature; nothing was sent there")
+        }
+        "https" if loopback_allowed || !is_private(url) => Ok(()),
+        "https" => Err("leads to an address of this machine or of a private network; nothing was sent there"),
         "http" if loopback_allowed && is_loopback(url) => Ok(()),
         _ => Err("leads to a place that is not https; nothing was sent there"),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::RequestExt;
 use axum::body::to_bytes;
-use axum::extract::{Query, RawPathParams, Request, State};
+use axum::extract::{Query, RawPathParams, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -36,26 +36,16 @@ pub(super) struct Call {
 
 pub(super) type Answer = Result<Response, Refusal>;
 
-/// The axum handler for `operation`.
-pub(super) fn operation<F, Fut>(
-    operation: Operation,
-    handler: F,
-) -> impl Fn(State<Arc<Service>>, Request) -> Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + Sync + 'static
-where
-    F: Fn(Call) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
-{
-    move |State(service), request| {
-        let handler = handler.clone();
-        Box::pin(async move { serve(service, operation, request, handler).await })
-    }
-}
+/// What answers the requests of one operation that were let in.
+pub(super) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-async fn serve<F, Fut>(service: Arc<Service>, operation: Operation, request: Request, handler: F) -> Response
-where
-    F: Fn(Call) -> Fut + Send + Sync,
-    Fut: Future<Output = Answer> + Send,
-{
+/// Answers a request for an operation.
+pub(super) async fn serve(
+    service: Arc<Service>,
+    operation: &'static Operation,
+    request: Request,
+    handler: Handler,
+) -> Response {
     let arrival = Arrival::new(&service.counters, Kind::Operation(operation));
     let context = context_of(&service, &request);
     let mut quota = None;
@@ -68,18 +58,14 @@ where
     response
 }
 
-async fn admit<F, Fut>(
+async fn admit(
     service: Arc<Service>,
-    operation: Operation,
+    operation: &Operation,
     mut request: Request,
     context: &ContextId,
-    handler: F,
+    handler: Handler,
     quota: &mut Option<Standing>,
-) -> Answer
-where
-    F: Fn(Call) -> Fut + Send + Sync,
-    Fut: Future<Output = Answer> + Send,
-{
+) -> Answer {
     let token = authenticate(&service, request.headers())?;
     if operation.is_api() {
         take_quota(&service, &token, quota)?;
@@ -87,7 +73,7 @@ where
             return Err(Refusal::service_unavailable());
         }
     }
-    if let Some(permission) = operation.permission() {
+    if let Some(permission) = operation.permission {
         require(&service, &token, permission)?;
     }
     let path = path_of(&mut request).await?;
@@ -96,7 +82,7 @@ where
     let body = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::bad_request())?;
     check_body(operation, &parts.headers, &body)?;
 
-    let _in_flight = if operation == Operation::GetScript { Some(pass_knee(&service)?) } else { None };
+    let _in_flight = if operation.is_script_read() { Some(pass_knee(&service)?) } else { None };
     let fault = if operation.is_api() { service.draw_fault(|settings| &settings.faults) } else { None };
     pause(service.setting(|settings| settings.latency)).await;
 
@@ -154,7 +140,7 @@ fn query_of(uri: &Uri) -> Result<query::Query, Refusal> {
     Ok(query::Query(pairs))
 }
 
-fn check_body(operation: Operation, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+fn check_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
     if operation.is_api() && body.len() > MAX_BYTES {
         return Err(Refusal::too_large(MAX_BYTES));
     }

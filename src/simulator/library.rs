@@ -10,10 +10,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::bounded::Bounded;
-use super::document::File;
+use super::document::{File, random_id, wall_clock};
 use super::refusal::Refusal;
 use super::samples;
-use super::service::{random_id, wall_clock};
 
 /// The most scripts there can be.
 pub(super) const SCRIPTS: usize = 100_000;

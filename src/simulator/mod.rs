@@ -147,13 +147,17 @@ impl Simulator {
     ///
     /// ```
     /// use genesys_scripts::simulator::Simulator;
+    /// use genesys_scripts::{Client, Credentials, Region};
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let simulator = Simulator::builder().in_process()?;
-    /// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new()).with(simulator.transport()).build();
-    /// let answer = client.get(format!("{}/api/v2/scripts", simulator.url())).send().await?;
-    /// assert_eq!(answer.status(), 401);
+    /// let simulator = Simulator::builder().client_secret("simulator").in_process()?;
+    /// let here = simulator.url();
+    /// let region = Region::custom(here, here, here)?;
+    /// let client = Client::builder(region).with_middleware(simulator.transport()).build()?;
+    /// let agent = client.agent(Credentials::client("desktop", "simulator"));
+    /// let script = agent.script(&simulator.script_ids()[0].parse()?).await?;
+    /// assert!(!script.pages.is_empty());
     /// # Ok(())
     /// # }
     /// ```

@@ -8,76 +8,73 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
 use tower_service::Service as _;
 
-use super::gate::{context_of, operation};
+use super::gate::{self, Handler, context_of};
 use super::operation::Operation;
 use super::recorded::RecordedRequest;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
 use super::{divisions, listing, oauth, published, scripts, session, transfer};
+use crate::request;
 
 /// The largest body of all, that of an upload.
 const MAX_UPLOAD: usize = 16 * 1024 * 1024;
 
+const VIEW: Option<&str> = Some("scripter:script:view");
+const PUBLISHED_VIEW: Option<&str> = Some("scripter:publishedScript:view");
+const PUBLISHED_SEARCH: Option<&str> = Some("scripter:publishedScript:search");
+
+const fn known(
+    request: &'static request::Operation,
+    name: &'static str,
+    permission: Option<&'static str>,
+) -> Operation {
+    Operation { request, name, permission }
+}
+
+/// Each operation, and what answers it.
+#[rustfmt::skip]
+static OPERATIONS: &[(Operation, Handler)] = &[
+    (known(&request::GET_SCRIPT, "getScript", VIEW), |call| Box::pin(scripts::script(call))),
+    (known(&request::GET_SCRIPT_PAGE, "getScriptPage", VIEW), |call| Box::pin(scripts::page(call))),
+    (known(&request::GET_SCRIPT_PAGES, "getScriptPages", VIEW), |call| Box::pin(scripts::pages(call))),
+    (known(&request::LIST_SCRIPTS, "getScripts", VIEW), |call| Box::pin(listing::editable(call))),
+    (known(&request::LIST_SCRIPTS_IN_DIVISIONS, "getScriptsDivisionviews", Some("scripter:script:search")), |call| Box::pin(listing::editable(call))),
+    (known(&request::LIST_PUBLISHED_SCRIPTS, "getScriptsPublished", PUBLISHED_VIEW), |call| Box::pin(listing::published(call))),
+    (known(&request::LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS, "getScriptsPublishedDivisionviews", PUBLISHED_SEARCH), |call| Box::pin(listing::published(call))),
+    (known(&request::GET_PUBLISHED_SCRIPT, "getScriptsPublishedScriptId", PUBLISHED_VIEW), |call| Box::pin(published::script(call))),
+    (known(&request::GET_PUBLISHED_SCRIPT_PAGE, "getScriptsPublishedScriptIdPage", PUBLISHED_VIEW), |call| Box::pin(published::page(call))),
+    (known(&request::GET_PUBLISHED_SCRIPT_PAGES, "getScriptsPublishedScriptIdPages", PUBLISHED_VIEW), |call| Box::pin(published::pages(call))),
+    (known(&request::GET_PUBLISHED_VARIABLES, "getScriptsPublishedScriptIdVariables", PUBLISHED_VIEW), |call| Box::pin(published::variables(call))),
+    (known(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, "getScriptsPublishedDivisionviewVariables", PUBLISHED_SEARCH), |call| Box::pin(published::variables(call))),
+    (known(&request::GET_UPLOAD_STATUS, "getScriptsUploadStatus", VIEW), |call| Box::pin(transfer::upload_status(call))),
+    (known(&request::EXPORT_SCRIPT, "postScriptExport", VIEW), |call| Box::pin(transfer::export(call))),
+    (known(&request::PUBLISH_SCRIPT, "postScriptsPublished", Some("scripter:publishedScript:add")), |call| Box::pin(published::publish(call))),
+    (known(&request::DELETE_SCRIPT, "deleteScript", Some("scripter:script:delete")), |call| Box::pin(scripts::remove(call))),
+    (known(&request::MOVE_TO_DIVISION, "postAuthorizationDivisionObject", None), |call| Box::pin(divisions::assign(call))),
+    (known(&request::UPLOAD_SCRIPT, "uploadScript", Some("scripter:script:add")), |call| Box::pin(transfer::upload(call))),
+    (known(&request::GET_TOKEN, "getTokensMe", None), |call| Box::pin(session::token_info(call))),
+    (known(&request::DELETE_TOKEN, "deleteTokensMe", None), |call| Box::pin(session::revoke(call))),
+];
+
 pub(super) fn router(service: Arc<Service>) -> Router {
-    use Operation as Op;
+    let mut router = Router::new();
     // The static words go before `{scriptId}` whatever the order here.
-    Router::new()
-        .route("/api/v2/scripts", get(operation(Op::GetScripts, listing::editable)))
-        .route("/api/v2/scripts/divisionviews", get(operation(Op::GetScriptsDivisionviews, listing::editable)))
-        .route(
-            "/api/v2/scripts/published",
-            get(operation(Op::GetScriptsPublished, listing::published))
-                .post(operation(Op::PostScriptsPublished, published::publish)),
-        )
-        .route(
-            "/api/v2/scripts/published/divisionviews",
-            get(operation(Op::GetScriptsPublishedDivisionviews, listing::published)),
-        )
-        .route(
-            "/api/v2/scripts/published/divisionviews/{scriptId}/variables",
-            get(operation(Op::GetScriptsPublishedDivisionviewVariables, published::variables)),
-        )
-        .route(
-            "/api/v2/scripts/published/{scriptId}",
-            get(operation(Op::GetScriptsPublishedScriptId, published::script)),
-        )
-        .route(
-            "/api/v2/scripts/published/{scriptId}/pages",
-            get(operation(Op::GetScriptsPublishedScriptIdPages, published::pages)),
-        )
-        .route(
-            "/api/v2/scripts/published/{scriptId}/pages/{pageId}",
-            get(operation(Op::GetScriptsPublishedScriptIdPage, published::page)),
-        )
-        .route(
-            "/api/v2/scripts/published/{scriptId}/variables",
-            get(operation(Op::GetScriptsPublishedScriptIdVariables, published::variables)),
-        )
-        .route(
-            "/api/v2/scripts/uploads/{uploadId}/status",
-            get(operation(Op::GetScriptsUploadStatus, transfer::upload_status)),
-        )
-        .route(
-            "/api/v2/scripts/{scriptId}",
-            get(operation(Op::GetScript, scripts::script)).delete(operation(Op::DeleteScript, scripts::remove)),
-        )
-        .route("/api/v2/scripts/{scriptId}/pages", get(operation(Op::GetScriptPages, scripts::pages)))
-        .route("/api/v2/scripts/{scriptId}/pages/{pageId}", get(operation(Op::GetScriptPage, scripts::page)))
-        .route("/api/v2/scripts/{scriptId}/export", post(operation(Op::PostScriptExport, transfer::export)))
-        .route(
-            "/api/v2/authorization/divisions/{divisionId}/objects/{objectType}",
-            post(operation(Op::PostAuthorizationDivisionObject, divisions::assign)),
-        )
-        .route(
-            "/api/v2/tokens/me",
-            get(operation(Op::GetTokensMe, session::token_info))
-                .merge(delete(operation(Op::DeleteTokensMe, session::revoke))),
-        )
-        .route("/uploads/v2/scripter", post(operation(Op::UploadScript, transfer::upload)))
+    for (operation, handler) in OPERATIONS {
+        let answer = |State(service), request| gate::serve(service, operation, request, *handler);
+        let method = if operation.request.method == Method::POST {
+            post(answer)
+        } else if operation.request.method == Method::DELETE {
+            delete(answer)
+        } else {
+            get(answer)
+        };
+        router = router.route(operation.request.route, method);
+    }
+    router
         .route("/downloads/{key}/{fileName}", get(transfer::download))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/authorize", get(oauth::authorize))
@@ -151,4 +148,19 @@ async fn known_scripts(State(service): State<Arc<Service>>) -> Response {
         library.editable().map(|script| Known { id: script.id.to_string(), name: script.name.clone() }).collect();
     drop(library);
     Json(known).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::OnHost;
+
+    #[test]
+    fn every_operation_that_takes_a_token_is_served_once() {
+        for asked in request::OPERATIONS {
+            let rows = OPERATIONS.iter().filter(|(known, _)| std::ptr::eq(known.request, *asked)).count();
+            let expected = usize::from(matches!(asked.host, OnHost::Api | OnHost::Upload));
+            assert_eq!(rows, expected, "{}", asked.name);
+        }
+    }
 }

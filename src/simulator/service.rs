@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::document::random_id;
 use super::fault::Fault;
 use super::library::Library;
 use super::recorded::Log;
@@ -118,15 +118,6 @@ impl Service {
             (throw < 0.0).then_some(*fault)
         })
     }
-}
-
-pub(super) fn random_id(rng: &mut fastrand::Rng) -> Uuid {
-    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid()
-}
-
-/// The wall clock, for dates in answers only: all else runs on tokio's.
-pub(super) fn wall_clock() -> DateTime<Utc> {
-    DateTime::from(SystemTime::now())
 }
 
 /// No state here is left half-changed by a panic, so a poisoned lock is as good as any.

@@ -78,7 +78,7 @@ impl Drop for ScriptInFlight {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Login,
-    Operation(Operation),
+    Operation(&'static Operation),
 }
 
 /// Counts one request when it ends, whichever way.
@@ -108,8 +108,8 @@ impl Drop for Arrival {
         self.counters.update(|stats| match self.kind {
             Kind::Login => *stats.logins.entry(outcome).or_default() += 1,
             Kind::Operation(operation) => {
-                *stats.operations.entry(operation.name().to_owned()).or_default() += 1;
-                if operation == Operation::GetScript {
+                *stats.operations.entry(operation.name.to_owned()).or_default() += 1;
+                if operation.is_script_read() {
                     *stats.script_requests.entry(outcome).or_default() += 1;
                 }
             }

@@ -1,64 +1,54 @@
 //! Many agents of one client before the simulator, on a paused clock: no socket, no waiting.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss)]
-
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use genesys_scripts::simulator::{Simulator, SimulatorBuilder};
 use genesys_scripts::{Agent, Client, Credentials, Error, Region, Script, ScriptId};
-use reqwest::{Request, Response};
-use reqwest_middleware::{Middleware, Next};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 /// What the simulator takes for a script.
-pub const SERVICE_TIME: Duration = Duration::from_millis(20);
+pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(20);
 
 /// Runs a trial on a clock of its own, which stands still while anything can be done and then leaps.
-pub fn virtually<F: Future>(trial: F) -> F::Output {
+pub(crate) fn virtually<F: Future>(trial: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(trial)
 }
 
 /// The bars hold for 20 seeds, and a release build tries them all; a debug build takes so many of the costly ones.
-pub fn seeds(in_debug: u64) -> u64 {
+pub(crate) fn seeds(in_debug: u64) -> u64 {
     if cfg!(debug_assertions) { in_debug } else { 20 }
 }
 
 /// A client with nothing configured, and the simulator it talks to.
-pub struct World {
-    pub simulator: Simulator,
-    pub client: Client,
-    pub meter: Meter,
+pub(crate) struct World {
+    pub(crate) simulator: Simulator,
+    pub(crate) client: Client,
 }
 
 impl World {
-    pub fn new(simulator: SimulatorBuilder, seed: u64) -> Self {
+    pub(crate) fn new(simulator: SimulatorBuilder, seed: u64) -> Self {
         let simulator = simulator.seed(seed).in_process().unwrap();
-        let meter = Meter::default();
         let here = simulator.url();
         let client = Client::builder(Region::custom(here, here, here).unwrap())
             .seed(seed)
-            .with_middleware(meter.clone())
             .with_middleware(simulator.transport())
             .build()
             .unwrap();
-        Self { simulator, client, meter }
+        Self { simulator, client }
     }
 
     /// The simulator's scripts.
-    pub fn scripts(&self) -> Vec<ScriptId> {
+    pub(crate) fn scripts(&self) -> Vec<ScriptId> {
         self.simulator.script_ids().iter().map(|id| id.parse().unwrap()).collect()
     }
 
-    pub fn agent(&self) -> Agent {
+    pub(crate) fn agent(&self) -> Agent {
         self.client.agent(Credentials::client("a contact centre", "simulator"))
     }
 
     /// So many agents, each with a token of its own: what follows is about scripts alone.
-    pub async fn agents(&self, count: usize) -> Vec<Agent> {
+    pub(crate) async fn agents(&self, count: usize) -> Vec<Agent> {
         let agents: Vec<_> = (0..count).map(|_| self.agent()).collect();
         let mut logins = JoinSet::new();
         for agent in agents.clone() {
@@ -69,42 +59,36 @@ impl World {
     }
 
     /// Attempts for scripts, and how many of them were not answered 2xx.
-    pub fn attempts(&self) -> (u64, u64) {
+    pub(crate) fn attempts(&self) -> (u64, u64) {
         let outcomes = self.simulator.stats().script_requests;
         let all = outcomes.values().sum::<u64>();
         (all, all - outcomes.get("200").copied().unwrap_or_default())
-    }
-
-    /// The share of attempts for scripts that were not answered 2xx.
-    pub fn wasted(&self) -> f64 {
-        let (attempts, refused) = self.attempts();
-        refused as f64 / attempts as f64
     }
 }
 
 /// What one call came to.
 #[derive(Debug)]
-pub struct Done {
-    pub id: ScriptId,
-    pub begun: Instant,
-    pub ended: Instant,
-    pub result: Result<Script, Error>,
+pub(crate) struct Done {
+    pub(crate) id: ScriptId,
+    pub(crate) begun: Instant,
+    pub(crate) ended: Instant,
+    pub(crate) result: Result<Script, Error>,
 }
 
 impl Done {
-    pub fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.ended - self.begun
     }
 }
 
-pub async fn fetch(agent: Agent, id: ScriptId) -> Done {
+pub(crate) async fn fetch(agent: Agent, id: ScriptId) -> Done {
     let begun = Instant::now();
     let result = agent.script(&id).await;
     Done { id, begun, ended: Instant::now(), result }
 }
 
 /// All calls at once.
-pub async fn at_once(calls: impl IntoIterator<Item = (Agent, ScriptId)>) -> Vec<Done> {
+pub(crate) async fn at_once(calls: impl IntoIterator<Item = (Agent, ScriptId)>) -> Vec<Done> {
     let mut fetching = JoinSet::new();
     for (agent, id) in calls {
         fetching.spawn(fetch(agent, id));
@@ -113,7 +97,12 @@ pub async fn at_once(calls: impl IntoIterator<Item = (Agent, ScriptId)>) -> Vec<
 }
 
 /// A call every so often, by the agents in turn, whatever becomes of the earlier ones.
-pub async fn steadily(agents: &[Agent], every: Duration, lasts: Duration, id: impl Fn(usize) -> ScriptId) -> Vec<Done> {
+pub(crate) async fn steadily(
+    agents: &[Agent],
+    every: Duration,
+    lasts: Duration,
+    id: impl Fn(usize) -> ScriptId,
+) -> Vec<Done> {
     let mut calls = JoinSet::new();
     let start = Instant::now();
     let mut next = start;
@@ -129,95 +118,17 @@ pub async fn steadily(agents: &[Agent], every: Duration, lasts: Duration, id: im
 }
 
 #[track_caller]
-pub fn all_served<'a>(done: impl IntoIterator<Item = &'a Done>) {
+pub(crate) fn all_served<'a>(done: impl IntoIterator<Item = &'a Done>) {
     for call in done {
         assert!(call.result.is_ok(), "{:?} after {:?}", call.result, call.took());
     }
 }
 
-pub fn slowest<'a>(done: impl IntoIterator<Item = &'a Done>) -> Duration {
+pub(crate) fn slowest<'a>(done: impl IntoIterator<Item = &'a Done>) -> Duration {
     done.into_iter().map(Done::took).max().unwrap()
 }
 
 /// The time of a client that is told the knee.
-pub fn oracle(agents: usize, knee: usize) -> Duration {
+pub(crate) fn oracle(agents: usize, knee: usize) -> Duration {
     SERVICE_TIME * u32::try_from(agents.div_ceil(knee)).unwrap()
-}
-
-/// The middle one; of an even number the later of the two.
-pub fn median<T: Copy + PartialOrd + Debug>(values: &[T]) -> T {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(|one, other| one.partial_cmp(other).unwrap());
-    sorted[sorted.len() / 2]
-}
-
-pub fn worst<T: Copy + PartialOrd + Debug>(values: &[T]) -> T {
-    values.iter().copied().reduce(|one, other| if other > one { other } else { one }).unwrap()
-}
-
-/// What goes out, seen as the user's own middleware sees it: every attempt for a script.
-#[derive(Clone, Default)]
-pub struct Meter(Arc<Mutex<Metered>>);
-
-#[derive(Default)]
-struct Metered {
-    sent: Vec<Instant>,
-    in_flight: usize,
-}
-
-impl Meter {
-    fn lock(&self) -> MutexGuard<'_, Metered> {
-        self.0.lock().unwrap()
-    }
-
-    pub fn in_flight(&self) -> usize {
-        self.lock().in_flight
-    }
-
-    pub fn sent(&self) -> Vec<Instant> {
-        self.lock().sent.clone()
-    }
-
-    /// The most attempts in any such window.
-    pub fn burst(&self, window: Duration) -> usize {
-        let sent = self.sent();
-        let mut from = 0;
-        let mut most = 0;
-        for (to, at) in sent.iter().enumerate() {
-            while *at - sent[from] >= window {
-                from += 1;
-            }
-            most = most.max(to - from + 1);
-        }
-        most
-    }
-}
-
-#[async_trait]
-impl Middleware for Meter {
-    async fn handle(
-        &self,
-        request: Request,
-        extensions: &mut http::Extensions,
-        next: Next<'_>,
-    ) -> reqwest_middleware::Result<Response> {
-        if request.url().path().starts_with("/oauth/") {
-            return next.run(request, extensions).await;
-        }
-        {
-            let mut metered = self.lock();
-            metered.sent.push(Instant::now());
-            metered.in_flight += 1;
-        }
-        let _leaving = Leaving(self);
-        next.run(request, extensions).await
-    }
-}
-
-struct Leaving<'a>(&'a Meter);
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
-    }
 }

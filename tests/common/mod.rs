@@ -1,6 +1,8 @@
-//! A transport that answers from a script of ours: no sockets, so tokio's clock can be paused.
+//! What tests stand on. Here a transport that answers from a script of ours, without sockets, so that tokio's clock can
+//! be paused; in `wire` a server that says exactly what it is told; in `herd` many agents before the simulator.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+pub(crate) mod herd;
+pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,20 +10,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use genesys_scripts::{Client, ClientBuilder, Credentials, Region, ScriptId};
+use genesys_scripts::{Client, ClientBuilder, Credentials, Region, RetryPolicy, ScriptId};
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 use tokio::time::Instant;
 
-pub const ID: &str = "476c2b71-7429-11e4-9a5b-3f91746bffa3";
-pub const HERE: &str = "http://127.0.0.1:9";
+pub(crate) const ID: &str = "476c2b71-7429-11e4-9a5b-3f91746bffa3";
+pub(crate) const HERE: &str = "http://127.0.0.1:9";
 
-pub fn id() -> ScriptId {
+pub(crate) fn id() -> ScriptId {
     ID.parse().unwrap()
 }
 
+/// A single attempt a call.
+pub(crate) fn once() -> RetryPolicy {
+    let mut once = RetryPolicy::default();
+    once.attempts = 1;
+    once
+}
+
 /// What one request is answered with.
-pub enum Reply {
+pub(crate) enum Reply {
     Answer {
         status: u16,
         headers: Vec<(&'static str, String)>,
@@ -35,20 +44,20 @@ pub enum Reply {
     Later(Duration, Box<Reply>),
 }
 
-pub fn reply(status: u16, body: impl Into<String>) -> Reply {
+pub(crate) fn reply(status: u16, body: impl Into<String>) -> Reply {
     Reply::Answer { status, headers: Vec::new(), body: body.into() }
 }
 
-pub fn script() -> Reply {
+pub(crate) fn script() -> Reply {
     reply(200, format!(r#"{{"id":"{ID}","name":"Inbound"}}"#))
 }
 
-pub fn token(token: &str) -> Reply {
+pub(crate) fn token(token: &str) -> Reply {
     reply(200, format!(r#"{{"access_token":"{token}","token_type":"bearer","expires_in":86400}}"#))
 }
 
 impl Reply {
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         if let Reply::Answer { headers, .. } = &mut self {
             headers.push((name, value.into()));
         }
@@ -58,20 +67,20 @@ impl Reply {
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Seen {
-    pub at: Duration,
-    pub method: String,
-    pub url: String,
-    pub headers: http::HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) at: Duration,
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    pub fn is_login(&self) -> bool {
+    pub(crate) fn is_login(&self) -> bool {
         self.url.ends_with("/oauth/token")
     }
 }
@@ -80,7 +89,7 @@ type Answering = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
 /// Answers each request by a function, or from a queue; records what it saw.
 #[derive(Clone)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     answering: Arc<Answering>,
     seen: Arc<Mutex<Vec<Seen>>>,
     started: Instant,
@@ -88,7 +97,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    pub fn by(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn by(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self {
             answering: Arc::new(Box::new(answer)),
             seen: Arc::default(),
@@ -98,7 +107,7 @@ impl Scripted {
     }
 
     /// One reply after another; a login is always answered with a token.
-    pub fn replies(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn replies(replies: impl IntoIterator<Item = Reply>) -> Self {
         let queue = Mutex::new(replies.into_iter().collect::<VecDeque<_>>());
         Self::by(move |seen| {
             if seen.is_login() {
@@ -108,40 +117,40 @@ impl Scripted {
         })
     }
 
-    pub fn with_latency(mut self, latency: Duration) -> Self {
+    pub(crate) fn with_latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
         self
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn logins(&self) -> usize {
+    pub(crate) fn logins(&self) -> usize {
         self.seen().iter().filter(|seen| seen.is_login()).count()
     }
 
-    pub fn calls(&self) -> Vec<Seen> {
+    pub(crate) fn calls(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(|seen| !seen.is_login()).collect()
     }
 
-    pub fn builder(&self) -> ClientBuilder {
+    pub(crate) fn builder(&self) -> ClientBuilder {
         let region = Region::custom(HERE, HERE, HERE).unwrap();
         Client::builder(region).seed(1).with_middleware(self.clone())
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.builder().build().unwrap()
     }
 
-    pub fn agent(&self) -> genesys_scripts::Agent {
+    pub(crate) fn agent(&self) -> genesys_scripts::Agent {
         self.client().agent(credentials())
     }
 }
 
-pub const SECRET: &str = "hunter2-the-secret";
+pub(crate) const SECRET: &str = "hunter2-the-secret";
 
-pub fn credentials() -> Credentials {
+pub(crate) fn credentials() -> Credentials {
     Credentials::client("client-id", SECRET)
 }
 

@@ -1,7 +1,5 @@
 //! A server that says exactly these bytes, over a real socket: for what is about the wire itself.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
-
 use std::sync::{Arc, Mutex};
 
 use genesys_scripts::{Client, ClientBuilder, Region, RetryPolicy};
@@ -9,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What a request is answered with.
-pub enum Say {
+pub(crate) enum Say {
     /// These bytes; the connection is closed after them.
     Bytes(Vec<u8>),
     /// These bytes again and again, until the client has enough.
@@ -21,7 +19,7 @@ pub enum Say {
 }
 
 /// A whole answer.
-pub fn say(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Say {
+pub(crate) fn say(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Say {
     let body = body.as_ref();
     let mut bytes = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
@@ -29,14 +27,14 @@ pub fn say(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Say {
 }
 
 /// Listens on loopback; records the head of every request.
-pub struct Wire {
-    pub url: String,
+pub(crate) struct Wire {
+    pub(crate) url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Wire {
     /// Answers the nth request, counted from 0, as `answer` says.
-    pub async fn listen(answer: impl Fn(usize, &str) -> Say + Send + Sync + 'static) -> Self {
+    pub(crate) async fn listen(answer: impl Fn(usize, &str) -> Say + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let heads = Arc::<Mutex<Vec<String>>>::default();
@@ -50,12 +48,12 @@ impl Wire {
         Self { url, heads }
     }
 
-    pub fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 
     /// A client of this server that waits for no backoff: these tests run on the real clock.
-    pub fn builder(&self) -> ClientBuilder {
+    pub(crate) fn builder(&self) -> ClientBuilder {
         let mut retry = RetryPolicy::default();
         retry.initial_backoff = std::time::Duration::ZERO;
         retry.max_backoff = std::time::Duration::ZERO;

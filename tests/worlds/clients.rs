@@ -64,23 +64,20 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CALL_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// Retries with full jitter, obeys `Retry-After`, and knows nothing else.
+/// Retries with full jitter, and knows nothing else.
 async fn plainly(service: &Service, call: Call, luck: u64) -> bool {
     let mut luck = Rng::with_seed(luck);
     let deadline = Instant::now() + CALL_TIMEOUT;
     for attempt in 0..ATTEMPTS {
         let limit = deadline.min(Instant::now() + ATTEMPT_TIMEOUT);
-        let mut floor = Duration::ZERO;
-        match timeout_at(limit, service.answer(call.asked())).await {
-            Ok(Ok(Answer { status: 200, .. })) => return true,
-            Ok(Ok(answer)) => floor = Duration::from_secs(answer.retry_after.unwrap_or_default()),
-            Ok(Err(Reset)) | Err(_) => {}
+        if let Ok(Ok(Answer { status: 200, .. })) = timeout_at(limit, service.answer(call.asked())).await {
+            return true;
         }
         let backoff = (FIRST_BACKOFF * 2_u32.pow(attempt)).min(LONGEST_BACKOFF).mul_f64(luck.f64());
-        if attempt + 1 == ATTEMPTS || Instant::now() + floor + backoff >= deadline {
+        if attempt + 1 == ATTEMPTS || Instant::now() + backoff >= deadline {
             return false;
         }
-        sleep(floor + backoff).await;
+        sleep(backoff).await;
     }
     false
 }

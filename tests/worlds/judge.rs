@@ -11,7 +11,7 @@ use crate::world::World;
 /// What one run of a world came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// The share of calls served within 30 s: who waits for longer has hung up.
+    /// The share of calls served within 30 s, of which the percentiles are: who waits for longer has hung up.
     pub(crate) served: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
@@ -30,10 +30,10 @@ impl Run {
             took.sort_unstable();
             took
         };
-        let (served, refused) = (took(true), took(false));
-        let in_time = served.iter().filter(|took| **took <= PATIENCE).count();
+        let (mut served, refused) = (took(true), took(false));
+        served.retain(|took| *took <= PATIENCE);
         Self {
-            served: in_time as f64 / results.len().max(1) as f64,
+            served: served.len() as f64 / results.len().max(1) as f64,
             p50: quantile(&served, 0.5),
             p99: quantile(&served, 0.99),
             late_no: quantile(&refused, 0.95),

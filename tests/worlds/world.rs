@@ -290,12 +290,14 @@ impl World {
                 _ => Of::User,
             };
             let allowed = match of {
-                Of::Token => rng.u32(20..=300),
-                Of::Operation(_) => rng.u32(6..=100),
-                Of::Client | Of::User => rng.u32(100..=3_000),
+                Of::Token => rng.u32(50..=300),
+                Of::Operation(_) => rng.u32(20..=100),
+                Of::Client | Of::User => rng.u32(300..=3_000),
             };
-            let told = [Told::Headers, Told::RetryAfter, Told::Nothing][rng.usize(..3)];
-            let window = Duration::from_secs(if rng.bool() { 60 } else { 10 });
+            // The service promises `Retry-After`; what a gateway says is its own affair.
+            let told =
+                [Told::Headers, Told::Headers, Told::RetryAfter, Told::RetryAfter, Told::Nothing][rng.usize(..5)];
+            let window = Duration::from_secs(if rng.u8(..4) == 0 { 10 } else { 60 });
             self.limits.push(Limit { of, allowed, window, told });
         }
     }

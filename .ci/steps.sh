@@ -1,0 +1,53 @@
+# Sourced by `run` and `nightly`: steps with a name and a time, and the tools they need.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+export CI=true CARGO_TERM_COLOR=never RUST_BACKTRACE=1 NO_COLOR=1
+export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+
+scratch=$(mktemp -d)
+current=
+began=0
+summary=
+
+# Begins a step, and with it ends the one before.
+step() {
+    end_step
+    current=$1
+    began=$SECONDS
+    printf '\n== %s\n' "$current"
+}
+
+end_step() {
+    if [ -n "$current" ]; then
+        summary+=$(printf '%6d s  %s' $((SECONDS - began)) "$current")$'\n'
+    fi
+    current=
+}
+
+fail() {
+    printf 'FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+at_exit() {
+    local status=$? last=$current
+    rm -rf "$scratch"
+    end_step
+    printf '\n%s%6d s  in all\n' "$summary" "$SECONDS"
+    if [ "$status" -ne 0 ]; then
+        printf 'FAILED in: %s\n' "$last" >&2
+    fi
+}
+trap at_exit EXIT
+
+# Installs these subcommands of cargo where they are missing.
+need() {
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || cargo install --locked "$tool"
+    done
+}
+
+need_nightly() {
+    rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+}

@@ -1,0 +1,5 @@
+//! The load test by the name it has in README: see the library.
+
+fn main() -> std::process::ExitCode {
+    genesys_load::main()
+}

@@ -1,0 +1,5 @@
+//! The load test as a program of its own: see the library.
+
+fn main() -> std::process::ExitCode {
+    genesys_load::main()
+}

@@ -1,0 +1,132 @@
+//! The simulator as a program: a Genesys Cloud on loopback, until Ctrl-C.
+//!
+//! `cargo run --release --example simulator -- --listen 127.0.0.1:8085 --knee 80 --fault 503=0.01`
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+use genesys_scripts::simulator::{Fault, Simulator};
+
+/// A faithful Genesys Cloud Scripts API on loopback.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, default_value = "127.0.0.1:8085")]
+    listen: SocketAddr,
+    /// The secret that any client id logs in with
+    #[arg(long, default_value = "simulator")]
+    client_secret: String,
+    /// Leaves a client with these permissions only; clients not named have them all
+    #[arg(long = "permissions", value_name = "CLIENT=PERMISSION,...", value_parser = parse_permissions)]
+    permissions: Vec<Permissions>,
+    /// How many scripts there are at first
+    #[arg(long, default_value_t = 20)]
+    scripts: u32,
+    /// Decides ids and chances
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long an operation or a login takes
+    #[arg(long, default_value_t = 20)]
+    latency_ms: u64,
+    /// Requests per token and minute; 0 for no limit
+    #[arg(long, default_value_t = 300)]
+    rate_limit: u32,
+    /// Logins per client id and minute; no limit unless said
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    login_rate_limit: u32,
+    /// How many seconds a token is good
+    #[arg(long, default_value_t = 86_400)]
+    token_ttl: u64,
+    /// Script requests in flight above which some are refused
+    #[arg(long)]
+    knee: Option<usize>,
+    /// How likely a request above the knee is refused
+    #[arg(long, default_value_t = 0.4, requires = "knee")]
+    knee_failure: f64,
+    /// What goes wrong how often, as 503=0.01; login-503=0.01 for the login. Kinds: 500, 502-html, 503, 504, reset,
+    /// stall, truncate, not-json, empty, slow, 401, 408, 429
+    #[arg(long = "fault", value_name = "KIND=PROBABILITY", value_parser = parse_fault)]
+    faults: Vec<PlannedFault>,
+}
+
+#[derive(Clone, Copy)]
+struct PlannedFault {
+    fault: Fault,
+    probability: f64,
+    login: bool,
+}
+
+fn parse_fault(text: &str) -> Result<PlannedFault, String> {
+    let (kind, probability) = text.split_once('=').ok_or("expected KIND=PROBABILITY")?;
+    let (kind, login) = match kind.strip_prefix("login-") {
+        Some(kind) => (kind, true),
+        None => (kind, false),
+    };
+    let fault = kind.parse().map_err(|unknown| format!("{unknown}"))?;
+    let probability = probability.parse().map_err(|_| "the probability is no number")?;
+    Ok(PlannedFault { fault, probability, login })
+}
+
+#[derive(Clone)]
+struct Permissions {
+    client: String,
+    held: Vec<String>,
+}
+
+fn parse_permissions(text: &str) -> Result<Permissions, String> {
+    let (client, held) = text.split_once('=').ok_or("expected CLIENT=PERMISSION,...")?;
+    let held = held.split(',').filter(|permission| !permission.is_empty()).map(str::to_owned).collect();
+    Ok(Permissions { client: client.to_owned(), held })
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// What kept it from being done.
+#[tokio::main]
+pub async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let mut builder = Simulator::builder()
+        .listen(options.listen)
+        .client_secret(options.client_secret)
+        .scripts(options.scripts)
+        .seed(options.seed)
+        .latency(Duration::from_millis(options.latency_ms))
+        .rate_limit(options.rate_limit)
+        .login_rate_limit(options.login_rate_limit)
+        .token_ttl(Duration::from_secs(options.token_ttl));
+    if let Some(in_flight) = options.knee {
+        builder = builder.knee(in_flight, options.knee_failure);
+    }
+    for Permissions { client, held } in options.permissions {
+        builder = builder.permissions(client, held);
+    }
+    for PlannedFault { fault, probability, login } in options.faults {
+        builder = if login { builder.login_fault(fault, probability) } else { builder.fault(fault, probability) };
+    }
+    let simulator = builder.start().await?;
+
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {}", simulator.url())?;
+    stdout.flush()?;
+    asked_to_end().await?;
+    Ok(())
+}
+
+#[cfg(unix)]
+async fn asked_to_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn asked_to_end() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

@@ -1,0 +1,254 @@
+//! What fared how on one route: to tell what is broken itself from a service that fails for everyone.
+//!
+//! A key is an operation with its ids. The last successes of the route say how likely an attempt fails for any other reason
+//! than the key; where a call has failed more often than that can explain, it is the key. From then on a call of this key is
+//! one attempt, until one is served.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::bad_request::Found;
+use crate::retry::after;
+
+/// So many successes are kept.
+const KEPT: usize = 64;
+/// So many broken keys.
+const KEYS: usize = 10_000;
+/// A call that failed less often may have met anything.
+const FEWEST: u32 = 3;
+/// What is less likely than this is no chance.
+const CHANCE: f64 = 1e-6;
+/// For so long at first, and doubling to at most so long, a call of a broken key is one attempt.
+const SPELL: Duration = Duration::from_secs(30);
+const LONGEST_SPELL: Duration = Duration::from_secs(600);
+/// A broken key that nobody asked for in so long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(1_200);
+
+/// How the keys of one route fare.
+#[derive(Default)]
+pub(crate) struct Evidence {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    served: VecDeque<Served>,
+    broken: HashMap<u64, Broken>,
+}
+
+struct Served {
+    key: u64,
+    sent: Instant,
+    /// How often its call had failed before.
+    failed_before: u32,
+}
+
+struct Broken {
+    failures: u32,
+    /// When the call that found it out began.
+    since: Instant,
+    last: Instant,
+    /// Until then a call is one attempt.
+    until: Instant,
+    spell: Duration,
+}
+
+/// What a failure is taken for, and the numbers of attempts that say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// The key itself is broken: trying again changes nothing.
+    pub(crate) broken: bool,
+    /// How often it failed in a row.
+    pub(crate) failed: u32,
+    /// Others of the route that were served meanwhile, and how often these had failed before.
+    pub(crate) others_served: u32,
+    pub(crate) others_failed: u32,
+}
+
+impl Evidence {
+    /// Whether the key is known to be broken: then a call is one attempt, and its failures count for nothing else.
+    pub(crate) fn is_broken(&self, key: u64, now: Instant) -> bool {
+        self.lock().broken.get(&key).is_some_and(|broken| now < broken.until)
+    }
+
+    pub(crate) fn served(&self, key: u64, sent: Instant, failed_before: u32) {
+        let mut state = self.lock();
+        if !state.broken.is_empty() {
+            state.broken.remove(&key);
+        }
+        if state.served.len() >= KEPT {
+            state.served.pop_front();
+        }
+        state.served.push_back(Served { key, sent, failed_before });
+    }
+
+    /// A call whose first attempt was sent then has failed so often.
+    pub(crate) fn failed(&self, key: u64, began: Instant, failures: u32, now: Instant) -> Finding {
+        let mut state = self.lock();
+        let State { served, broken } = &mut *state;
+        broken.retain(|other, one| *other == key || now.saturating_duration_since(one.last) <= FORGOTTEN);
+        let known = broken.get_mut(&key);
+        // Of what was found broken before, all that was served since speaks; else only what this call saw.
+        let (since, failed) = match known {
+            Some(known) => {
+                known.failures = known.failures.saturating_add(1);
+                known.last = now;
+                (known.since, known.failures)
+            }
+            None => (began, failures),
+        };
+        let others = served.iter().filter(|other| other.sent > since && other.key != key);
+        let (others_served, others_failed) = others.fold((0_u32, 0_u32), |(served, failed), other| {
+            (served.saturating_add(1), failed.saturating_add(other.failed_before))
+        });
+        let mut finding = Finding { broken: false, failed, others_served, others_failed };
+        if finding.is_no_chance() && (broken.contains_key(&key) || broken.len() < KEYS) {
+            let fresh = Broken { failures, since: began, last: now, until: now, spell: SPELL / 2 };
+            broken.entry(key).or_insert(fresh).found_again(now);
+        }
+        finding.broken = broken.get(&key).is_some_and(|broken| now < broken.until);
+        finding
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Finding {
+    /// What that makes of an answer that is given for a broken script and for load alike.
+    pub(crate) fn cause(self) -> Option<Found> {
+        let Self { broken, failed, others_served, others_failed } = self;
+        let others = others_served.saturating_add(others_failed);
+        match (broken, others_served > 0 && others_failed > 0) {
+            (true, _) => Some(Found::BrokenScript { failed, others_served, others }),
+            (false, true) => Some(Found::Overload { others_failed, others }),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether so many failures cannot be chance, as the others fared.
+    fn is_no_chance(self) -> bool {
+        let (served, failed) = (f64::from(self.others_served), f64::from(self.others_failed));
+        let chance_of_one = (failed + 1.0) / (served + failed + 2.0);
+        self.failed >= FEWEST && chance_of_one.powf(f64::from(self.failed)) < CHANCE
+    }
+}
+
+impl Broken {
+    fn found_again(&mut self, now: Instant) {
+        if now >= self.until {
+            self.spell = (self.spell * 2).min(LONGEST_SPELL);
+            self.until = after(now, self.spell);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const BROKEN: u64 = 0;
+
+    /// So many others are served, after this many failures each.
+    fn others(evidence: &Evidence, served: u64, failed_before: u32) {
+        for key in 1..=served {
+            evidence.served(key, Instant::now(), failed_before);
+        }
+    }
+
+    /// A call that began then fails for the so-manieth time, a moment later.
+    async fn fails(evidence: &Evidence, began: Instant, failures: u32) -> Finding {
+        advance(Duration::from_millis(1)).await;
+        evidence.failed(BROKEN, began, failures, Instant::now())
+    }
+
+    /// When a call begins, and the others do a moment later.
+    async fn begin() -> Instant {
+        let began = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        began
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_while_all_others_are_served_is_broken_itself() {
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 64, 0);
+        for failures in 1..=3 {
+            assert!(!fails(&evidence, began, failures).await.broken, "three are not yet no chance");
+        }
+        let finding = fails(&evidence, began, 4).await;
+        assert_eq!(finding, Finding { broken: true, failed: 4, others_served: 64, others_failed: 0 });
+        assert!(evidence.is_broken(BROKEN, Instant::now()));
+        assert!(!evidence.is_broken(7, Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_others_fail_as_often_nothing_is_concluded() {
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 64, 1);
+        for failures in 1..=8 {
+            assert!(!fails(&evidence, began, failures).await.broken, "half of all attempts fail");
+        }
+        let (evidence, began) = (Evidence::default(), begin().await);
+        for failures in 1..=8 {
+            assert!(!fails(&evidence, began, failures).await.broken, "there is nothing to compare with");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_sent_before_the_call_or_with_it_says_nothing() {
+        let evidence = Evidence::default();
+        others(&evidence, 64, 0);
+        let began = Instant::now();
+        for failures in 1..=8 {
+            assert!(!fails(&evidence, began, failures).await.broken);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_calls_that_fail_together_are_no_long_row() {
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 64, 0);
+        for _ in 0..100 {
+            assert!(!fails(&evidence, began, 1).await.broken);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_found_out_it_is_one_attempt_until_it_is_served_again() {
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 64, 0);
+        evidence.failed(BROKEN, began, 4, Instant::now());
+        for spell in [30, 60, 120, 240, 480, 600, 600] {
+            advance(Duration::from_secs(spell) - Duration::from_millis(1)).await;
+            assert!(evidence.is_broken(BROKEN, Instant::now()), "for {spell} s");
+            advance(Duration::from_millis(1)).await;
+            assert!(!evidence.is_broken(BROKEN, Instant::now()));
+            let now = Instant::now();
+            assert!(evidence.failed(BROKEN, now, 1, now).broken, "its next failure is enough");
+        }
+        evidence.served(BROKEN, Instant::now(), 0);
+        assert!(!evidence.is_broken(BROKEN, Instant::now()));
+        assert!(!fails(&evidence, Instant::now(), 1).await.broken, "it begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_remembered_without_bound_or_for_ever() {
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 1_000, 0);
+        assert!(evidence.lock().served.len() <= KEPT);
+        for key in 1_000..2_000 + KEYS as u64 {
+            evidence.failed(key, began, 4, Instant::now());
+        }
+        assert_eq!(evidence.lock().broken.len(), KEYS);
+        advance(FORGOTTEN * 2).await;
+        fails(&evidence, Instant::now(), 1).await;
+        assert_eq!(evidence.lock().broken.len(), 0);
+    }
+}

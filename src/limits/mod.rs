@@ -1,0 +1,21 @@
+//! What a call waits for: small state machines without I/O, driven by `call.rs`.
+
+pub(crate) mod evidence;
+pub(crate) mod in_flight;
+pub(crate) mod login;
+pub(crate) mod outage;
+mod queue;
+pub(crate) mod quota;
+
+/// One operation of a host: whether it is up, and what of it fares how.
+pub(crate) struct Route {
+    pub(crate) share: in_flight::Share,
+    pub(crate) outage: outage::Outage,
+    pub(crate) evidence: evidence::Evidence,
+}
+
+impl Route {
+    pub(crate) fn new(of: &in_flight::InFlight) -> Self {
+        Self { share: of.share(), outage: outage::Outage::default(), evidence: evidence::Evidence::default() }
+    }
+}

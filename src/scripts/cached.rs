@@ -1,0 +1,94 @@
+//! A script from the cache, where the client has one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::model::Script;
+use crate::agent::Agent;
+use crate::cache::{Cached, Entry, Key, Scope};
+use crate::error::{Cause, Error, ErrorKind};
+use crate::id::ScriptId;
+use crate::retry::after;
+
+impl Agent {
+    /// A script, from the cache if it holds a fresh one; else as [`Agent::script`], and kept.
+    ///
+    /// Calls for the same script that miss at once are one call to the service. Where that fails for overload, a
+    /// timeout, a broken connection or a 5xx, an older copy is given out, which says so ([`Cached::stale`]).
+    /// Without a cache on the builder it is [`Agent::script`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::script`].
+    pub async fn cached_script(&self, id: &ScriptId) -> Result<Cached<Arc<Script>>, Error> {
+        let Some(cache) = &self.client().cache else {
+            let script = self.script(id).await?;
+            return Ok(Cached { value: Arc::new(script), age: Duration::ZERO, stale: false });
+        };
+        let scope = self.cache_scope().map_or(Scope::Agent(self.number), Scope::Shared);
+        let key = Key { scope, id: id.clone() };
+        if let Some(cached) = cache.fresh(&key).await {
+            return Ok(cached);
+        }
+        let deadline = after(Instant::now(), self.timeout());
+        let led = AtomicBool::new(false);
+        let lead = async {
+            led.store(true, Ordering::Relaxed);
+            self.fetch(id).await
+        };
+        let fetched = match timeout_at(deadline, cache.fetches.get_with_by_ref(&key, lead)).await {
+            Ok(fetched) => fetched,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, "the call's time ran out while another call fetched the script"))
+            }
+        };
+        // It was for those who waited; the next to miss fetches anew.
+        cache.fetches.invalidate(&key).await;
+        let fetched = match fetched {
+            Err(error) if !led.load(Ordering::Relaxed) && is_the_callers_own(&error) && Instant::now() < deadline => {
+                self.until(deadline).fetch(id).await
+            }
+            fetched => fetched,
+        };
+        match fetched {
+            Ok(entry) => {
+                let cached = Cached { value: Arc::clone(&entry.script), age: entry.fetched.elapsed(), stale: false };
+                cache.entries.insert(key, entry).await;
+                Ok(cached)
+            }
+            Err(error) if may_be_stale(&error) => cache.held(&key).await.ok_or(error),
+            Err(error) => {
+                if matches!(error.status(), Some(400 | 401 | 403 | 404)) {
+                    cache.entries.invalidate(&key).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn fetch(&self, id: &ScriptId) -> Result<Entry, Error> {
+        let script = Arc::new(self.script(id).await?);
+        Ok(Entry { script, fetched: Instant::now() })
+    }
+}
+
+/// A failure of the one who asked, not of the script: its login, its permissions, its quota, its patience.
+fn is_the_callers_own(error: &Error) -> bool {
+    error.is_login()
+        || matches!(
+            error.kind(),
+            ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::Throttled | ErrorKind::Timeout
+        )
+}
+
+/// Only where the service could not be asked; what it says of the script or of the agent holds.
+fn may_be_stale(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Connection | ErrorKind::Server => true,
+        ErrorKind::BadRequest => error.bad_request().is_some_and(|bad_request| bad_request.cause == Cause::Overload),
+        _ => false,
+    }
+}

@@ -1,0 +1,214 @@
+//! How one host is reached: one request, sent once, and its whole answer, bounded.
+//!
+//! The connections are reqwest's, and it drops none that has fallen silent. So after an attempt that was not answered in its
+//! time, the next ones go over a fresh client with the same configuration, and the old one drains. Each runtime has a client
+//! of its own: a connection is driven by the runtime that made it, and that one may stand still.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
+use reqwest::{Request, Response, redirect};
+use reqwest_middleware::{ClientWithMiddleware, Middleware};
+use tokio::runtime::{self, Handle};
+use tokio::time::Instant;
+
+use crate::answer::Answer;
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::tls::Tls;
+
+/// A client is replaced no more often than this.
+const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// So many runtimes have a client of their own.
+const RUNTIMES: usize = 32;
+
+/// How connections are made and kept.
+#[derive(Clone)]
+pub(crate) struct HttpSettings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) pool_idle_timeout: Duration,
+    pub(crate) tcp_keepalive: Duration,
+    pub(crate) http2_ping_interval: Duration,
+    pub(crate) http2_ping_timeout: Duration,
+    pub(crate) gzip: bool,
+    pub(crate) proxy: Option<String>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            pool_idle_timeout: Duration::from_secs(60),
+            tcp_keepalive: Duration::from_secs(30),
+            http2_ping_interval: Duration::from_secs(30),
+            http2_ping_timeout: Duration::from_secs(10),
+            gzip: true,
+            proxy: None,
+        }
+    }
+}
+
+/// The way to one host.
+pub(crate) struct Transport {
+    settings: HttpSettings,
+    tls: Tls,
+    /// To loopback: without a proxy, and `http` is allowed.
+    direct: bool,
+    middlewares: Vec<Arc<dyn Middleware>>,
+    lines: Mutex<Vec<Line>>,
+}
+
+/// The client of one runtime.
+struct Line {
+    /// None until it is first used.
+    runtime: Option<runtime::Id>,
+    http: Arc<Http>,
+    renewed: Option<Instant>,
+}
+
+impl Transport {
+    pub(crate) fn new(
+        settings: HttpSettings,
+        tls: Tls,
+        direct: bool,
+        middlewares: Vec<Arc<dyn Middleware>>,
+    ) -> Result<Self, Error> {
+        let transport = Self { settings, tls, direct, middlewares, lines: Mutex::default() };
+        let first = Line { runtime: None, http: transport.make()?, renewed: None };
+        transport.lines().push(first);
+        Ok(transport)
+    }
+
+    /// A client that has no connections yet.
+    fn make(&self) -> Result<Arc<Http>, Error> {
+        let unusable = |what: &'static str| {
+            move |error: reqwest::Error| Error::invalid_input(what).with_source(error.without_url())
+        };
+        let settings = &self.settings;
+        let mut builder = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .https_only(!self.direct)
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(settings.pool_idle_timeout)
+            .tcp_keepalive(settings.tcp_keepalive)
+            .http2_keep_alive_interval(settings.http2_ping_interval)
+            .http2_keep_alive_timeout(settings.http2_ping_timeout)
+            .gzip(settings.gzip);
+        if self.direct {
+            builder = builder.no_proxy();
+        } else if let Some(proxy) = &settings.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable("the proxy URL cannot be used"))?);
+        }
+        let client = self.tls.configure(builder).build();
+        let client = client.map_err(unusable("the HTTP client cannot be set up; see the source"))?;
+        let with_middlewares = (!self.middlewares.is_empty()).then(|| {
+            let builder = reqwest_middleware::ClientBuilder::new(client.clone());
+            self.middlewares.iter().cloned().fold(builder, reqwest_middleware::ClientBuilder::with_arc).build()
+        });
+        Ok(Arc::new(Http { client, with_middlewares }))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client to send with from here.
+    pub(crate) fn http(&self) -> Result<Arc<Http>, Error> {
+        let here = Handle::try_current().ok().map(|runtime| runtime.id());
+        let mut lines = self.lines();
+        if let Some(line) = lines.iter_mut().find(|line| line.runtime == here || line.runtime.is_none()) {
+            line.runtime = here;
+            return Ok(Arc::clone(&line.http));
+        }
+        if lines.len() >= RUNTIMES {
+            // The one that was made first may well be gone.
+            lines.remove(0);
+        }
+        // With this configuration a client was made before, so this one is too.
+        let http = self.make()?;
+        lines.push(Line { runtime: here, http: Arc::clone(&http), renewed: None });
+        Ok(http)
+    }
+
+    /// An attempt over this client was not answered in its time: the next one takes new connections.
+    pub(crate) fn renew(&self, silent: &Arc<Http>) {
+        let now = Instant::now();
+        let mut lines = self.lines();
+        let Some(line) = lines.iter_mut().find(|line| Arc::ptr_eq(&line.http, silent)) else { return };
+        if line.renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEWED_EVERY) {
+            return;
+        }
+        if let Ok(http) = self.make() {
+            line.http = http;
+            line.renewed = Some(now);
+        }
+    }
+}
+
+/// A client of reqwest's, and the user's middlewares around it, if there are any.
+pub(crate) struct Http {
+    client: reqwest::Client,
+    with_middlewares: Option<ClientWithMiddleware>,
+}
+
+impl Http {
+    /// The request on its way. It is handed over here, so that no future of ours holds it.
+    pub(crate) fn send(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response, reqwest_middleware::Error>> + Send + '_ {
+        match &self.with_middlewares {
+            None => Either::Left(self.client.execute(request).map_err(reqwest_middleware::Error::Reqwest)),
+            Some(client) => Either::Right(Box::pin(async move {
+                client.execute_with_extensions(request, &mut http::Extensions::new()).await
+            })),
+        }
+    }
+}
+
+/// The whole answer to a request that was sent, no larger than allowed.
+pub(crate) async fn exchange(
+    sent: impl Future<Output = Result<Response, reqwest_middleware::Error>>,
+    host: &str,
+    most: usize,
+) -> Result<Answer, Failure> {
+    let mut response = sent.await.map_err(|error| Failure::of_transport(error, host))?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
+    let expected = response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    loop {
+        let received = first.len() + joined.len();
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // A refusal that breaks off is one all the same.
+            Err(_) if !status.is_success() => break,
+            Err(error) => return Err(Failure::broken_off(error, host, received)),
+        };
+        if received.saturating_add(chunk.len()) > most {
+            if status.is_success() {
+                return Err(Failure::too_large(host, most));
+            }
+            // A refusal's status says enough: what is left of its page is not read.
+            break;
+        }
+        if received == 0 {
+            first = chunk;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.reserve(expected.min(most));
+            joined.extend_from_slice(&std::mem::take(&mut first));
+        }
+        joined.extend_from_slice(&chunk);
+    }
+    let body = if joined.is_empty() { first } else { joined.freeze() };
+    Ok(Answer::new(status, headers, body))
+}

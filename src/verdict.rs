@@ -1,0 +1,253 @@
+//! What an outcome means: a status by one table, and an attempt's outcome for its call. Nothing here waits, counts or sends.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+
+use crate::answer::Answer;
+use crate::error::bad_request::{self, Endpoint, RequestFacts};
+use crate::error::{Error, ErrorBody, ErrorKind, GaveUp};
+use crate::failure::Failure;
+use crate::limits::outage::Failed;
+use crate::limits::quota::Throttled;
+use crate::request::Repeat;
+use crate::retry::{Wait, hint, retry_after};
+use crate::text::redact;
+
+/// How much of an error's body is read; what is kept of it is less.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What a status that is no success means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class {
+    pub(crate) kind: ErrorKind,
+    pub(crate) meaning: &'static str,
+    /// Another attempt may fare better.
+    pub(crate) passing: bool,
+    /// The service may have acted, and its answer is lost.
+    pub(crate) lost: bool,
+    /// Nothing but these is an outage.
+    pub(crate) outage: bool,
+}
+
+/// The one table of statuses.
+pub(crate) fn class(status: StatusCode) -> Class {
+    let (kind, meaning) = match status.as_u16() {
+        400 => (ErrorKind::BadRequest, "the service refused the request"),
+        401 => (ErrorKind::Unauthorized, "the access token was refused"),
+        403 => (ErrorKind::Forbidden, "the agent may not do this"),
+        404 => (ErrorKind::NotFound, "the service knows no such resource"),
+        408 => (ErrorKind::Timeout, "the service gave up waiting for the request"),
+        409 | 412 => (ErrorKind::Conflict, "the resource is in use or was changed meanwhile"),
+        413 => (ErrorKind::TooLarge, "the request is over the service's size limit"),
+        429 => (ErrorKind::Throttled, "the service allows no more of these requests for now"),
+        500..=599 => (ErrorKind::Server, "the service failed"),
+        300..=399 => (ErrorKind::UnexpectedAnswer, "the service answered with a redirect, which is not followed"),
+        _ => (ErrorKind::UnexpectedAnswer, "the service answered with an unexpected status"),
+    };
+    let outage = kind == ErrorKind::Server;
+    let lost = outage || kind == ErrorKind::Timeout;
+    Class { kind, meaning, passing: lost || kind == ErrorKind::Throttled, lost, outage }
+}
+
+/// What an attempt's outcome means for the call.
+pub(crate) enum Verdict {
+    Done(Answer),
+    /// The token was refused; with another one the call may be allowed.
+    ReplaceToken(Error),
+    /// A limit: wait as long as it says, or as long as a backoff where it does not; not at all where that is beyond the cap.
+    Throttled(Throttled, Error),
+    /// Another attempt may fare better, not before this long.
+    Retry(Option<Duration>, Error),
+    Fail(Error),
+}
+
+/// What an outcome says of its route.
+pub(crate) enum Signal {
+    Served,
+    /// Answered, with something that is no failure of the service.
+    Answered,
+    Failed(Failed),
+    Nothing,
+}
+
+/// What was asked, as far as the verdict depends on it.
+pub(crate) struct Asked<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) facts: RequestFacts<'a>,
+    /// What an answer must not be let echo.
+    pub(crate) secrets: &'a [&'a str],
+    pub(crate) repeat: Repeat,
+    /// Attempts the service may have acted on without its answer reaching us, this one among them.
+    pub(crate) lost: u32,
+    pub(crate) can_replace_token: bool,
+    pub(crate) retry_after_cap: Duration,
+    pub(crate) now: SystemTime,
+}
+
+/// What an outcome means for its call.
+pub(crate) fn of(asked: &Asked<'_>, outcome: Result<Answer, Failure>) -> Verdict {
+    match outcome {
+        Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
+        // Without a token to lose, it can be followed; whose call it is checks where to.
+        Ok(answer) if answer.status.is_redirection() && asked.endpoint == Endpoint::SignedUrl => Verdict::Done(answer),
+        Ok(answer) => of_refusal(asked, &answer),
+        Err(failure) => of_failure(asked, failure),
+    }
+}
+
+fn of_failure(asked: &Asked<'_>, failure: Failure) -> Verdict {
+    let (transient, never_sent) = (failure.transient, failure.never_sent);
+    let error = failure.into_error();
+    if !transient {
+        Verdict::Fail(error)
+    } else if asked.may_repeat(never_sent) {
+        Verdict::Retry(None, error)
+    } else {
+        Verdict::Fail(error.gave_up(GaveUp::NotIdempotent))
+    }
+}
+
+fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> Verdict {
+    let error = refusal(asked, answer);
+    if answer.status == StatusCode::UNAUTHORIZED && asked.can_replace_token {
+        // However long it asks to wait: that is for the token it refused.
+        return Verdict::ReplaceToken(error);
+    }
+    let cap = asked.retry_after_cap;
+    let wait =
+        retry_after(&answer.headers, asked.now, cap).or_else(|| error.message().and_then(|message| hint(message, cap)));
+    let (wait, error) = match wait {
+        Some(Wait::BeyondCap(wait)) => (Some(wait), error.gave_up(GaveUp::WaitBeyondCap)),
+        Some(Wait::AtLeast(wait)) => (Some(wait), error),
+        None => (None, error),
+    };
+    let error = error.with_retry_after(wait);
+    let is_limit = answer.status == StatusCode::TOO_MANY_REQUESTS || error.is_throttled();
+    let class = class(answer.status);
+    if is_limit {
+        Verdict::Throttled(Throttled { wait, limit: error.limit_key().map(str::to_owned) }, error)
+    } else if wait.is_some_and(|wait| wait > cap) {
+        Verdict::Fail(error)
+    } else if asked.facts.of_script && bad_request::is_invalid_definition(&error) {
+        // The service did not act; whether it is the script or the moment is for the evidence to say.
+        Verdict::Retry(wait, error)
+    } else if !class.passing {
+        Verdict::Fail(error)
+    } else if asked.may_repeat(false) {
+        Verdict::Retry(wait, error)
+    } else {
+        Verdict::Fail(error.gave_up(GaveUp::NotIdempotent))
+    }
+}
+
+impl Asked<'_> {
+    /// Whether the request may be sent again after this attempt.
+    fn may_repeat(&self, never_sent: bool) -> bool {
+        match self.repeat {
+            Repeat::Always => true,
+            Repeat::IfNeverSent => never_sent,
+            Repeat::OnceIfLost => never_sent || self.lost <= 1,
+        }
+    }
+}
+
+/// Whether the service may have acted on an attempt without its answer reaching us.
+pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
+    match outcome {
+        Ok(answer) => !answer.status.is_success() && class(answer.status).lost,
+        Err(failure) => !failure.never_sent,
+    }
+}
+
+/// What an outcome says of its route. Of a `patient` call, which is slow by nature (a file, or an answer the service may
+/// hold back), no slowness is a failure.
+pub(crate) fn signal(outcome: &Result<Answer, Failure>, patient: bool, now: SystemTime, cap: Duration) -> Signal {
+    match outcome {
+        Ok(answer) if answer.status.is_success() => Signal::Served,
+        Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Signal::Answered,
+        Ok(answer) if class(answer.status).outage => {
+            let wait = match retry_after(&answer.headers, now, cap) {
+                Some(Wait::AtLeast(wait)) if answer.status == StatusCode::SERVICE_UNAVAILABLE => Some(wait),
+                _ => None,
+            };
+            Signal::Failed(Failed { text: format!("it answered {}", answer.status.as_u16()), wait })
+        }
+        Ok(_) => Signal::Answered,
+        Err(failure) if failure.of_service && !(patient && failure.kind == ErrorKind::Timeout) => {
+            Signal::Failed(Failed { text: failure.what.clone(), wait: None })
+        }
+        Err(_) => Signal::Nothing,
+    }
+}
+
+/// The error that a refusal is, before it is known whether the call goes on. Nothing of it is lost.
+fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
+    let text = String::from_utf8_lossy(answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default());
+    let body = ErrorBody::parse(&redact(&text, asked.secrets));
+    let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
+    let classified = (answer.status == StatusCode::BAD_REQUEST)
+        .then(|| bad_request::classify(&bad_request::Evidence::of_answer(asked.endpoint, &body, asked.facts)));
+    let (kind, meaning) = match asked.endpoint {
+        Endpoint::Login => of_login(answer.status, &body),
+        Endpoint::SignedUrl => of_signed_url(answer.status),
+        Endpoint::Api => (class(answer.status).kind, class(answer.status).meaning),
+    };
+    let meaning: Cow<'static, str> =
+        match body.limit.as_ref().filter(|_| kind == ErrorKind::Throttled).and_then(|limit| limit.described()) {
+            Some(limit) => format!("{meaning}: {limit} is reached").into(),
+            None => meaning.into(),
+        };
+    let error = Error::new(kind, meaning).with_answer(answer.status, correlation_id).with_body(body);
+    match classified {
+        Some(classified) => error.with_bad_request(classified),
+        None => error,
+    }
+}
+
+fn of_login(status: StatusCode, body: &ErrorBody) -> (ErrorKind, &'static str) {
+    if bad_request::is_login_throttle(status, body) || status == StatusCode::TOO_MANY_REQUESTS {
+        return (ErrorKind::Throttled, "logins of this OAuth client are throttled");
+    }
+    match status.as_u16() {
+        400 | 401 | 403 => (ErrorKind::LoginRefused, "the login was refused: check the credentials"),
+        404 => (ErrorKind::LoginRefused, "there is no login service at this address: check the region or URL"),
+        _ => (class(status).kind, class(status).meaning),
+    }
+}
+
+/// Not this API's answers, but those of whatever stores the files.
+fn of_signed_url(status: StatusCode) -> (ErrorKind, &'static str) {
+    match status.as_u16() {
+        400 | 401 | 403 => (ErrorKind::Forbidden, "the URL was refused, as when it has expired: make a new one"),
+        404 | 410 => (ErrorKind::NotFound, "there is nothing at the URL, as when it has expired: make a new one"),
+        429 => (ErrorKind::Throttled, "the file's host allows no more requests for now"),
+        _ => (class(status).kind, class(status).meaning),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use reqwest_retry::{Retryable, default_on_request_success};
+
+    use super::*;
+
+    #[test]
+    fn the_table_repeats_what_reqwest_retry_repeats() {
+        for status in (300..600).map(|status| StatusCode::from_u16(status).unwrap()) {
+            let response = http::Response::builder().status(status).body("").unwrap();
+            let theirs = matches!(default_on_request_success(&response.into()), Some(Retryable::Transient));
+            assert_eq!(class(status).passing, theirs, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_acted_is_lost_and_a_refusal_is_not() {
+        let lost: Vec<u16> = (300..600).filter(|status| class(StatusCode::from_u16(*status).unwrap()).lost).collect();
+        assert_eq!(lost.first(), Some(&408));
+        assert_eq!(lost.get(1), Some(&500));
+        assert!(!class(StatusCode::TOO_MANY_REQUESTS).lost);
+    }
+}

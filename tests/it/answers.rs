@@ -1,0 +1,272 @@
+//! Nothing the service sends is trusted: whatever it answers, a call ends in a script or in a typed error.
+
+use std::time::Duration;
+
+use genesys_scripts::{Credentials, Error, ErrorKind, Script};
+
+use crate::common::wire::{Say, Wire, say};
+use crate::common::{self, ID, Scripted, id, once, reply, token};
+
+fn script_json() -> String {
+    format!(r#"{{"id":"{ID}","name":"Inbound"}}"#)
+}
+
+/// Fetches the script from that server with a ready-made token.
+async fn fetch(wire: &Wire) -> Result<Script, Error> {
+    wire.builder().build().unwrap().agent(Credentials::access_token("t0ken")).script(&id()).await
+}
+
+async fn fetch_once(wire: &Wire) -> Result<Script, Error> {
+    wire.builder().retry(once()).build().unwrap().agent(Credentials::access_token("t0ken")).script(&id()).await
+}
+
+fn assert_fit_for_a_terminal(text: &str) {
+    let obeyed =
+        |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}' | '\u{FEFF}');
+    assert!(!text.chars().any(obeyed), "{text:?}");
+    assert!(text.len() < 3_000, "{} bytes", text.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_is_no_script_is_a_typed_error() {
+    let deep = "[".repeat(100_000);
+    let answers = [
+        "",
+        "   ",
+        "null",
+        "true",
+        "42",
+        r#""a text""#,
+        "<!DOCTYPE html><html><body>Please log in</body></html>",
+        "[]",
+        r#"[{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3","name":"in an array"}]"#,
+        r#"{"entities":[{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3"}],"pageSize":25,"pageNumber":1,"total":1}"#,
+        r#"{"message":"Invalid script definition","code":"bad_request","status":400,"contextId":"c-1","details":[],"errors":[]}"#,
+        "{}",
+        r#"{"name":"without an id"}"#,
+        r#"{"id":"","name":"x"}"#,
+        r#"{"id":"..","name":"x"}"#,
+        r#"{"id":42,"name":"x"}"#,
+        r#"{"id":null,"name":"x"}"#,
+        r#"{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3","name":"cut"#,
+        r#"{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3"} trailing"#,
+        &deep,
+    ];
+    for answer in answers {
+        let transport = Scripted::replies([reply(200, answer)]);
+        let error = transport.agent().script(&id()).await.unwrap_err();
+        let shown = &answer[..answer.len().min(80)];
+        assert_eq!(
+            (error.kind(), error.status(), error.attempts()),
+            (ErrorKind::UnexpectedAnswer, Some(200), 1),
+            "{shown}"
+        );
+        assert!(error.may_have_been_sent() && !error.is_retryable(), "{shown}");
+        assert_fit_for_a_terminal(&error.to_string());
+    }
+    let transport = Scripted::replies([reply(204, "")]);
+    assert_eq!(transport.agent().script(&id()).await.unwrap_err().kind(), ErrorKind::UnexpectedAnswer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_envelope_with_a_success_status_still_tells_its_code() {
+    let body = r#"{"message":"No such thing","code":"not.found","status":404,"contextId":"c-1"}"#;
+    let error = Scripted::replies([reply(200, body)]).agent().script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::UnexpectedAnswer, Some("not.found")));
+    assert!(error.to_string().contains("No such thing"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_and_missing_fields_are_no_error() {
+    let body = format!(r#"{{"id":"{ID}","later":{{"a":[1]}},"pages":null,"name":null,"version":1e400}}"#);
+    let script = Scripted::replies([reply(200, body.replace("1e400", "1"))]).agent().script(&id()).await.unwrap();
+    assert_eq!((script.id.as_str(), script.name), (ID, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_html_502_stays_a_502() {
+    let page = "<html><head><title>502 Bad Gateway</title></head><body><center>nginx</center></body></html>";
+    let transport = Scripted::by(move |seen| if seen.is_login() { token("t0ken") } else { reply(502, page) });
+    let error = transport.agent().script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::Server, Some(502), 8));
+    assert!(error.to_string().contains("502"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_from_the_wire_reaches_a_terminal_only_escaped_and_cut() {
+    let hostile = format!("\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202E}gpj.exe\r\n{}", "\u{1b}[31m".repeat(10_000));
+    let envelope = serde_json::json!({
+        "message": hostile, "code": hostile, "status": hostile, "contextId": hostile,
+        "details": [{ "errorCode": hostile }], "errors": [hostile],
+        "error": hostile, "error_description": hostile,
+    })
+    .to_string();
+    let short =
+        serde_json::json!({ "message": &hostile[..300], "code": &hostile[..40], "id": &hostile[..300] }).to_string();
+    for status in [200, 302, 400, 401, 403, 404, 409, 413, 418, 429, 500, 503] {
+        for body in [&envelope, &short, &hostile] {
+            let body = body.clone();
+            let transport = Scripted::by(move |seen| match seen.is_login() {
+                true => token("t0ken"),
+                false => reply(status, body.clone()).with("retry-after", "3600"),
+            });
+            let error = transport.agent().script(&id()).await.unwrap_err();
+            assert_fit_for_a_terminal(&error.to_string());
+            if let Some(why) = error.bad_request() {
+                assert_fit_for_a_terminal(&why.to_string());
+            }
+        }
+    }
+    let transport = Scripted::by(move |_| reply(400, envelope.clone()));
+    assert_fit_for_a_terminal(&transport.agent().script(&id()).await.unwrap_err().to_string());
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = Wire::listen(|_, _| say("200 OK", "", script_json())).await;
+    for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+        let location = format!("location: {}/api/v2/scripts/{ID}\r\n", elsewhere.url);
+        let wire = Wire::listen(move |_, _| say(status, &location, "")).await;
+        let error = fetch(&wire).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{status}");
+        assert_eq!(error.status(), Some(status[..3].parse().unwrap()));
+
+        // Nor is a login's, which would take the secret along.
+        let agent = wire.builder().build().unwrap().agent(common::credentials());
+        assert!(agent.script(&id()).await.unwrap_err().is_login());
+    }
+    assert_eq!(elsewhere.heads(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_truncated_body_is_tried_again() {
+    let wire = Wire::listen(|nth, _| match nth {
+        0 => Say::Bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{}", script_json()).into_bytes()),
+        1 => Say::Bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"id\"\r\n".to_vec()),
+        2 => Say::Reset(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{".to_vec()),
+        _ => say("200 OK", "", script_json()),
+    })
+    .await;
+    assert_eq!(fetch(&wire).await.unwrap().name.as_deref(), Some("Inbound"));
+    assert_eq!(wire.heads().len(), 4);
+
+    let wire = Wire::listen(|_, _| Say::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"id".to_vec())).await;
+    let error = fetch(&wire).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 8));
+    assert!(error.may_have_been_sent() && error.is_retryable());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_or_closed_without_an_answer_is_tried_again() {
+    let wire = Wire::listen(|nth, _| match nth {
+        0 => Say::Reset(Vec::new()),
+        1 => Say::Bytes(Vec::new()),
+        2 => Say::Reset(b"HTTP/1.1 200".to_vec()),
+        _ => say("200 OK", "", script_json()),
+    })
+    .await;
+    fetch(&wire).await.unwrap();
+    assert_eq!(wire.heads().len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_an_error_that_names_the_host() {
+    for garbage in
+        ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/9.9 999 ?\r\n\r\n", "\u{1b}[31m\r\n\r\n", "HTTP/1.1 200 OK\r\nbroken\r\n\r\n"]
+    {
+        let wire = Wire::listen(move |_, _| Say::Bytes(garbage.as_bytes().to_vec())).await;
+        let error = fetch_once(&wire).await.unwrap_err();
+        assert!(error.to_string().contains("127.0.0.1"), "{error}");
+        assert_fit_for_a_terminal(&error.to_string());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_a_timeout() {
+    let wire = Wire::listen(|_, _| Say::Nothing).await;
+    let client = wire.builder().retry(once()).attempt_timeout(Duration::from_millis(30)).build().unwrap();
+    let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert!(error.is_timeout() && error.may_have_been_sent(), "{error}");
+}
+
+#[tokio::test]
+async fn where_nothing_listens_nothing_was_sent() {
+    let wire = Wire::listen(|_, _| Say::Nothing).await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let region = genesys_scripts::Region::custom(&format!("http://{closed}"), &wire.url, &wire.url).unwrap();
+    let client = genesys_scripts::Client::builder(region).retry(once()).build().unwrap();
+    let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(!error.may_have_been_sent() && error.to_string().contains("nothing listens"), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_not_read_to_its_end() {
+    let announced = Wire::listen(|_, _| say("200 OK", "", vec![b' '; 70_000])).await;
+    let endless = Wire::listen(|_, _| {
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        Say::Endlessly(head, [b"1000\r\n".as_slice(), &[b' '; 0x1000], b"\r\n"].concat())
+    })
+    .await;
+    for wire in [announced, endless] {
+        let client = wire.builder().max_body_bytes(65_536).build().unwrap();
+        let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::UnexpectedAnswer, 1));
+        assert!(error.to_string().contains("65536"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_page_over_the_limit_keeps_its_status() {
+    let wire = Wire::listen(|_, _| say("403 Forbidden", "", vec![b' '; 70_000])).await;
+    let client = wire.builder().max_body_bytes(65_536).build().unwrap();
+    let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Forbidden, Some(403)));
+}
+
+#[tokio::test]
+async fn gzip_is_asked_for_and_a_gzip_bomb_is_stopped_at_the_limit() {
+    let wire = Wire::listen(|nth, _| {
+        let body = if nth == 0 { ZIPPED.to_vec() } else { gzip_bomb(200_000) };
+        say("200 OK", "content-encoding: gzip\r\n", body)
+    })
+    .await;
+    let client = wire.builder().max_body_bytes(1 << 20).build().unwrap();
+    let agent = client.agent(Credentials::access_token("t0ken"));
+    assert_eq!(agent.script(&id()).await.unwrap().name.as_deref(), Some("zipped"));
+    assert!(wire.heads()[0].contains("accept-encoding: gzip"), "{}", wire.heads()[0]);
+
+    let error = agent.script(&id()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer);
+    assert!(error.to_string().contains("larger than"), "{error}");
+}
+
+/// `{"id":"476c2b71-…","name":"zipped"}`
+#[rustfmt::skip]
+const ZIPPED: &[u8] = &[
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 202, 76, 81, 178, 82, 50, 49, 55, 75, 54, 74, 50, 55,
+    212, 53, 55, 49, 178, 212, 53, 52, 76, 53, 209, 181, 76, 52, 77, 210, 53, 78, 179, 52, 52, 55, 49, 75, 74,
+    75, 75, 52, 86, 210, 81, 202, 75, 204, 77, 5, 170, 174, 202, 44, 40, 72, 77, 81, 170, 5, 0, 6, 233, 203,
+    187, 61, 0, 0, 0,
+];
+
+/// That many bytes of gzip which become some 160 times as many zeros.
+fn gzip_bomb(size: usize) -> Vec<u8> {
+    let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    // One block of fixed Huffman codes (RFC 1951 §3.2.6): a zero, then copies of it, 258 at a time.
+    let head = "110" /* last block, fixed codes, low bit first */.to_owned() + "00110000" /* literal 0 */;
+    let copy = "11000101" /* length 258 */.to_owned() + "00000" /* distance 1 */;
+    let bits = head.chars().chain(copy.chars().cycle());
+    let bits: Vec<u8> = bits.take(size * 8).map(|bit| u8::from(bit == '1')).collect();
+    bytes.extend(bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)));
+    bytes
+}
+
+#[tokio::test]
+async fn a_refusal_that_breaks_off_keeps_its_status_and_is_not_repeated() {
+    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"message\":";
+    let wire = Wire::listen(move |_, _| Say::Bytes(head.as_bytes().to_vec())).await;
+    let client = wire.builder().build().unwrap();
+    let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert_eq!((error.status(), error.attempts()), (Some(403), 1), "{error}");
+}

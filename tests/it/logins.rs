@@ -1,0 +1,634 @@
+//! Every grant an agent logs in with, and what becomes of its session.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use genesys_scripts::{Authorization, Client, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session};
+use secrecy::ExposeSecret;
+use tokio::time::{Instant, advance, sleep, timeout};
+
+use crate::common::herd::{seeds, virtually};
+use crate::common::{self, Reply, Scripted, Seen, id, reply, script, token};
+
+fn oauth_client() -> OAuthClient {
+    OAuthClient::new("client-id", common::SECRET)
+}
+
+fn form(seen: &Seen) -> Vec<(String, String)> {
+    let url = reqwest::Url::parse(&format!("http://x/?{}", String::from_utf8(seen.body.clone()).unwrap())).unwrap();
+    url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn session_of(access: &str, refresh: &str) -> Reply {
+    reply(
+        200,
+        format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}","token_type":"bearer","expires_in":600}}"#),
+    )
+}
+
+fn secret(secret: Option<&SecretString>) -> &str {
+    secret.map(|secret| secret.expose_secret()).unwrap_or_default()
+}
+
+const BASIC: &str = "Basic Y2xpZW50LWlkOmh1bnRlcjItdGhlLXNlY3JldA==";
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_exchanged_once_and_then_the_session_is_refreshed() {
+    let logins = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => {
+            let n = logins.fetch_add(1, Ordering::SeqCst) + 1;
+            session_of(&format!("access-{n}"), &format!("refresh-{n}"))
+        }
+        false => script(),
+    });
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let tell = Arc::clone(&told);
+    let agent = transport
+        .client()
+        .agent(Credentials::AuthorizationCode {
+            client: oauth_client(),
+            code: "the-code".into(),
+            redirect_uri: "https://desk.example/back".into(),
+            verifier: None,
+        })
+        .on_session(move |session| {
+            let tell = Arc::clone(&tell);
+            async move { tell.lock().unwrap().push(secret(session.refresh_token.as_ref()).to_owned()) }
+        });
+    agent.script(&id()).await.unwrap();
+    advance(Duration::from_secs(601)).await;
+    agent.script(&id()).await.unwrap();
+    let logins: Vec<Seen> = transport.seen().into_iter().filter(Seen::is_login).collect();
+    assert_eq!(
+        form(&logins[0]),
+        pairs(&[
+            ("grant_type", "authorization_code"),
+            ("code", "the-code"),
+            ("redirect_uri", "https://desk.example/back")
+        ])
+    );
+    assert_eq!(form(&logins[1]), pairs(&[("grant_type", "refresh_token"), ("refresh_token", "refresh-1")]));
+    assert!(logins.iter().all(|login| login.header("authorization") == BASIC));
+    assert_eq!(*told.lock().unwrap(), ["refresh-1", "refresh-2"]);
+    assert_eq!(secret(agent.session().unwrap().refresh_token.as_ref()), "refresh-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_user_is_told_of_a_session_before_its_token_is_used() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let before = Arc::clone(&told);
+    let transport = Scripted::by(move |seen| {
+        if seen.is_login() {
+            return session_of("access", "refresh");
+        }
+        assert_eq!(before.load(Ordering::SeqCst), 1, "the token was used before the user was told");
+        script()
+    });
+    let agent = transport.client().agent(common::credentials()).on_session(move |_| {
+        let told = Arc::clone(&told);
+        async move {
+            sleep(Duration::from_secs(2)).await;
+            told.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    agent.script(&id()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_panics_or_hangs_costs_no_agent_its_token() {
+    for hangs in [false, true] {
+        let transport = Scripted::replies([script()]);
+        let agent = transport.agent().on_session(move |_| async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            panic!("the user's");
+        });
+        agent.script(&id()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pkce_sends_the_verifier_and_no_secret() {
+    let transport = Scripted::replies([script()]);
+    let region = Region::custom(common::HERE, common::HERE, common::HERE).unwrap();
+    let begun = Authorization::begin(&region, OAuthClient::public("client-id"), "https://desk.example/back").unwrap();
+    let url = reqwest::Url::parse(begun.url()).unwrap();
+    assert_eq!(url.path(), "/oauth/authorize");
+    let query: std::collections::HashMap<_, _> = url.query_pairs().into_owned().collect();
+    assert_eq!((query["response_type"].as_str(), query["code_challenge_method"].as_str()), ("code", "S256"));
+    let credentials =
+        begun.credentials(&format!("https://desk.example/back?code=the-code&state={}", query["state"])).unwrap();
+    transport.client().agent(credentials).script(&id()).await.unwrap();
+    let login = &transport.seen()[0];
+    assert_eq!(login.header("authorization"), "");
+    let form: std::collections::HashMap<_, _> = form(login).into_iter().collect();
+    assert_eq!((form["client_id"].as_str(), form["code"].as_str()), ("client-id", "the-code"));
+    assert!(form["code_verifier"].len() >= 43);
+    assert!(!form.contains_key("client_secret"));
+}
+
+#[test]
+fn a_return_with_another_state_or_an_error_gives_no_credentials() {
+    for returned in ["?code=x&state=forged", "?code=x", "", "https://desk.example/back", "?state=&code=x"] {
+        let begun = Authorization::begin(&Region::US_EAST_1, oauth_client(), "https://desk.example/back").unwrap();
+        assert_eq!(begun.credentials(returned).unwrap_err().kind(), ErrorKind::LoginRefused, "{returned}");
+    }
+    let begun = Authorization::begin(&Region::US_EAST_1, oauth_client(), "https://desk.example/back").unwrap();
+    let url = reqwest::Url::parse(begun.url()).unwrap();
+    let state = url.query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
+    let error = begun.credentials(&format!("?error=access_denied&state={state}")).unwrap_err();
+    assert!(error.to_string().contains("access_denied"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn saml2_bearer_sends_the_organisation_and_the_assertion() {
+    let transport = Scripted::replies([script()]);
+    let credentials = Credentials::Saml2Bearer {
+        client: oauth_client(),
+        org_name: "acme & sons".into(),
+        assertion: "PHNhbWw+/=".into(),
+    };
+    transport.client().agent(credentials).script(&id()).await.unwrap();
+    let login = &transport.seen()[0];
+    assert_eq!(login.header("authorization"), BASIC);
+    assert_eq!(login.header("content-type"), "application/x-www-form-urlencoded");
+    assert_eq!(
+        form(login),
+        pairs(&[
+            ("grant_type", "urn:ietf:params:oauth:grant-type:saml2-bearer"),
+            ("orgName", "acme & sons"),
+            ("assertion", "PHNhbWw+/="),
+        ])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_refresh_is_told_once_and_never_repeated() {
+    let transport =
+        Scripted::by(|_| reply(400, r#"{"error":"invalid_grant","error_description":"refresh token expired"}"#));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "old-refresh"));
+    for _ in 0..3 {
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::LoginRefused, Some("invalid_grant")));
+        assert!(error.to_string().contains("log in again") && !error.to_string().contains("old-refresh"), "{error}");
+        advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(transport.logins(), 1);
+    assert!(agent.session().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_answer_was_lost_is_repeated_once_with_the_same_token() {
+    for (second, kind) in
+        [(session_of("a", "b"), None), (reply(400, r#"{"error":"invalid_grant"}"#), Some(ErrorKind::LoginRefused))]
+    {
+        let replies = Mutex::new(vec![second, Reply::Broken(std::io::ErrorKind::ConnectionReset)]);
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => replies.lock().unwrap().pop().unwrap(),
+            false => script(),
+        });
+        let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "once"));
+        match (agent.script(&id()).await, kind) {
+            (Ok(_), None) => {}
+            (Err(error), Some(kind)) => {
+                assert_eq!(error.kind(), kind);
+                assert!(error.to_string().contains("may have spent it"), "{error}");
+            }
+            (result, _) => panic!("{result:?}"),
+        }
+        assert!(transport.seen().iter().filter(|seen| seen.is_login()).all(|seen| form(seen)[1].1 == "once"));
+    }
+    let transport = Scripted::by(|_| Reply::Broken(std::io::ErrorKind::ConnectionReset));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "once"));
+    agent.script(&id()).await.unwrap_err();
+    assert_eq!(transport.logins(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_sent_again_only_where_it_never_left() {
+    let code = || Credentials::AuthorizationCode {
+        client: oauth_client(),
+        code: "the-code".into(),
+        redirect_uri: "https://desk.example/back".into(),
+        verifier: None,
+    };
+    let transport = Scripted::by(|_| Reply::Broken(std::io::ErrorKind::ConnectionReset));
+    let agent = transport.client().agent(code());
+    for _ in 0..2 {
+        assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+        advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(transport.logins(), 1);
+
+    let refused = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true if refused.fetch_add(1, Ordering::SeqCst) < 2 => Reply::Broken(std::io::ErrorKind::ConnectionRefused),
+        true => session_of("a", "b"),
+        false => script(),
+    });
+    transport.client().agent(code()).script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_session_goes_on_after_a_restart() {
+    let transport = Scripted::replies([script(), script()]);
+    let mut session = Session::from_access_token("stored-access");
+    session.refresh_token = Some("stored-refresh".into());
+    session.expires_at = Some(SystemTime::now() + Duration::from_secs(600));
+    let agent = transport.client().agent(Credentials::Session { client: oauth_client(), session });
+    agent.script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 0);
+    assert_eq!(transport.calls()[0].header("authorization"), "Bearer stored-access");
+    advance(Duration::from_secs(601)).await;
+    agent.script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_is_off_costs_at_most_one_login() {
+    for offset in [-600i64, 600] {
+        let transport = Scripted::by(|seen| match seen.header("authorization") {
+            "Bearer stored-access" => reply(401, "{}"),
+            _ if seen.is_login() => session_of("new", "r2"),
+            _ => script(),
+        });
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        let clock = if offset < 0 { at - Duration::from_secs(600) } else { at + Duration::from_secs(600) };
+        let client = transport.builder().wall_clock(move || clock).build().unwrap();
+        let mut session = Session::from_refresh_token("r1");
+        session.access_token = Some("stored-access".into());
+        session.expires_at = Some(at);
+        let agent = client.agent(Credentials::Session { client: oauth_client(), session });
+        agent.script(&id()).await.unwrap();
+        assert_eq!(transport.logins(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_of_the_users_is_asked_once_for_all_who_wait() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let transport =
+        Scripted::by(|seen| if seen.header("authorization") == "Bearer t1" { reply(401, "{}") } else { script() });
+    let agent = transport.client().agent(Credentials::source(move || {
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        async move { Ok(Session::from_access_token(format!("t{n}"))) }
+    }));
+    let id = id();
+    let results = futures_util::future::join_all((0..50).map(|_| agent.script(&id))).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+
+    let failing = transport.client().agent(Credentials::source(|| async { Err("the vault is sealed".into()) }));
+    let error = failing.script(&id).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TokenSource);
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("sealed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn logging_out_revokes_this_token_once_and_forgets_it() {
+    let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => session_of("access-1", "refresh-1"),
+        _ => script(),
+    });
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    agent.log_out().await.unwrap();
+    assert!(transport.seen().is_empty(), "nothing to revoke, nothing sent");
+
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    agent.script(&id()).await.unwrap();
+    agent.log_out().await.unwrap();
+    let revoke = transport.seen().pop().unwrap();
+    assert_eq!((revoke.method.as_str(), revoke.url.as_str()), ("DELETE", "http://127.0.0.1:9/api/v2/tokens/me"));
+    assert_eq!(revoke.header("authorization"), "Bearer access-1");
+    assert!(agent.session().is_none());
+    assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn logging_out_during_a_refresh_revokes_what_the_refresh_brings() {
+    let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => session_of("access-1", "refresh-1"),
+        _ => script(),
+    });
+    // The login lasts as long as the user takes to store what it brings.
+    let agent = transport
+        .client()
+        .agent(Credentials::refresh_token(oauth_client(), "r0"))
+        .on_session(|_| sleep(Duration::from_secs(2)));
+    let id = id();
+    let (fetched, ended) = tokio::join!(agent.script(&id), async {
+        sleep(Duration::from_secs(1)).await;
+        agent.log_out().await
+    });
+    ended.unwrap();
+    drop(fetched);
+    let revoke = transport.seen().into_iter().find(|seen| seen.method == "DELETE").unwrap();
+    assert_eq!(revoke.header("authorization"), "Bearer access-1");
+    assert!(agent.session().is_none());
+    assert_eq!(agent.script(&id).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn logging_out_with_a_void_token_logs_nobody_in() {
+    let transport = Scripted::by(|seen| if seen.is_login() { common::token("t") } else { reply(401, "{}") });
+    let agent = transport.client().agent(Credentials::access_token("void"));
+    agent.log_out().await.unwrap();
+    assert_eq!((transport.logins(), transport.calls().len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_can_be_checked() {
+    let transport = Scripted::replies([reply(200, r#"{"organization":{"id":"o","name":"Acme"}}"#)]);
+    let info = transport.agent().check_token().await.unwrap();
+    assert!(info.as_str().contains("Acme"));
+    assert_eq!(transport.calls()[0].url, "http://127.0.0.1:9/api/v2/tokens/me");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_ends_after_a_logout_is_revoked_and_not_kept() {
+    let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => session_of("late", "late-refresh"),
+        _ => script(),
+    })
+    .with_latency(Duration::from_secs(10));
+    let agent =
+        transport.client().agent(Credentials::refresh_token(oauth_client(), "r0")).with_timeout(Duration::from_secs(1));
+    agent.script(&id()).await.unwrap_err();
+    agent.log_out().await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert!(agent.session().is_none());
+    let last = transport.seen().pop().unwrap();
+    assert_eq!((last.method.as_str(), last.header("authorization")), ("DELETE", "Bearer late"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_says_of_a_token_that_cannot_be_replaced_is_kept() {
+    let body = r#"{"message":"Invalid login credentials.","code":"bad.credentials","status":401}"#;
+    let transport = Scripted::replies([reply(401, body).with("inin-correlation-id", "c-7")]);
+    let error = transport.client().agent(Credentials::access_token("t")).script(&id()).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.status(), error.code()),
+        (ErrorKind::Unauthorized, Some(401), Some("bad.credentials"))
+    );
+    assert_eq!((error.correlation_id(), error.attempts()), (Some("c-7"), 1));
+}
+
+/// A client with no more than so many requests in flight to each of its hosts.
+fn client_with_places(transport: &Scripted, places: usize) -> Client {
+    transport.builder().max_in_flight(places).build().unwrap()
+}
+
+/// What a limit of 100 logins a minute makes of 150 agents who log in at once: how long, and with how many requests.
+/// A refusal comes after 20 ms, a token up to so much later.
+fn herd_of_logins(places: usize, spread: Duration, seed: u64) -> (Duration, usize) {
+    let window: Mutex<(Option<Instant>, u32)> = Mutex::default();
+    let random = Mutex::new(fastrand::Rng::with_seed(seed));
+    virtually(async {
+        let transport = Scripted::by(move |_| {
+            let mut window = window.lock().unwrap();
+            if window.0.is_none_or(|began| began.elapsed() >= Duration::from_secs(60)) {
+                *window = (Some(Instant::now()), 0);
+            }
+            if window.1 == 100 {
+                return reply(400, THROTTLED);
+            }
+            window.1 += 1;
+            Reply::Later(spread.mul_f64(random.lock().unwrap().f64()), Box::new(token("t0ken")))
+        });
+        let client = client_with_places(&transport, places);
+        let agents: Vec<_> = (0..150).map(|_| client.agent(common::credentials())).collect();
+        let began = Instant::now();
+        for login in join_all(agents.iter().map(|agent| agent.log_in())).await {
+            login.unwrap();
+        }
+        (began.elapsed(), transport.logins())
+    })
+}
+
+const THROTTLED: &str = r#"{"error":"invalid_request","error_description":"rate limit exceeded; try again later"}"#;
+
+#[test]
+fn a_login_that_was_refused_waits_for_the_window_and_is_sent_once_more() {
+    for seed in 0..seeds(4) {
+        for spread in [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(200)] {
+            let (took, requests) = herd_of_logins(1_000, spread, seed);
+            assert!(took <= Duration::from_secs(62), "seed {seed}: {took:?}");
+            // 150 that are served, 50 that were refused before anybody could know, and the probes of a minute.
+            assert!(requests <= 210, "seed {seed}: {requests}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_thousand_agents_whose_login_host_bears_twenty_at_a_time_are_all_served() {
+    let transport = Scripted::by(|_| token("t0ken")).with_latency(Duration::from_millis(300));
+    let client = client_with_places(&transport, 20);
+    let agents: Vec<_> = (0..5_000).map(|_| client.agent(common::credentials())).collect();
+    let began = Instant::now();
+    let logins = join_all(agents.iter().map(|agent| agent.log_in())).await;
+    // 250 rounds of 300 ms.
+    assert!(began.elapsed() <= Duration::from_secs(76), "{:?}", began.elapsed());
+    for login in logins {
+        login.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_wait_for_a_place_at_the_login_host_is_told_so() {
+    let transport = Scripted::by(|_| token("t0ken")).with_latency(Duration::from_millis(300));
+    let client = client_with_places(&transport, 1);
+    let agents: Vec<_> = (0..20).map(|_| client.agent(common::credentials())).collect();
+    let hurried: Vec<_> = agents.iter().map(|agent| agent.with_timeout(Duration::from_secs(2))).collect();
+    let logins = join_all(hurried.iter().map(|agent| agent.log_in())).await;
+    let late: Vec<_> = logins.into_iter().filter_map(Result::err).collect();
+    // One of them was sent, and too late.
+    assert_eq!(
+        (late.len(), late.iter().filter(|error| error.to_string().contains("waited its turn")).count()),
+        (14, 13)
+    );
+    assert!(late.iter().all(|error| error.is_timeout() && error.is_login()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_token_is_refused_two_logins_find_out() {
+    let body = r#"{"message":"The IP address is not authorized.","code":"ip.not.authorized","status":401}"#;
+    let transport = Scripted::by(move |seen| if seen.is_login() { token("t0ken") } else { reply(401, body) });
+    let client = transport.client();
+    let agents: Vec<_> = (0..50).map(|_| client.agent(common::credentials())).collect();
+    let id = id();
+    join_all(agents.iter().map(|agent| async {
+        for _ in 0..20 {
+            let error = agent.script(&id).await.unwrap_err();
+            assert_eq!((error.kind(), error.code()), (ErrorKind::Unauthorized, Some("ip.not.authorized")));
+            assert!(!error.is_login(), "{error}");
+        }
+    }))
+    .await;
+    assert_eq!((transport.logins(), transport.calls().len()), (100, 100));
+
+    let error = agents[0].script(&id).await.unwrap_err();
+    assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(30)), "{error}");
+    assert_eq!((error.attempts(), error.may_have_been_sent()), (0, false));
+    advance(Duration::from_secs(31)).await;
+    agents[0].script(&id).await.unwrap_err();
+    assert_eq!((transport.logins(), transport.calls().len()), (100, 101), "asked again, with the token it holds");
+    advance(Duration::from_secs(31)).await;
+    agents[0].script(&id).await.unwrap_err();
+    assert_eq!((transport.logins(), transport.calls().len()), (101, 103), "and with a new one after a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_one_operation_refuses_serves_the_others() {
+    let transport = Scripted::by(|seen| match seen.url.ends_with("/tokens/me") {
+        _ if seen.is_login() => token("t0ken"),
+        true => reply(401, "{}"),
+        false => script(),
+    });
+    let agent = transport.agent();
+    for _ in 0..10 {
+        assert_eq!(agent.check_token().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        agent.script(&id()).await.unwrap();
+    }
+    assert_eq!(transport.logins(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_replaced_however_long_the_answer_asks_to_wait() {
+    let refused = AtomicBool::new(false);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token("t0ken"),
+        false if refused.swap(true, Ordering::SeqCst) => script(),
+        false => reply(401, "{}").with("retry-after", "3600"),
+    });
+    transport.agent().script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_panics_before_it_gives_a_future_costs_no_agent_its_token() {
+    let transport = Scripted::replies([script(), script()]);
+    let agent = transport.agent().on_session(|_| -> std::future::Ready<()> { panic!("the user's") });
+    agent.script(&id()).await.unwrap();
+    agent.script(&id()).await.unwrap();
+    assert_eq!(transport.logins(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_source_that_panics_costs_the_login_it_was_asked_for() {
+    for at_once in [true, false] {
+        let asked = AtomicUsize::new(0);
+        let transport = Scripted::by(|_| script());
+        let agent = transport.client().agent(Credentials::source(move || {
+            let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            assert!(!(first && at_once), "the vault's");
+            async move {
+                assert!(!first, "the vault's");
+                Ok(Session::from_access_token("t"))
+            }
+        }));
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TokenSource, "{error}");
+        assert!(error.to_string().contains("the token source panicked"), "{error}");
+        agent.script(&id()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_under_way_at_a_logout_logs_nobody_in_again() {
+    for refusal in [401, 503] {
+        let transport = Scripted::by(move |seen| match (seen.method.as_str(), seen.is_login()) {
+            ("DELETE", _) => reply(204, ""),
+            (_, true) => token("t0ken"),
+            _ => reply(refusal, "{}"),
+        })
+        .with_latency(Duration::from_secs(1));
+        let agent = transport.agent();
+        agent.log_in().await.unwrap();
+        let id = id();
+        let (fetched, ended) = tokio::join!(agent.script(&id), async {
+            sleep(Duration::from_millis(500)).await;
+            agent.log_out().await
+        });
+        ended.unwrap();
+        let error = fetched.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LoginRefused, "{error}");
+        assert!(error.to_string().contains("the agent has logged out"), "{error}");
+        assert_eq!(transport.logins(), 1);
+        assert!(agent.session().is_none());
+
+        agent.log_in().await.unwrap();
+        assert_eq!(transport.logins(), 2, "what begins after the logout may log in anew");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_credentials_whose_refresh_token_is_refused_log_in_themselves() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true if seen.body.starts_with(b"grant_type=client_credentials") => session_of("access", "refresh"),
+        true => reply(400, r#"{"error":"invalid_grant","error_description":"refresh token expired"}"#),
+        false => script(),
+    });
+    let agent = transport.agent();
+    agent.script(&id()).await.unwrap();
+    advance(Duration::from_secs(601)).await;
+    agent.script(&id()).await.unwrap();
+    let grants: Vec<_> =
+        transport.seen().iter().filter(|seen| seen.is_login()).map(|seen| form(seen)[0].1.clone()).collect();
+    assert_eq!(grants, ["client_credentials", "refresh_token", "client_credentials"]);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_login_whose_runtime_stands_still_holds_nobody_up_in_another() {
+    let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "r1") } else { script() })
+        .with_latency(Duration::from_millis(500));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    let (still, driven) = (runtime(), runtime());
+    let left = still.block_on(async { timeout(Duration::from_millis(100), agent.log_in()).await });
+    assert!(left.is_err() && transport.logins() == 1);
+    let began = Instant::now();
+    driven.block_on(agent.script(&id())).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(transport.logins(), 2);
+    // Driven again, the login that was given up sends nothing more.
+    still.block_on(async {
+        sleep(Duration::from_secs(1)).await;
+        agent.script(&id()).await.unwrap();
+    });
+    assert_eq!(transport.logins(), 2);
+    assert_eq!(secret(agent.session().unwrap().refresh_token.as_ref()), "r1");
+}
+
+#[test]
+fn a_slow_login_in_a_runtime_that_is_driven_is_waited_for_in_another() {
+    let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "r1") } else { script() })
+        .with_latency(Duration::from_millis(2_500));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    let elsewhere = agent.clone();
+    let other = std::thread::spawn(move || runtime().block_on(elsewhere.log_in()));
+    let waited = runtime().block_on(async {
+        sleep(Duration::from_millis(50)).await;
+        agent.log_in().await
+    });
+    waited.unwrap();
+    other.join().unwrap().unwrap();
+    assert_eq!(transport.logins(), 1);
+}

@@ -1,0 +1,27 @@
+//! What the crate and its simulator promise to their users: a file a promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, and says where"
+)]
+
+mod answers;
+mod broken_script;
+mod cache;
+#[path = "../common/mod.rs"]
+mod common;
+mod listing;
+mod logins;
+mod models;
+mod morning;
+mod operations;
+mod outage;
+mod proxy;
+mod quota;
+mod retry;
+mod simulator;
+mod token;
+mod transfer;

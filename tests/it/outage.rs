@@ -1,0 +1,334 @@
+//! Failures that pass, and those that do not: what they cost those who wait, and that they cost nobody else anything. On a
+//! paused clock, without sockets.
+
+use std::time::Duration;
+
+use genesys_scripts::{Agent, Error, ErrorKind, ListScripts, ReadScript, RetryPolicy, ScriptId};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::common::herd::{seeds, virtually};
+use crate::common::{Reply, Scripted, credentials, id, reply, script, token};
+
+const LATENCY: Duration = Duration::from_millis(100);
+/// Two attempts' time, and a backoff.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// What one call came to.
+struct Done {
+    begun: Duration,
+    took: Duration,
+    result: Result<(), Error>,
+}
+
+/// A service that answers as this says, given the time since it was made and the path.
+fn service(answer: impl Fn(Duration, &str) -> Reply + Send + Sync + 'static) -> Scripted {
+    let made = Instant::now();
+    Scripted::by(move |seen| match seen.is_login() {
+        true => token("t0ken"),
+        false => answer(made.elapsed(), &seen.url),
+    })
+    .with_latency(LATENCY)
+}
+
+async fn agents(transport: &Scripted, count: usize, policy: RetryPolicy, seed: u64) -> Vec<Agent> {
+    let client = transport.builder().seed(seed).retry(policy).build().unwrap();
+    let agents: Vec<_> = (0..count).map(|_| client.agent(credentials())).collect();
+    let mut logins = JoinSet::new();
+    for agent in agents.clone() {
+        logins.spawn(async move { agent.log_in().await.unwrap() });
+    }
+    logins.join_all().await;
+    agents
+}
+
+async fn once(agent: &Agent, begun: Duration) -> Done {
+    let started = Instant::now();
+    let result = agent.script(&id()).await.map(drop);
+    Done { begun, took: started.elapsed(), result }
+}
+
+/// So many calls a second for so long, by the agents in turn.
+async fn steadily(agents: &[Agent], a_second: u32, lasts: Duration) -> Vec<Done> {
+    let (start, mut calls) = (Instant::now(), JoinSet::new());
+    for (number, agent) in (0..a_second * lasts.as_secs() as u32).zip(agents.iter().cycle()) {
+        let (agent, begun) = (agent.clone(), Duration::from_secs(1) * number / a_second);
+        calls.spawn(async move {
+            sleep_until(start + begun).await;
+            once(&agent, begun).await
+        });
+    }
+    calls.join_all().await
+}
+
+/// The middle one of what the calls took, and the one that 99 % keep.
+fn quantiles(done: &[Done]) -> (Duration, Duration) {
+    let mut took: Vec<_> = done.iter().map(|call| call.took).collect();
+    took.sort();
+    (took[took.len() / 2], took[took.len() * 99 / 100])
+}
+
+#[test]
+fn errors_whatever_the_load_cost_a_retry_and_nobody_else_anything() {
+    const DEFINITION: &str = r#"{"code":"bad_request","message":"Invalid script definition"}"#;
+    for (status, body) in [(500, ""), (503, ""), (400, DEFINITION)] {
+        for share in [0.01, 0.05, 0.1] {
+            for a_second in [200, 800] {
+                virtually(async move {
+                    let luck = std::sync::Mutex::new(fastrand::Rng::with_seed(7));
+                    let transport = service(move |_, _| match luck.lock().unwrap().f64() < share {
+                        true => reply(status, body),
+                        false => script(),
+                    });
+                    let agents = agents(&transport, 150, RetryPolicy::default(), 1).await;
+                    let done =
+                        steadily(&agents, a_second, Duration::from_secs(if a_second > 200 { 2 } else { 5 })).await;
+                    let failed = done.iter().filter(|call| call.result.is_err()).count();
+                    let (p50, p99) = quantiles(&done);
+                    assert_eq!((failed, p50), (0, LATENCY), "{share} of {status} at {a_second}/s");
+                    assert!(p99 <= Duration::from_millis(1_500), "{p99:?}, {share} of {status} at {a_second}/s");
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn slowness_without_failures_adds_nothing() {
+    let slow = |latency| Reply::Later(latency - LATENCY, Box::new(script()));
+    let spell = Duration::from_secs(5)..Duration::from_secs(25);
+    type Latency = Box<dyn Fn(Duration) -> Duration + Send + Sync>;
+    let worlds: [(u32, Latency); 3] = [
+        (200, Box::new(move |at| if spell.contains(&at) { Duration::from_secs(5) } else { LATENCY })),
+        (200, Box::new(|_| Duration::from_secs(5))),
+        (1_000, Box::new(|_| Duration::from_secs(1))),
+    ];
+    for (a_second, latency) in worlds {
+        virtually(async move {
+            let transport = service(move |at, _| slow(latency(at)));
+            // As many in flight as there are, for the bound is not what is asked about.
+            let client = transport.builder().max_in_flight(10_000).build().unwrap();
+            let agents: Vec<_> = (0..500).map(|_| client.agent(credentials())).collect();
+            for agent in &agents {
+                agent.log_in().await.unwrap();
+            }
+            let sent = transport.calls().len();
+            let done = steadily(&agents, a_second, Duration::from_secs(if a_second > 200 { 5 } else { 30 })).await;
+            assert!(done.iter().all(|call| call.result.is_ok()));
+            assert!(done.iter().all(|call| call.took <= Duration::from_secs(5)), "something was added");
+            assert_eq!(transport.calls().len() - sent, done.len(), "one request a call");
+        });
+    }
+}
+
+#[test]
+fn a_route_that_fails_hangs_or_is_limited_disturbs_no_other() {
+    let limited = || reply(429, "").with("retry-after", "20");
+    let shown = move || {
+        limited()
+            .with("inin-ratelimit-allowed", "300")
+            .with("inin-ratelimit-count", "6")
+            .with("inin-ratelimit-reset", "60")
+    };
+    let hour = || reply(429, "").with("retry-after", "3600");
+    let small = || {
+        reply(200, "{}")
+            .with("inin-ratelimit-allowed", "3")
+            .with("inin-ratelimit-count", "3")
+            .with("inin-ratelimit-reset", "60")
+    };
+    let bad: [fn() -> Reply; 4] = [
+        || reply(503, ""),
+        || reply(500, ""),
+        || Reply::Silence,
+        || Reply::Broken(std::io::ErrorKind::ConnectionReset),
+    ];
+    let limits: [Box<dyn Fn() -> Reply + Send + Sync>; 4] =
+        [Box::new(limited), Box::new(shown), Box::new(hour), Box::new(small)];
+    let bad = bad.into_iter().map(|bad| Box::new(bad) as Box<dyn Fn() -> Reply + Send + Sync>);
+    for (number, bad) in bad.chain(limits).enumerate() {
+        virtually(async move {
+            let transport = service(move |_, url| match url.contains("/variables") {
+                true => bad(),
+                false => script()
+                    .with("inin-ratelimit-allowed", "100000")
+                    .with("inin-ratelimit-count", "7")
+                    .with("inin-ratelimit-reset", "60"),
+            });
+            let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
+            // The same agents ask the bad route, 100 times a second.
+            let asking: Vec<_> = agents
+                .iter()
+                .cloned()
+                .map(|agent| {
+                    tokio::spawn(async move {
+                        let mut calls = JoinSet::new();
+                        for _ in 0..100 {
+                            let agent = agent.with_timeout(Duration::from_secs(20));
+                            calls.spawn(async move { agent.published_variables(&id(), &Default::default()).await });
+                            tokio::time::sleep(Duration::from_millis(200)).await;
+                        }
+                        calls.join_all().await
+                    })
+                })
+                .collect();
+            let done = steadily(&agents, 100, Duration::from_secs(20)).await;
+            assert!(done.iter().all(|call| call.result.is_ok()), "{number}: a healthy call failed");
+            let (p50, p99) = quantiles(&done);
+            assert_eq!((p50, p99), (LATENCY, LATENCY), "{number}: healthy calls were held up");
+            asking.iter().for_each(tokio::task::JoinHandle::abort);
+        });
+    }
+}
+
+#[test]
+fn an_outage_that_passes_is_waited_out_by_everyone() {
+    for (agents_count, outage_ms) in
+        [(150, 100), (150, 500), (150, 1_500), (150, 3_000), (150, 8_000), (5_000, 1_500), (5_000, 8_000)]
+    {
+        for seed in 0..seeds(1) {
+            virtually(async move {
+                let outage = Duration::from_millis(outage_ms);
+                let made = Instant::now();
+                let begins = Duration::from_secs(1);
+                let transport = service(move |at, _| match (begins..begins + outage).contains(&at) {
+                    true => reply(503, ""),
+                    false => script(),
+                });
+                let agents = agents(&transport, agents_count, RetryPolicy::default(), seed).await;
+                sleep_until(made + begins).await;
+                let mut calls = JoinSet::new();
+                for agent in agents {
+                    calls.spawn(async move { once(&agent, Duration::ZERO).await });
+                }
+                let done = calls.join_all().await;
+                let failed = done.iter().filter(|call| call.result.is_err()).count();
+                assert_eq!(failed, 0, "{failed} of {agents_count} failed in an outage of {outage:?}");
+                let last = done.iter().map(|call| call.took).max().unwrap();
+                println!("{agents_count} agents, {outage:?}: the last after {last:?}");
+                assert!(last <= outage + Duration::from_secs(4), "{last:?}");
+            });
+        }
+    }
+}
+
+/// Down from the fifth second on, for a minute, at 125 calls a second.
+async fn a_minute_down(down: fn() -> Reply, policy: RetryPolicy, seed: u64) -> (Scripted, Vec<Done>) {
+    let transport = service(move |at, _| match (DOWN..DOWN + MINUTE).contains(&at) {
+        true => down(),
+        false => script(),
+    });
+    let agents = agents(&transport, 150, policy, seed).await;
+    let started = transport.calls().len();
+    let done = steadily(&agents, 125, DOWN + MINUTE + DOWN).await;
+    assert_eq!(started, 0);
+    (transport, done)
+}
+
+const DOWN: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_minute_down_costs_few_requests_and_callers_are_told_when_it_is_asked_again() {
+    let refusing: fn() -> Reply = || reply(503, "");
+    let hanging: fn() -> Reply = || Reply::Silence;
+    for (how, down, known_after) in [("refusing", refusing, 2), ("hanging", hanging, 17)] {
+        virtually(async move {
+            let (transport, done) = a_minute_down(down, RetryPolicy::default(), 1).await;
+            let known = DOWN + Duration::from_secs(known_after);
+            let seen = transport.calls();
+            let asked = |from: Duration, to: Duration| seen.iter().filter(|seen| (from..to).contains(&seen.at)).count();
+            let in_all = asked(DOWN, DOWN + MINUTE);
+            let after = asked(known, DOWN + MINUTE);
+            println!("{how}: {in_all} requests in the minute, {after} of them once it was known");
+            assert!(after as f64 <= 2.0 * (MINUTE.as_secs() - known_after) as f64, "{how}: {after} requests");
+            assert!(in_all <= 40 * 60, "{how}: {in_all} requests");
+            // Old by then: who calls is told soon, with when it is asked again; but for the probes of a service that hangs.
+            let late = DOWN + Duration::from_secs(17)..DOWN + MINUTE - Duration::from_secs(2);
+            let late: Vec<_> = done.iter().filter(|call| late.contains(&call.begun)).collect();
+            let told = late.iter().filter(|call| call.took <= Duration::from_secs(2)).count();
+            let probes = if how == "hanging" { 60 } else { 0 };
+            assert!(told + probes >= late.len(), "{how}: {told} of {} were told soon", late.len());
+            for call in late.iter().filter(|call| call.took <= Duration::from_secs(2)) {
+                let error = call.result.as_ref().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                assert!(error.retry_after().unwrap() <= Duration::from_secs(2) && error.is_retryable(), "{error}");
+            }
+            let back = done.iter().filter(|call| call.begun >= DOWN + MINUTE + Duration::from_secs(2));
+            assert!(back.clone().all(|call| call.result.is_ok() && call.took <= LATENCY + SETTLING), "{how}");
+            assert!(back.count() > 0);
+        });
+    }
+}
+
+#[test]
+fn who_asked_to_ride_it_out_is_served() {
+    virtually(async {
+        let mut policy = RetryPolicy::default();
+        policy.ride_out_outages = true;
+        let (_, done) = a_minute_down(|| reply(503, ""), policy, 1).await;
+        assert!(done.iter().all(|call| call.result.is_ok()));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_an_outage_says_what_came_last_and_keeps_its_status() {
+    let transport = service(|_, _| reply(503, r#"{"message":"down","code":"service.unavailable","status":503}"#));
+    let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
+    let done = steadily(&agents, 50, Duration::from_secs(30)).await;
+    let unavailable: Vec<_> = done.iter().filter_map(|call| call.result.as_ref().err()).collect();
+    let unavailable: Vec<_> = unavailable.into_iter().filter(|error| error.kind() == ErrorKind::Unavailable).collect();
+    assert!(!unavailable.is_empty());
+    for error in unavailable {
+        assert!(error.to_string().contains("it answered 503"), "{error}");
+        assert!(error.attempts() == 0 || error.status() == Some(503), "{error}");
+    }
+    assert!(done.iter().all(|call| call.result.is_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_its_own_call_cut_short_after_seconds_counts_as_unanswered() {
+    let transport = service(|_, _| Reply::Silence);
+    let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
+    let hasty: Vec<_> = agents.iter().map(|agent| agent.with_timeout(Duration::from_secs(6))).collect();
+    let done = steadily(&hasty, 5, Duration::from_secs(40)).await;
+    assert!(done.iter().any(|call| call.took <= Duration::from_secs(2)), "the outage was never found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_in_flight_is_kept_and_named() {
+    let transport = service(|_, _| Reply::Later(Duration::from_secs(1), Box::new(script())));
+    let client = transport.builder().max_in_flight(3).max_waiting(2).build().unwrap();
+    let agent = client.agent(credentials());
+    agent.log_in().await.unwrap();
+    agent.script(&id()).await.unwrap();
+    let mut calls = JoinSet::new();
+    for number in 0..6 {
+        let agent = agent.with_timeout(Duration::from_millis(if number == 4 { 500 } else { 5_000 }));
+        calls.spawn(async move { agent.script(&id()).await.map(drop) });
+        tokio::task::yield_now().await;
+    }
+    let done = calls.join_all().await;
+    let errors: Vec<_> = done.iter().filter_map(|result| result.as_ref().err()).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    let of = |kind| errors.iter().find(|error| error.kind() == kind).unwrap().to_string();
+    assert!(of(ErrorKind::Unavailable).contains("`max_waiting`"), "{errors:?}");
+    assert!(of(ErrorKind::Timeout).contains("`max_in_flight`"), "{errors:?}");
+    assert!(transport.builder().max_in_flight(0).build().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_lists_is_a_route_of_its_own() {
+    let transport = service(|_, url| match url.contains("pageSize") {
+        true => reply(503, ""),
+        false => script(),
+    });
+    let agents = agents(&transport, 1, RetryPolicy::default(), 1).await;
+    let other: ScriptId = "476c2b71-7429-11e4-9a5b-000000000001".parse().unwrap();
+    for _ in 0..20 {
+        use futures_util::TryStreamExt;
+        assert!(agents[0].scripts(ListScripts::default()).try_next().await.is_err());
+        assert!(agents[0].script(&other).await.is_ok());
+        assert!(agents[0].published_script(&other, &ReadScript::default()).await.is_ok());
+    }
+}

@@ -1,0 +1,464 @@
+//! Scripts in and out: upload, import, export, download. On a paused clock, without sockets.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use genesys_scripts::simulator::Simulator;
+use genesys_scripts::{
+    Client, ErrorKind, ExportScript, ImportScript, PublishScript, ReadScript, Region, ScriptFile, SignedUrl, UploadId,
+};
+use serde_json::json;
+
+use crate::common::wire::{Wire, say};
+use crate::common::{self, HERE, ID, Reply, Scripted, Seen, credentials, id, reply};
+
+/// On the api host, so that the scripted transport sees what goes there.
+const BUCKET: &str = "http://127.0.0.1:9/bucket/x";
+/// An upload host of its own, to see what goes there.
+const UPLOADS: &str = "http://127.0.0.1:10/apps";
+const FILE: &str = "{\"name\": \"Inbound\",\r\n \"later\": 1.0}";
+const SECRET: &str = "sig-hunter2-hunter2-hunter2";
+
+fn file() -> ScriptFile {
+    FILE.parse().unwrap()
+}
+
+fn upload_id() -> UploadId {
+    "up-1".parse().unwrap()
+}
+
+fn client(transport: &Scripted) -> Client {
+    let region = Region::custom(HERE, HERE, UPLOADS).unwrap();
+    Client::builder(region).seed(1).with_middleware(transport.clone()).build().unwrap()
+}
+
+fn agent(transport: &Scripted) -> genesys_scripts::Agent {
+    client(transport).agent(credentials())
+}
+
+fn scripts(of: &[(&str, &str)]) -> String {
+    let entities: Vec<_> = of.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
+    json!({ "entities": entities, "pageCount": 1 }).to_string()
+}
+
+/// The service, in as far as an import needs it: what the status says, poll by poll (the last for ever), and what is
+/// listed as edited and as published.
+#[derive(Clone)]
+struct Service {
+    upload: Arc<dyn Fn() -> Reply + Send + Sync>,
+    statuses: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
+    edited: Arc<dyn Fn(usize) -> String + Send + Sync>,
+    published: String,
+    looked: Arc<Mutex<usize>>,
+}
+
+impl Service {
+    fn new(statuses: &[(u16, &'static str)]) -> Self {
+        Self {
+            upload: Arc::new(|| reply(200, r#"{"correlationId":"up-1","later":1}"#)),
+            statuses: Arc::new(Mutex::new(statuses.iter().copied().collect())),
+            edited: Arc::new(|_| scripts(&[("new", "Inbound"), ("other", "Inbound 2"), ("third", "inbound")])),
+            published: scripts(&[("old", "Old Inbound")]),
+            looked: Arc::default(),
+        }
+    }
+
+    fn edited(mut self, listed: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
+        self.edited = Arc::new(listed);
+        self
+    }
+
+    fn transport(self) -> Scripted {
+        Scripted::by(move |seen| {
+            if seen.is_login() {
+                return common::token("the-access-token");
+            }
+            let path = seen.url.split('?').next().unwrap();
+            if path.starts_with(UPLOADS) {
+                (self.upload)()
+            } else if path.ends_with("/status") {
+                let mut statuses = self.statuses.lock().unwrap();
+                let (status, body) = statuses[0];
+                if statuses.len() > 1 {
+                    statuses.pop_front();
+                }
+                match status {
+                    0 => Reply::Silence,
+                    status => reply(status, body),
+                }
+            } else if path.ends_with("/published") {
+                reply(200, self.published.clone())
+            } else {
+                let mut looked = self.looked.lock().unwrap();
+                *looked += 1;
+                reply(200, (self.edited)(*looked))
+            }
+        })
+    }
+}
+
+fn polls(transport: &Scripted) -> Vec<Seen> {
+    transport.calls().into_iter().filter(|seen| seen.url.contains("/status")).collect()
+}
+
+const PENDING: (u16, &str) = (200, "{}");
+const DONE: (u16, &str) = (200, r#"{"succeeded":true,"message":"done"}"#);
+const NOT_SUCCEEDED: (u16, &str) = (200, r#"{"succeeded":false,"message":"Invalid file"}"#);
+const UNKNOWN: (u16, &str) = (404, r#"{"code":"not.found"}"#);
+
+/// The parts of a form: head and content.
+fn parts(seen: &Seen) -> Vec<(String, String)> {
+    let boundary = seen.header("content-type").strip_prefix("multipart/form-data; boundary=").unwrap();
+    let body = std::str::from_utf8(&seen.body).unwrap();
+    let body = body.strip_prefix(&format!("--{boundary}\r\n")).unwrap();
+    let body = body.strip_suffix(&format!("\r\n--{boundary}--\r\n")).unwrap();
+    body.split(&format!("\r\n--{boundary}\r\n"))
+        .map(|part| part.split_once("\r\n\r\n").map(|(head, content)| (head.to_owned(), content.to_owned())).unwrap())
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_a_form_on_the_upload_host() {
+    let transport = Service::new(&[DONE]).transport();
+    assert_eq!(agent(&transport).upload(&file(), "Inbound ä\"1", Some(&id())).await.unwrap(), upload_id());
+    let [seen] = transport.calls().try_into().unwrap();
+    assert_eq!((seen.method.as_str(), &*seen.url), ("POST", &*format!("{UPLOADS}/uploads/v2/scripter")));
+    assert_eq!(seen.header("authorization"), "Bearer the-access-token");
+    assert_eq!(seen.header("accept"), "application/json");
+    let [script, name, replaced] = parts(&seen).try_into().unwrap();
+    assert!(script.0.contains(r#"form-data; name="file"; filename="script.json""#), "{}", script.0);
+    assert_eq!(script.1, FILE);
+    assert!(name.0.contains(r#"name="scriptName""#) && name.1 == "Inbound ä\"1");
+    assert!(replaced.0.contains(r#"name="scriptIdToReplace""#) && replaced.1 == ID);
+
+    let transport = Service::new(&[DONE]).transport();
+    agent(&transport).upload(&file(), "Inbound", None).await.unwrap();
+    assert_eq!(parts(&transport.calls()[0]).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_sent_again_only_where_it_never_was() {
+    for failure in [reply(503, ""), Reply::Silence, Reply::Broken(std::io::ErrorKind::ConnectionReset)] {
+        let transport = Scripted::replies([failure]);
+        let error = agent(&transport).upload(&file(), "Inbound", None).await.unwrap_err();
+        assert!(error.may_have_been_sent() && transport.calls().len() == 1, "{error}");
+    }
+    let receipt = || reply(200, r#"{"correlationId":"up-1"}"#);
+    for failure in
+        [Reply::Broken(std::io::ErrorKind::ConnectionRefused), reply(429, "").with("retry-after", "1"), reply(401, "")]
+    {
+        let transport = Scripted::replies([failure, receipt()]);
+        agent(&transport).upload(&file(), "Inbound", None).await.unwrap();
+        let [first, second] = transport.calls().try_into().unwrap();
+        // The whole form again.
+        assert_eq!(first.body, second.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_upload_s_id_is_read_under_any_of_its_names() {
+    for (body, id) in [
+        (r#"{"correlationId":"up-1","id":"x"}"#, Some("up-1")),
+        (r#"{"uploadId":"up-2"}"#, Some("up-2")),
+        (r#"{"correlationId":null,"id":"up-3"}"#, Some("up-3")),
+        ("{}", None),
+        (r#"{"correlationId":""}"#, None),
+        ("", None),
+    ] {
+        let result = agent(&Scripted::replies([reply(200, body)])).upload(&file(), "Inbound", None).await;
+        match id {
+            Some(id) => assert_eq!(result.unwrap().as_str(), id),
+            None => assert_eq!(result.unwrap_err().kind(), ErrorKind::UnexpectedAnswer),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_is_given_a_minute() {
+    let transport =
+        Scripted::replies([reply(200, r#"{"correlationId":"up-1"}"#)]).with_latency(Duration::from_secs(50));
+    let client = client(&transport);
+    let agent = client.agent(genesys_scripts::Credentials::access_token("ready-made"));
+    agent.upload(&file(), "Inbound", None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_uploads_waits_and_finds_the_new_script_by_its_exact_name() {
+    let transport = Service::new(&[UNKNOWN, PENDING, NOT_SUCCEEDED, DONE]).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert_eq!(imported.script_id().unwrap().as_str(), "new");
+    assert_eq!((imported.upload_id, imported.status.message.as_deref()), (upload_id(), Some("done")));
+    let calls = transport.calls();
+    assert_eq!(calls.len(), 1 + 4 + 2);
+    for poll in &calls[1..5] {
+        assert_eq!(poll.url, format!("{HERE}/api/v2/scripts/uploads/up-1/status?longPoll=true"));
+    }
+    assert!(calls[5].url.contains("/api/v2/scripts?") && calls[5].url.contains("name=Inbound"), "{}", calls[5].url);
+    assert!(calls[6].url.contains("/api/v2/scripts/published?"), "{}", calls[6].url);
+    // A pause between polls, as a service that does not hold them would be asked without end.
+    for pair in calls[1..5].windows(2) {
+        assert!((2.0..2.1).contains(&(pair[1].at - pair[0].at).as_secs_f64()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_others_have_too_keeps_the_upload_and_names_them_all() {
+    let service = Service {
+        published: scripts(&[("old", "Inbound"), ("new", "Inbound")]),
+        ..Service::new(&[DONE]).edited(|_| scripts(&[("new", "Inbound"), ("twin", "Inbound")]))
+    };
+    let imported = agent(&service.transport()).import(&file(), &ImportScript::default()).await.unwrap();
+    assert_eq!((imported.script_id(), &imported.upload_id), (None, &upload_id()));
+    let candidates: Vec<_> = imported.candidates.iter().map(|id| id.as_str()).collect();
+    assert_eq!(candidates, ["new", "twin", "old"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_is_listed_late_is_waited_for_a_while() {
+    let late = |looked: usize| if looked < 3 { scripts(&[]) } else { scripts(&[("new", "Inbound")]) };
+    let transport = Service::new(&[DONE]).edited(late).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert_eq!(imported.script_id().unwrap().as_str(), "new");
+
+    let transport = Service::new(&[DONE]).edited(|_| scripts(&[])).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert!(imported.candidates.is_empty());
+    assert!(transport.calls().last().unwrap().at < Duration::from_secs(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_script_that_is_replaced_keeps_its_id_and_is_not_looked_for() {
+    let transport = Service::new(&[DONE]).transport();
+    let options = ImportScript { name: Some("Renamed".into()), replace: Some(id()), ..ImportScript::default() };
+    let imported = agent(&transport).import(&file(), &options).await.unwrap();
+    assert_eq!(imported.script_id(), Some(&id()));
+    assert_eq!(transport.calls().len(), 2);
+    assert_eq!(parts(&transport.calls()[0])[1].1, "Renamed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_failed_says_why_and_which_upload_it_was() {
+    let transport = Service::new(&[NOT_SUCCEEDED]).transport();
+    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::ImportFailed, Some(&upload_id())));
+    assert_eq!(error.message(), Some("Invalid file"));
+    assert!(error.to_string().contains("Invalid file") && !error.is_retryable(), "{error}");
+    // It is believed when said three times, as the service does not say whether `false` is its last word.
+    assert_eq!(polls(&transport).len(), 3);
+
+    let transport = Service::new(&[(200, r#"{"succeeded":false}"#)]).transport();
+    let error = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::ImportFailed, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_stays_unknown_or_may_not_be_seen_ends_the_wait() {
+    let transport = Service::new(&[UNKNOWN]).transport();
+    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::NotFound, Some(&upload_id())));
+    assert!((15..20).contains(&polls(&transport).last().unwrap().at.as_secs()));
+
+    let transport = Service::new(&[(403, r#"{"code":"missing.permissions"}"#)]).transport();
+    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Forbidden, Some(&upload_id())));
+    assert_eq!(polls(&transport).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_never_ends_is_given_up_in_time() {
+    for status in [PENDING, (0, "held for ever")] {
+        let transport = Service::new(&[status]).transport();
+        let started = tokio::time::Instant::now();
+        let options = ImportScript { timeout: Duration::from_secs(90), ..ImportScript::default() };
+        let error = agent(&transport).import(&file(), &options).await.unwrap_err();
+        assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Timeout, Some(&upload_id())), "{error}");
+        assert!((88..=90).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_is_held_too_long_is_not_a_failure() {
+    let transport = Service::new(&[(0, ""), DONE]).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert_eq!(imported.script_id().unwrap().as_str(), "new");
+    let [first, second] = polls(&transport).try_into().unwrap();
+    assert!((60.0..64.0).contains(&(second.at - first.at).as_secs_f64()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_fails_after_the_import_does_not_lose_the_upload() {
+    let transport = Service::new(&[DONE]).edited(|_| "<html>".to_owned()).transport();
+    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::UnexpectedAnswer, Some(&upload_id())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_name_nothing_is_uploaded() {
+    for (text, name) in [("{}", None), (r#"{"name":null}"#, None), (r#"{"name":"x"}"#, Some(" "))] {
+        let transport = Scripted::replies([]);
+        let options = ImportScript { name: name.map(str::to_owned), ..ImportScript::default() };
+        let error = agent(&transport).import(&text.parse().unwrap(), &options).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(transport.seen().is_empty());
+    }
+}
+
+fn signed(base: &str) -> SignedUrl {
+    SignedUrl::new(format!("{base}?X-Signature={SECRET}&X-Expires=60"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_is_downloaded_from_the_services_hosts_without_the_token() {
+    for base in ["http://127.0.0.1:9/a%20b.script", "http://127.0.0.1:10/download"] {
+        let transport = Scripted::replies([reply(200, FILE)]);
+        assert_eq!(agent(&transport).download_export(&signed(base)).await.unwrap().as_str(), FILE);
+        let [seen] = transport.seen().try_into().unwrap();
+        assert_eq!((seen.method.as_str(), seen.url.as_str()), ("GET", signed(base).expose()));
+        assert!(!seen.headers.contains_key("authorization") && !seen.headers.contains_key("cookie"));
+    }
+}
+
+#[tokio::test]
+async fn to_a_foreign_host_neither_token_nor_middleware_is_taken() {
+    let bucket = Wire::listen(|_, _| say("200 OK", "", FILE)).await;
+    let first = Wire::listen({
+        let location = format!("location: {}/y\r\n", bucket.url);
+        move |_, _| say("302 Found", &location, "")
+    })
+    .await;
+    let transport = Scripted::replies([]);
+    agent(&transport).download_export(&signed(&format!("{}/x", first.url))).await.unwrap();
+    for wire in [first, bucket] {
+        let [head] = wire.heads().try_into().unwrap();
+        assert!(!head.to_lowercase().contains("authorization"), "{head}");
+    }
+    assert!(transport.seen().is_empty(), "the user's middleware saw it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_is_exported_and_downloaded_in_one() {
+    let transport =
+        Scripted::replies([reply(200, json!({ "url": signed(BUCKET).expose() }).to_string()), reply(200, FILE)]);
+    let file = agent(&transport).export_file(&id(), &ExportScript::default()).await.unwrap();
+    assert_eq!(file.as_str(), FILE);
+    let error = agent(&Scripted::replies([reply(200, "{}")])).export_file(&id(), &ExportScript::default()).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::UnexpectedAnswer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_would_travel_in_clear_is_refused_and_not_shown() {
+    let public = Client::builder(Region::EU_CENTRAL_1);
+    let transport = Scripted::replies([]);
+    let public = public.with_middleware(transport.clone()).build().unwrap().agent(credentials());
+    let here = agent(&transport);
+    for (agent, base) in [
+        (&here, "http://bucket.example/x"),
+        (&here, "https://user:hunter2@bucket.example/x"),
+        (&here, "ftp://bucket.example/x"),
+        (&here, "file:///etc/passwd"),
+        (&here, "not a url"),
+        (&public, "http://127.0.0.1/x"),
+        (&public, "https://127.0.0.1/x"),
+        (&public, "https://localhost/x"),
+        (&public, "https://[::1]/x"),
+        (&public, "https://10.1.2.3/x"),
+        (&public, "https://192.168.1.1/x"),
+        (&public, "https://169.254.169.254/latest/meta-data"),
+        (&public, "https://[fd00::1]/x"),
+        (&public, "http://bucket.example/x"),
+    ] {
+        let error = agent.download_export(&signed(base)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{base}");
+        let shown = format!("{error} {error:?} {:?}", signed(base));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert!(transport.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn redirects_of_a_download_are_followed_to_safe_places_only() {
+    let to = |location: &str| reply(302, "").with("location", location.to_owned());
+    let transport = Scripted::replies([to("http://127.0.0.1:10/y"), to("/z?b=1"), reply(200, FILE)]);
+    agent(&transport).download_export(&signed(BUCKET)).await.unwrap();
+    let urls: Vec<_> = transport.calls().into_iter().map(|seen| seen.url).collect();
+    assert_eq!(urls[1..], ["http://127.0.0.1:10/y", "http://127.0.0.1:10/z?b=1"]);
+    assert!(transport.calls().iter().all(|seen| seen.header("authorization").is_empty()));
+
+    for location in ["http://cdn.example/y", "https://u:p@cdn.example/y", "file:///etc/passwd"] {
+        let transport = Scripted::replies([to(location)]);
+        let error = agent(&transport).download_export(&signed(BUCKET)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{location}");
+    }
+    let transport = Scripted::by(|_| reply(307, "").with("location", BUCKET));
+    agent(&transport).download_export(&signed(BUCKET)).await.unwrap_err();
+    assert_eq!(transport.calls().len(), 6);
+    agent(&Scripted::replies([reply(302, "")])).download_export(&signed(BUCKET)).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_download_is_retried_and_its_failure_never_shows_the_url() {
+    let transport = Scripted::replies([
+        reply(429, "").with("retry-after", "5"),
+        reply(503, ""),
+        Reply::Broken(std::io::ErrorKind::ConnectionReset),
+        reply(200, FILE),
+    ]);
+    agent(&transport).download_export(&signed(BUCKET)).await.unwrap();
+
+    let url = signed(BUCKET);
+    let echo = || json!({ "code": SECRET, "message": format!("no {}", url.expose()) }).to_string();
+    for (answer, kind) in [
+        (reply(403, "<Error><Code>AccessDenied</Code></Error>"), ErrorKind::Forbidden),
+        (reply(400, echo()), ErrorKind::Forbidden),
+        (reply(404, echo()), ErrorKind::NotFound),
+        (reply(200, "<html>"), ErrorKind::UnexpectedAnswer),
+        (reply(200, "[]"), ErrorKind::UnexpectedAnswer),
+        (Reply::Silence, ErrorKind::Timeout),
+    ] {
+        let transport = Scripted::replies([answer]);
+        let agent = agent(&transport).with_timeout(Duration::from_secs(20));
+        let error = agent.download_export(&url).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let shown = format!("{error} {error:?} {:?} {:?} {url:?}", error.code(), error.message());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+/// All of it, over sockets: what was uploaded is what is downloaded in the end.
+#[tokio::test]
+async fn a_script_s_whole_life_on_the_simulator() {
+    let simulator = Simulator::builder()
+        .client_secret(common::SECRET)
+        .upload_time(Duration::from_millis(300))
+        .start()
+        .await
+        .unwrap();
+    let region = Region::custom(simulator.url(), simulator.url(), simulator.url()).unwrap();
+    let agent = Client::builder(region).build().unwrap().agent(credentials());
+    let document = json!({
+        "id": "elsewhere", "name": "Whole life ä", "pages": [{ "id": "p", "name": "Start", "rootContainer": {}, "dataVersion": 0 }],
+        "startPageId": "p", "features": {}, "variables": [{ "name": "v", "value": 1.5 }], "customActions": [], "dataVersion": 0
+    });
+    let file: ScriptFile = document.to_string().parse().unwrap();
+
+    let imported = agent.import(&file, &ImportScript::default()).await.unwrap();
+    let id = imported.script_id().unwrap().clone();
+    assert_eq!(agent.script(&id).await.unwrap().name.as_deref(), Some("Whole life ä"));
+    let as_read = ReadScript::default();
+    assert_eq!(agent.published_script(&id, &as_read).await.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let published = agent.publish(&id, &PublishScript::default()).await.unwrap();
+    assert_eq!(published.id, id);
+    let live = agent.published_script(&id, &as_read).await.unwrap();
+    let page = live.pages.first().and_then(|page| page.id.clone()).unwrap();
+    assert_eq!(agent.published_script_page(&id, &page, &as_read).await.unwrap().id, Some(page));
+
+    let exported =
+        agent.export_file(&id, &ExportScript { version_id: live.version_id, ..ExportScript::default() }).await.unwrap();
+    assert_eq!(exported.decode::<serde_json::Value>().unwrap(), document);
+    assert_eq!(agent.scripts_named("Whole life ä").await.unwrap(), std::slice::from_ref(&id));
+    agent.delete(&id).await.unwrap();
+    assert_eq!(agent.script(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(agent.scripts_named("Whole life ä").await.unwrap().is_empty());
+}
