@@ -6,6 +6,7 @@ pub(crate) mod login;
 pub(crate) mod outage;
 mod queue;
 pub(crate) mod quota;
+pub(crate) mod window;
 
 /// One operation of a host: whether it is up, and what of it fares how.
 pub(crate) struct Route {

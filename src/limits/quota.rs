@@ -11,24 +11,20 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::queue::{Place, Queue};
+use super::window::{QuotaHeaders, SPREAD, Told, Window};
 use crate::random::Random;
 use crate::retry::{RetryPolicy, after};
 
-/// The headers tell whole seconds, rounded to either side.
-const ROUNDING: Duration = Duration::from_secs(1);
 /// So many calls of an operation of which nothing is known go at once: no more than any window known to exist allows.
 const FIRST_CALLS: u32 = 50;
 /// Who goes first is waited for no longer: a slow answer must not hold everyone.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// After a 429 it may be waited for longer: that there is a limit is known.
 const ANSWER_AFTER_A_429: Duration = Duration::from_secs(5);
-/// A new window is used this much later at most, by chance, so that processes that share a token do not come at once.
-const SPREAD: Duration = Duration::from_millis(250);
 
 /// How the quota of one operation stands, as its answers tell; see [`Agent::quota`](crate::Agent::quota).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,32 +40,6 @@ pub struct QuotaStanding {
     pub available_in: Option<Duration>,
     /// Calls that wait.
     pub waiting: usize,
-}
-
-/// What an answer says about the window that it was counted in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct QuotaHeaders {
-    pub(crate) allowed: Option<u32>,
-    pub(crate) count: Option<u32>,
-    pub(crate) reset: Option<Duration>,
-}
-
-impl QuotaHeaders {
-    /// Whole numbers; what is too large is the largest there is. Anything else, and what is said more than once, is not said.
-    pub(crate) fn parse(headers: &HeaderMap) -> Self {
-        let number = |name| {
-            let mut lines = headers.get_all(name).iter();
-            let value = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?.trim_matches([' ', '\t']);
-            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| value.parse::<u32>().unwrap_or(u32::MAX))
-        };
-        Self {
-            // None at all is no quota: the token could never be used.
-            allowed: number("inin-ratelimit-allowed").filter(|allowed| *allowed > 0),
-            count: number("inin-ratelimit-count"),
-            reset: number("inin-ratelimit-reset").map(|seconds| Duration::from_secs(seconds.into())),
-        }
-    }
 }
 
 /// A refusal for a limit (429): the wait it asks for, if it says, and the limit's name.
@@ -141,36 +111,6 @@ struct Limit {
     name: Option<String>,
     /// 429s in a row that did not say how long to wait.
     blind: u32,
-    /// How many were served since it was last opened.
-    served: u32,
-    /// How many were served from one opening to the next, and how long that took.
-    cycle: Option<(u32, Duration)>,
-}
-
-struct Window {
-    number: u64,
-    allowed: u32,
-    /// The highest count shown since it began, and since when.
-    used: u32,
-    used_since: Instant,
-    /// Between when and when it ends, by what every answer told; none where a new one has begun and none told yet.
-    ends: Option<(Instant, Instant)>,
-    /// When the one before had ended at the latest: what speaks of that one is late.
-    ended: Option<Instant>,
-    /// The longest it was said to last.
-    length: Duration,
-    spread: Duration,
-}
-
-/// The headers of an answer, all three, with when the request was sent and its window so ends.
-#[derive(Clone, Copy)]
-struct Told {
-    allowed: u32,
-    count: u32,
-    reset: Duration,
-    sent: Instant,
-    earliest: Instant,
-    latest: Instant,
 }
 
 /// Whether a call may be sent now.
@@ -225,11 +165,7 @@ impl QuotaGate {
     /// The state at this moment: what is over is over.
     fn at(&self, now: Instant) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        for window in state.windows.iter_mut().filter(|window| window.reopens().is_some_and(|at| now >= at)) {
-            window.ended = window.ends.take().map(|(_, latest)| latest);
-            (window.used, window.used_since) = (0, now);
-            window.spread = self.random.below(SPREAD);
-        }
+        state.windows.iter_mut().for_each(|window| window.turn(now, &self.random));
         state
     }
 }
@@ -304,7 +240,7 @@ impl State {
     fn outlook(&self, operation: &Operation, before: usize, now: Instant) -> Option<Instant> {
         let shut = operation.shut_until(now);
         let before = u32::try_from(before).unwrap_or(u32::MAX);
-        let Some(window) = self.window(operation) else { return shut.max(operation.outlook(before, now)) };
+        let Some(window) = self.window(operation) else { return shut };
         let Some(beyond) = before.checked_sub(self.left(window)) else { return shut };
         let windows = beyond.checked_div(window.allowed).unwrap_or_default();
         shut.max(window.reopens().map(|at| after(at, window.length.saturating_mul(windows))))
@@ -381,17 +317,8 @@ impl Operation {
         self.limit.as_ref().map(|limit| limit.shut_until).filter(|until| *until > now)
     }
 
-    /// Where no header tells of a window: when a call with so many before it is served, if that goes on as it went before.
-    fn outlook(&self, before: u32, now: Instant) -> Option<Instant> {
-        let limit = self.limit.as_ref()?;
-        let (served, length) = limit.cycle?;
-        let beyond = before.checked_sub(served.saturating_sub(limit.served))?;
-        let next = self.shut_until(now).unwrap_or_else(|| after(limit.shut_until, length));
-        Some(after(next, length.saturating_mul(beyond.checked_div(served)?)))
-    }
-
     fn refused(&mut self, policy: &RetryPolicy, random: &Random, sent: Instant, now: Instant, throttled: Throttled) {
-        let fresh = || Limit { shut_until: now, shut_since: sent, name: None, blind: 0, served: 0, cycle: None };
+        let fresh = || Limit { shut_until: now, shut_since: sent, name: None, blind: 0 };
         let limit = self.limit.get_or_insert_with(|| Box::new(fresh()));
         // No wait at all is no word on it: taken at that, one call alone would ask again and again.
         let said = throttled.wait.filter(|wait| !wait.is_zero());
@@ -400,10 +327,6 @@ impl Operation {
             limit.blind = limit.blind.saturating_add(1);
         }
         let until = after(now, wait.min(policy.retry_after_cap).saturating_add(random.below(SPREAD)));
-        if limit.served > 0 {
-            limit.cycle = Some((limit.served, until.saturating_duration_since(limit.shut_until)));
-        }
-        limit.served = 0;
         limit.shut_until = limit.shut_until.max(until);
         (limit.shut_since, limit.name) = (now, throttled.limit);
         // Whether it is open again is one call's to find out.
@@ -413,61 +336,10 @@ impl Operation {
     fn served(&mut self) {
         if let Some(limit) = &mut self.limit {
             limit.blind = 0;
-            limit.served = limit.served.saturating_add(1);
         }
         // Where a window is known, that one says how many may follow; else twice as many as before.
         let more = self.scouts.map(|scouts| scouts * 2).filter(|scouts| *scouts < FIRST_CALLS);
         self.scouts = more.filter(|_| self.window.is_none());
-    }
-}
-
-impl Window {
-    fn new(number: u64, told: &Told, now: Instant) -> Self {
-        Self {
-            number,
-            allowed: told.allowed,
-            used: told.count,
-            used_since: now,
-            ends: Some((told.earliest, told.latest)),
-            ended: None,
-            length: told.reset,
-            spread: Duration::ZERO,
-        }
-    }
-
-    /// When the next one is used.
-    fn reopens(&self) -> Option<Instant> {
-        self.ends.map(|(_, latest)| after(latest, self.spread))
-    }
-
-    /// Whether an answer is late, and speaks of the window before.
-    fn is_over_for(&self, told: &Told) -> bool {
-        self.ended.is_some_and(|ended| told.earliest < ended) || self.ends.is_some_and(|ends| told.latest < ends.0)
-    }
-
-    /// Whether an answer may have been counted in this window: as much allowed, an end that agrees, and no count below what
-    /// was shown before its request was sent.
-    fn may_be_of(&self, told: &Told) -> bool {
-        let ends_agree = self.ends.is_none_or(|ends| told.earliest <= ends.1 && ends.0 <= told.latest);
-        told.allowed == self.allowed && ends_agree && !(told.count < self.used && self.used_since < told.sent)
-    }
-
-    fn note(&mut self, told: &Told, now: Instant) {
-        let ends = match self.ends {
-            Some(ends) if told.earliest <= ends.1 => (ends.0.max(told.earliest), ends.1.min(told.latest)),
-            // The one before was over a little earlier than it was here.
-            Some(_) => {
-                (self.used, self.used_since) = (0, now);
-                (told.earliest, told.latest)
-            }
-            None => (told.earliest, told.latest),
-        };
-        self.ends = Some(ends);
-        self.allowed = told.allowed;
-        self.length = self.length.max(told.reset);
-        if told.count > self.used {
-            (self.used, self.used_since) = (told.count, now);
-        }
     }
 }
 
@@ -628,18 +500,7 @@ impl Ticket<'_> {
         std::mem::forget(self);
         let mut state = gate.at(now);
         let at = state.position(operation);
-        let told = headers.allowed.zip(headers.count).zip(headers.reset).map(|((allowed, count), reset)| {
-            let reset = reset.min(policy.retry_after_cap);
-            let latest = after(now, reset);
-            Told {
-                allowed,
-                count,
-                reset,
-                sent,
-                latest,
-                earliest: after(sent, reset.saturating_sub(ROUNDING)).min(latest),
-            }
-        });
+        let told = headers.told(sent, now, policy.retry_after_cap);
         let outlook = |state: &State| state.operations.get(at).and_then(|one| state.outlook(one, one.queue.len(), now));
         let looked = outlook(&state);
         if let Some(told) = &told {
@@ -1046,24 +907,5 @@ mod tests {
         );
         println!("two processes: {:?}, {} refused of 500", a.max(b), service.refused());
         assert!(a.max(b) < secs(250) && service.refused() < 500, "{a:?} {b:?} {}", service.refused());
-    }
-
-    #[test]
-    fn headers_that_are_no_numbers_are_not_said() {
-        let parse = |pairs: &[(&'static str, &str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in pairs {
-                headers.append(*name, value.parse().unwrap());
-            }
-            QuotaHeaders::parse(&headers)
-        };
-        let all = [("inin-ratelimit-allowed", "300"), ("inin-ratelimit-count", " 7 "), ("inin-ratelimit-reset", "60")];
-        assert_eq!(parse(&all), told(300, 7, 60));
-        for odd in ["", "-1", "1.5", "many", "+3"] {
-            assert_eq!(parse(&[("inin-ratelimit-count", odd)]).count, None, "{odd}");
-        }
-        assert_eq!(parse(&[("inin-ratelimit-allowed", "0")]).allowed, None);
-        assert_eq!(parse(&[("inin-ratelimit-count", "99999999999999999999")]).count, Some(u32::MAX));
-        assert_eq!(parse(&[("inin-ratelimit-count", "1"), ("inin-ratelimit-count", "2")]).count, None);
     }
 }
