@@ -112,9 +112,10 @@ impl Agent {
         self.slot.session()
     }
 
-    /// How the quota of the agent's token stands, for each operation that was called with it; empty where there is no token.
+    /// How the quota of the agent's token stands, one for each operation that was called with it; empty where there is no token.
     ///
-    /// A limit belongs to what it limits: operations whose answers show the same window share it, others do not.
+    /// It is what the answers told: operations whose answers show the same window share it, others do not, and a token that
+    /// was replaced is forgotten. Nothing is sent.
     #[must_use]
     pub fn quota(&self) -> Vec<QuotaStanding> {
         self.slot.held().map(|token| token.quota().standing(Instant::now())).unwrap_or_default()

@@ -252,15 +252,18 @@ impl ClientBuilder {
         self
     }
 
-    /// How many attempts may be in flight to each host; further calls wait their turn. Default 1,000. It protects this machine,
-    /// and is no guess at what the service bears: whoever knows that, sets it here.
+    /// How many attempts may be in flight to each host; further ones wait their turn, first come, first served, until their
+    /// call's time is over ([`ErrorKind::Timeout`](crate::ErrorKind::Timeout)). Default 1,000; zero is refused by
+    /// [`build`](Self::build). It protects this machine, and is no guess at what the service bears: whoever knows that, sets it
+    /// here. Where several operations are in use, none of them takes more than three quarters of the places.
     pub fn max_in_flight(mut self, attempts: usize) -> Self {
         self.settings.max_in_flight = attempts;
         self
     }
 
-    /// How many calls may wait for a place in flight to one host, or for the quota of one token; further ones fail at once.
-    /// Default 20,000.
+    /// How many calls may wait for a place in flight to one host, and how many for the quota of one operation of a token; further
+    /// ones fail at once, with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`ErrorKind::Throttled`](crate::ErrorKind::Throttled). Default 20,000.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.settings.max_waiting = calls;
         self
@@ -347,8 +350,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when a certificate, proxy URL or user agent cannot be used; where a host is `https`,
-    /// also when the crate was built without a TLS feature, or the machine has no root certificates.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when a certificate, proxy URL or user agent cannot be used, or
+    /// [`max_in_flight`](Self::max_in_flight) is zero; where a host is `https`, also when the crate was built without a TLS
+    /// feature, or the machine has no root certificates.
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;

@@ -8,7 +8,10 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use tokio::time::Instant;
 
-/// How failures are retried. Throttling (429 and throttled logins) is bounded by the call's deadline alone.
+/// How failures are retried; set by [`ClientBuilder::retry`](crate::ClientBuilder::retry).
+///
+/// Throttling (429 and throttled logins) is no failure: its waits are bounded by the call's deadline alone. No wait is begun that
+/// would outlast the deadline. There is no budget that calls share.
 ///
 /// ```
 /// use genesys_scripts::RetryPolicy;
@@ -32,7 +35,8 @@ pub struct RetryPolicy {
     /// The longest `Retry-After` that is obeyed; beyond it the answer is returned at once. Default 180 s.
     pub retry_after_cap: Duration,
     /// Whether a call waits for an outage until its own time is over. Default: no; of an outage that is older than an attempt
-    /// may take, it waits for one more probe, and then fails with when the service is asked again.
+    /// may take ([`attempt_timeout`](crate::ClientBuilder::attempt_timeout), 15 s), it waits for one more probe, and then fails
+    /// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and when the service is asked again.
     pub ride_out_outages: bool,
 }
 

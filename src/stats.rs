@@ -44,11 +44,11 @@ pub struct Stats {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostStats {
-    /// Attempts in flight.
+    /// Attempts in flight; at most [`max_in_flight`](crate::ClientBuilder::max_in_flight).
     pub in_flight: usize,
-    /// Calls that wait for a place in flight.
+    /// Calls that wait for a place in flight; at most [`max_waiting`](crate::ClientBuilder::max_waiting).
     pub waiting: usize,
-    /// The operations that are down, and in how long each is asked again.
+    /// The operations that are down, like `get script`, and in how long each is asked again; zero: by the next call.
     pub down: BTreeMap<&'static str, Duration>,
 }
 

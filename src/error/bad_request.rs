@@ -58,7 +58,7 @@ pub enum Cause {
     BadGrant,
     /// The redirect URI is not one of the OAuth client's.
     BadRedirect,
-    /// "Invalid script definition": a broken script or overload, and the call ended before it was found out.
+    /// "Invalid script definition": a broken script or overload, and what happened around it does not tell which.
     Undecided,
     /// Nothing that is known fits.
     Unknown,
@@ -156,7 +156,7 @@ pub(crate) struct RequestFacts<'a> {
 }
 
 impl<'a> Evidence<'a> {
-    /// What is known as the answer comes in; the script's history speaks later ([`BadRequest::found`]).
+    /// What is known as the answer comes in; how other calls fare speaks later ([`BadRequest::found`]).
     pub(crate) fn of_answer(endpoint: Endpoint, body: &'a ErrorBody, request: RequestFacts<'a>) -> Self {
         Self { endpoint, body, request }
     }
@@ -510,7 +510,7 @@ mod tests {
         body: serde_json::Value,
         #[serde(default)]
         request: Sent,
-        /// What the script's history finds afterwards.
+        /// What the outcomes around it find afterwards.
         found: Option<String>,
         cause: String,
         parameter: Option<String>,
@@ -571,7 +571,7 @@ mod tests {
                 Some(other) => panic!("{other}"),
                 None => {}
             }
-            // As `call.rs` decides: logins wait at their gate, definitions go by the history; nothing else is sent again.
+            // As `call.rs` decides: logins wait at their gate, definitions go by the evidence; nothing else is sent again.
             let status = StatusCode::from_u16(self.status).unwrap();
             let retried = match endpoint {
                 Endpoint::Login => is_login_throttle(status, &body),
@@ -691,7 +691,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_history_found_later_replaces_what_was_undecided() {
+    fn what_was_found_later_replaces_what_was_undecided() {
         let body = ErrorBody::parse(r#"{"code":"bad_request","message":"Invalid script definition"}"#);
         let request = RequestFacts { of_script: true, ..RequestFacts::default() };
         let evidence = Evidence::of_answer(Endpoint::Api, &body, request);

@@ -75,9 +75,13 @@ pub enum ErrorKind {
     Conflict,
     /// HTTP 413: the request's body is over the service's limit.
     TooLarge,
-    /// The quota is spent (HTTP 429), or the login is throttled, for longer than this call may wait.
+    /// A quota is spent (HTTP 429), or the login is throttled, for longer than this call may wait; or as many calls as may
+    /// ([`max_waiting`](crate::ClientBuilder::max_waiting)) wait for that quota already. [`Error::retry_after`] says when it
+    /// ends, as far as is known.
     Throttled,
-    /// The service refuses for load or is down; nothing more is sent for now.
+    /// The operation is down, and is asked again after [`Error::retry_after`]; what the call met last is kept
+    /// ([`Error::status`]). Or as many calls as may ([`max_waiting`](crate::ClientBuilder::max_waiting)) wait for a place in
+    /// flight to the host already.
     Unavailable,
     /// HTTP 5xx.
     Server,

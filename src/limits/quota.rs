@@ -34,11 +34,11 @@ pub struct QuotaStanding {
     pub operation: &'static str,
     /// Requests that its window allows, shared with other operations that show the same; `None` where no header told.
     pub allowed: Option<u32>,
-    /// Requests left in the window, those in flight taken off; `None` where no header told, zero while a 429 holds.
+    /// Requests left in the window, those in flight taken off, and zero while a 429 holds; `None` where no header told.
     pub remaining: Option<u32>,
-    /// Until the next request may be sent, where none may be now.
+    /// In how long the next request may be sent; `None` where one may be now, or where that is not known.
     pub available_in: Option<Duration>,
-    /// Calls that wait.
+    /// Calls of the operation that wait for it.
     pub waiting: usize,
 }
 
