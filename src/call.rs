@@ -26,7 +26,7 @@ use crate::id::is_uuid;
 use crate::limits::Route;
 use crate::limits::in_flight::{NoPlace, Place};
 use crate::limits::login::{LoginGate, LoginPass};
-use crate::limits::outage::{Attempt, IsDown, Leave, Patience};
+use crate::limits::outage::{Attempt, Counts, IsDown, Leave, Patience};
 use crate::limits::quota::{QuotaRefusal, QuotaRefused, Throttled, Ticket};
 use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Spec};
@@ -419,7 +419,12 @@ impl<'a> Run<'a> {
             settle_login(login, &verdict);
         }
         let verdict = self.weigh(verdict, &signal, only_one, sent, now);
-        let attempt = Attempt { leave, sent, first_of_call: self.attempts == 1 };
+        let counts = match self.attempts {
+            1 if self.route.evidence.was_served(self.key) => Counts::Yes,
+            1 => Counts::Once(self.key),
+            _ => Counts::No,
+        };
+        let attempt = Attempt { leave, sent, counts };
         let over = match signal {
             Signal::Served | Signal::Answered => {
                 self.route.outage.answered(now.saturating_duration_since(sent));

@@ -74,6 +74,12 @@ impl Evidence {
         self.lock().broken.get(&key).is_some_and(|broken| now < broken.until)
     }
 
+    /// Whether the key was served of late; true as well where nothing was, for then nothing speaks against the key.
+    pub(crate) fn was_served(&self, key: u64) -> bool {
+        let state = self.lock();
+        state.served.is_empty() || state.served.iter().any(|served| served.key == key)
+    }
+
     pub(crate) fn served(&self, key: u64, sent: Instant, failed_before: u32) {
         let mut state = self.lock();
         if !state.broken.is_empty() {

@@ -14,7 +14,7 @@ pub(crate) struct InFlight {
     most_waiting: usize,
 }
 
-/// What of its host's places one route may take while other routes are in use: not the last quarter, so that a route that
+/// What of its host's places one route may take while other routes are in use: not the last eighth, so that a route that
 /// hangs leaves room for the others.
 pub(crate) struct Share(Semaphore);
 
@@ -40,7 +40,7 @@ impl InFlight {
     }
 
     pub(crate) fn share(&self) -> Share {
-        Share(Semaphore::new(self.bound - self.bound / 4))
+        Share(Semaphore::new(self.bound - self.bound / 8))
     }
 
     /// A place, within the share of its route where there are others.

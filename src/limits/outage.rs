@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::retry::after;
 
-/// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them.
+/// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them. What was
+/// not served of late may be broken itself, and counts once.
 const ROW: u32 = 10;
 const OVER: Duration = Duration::from_secs(1);
 /// The pauses between two probes; the last one repeats.
@@ -27,8 +28,9 @@ pub(crate) struct Outage {
 
 #[derive(Default)]
 struct State {
-    /// First attempts that failed in a row.
+    /// First attempts that failed in a row, and of what that may be broken itself.
     row: u32,
+    doubtful: Vec<u64>,
     /// When the first of them was sent, and when it had failed.
     row_began: Option<(Instant, Instant)>,
     down: Option<Down>,
@@ -59,7 +61,17 @@ impl Down {
 pub(crate) struct Attempt {
     pub(crate) leave: Leave,
     pub(crate) sent: Instant,
-    pub(crate) first_of_call: bool,
+    pub(crate) counts: Counts,
+}
+
+/// Whether a failure counts towards an outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// It is not the first attempt of its call.
+    No,
+    /// Once for this key, which was not served of late.
+    Once(u64),
+    Yes,
 }
 
 /// Leave to send one attempt.
@@ -126,6 +138,7 @@ impl Outage {
         let mut state = self.lock();
         state.took = took.max(state.took.mul_f64(0.98));
         (state.row, state.row_began) = (0, None);
+        state.doubtful.clear();
         if state.down.take().is_some() {
             drop(state);
             self.changed.notify_waiters();
@@ -140,7 +153,7 @@ impl Outage {
     /// An attempt sent then failed: by a 5xx, or without an answer. Where it was the one probe that its call waits for, the call
     /// is over.
     pub(crate) fn failed(&self, attempt: Attempt, patience: Patience, what: Failed) -> Option<IsDown> {
-        let Attempt { leave, sent, first_of_call } = attempt;
+        let Attempt { leave, sent, counts } = attempt;
         let now = Instant::now();
         let mut state = self.lock();
         let wait = what.wait.unwrap_or_default();
@@ -156,7 +169,15 @@ impl Outage {
             self.changed.notify_waiters();
             return over;
         }
-        state.row = state.row.saturating_add(u32::from(first_of_call));
+        match counts {
+            Counts::No => {}
+            Counts::Once(key) if state.doubtful.contains(&key) => {}
+            Counts::Once(key) => {
+                state.doubtful.push(key);
+                state.row = state.row.saturating_add(1);
+            }
+            Counts::Yes => state.row = state.row.saturating_add(1),
+        }
         let (since, failed) = *state.row_began.get_or_insert((sent, now));
         if state.row >= ROW && now.saturating_duration_since(failed) >= OVER {
             let next_probe = after(now, wait);
@@ -198,7 +219,8 @@ mod tests {
     }
 
     fn fail(outage: &Outage, leave: Leave, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
-        outage.failed(Attempt { leave, sent, first_of_call }, patience(60), what)
+        let counts = if first_of_call { Counts::Yes } else { Counts::No };
+        outage.failed(Attempt { leave, sent, counts }, patience(60), what)
     }
 
     fn patience(seconds: u64) -> Patience {
@@ -246,6 +268,20 @@ mod tests {
             fail(&outage, Leave::Freely, Instant::now(), false, refused());
         }
         assert_eq!(outage.next_probe(), None, "of one call that is tried again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_broken_scripts_that_are_asked_for_again_and_again_are_no_outage() {
+        let outage = Outage::default();
+        for call in 0..100 {
+            sleep(OVER / 20).await;
+            let attempt = Attempt { leave: Leave::Freely, sent: Instant::now(), counts: Counts::Once(call % 9) };
+            outage.failed(attempt, patience(60), refused());
+        }
+        assert_eq!(outage.next_probe(), None, "nine scripts");
+        let attempt = Attempt { leave: Leave::Freely, sent: Instant::now(), counts: Counts::Once(9) };
+        outage.failed(attempt, patience(60), refused());
+        assert!(outage.next_probe().is_some(), "ten");
     }
 
     #[tokio::test(start_paused = true)]

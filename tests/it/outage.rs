@@ -106,8 +106,7 @@ fn slowness_without_failures_adds_nothing() {
     for (a_second, latency) in worlds {
         virtually(async move {
             let transport = service(move |at, _| slow(latency(at)));
-            // As many in flight as there are, for the bound is not what is asked about.
-            let client = transport.builder().max_in_flight(10_000).build().unwrap();
+            let client = transport.client();
             let agents: Vec<_> = (0..500).map(|_| client.agent(credentials())).collect();
             for agent in &agents {
                 agent.log_in().await.unwrap();
