@@ -24,10 +24,10 @@ use crate::error::{Error, ErrorKind, GaveUp};
 use crate::failure::Failure;
 use crate::id::is_uuid;
 use crate::limits::Route;
-use crate::limits::in_flight::{NoPlace, Place};
+use crate::limits::in_flight::{NoPlace, Place, Share};
 use crate::limits::login::{LoginGate, LoginPass};
 use crate::limits::outage::{Attempt, Counts, IsDown, Leave, Patience};
-use crate::limits::quota::{QuotaRefusal, QuotaRefused, Throttled, Ticket};
+use crate::limits::quota::{QuotaRefusal, QuotaRefused, Throttled, Ticket, Turn};
 use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Spec};
 use crate::retry::after;
@@ -109,6 +109,8 @@ struct Run<'a> {
     attempts: u32,
     /// Attempts that ended in a failure (not in throttling or a replaced token): what the policy bounds.
     failures: u32,
+    /// 429s that this call waited out by itself.
+    throttled: u32,
     token_replaced: bool,
     /// How often the agent had logged out when the call began.
     logouts: u64,
@@ -170,6 +172,7 @@ impl<'a> Run<'a> {
             began: None,
             attempts: 0,
             failures: 0,
+            throttled: 0,
             token_replaced: false,
             logouts: match &call.authority {
                 Authority::Agent(slot) => slot.logouts(),
@@ -228,6 +231,9 @@ impl<'a> Run<'a> {
         let operation = self.call.spec.operation.name;
         let quota = token.filter(|_| self.slot().is_some()).map(Token::quota);
         let mut turn = quota.map(|quota| quota.turn(operation, self.started, self.host.in_flight.most_waiting()));
+        let share = self.shares.then_some(&route.share);
+        // What is broken itself finds out nothing, and so is no probe.
+        let only_one = route.evidence.is_broken(self.key, Instant::now());
         loop {
             if let Some(turn) = &mut turn {
                 match turn.wait(self.deadline).await {
@@ -236,8 +242,17 @@ impl<'a> Run<'a> {
                     Err(refused) => return Err(self.no_quota(refused)),
                 }
             }
-            let leave = self.route_is_up().await?;
-            let place = self.place(route).await?;
+            if let (Some(turn), true) = (&mut turn, route.outage.next_probe().is_some()) {
+                turn.put_back();
+            }
+            let leave = self.route_is_up(only_one).await?;
+            let place = match self.host.in_flight.free(share) {
+                Some(place) => place,
+                None => {
+                    turn.iter_mut().for_each(Turn::put_back);
+                    self.place(share).await?
+                }
+            };
             if login.as_ref().is_some_and(|pass| !pass.holds()) {
                 return Ok(None); // Others were refused meanwhile.
             }
@@ -252,7 +267,6 @@ impl<'a> Run<'a> {
                 },
                 None => None,
             };
-            let only_one = self.route.evidence.is_broken(self.key, sent);
             return Ok(Some((Admitted { place, leave, login, only_one, sent }, ticket)));
         }
     }
@@ -295,8 +309,12 @@ impl<'a> Run<'a> {
     }
 
     /// Waits while the route is down; not for long where it has been for long.
-    async fn route_is_up(&self) -> Result<Leave, Error> {
-        let up = self.route.outage.admit(self.patience()).await;
+    async fn route_is_up(&self, only_one: bool) -> Result<Leave, Error> {
+        let patience = match only_one {
+            true => Patience { deadline: Instant::now(), young: Some(Duration::ZERO) },
+            false => self.patience(),
+        };
+        let up = self.route.outage.admit(patience).await;
         up.map_err(|down| self.ended(self.is_down(down, self.last.clone())))
     }
 
@@ -315,7 +333,7 @@ impl<'a> Run<'a> {
     }
 
     /// A place among the attempts in flight to the host. Of a login, its wait is not the login's own time.
-    async fn place<'r>(&mut self, route: &'r Route) -> Result<Place<'r>, Error>
+    async fn place<'r>(&mut self, share: Option<&'r Share>) -> Result<Place<'r>, Error>
     where
         'a: 'r,
     {
@@ -325,7 +343,6 @@ impl<'a> Run<'a> {
             false => self.deadline,
         };
         let bound = host.in_flight.bound();
-        let share = self.shares.then_some(&route.share);
         let place = host.in_flight.place(share, latest).await.map_err(|none| {
             self.ended(match none {
                 NoPlace::QueueFull => {
@@ -342,7 +359,7 @@ impl<'a> Run<'a> {
                          (`max_in_flight`)",
                         host.name()
                     );
-                    Error::new(ErrorKind::Timeout, what)
+                    Error::unanswered(self.last.clone(), what)
                 }
             })
         })?;
@@ -416,7 +433,7 @@ impl<'a> Run<'a> {
         }
         let Admitted { place, leave, login, only_one, sent } = admitted;
         if let Some(login) = login {
-            settle_login(login, &verdict);
+            settle_login(login, &verdict, cap);
         }
         let verdict = self.weigh(verdict, &signal, only_one, sent, now);
         let counts = match self.attempts {
@@ -427,7 +444,7 @@ impl<'a> Run<'a> {
         let attempt = Attempt { leave, sent, counts };
         let over = match signal {
             Signal::Served | Signal::Answered => {
-                self.route.outage.answered(now.saturating_duration_since(sent));
+                self.route.outage.answered(sent);
                 None
             }
             Signal::Failed(failed) if !only_one => self.route.outage.failed(attempt, self.patience(), failed),
@@ -441,6 +458,10 @@ impl<'a> Run<'a> {
     }
 
     fn judge(&self, token: Option<&Token>, outcome: Result<Answer, Failure>) -> Verdict {
+        let outcome = match outcome {
+            Ok(answer) if answer.status.is_success() => return Verdict::Done(answer),
+            outcome => outcome,
+        };
         let (endpoint, secrets) = match &self.call.authority {
             Authority::Login { secrets, .. } => (Endpoint::Login, secrets.clone()),
             Authority::SignedUrl { secrets } => (Endpoint::SignedUrl, secrets.clone()),
@@ -518,6 +539,7 @@ impl<'a> Run<'a> {
         if self.is_login() || self.slot().is_some() {
             return Ok(());
         }
+        self.throttled = self.throttled.saturating_add(1);
         let wait = wait.unwrap_or_default().saturating_add(self.backoff());
         self.sleep(wait, error).await
     }
@@ -538,7 +560,7 @@ impl<'a> Run<'a> {
     }
 
     fn backoff(&self) -> Duration {
-        self.client.random.below(self.client.settings.retry.backoff_bound(self.failures))
+        self.client.random.below(self.client.settings.retry.backoff_bound(self.failures.saturating_add(self.throttled)))
     }
 
     async fn sleep(&self, wait: Duration, error: Error) -> Result<(), Error> {
@@ -599,14 +621,15 @@ impl<'a> Run<'a> {
 fn key(spec: &Spec<'_>) -> u64 {
     let parts = spec.parameters.iter().copied().chain(spec.subject).chain(spec.data_version());
     parts
-        .flat_map(str::bytes)
+        // No byte of UTF-8 is 0xFF.
+        .flat_map(|part| part.bytes().chain([0xFF]))
         .fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-fn settle_login(pass: LoginPass<'_>, verdict: &Verdict) {
+fn settle_login(pass: LoginPass<'_>, verdict: &Verdict, cap: Duration) {
     match verdict {
         Verdict::Done(_) => pass.accepted(),
-        Verdict::Throttled(Throttled { wait, .. }, _) => pass.throttled(*wait),
+        Verdict::Throttled(Throttled { wait, .. }, _) => pass.throttled(wait.map(|wait| wait.min(cap))),
         // Refused for its own reasons, so no limit was in the way. Whether it counts against one is not documented [U].
         Verdict::Fail(error) if error.status().is_some_and(|status| status < 500) => pass.accepted(),
         _ => drop(pass),

@@ -14,15 +14,21 @@ use futures_util::future::Either;
 use reqwest::{Request, Response, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::retry::after;
 use crate::tls::Tls;
 
 /// A client is replaced no more often than this.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// What a Content-Length alone makes us set aside.
+const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
+/// A refusal says enough with its status: so much of its body is read, for no longer than this.
+const REFUSAL_BYTES: usize = 64 * 1024;
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// So many runtimes have a client of their own.
 const RUNTIMES: usize = 32;
 
@@ -180,6 +186,10 @@ pub(crate) async fn exchange(
 ) -> Result<Answer, Failure> {
     let mut response = sent.await.map_err(|error| Failure::of_transport(error, host))?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    if !status.is_success() {
+        let words = Box::pin(words_of(&mut response)).await;
+        return Ok(Answer::new(status, headers, words));
+    }
     // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
     let expected = response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
     let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
@@ -188,27 +198,34 @@ pub(crate) async fn exchange(
         let chunk = match response.chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
-            // A refusal that breaks off is one all the same.
-            Err(_) if !status.is_success() => break,
             Err(error) => return Err(Failure::broken_off(error, host, received)),
         };
         if received.saturating_add(chunk.len()) > most {
-            if status.is_success() {
-                return Err(Failure::too_large(host, most));
-            }
-            // A refusal's status says enough: what is left of its page is not read.
-            break;
+            return Err(Failure::too_large(host, most));
         }
         if received == 0 {
             first = chunk;
             continue;
         }
         if joined.is_empty() {
-            joined.reserve(expected.min(most));
+            joined.reserve(expected.min(most).min(MOST_AT_ONCE));
             joined.extend_from_slice(&std::mem::take(&mut first));
         }
         joined.extend_from_slice(&chunk);
     }
     let body = if joined.is_empty() { first } else { joined.freeze() };
     Ok(Answer::new(status, headers, body))
+}
+
+/// What a refusal says. One that breaks off, or does not end, is one all the same.
+async fn words_of(response: &mut Response) -> Bytes {
+    let until = after(Instant::now(), REFUSAL_TIME);
+    let mut words = BytesMut::new();
+    while words.len() < REFUSAL_BYTES {
+        match timeout_at(until, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => words.extend_from_slice(&chunk),
+            _ => break,
+        }
+    }
+    words.freeze()
 }

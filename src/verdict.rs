@@ -166,14 +166,18 @@ pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
 pub(crate) fn signal(outcome: &Result<Answer, Failure>, patient: bool, now: SystemTime, cap: Duration) -> Signal {
     match outcome {
         Ok(answer) if answer.status.is_success() => Signal::Served,
-        Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Signal::Answered,
+        Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Signal::Nothing,
         Ok(answer) if class(answer.status).outage => {
             let wait = match retry_after(&answer.headers, now, cap) {
-                Some(Wait::AtLeast(wait)) if answer.status == StatusCode::SERVICE_UNAVAILABLE => Some(wait),
-                _ => None,
+                _ if answer.status != StatusCode::SERVICE_UNAVAILABLE => None,
+                Some(Wait::AtLeast(wait)) => Some(wait),
+                Some(Wait::BeyondCap(_)) => Some(cap),
+                None => None,
             };
             Signal::Failed(Failed { text: format!("it answered {}", answer.status.as_u16()), wait })
         }
+        // A gateway says these by itself.
+        Ok(answer) if matches!(answer.status.as_u16(), 401 | 403 | 407 | 429) => Signal::Nothing,
         Ok(_) => Signal::Answered,
         Err(failure) if failure.of_service && !(patient && failure.kind == ErrorKind::Timeout) => {
             Signal::Failed(Failed { text: failure.what.clone(), wait: None })

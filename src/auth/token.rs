@@ -342,6 +342,10 @@ impl State {
         self.login = None;
         self.token_was_refused = false;
         self.refusing.clear();
+        if let Some(token) = &self.token {
+            // Who waits for its quota is sent away.
+            token.quota.retire();
+        }
         self.token.take()
     }
 

@@ -192,6 +192,14 @@ impl Error {
         error
     }
 
+    /// The call's time ran out before it could be sent again: with what its last attempt met, if there was one.
+    pub(crate) fn unanswered(last: Option<Self>, what: String) -> Self {
+        let mut error = last.unwrap_or_else(|| Self::new(ErrorKind::Timeout, ""));
+        error.0.kind = ErrorKind::Timeout;
+        error.0.what = what.into();
+        error
+    }
+
     /// What went wrong lasts until somebody mends it.
     pub(crate) fn lasting(mut self, lasting: bool) -> Self {
         self.0.lasting = lasting;

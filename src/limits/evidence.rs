@@ -95,7 +95,13 @@ impl Evidence {
     pub(crate) fn failed(&self, key: u64, began: Instant, failures: u32, now: Instant) -> Finding {
         let mut state = self.lock();
         let State { served, broken } = &mut *state;
-        broken.retain(|other, one| *other == key || now.saturating_duration_since(one.last) <= FORGOTTEN);
+        let is_forgotten = |one: &Broken| now.saturating_duration_since(one.last) > FORGOTTEN;
+        if broken.len() >= KEYS {
+            broken.retain(|_, one| !is_forgotten(one));
+        }
+        if broken.get(&key).is_some_and(is_forgotten) {
+            broken.remove(&key);
+        }
         let known = broken.get_mut(&key);
         // Of what was found broken before, all that was served since speaks; else only what this call saw.
         let (since, failed) = match known {
@@ -254,7 +260,9 @@ mod tests {
         }
         assert_eq!(evidence.lock().broken.len(), KEYS);
         advance(FORGOTTEN * 2).await;
-        fails(&evidence, Instant::now(), 1).await;
-        assert_eq!(evidence.lock().broken.len(), 0);
+        let began = begin().await;
+        others(&evidence, 64, 0);
+        evidence.failed(BROKEN, began, 4, Instant::now());
+        assert_eq!(evidence.lock().broken.len(), 1, "the old ones made room");
     }
 }

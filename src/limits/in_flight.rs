@@ -43,6 +43,15 @@ impl InFlight {
         Share(Semaphore::new(self.bound - self.bound / 8))
     }
 
+    /// A place, if one is free.
+    pub(crate) fn free<'a>(&'a self, share: Option<&'a Share>) -> Option<Place<'a>> {
+        let of_route = match share {
+            Some(Share(share)) => Some(share.try_acquire().ok()?),
+            None => None,
+        };
+        Some(Place { _of_route: of_route, _of_host: self.places.try_acquire().ok()? })
+    }
+
     /// A place, within the share of its route where there are others.
     pub(crate) async fn place<'a>(&'a self, share: Option<&'a Share>, deadline: Instant) -> Result<Place<'a>, NoPlace> {
         let of_route = match share {

@@ -13,10 +13,11 @@ use crate::retry::after;
 /// not served of late may be broken itself, and counts once.
 const ROW: u32 = 10;
 const OVER: Duration = Duration::from_secs(1);
+/// Failures further apart are no row.
+const STALE: Duration = Duration::from_secs(30);
 /// The pauses between two probes; the last one repeats.
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
-/// For an outage that is older than an attempt may take, nobody waits longer than for one more probe: at least this long, or
-/// twice what an answer took of late.
+/// For an outage that is older than an attempt may take, nobody waits longer than for one more probe, or this long.
 const ONE_PROBE: Duration = Duration::from_millis(1_500);
 
 /// Whether a route is down, and when it is asked again.
@@ -31,11 +32,12 @@ struct State {
     /// First attempts that failed in a row, and of what that may be broken itself.
     row: u32,
     doubtful: Vec<u64>,
+    last_failed: Option<Instant>,
     /// When the first of them was sent, and when it had failed.
     row_began: Option<(Instant, Instant)>,
     down: Option<Down>,
-    /// What the slowest answer took of late.
-    took: Duration,
+    /// When the last attempt that was answered was sent: what was sent before and fails later speaks of before.
+    answered: Option<Instant>,
 }
 
 struct Down {
@@ -107,7 +109,6 @@ impl Outage {
             let until = {
                 let now = Instant::now();
                 let mut state = self.lock();
-                let took = state.took;
                 let Some(down) = &mut state.down else { return Ok(Leave::Freely) };
                 if now >= down.next_probe {
                     down.next_probe = after(now, pause(down.probes));
@@ -117,8 +118,7 @@ impl Outage {
                 // What is asked again only after the deadline is not waited for.
                 let mut until = if down.next_probe >= patience.deadline { now } else { patience.deadline };
                 if down.is_old(patience, now) {
-                    let (failed, give_up) =
-                        *one_probe.get_or_insert((down.failed_probes, after(now, ONE_PROBE.max(took * 2))));
+                    let (failed, give_up) = *one_probe.get_or_insert((down.failed_probes, after(now, ONE_PROBE)));
                     until = until.min(give_up);
                     if down.failed_probes > failed {
                         until = now;
@@ -133,10 +133,10 @@ impl Outage {
         }
     }
 
-    /// The route answered, after so long: whatever it was, it is up.
-    pub(crate) fn answered(&self, took: Duration) {
+    /// The route answered an attempt sent then: whatever it was, it is up.
+    pub(crate) fn answered(&self, sent: Instant) {
         let mut state = self.lock();
-        state.took = took.max(state.took.mul_f64(0.98));
+        state.answered = state.answered.max(Some(sent));
         (state.row, state.row_began) = (0, None);
         state.doubtful.clear();
         if state.down.take().is_some() {
@@ -169,6 +169,14 @@ impl Outage {
             self.changed.notify_waiters();
             return over;
         }
+        if state.answered.is_some_and(|answered| sent <= answered) {
+            return None;
+        }
+        if state.last_failed.is_some_and(|last| now.saturating_duration_since(last) > STALE) {
+            (state.row, state.row_began) = (0, None);
+            state.doubtful.clear();
+        }
+        state.last_failed = Some(now);
         match counts {
             Counts::No => {}
             Counts::Once(key) if state.doubtful.contains(&key) => {}
@@ -177,6 +185,9 @@ impl Outage {
                 state.row = state.row.saturating_add(1);
             }
             Counts::Yes => state.row = state.row.saturating_add(1),
+        }
+        if state.row == 0 {
+            return None;
         }
         let (since, failed) = *state.row_began.get_or_insert((sent, now));
         if state.row >= ROW && now.saturating_duration_since(failed) >= OVER {
@@ -258,7 +269,7 @@ mod tests {
 
         let outage = Outage::default();
         failing(&outage, 9, OVER).await;
-        outage.answered(Duration::from_millis(20));
+        outage.answered(Instant::now());
         failing(&outage, 9, OVER).await;
         assert_eq!(outage.next_probe(), None, "a success between them");
 
@@ -316,7 +327,7 @@ mod tests {
             .collect();
         sleep(Duration::from_millis(100)).await;
         let ended = Instant::now();
-        outage.answered(Duration::from_millis(20));
+        outage.answered(Instant::now());
         for call in waiting {
             assert_eq!(call.await.unwrap().unwrap(), Leave::Freely);
         }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::queue::{Place, Queue};
-use super::window::{QuotaHeaders, SPREAD, Told, Window};
+use super::window::{QuotaHeaders, ROUNDING, SPREAD, Told, Window};
 use crate::random::Random;
 use crate::retry::{RetryPolicy, after};
 
@@ -92,14 +92,28 @@ struct Operation {
     window: Option<u64>,
     /// Sent or about to be, and not answered.
     pending: u32,
-    /// Of how many calls that go first the others wait for an answer; none where it is known what an answer would tell.
-    scouts: Option<u32>,
-    /// How many of them are under way, and until when the others wait.
-    scouting: u32,
-    scouted_by: Option<Instant>,
+    first: Round,
     /// What its 429s told, once there was one.
     limit: Option<Box<Limit>>,
     queue: Queue,
+}
+
+/// Who goes first, where it is not known what an answer will tell.
+#[derive(Default)]
+struct Round {
+    /// A 429 begins a new one.
+    number: u32,
+    /// How many may go; none where the answer is known.
+    may: Option<u32>,
+    /// How many are under way, and until when the others wait for the first answer.
+    out: u32,
+    until: Option<Instant>,
+}
+
+/// A request that is about to be sent: of this round, if it goes first.
+#[derive(Clone, Copy)]
+struct Promise {
+    round: Option<u32>,
 }
 
 /// What 429s told of a limit.
@@ -182,9 +196,7 @@ impl State {
                 window: None,
                 pending: 0,
                 // Where this token's answers carry no headers, nobody could tell the others anything.
-                scouts: (self.tells != Some(false)).then_some(FIRST_CALLS),
-                scouting: 0,
-                scouted_by: None,
+                first: Round { may: (self.tells != Some(false)).then_some(FIRST_CALLS), ..Round::default() },
                 limit: None,
                 queue: Queue::default(),
             });
@@ -209,9 +221,10 @@ impl State {
 
     /// Until when what is left of a window is kept for those that went first, whose answers may show it too.
     fn kept_until(&self, window: &Window, now: Instant) -> Option<Instant> {
-        let first = self.operations.iter().filter(|operation| operation.window.is_none());
+        let unknown = |operation: &&Operation| operation.window.is_none() && operation.limit.is_none();
+        let first = self.operations.iter().filter(unknown);
         let first =
-            first.filter_map(|operation| Some((operation.pending, operation.scouted_by.filter(|by| *by > now)?)));
+            first.filter_map(|operation| Some((operation.pending, operation.first.until.filter(|by| *by > now)?)));
         let (pending, until) =
             first.fold((0_u32, None), |(sum, until), (pending, by)| (sum.saturating_add(pending), until.max(Some(by))));
         until.filter(|_| pending >= self.left(window))
@@ -228,10 +241,11 @@ impl State {
         if let Some(until) = self.window(operation).and_then(|window| self.kept_until(window, now)) {
             return Leave::At(until);
         }
-        match (operation.scouts, operation.scouted_by) {
+        let Round { may, out, until, .. } = operation.first;
+        match (may, until) {
             (None, _) => Leave::Yes,
-            (Some(scouts), _) if operation.scouting < scouts => Leave::First,
-            (Some(_), Some(by)) if by > now => Leave::At(by),
+            (Some(may), _) if out < may => Leave::First,
+            (Some(_), Some(until)) if until > now => Leave::At(until),
             (Some(_), _) => Leave::Yes,
         }
     }
@@ -247,7 +261,7 @@ impl State {
     }
 
     /// Notes the window that an answer of this operation shows.
-    fn note(&mut self, at: usize, told: &Told, now: Instant) {
+    fn note(&mut self, at: usize, told: &Told, now: Instant, random: &Random) {
         let current = self.operations.get(at).and_then(|operation| operation.window);
         let shared = self.operations.iter().filter(|operation| operation.window == current).count() > 1;
         if let Some(window) = self.windows.iter_mut().find(|window| Some(window.number) == current) {
@@ -271,7 +285,7 @@ impl State {
             None => {
                 self.seen += 1;
                 self.windows.reserve_exact(1);
-                self.windows.push(Window::new(self.seen, told, now));
+                self.windows.push(Window::new(self.seen, told, now, random));
                 self.seen
             }
         };
@@ -302,11 +316,11 @@ impl State {
     }
 
     /// What was promised or sent no longer counts as unanswered.
-    fn give_back(&mut self, operation: &'static str, first: bool) {
+    fn give_back(&mut self, operation: &'static str, promise: Promise) {
         if let Some(operation) = self.operations.iter_mut().find(|one| one.name == operation) {
             operation.pending = operation.pending.saturating_sub(1);
-            if first {
-                operation.scouting = operation.scouting.saturating_sub(1);
+            if promise.round == Some(operation.first.number) {
+                operation.first.out = operation.first.out.saturating_sub(1);
             }
         }
     }
@@ -328,18 +342,22 @@ impl Operation {
         }
         let until = after(now, wait.min(policy.retry_after_cap).saturating_add(random.below(SPREAD)));
         limit.shut_until = limit.shut_until.max(until);
-        (limit.shut_since, limit.name) = (now, throttled.limit);
-        // Whether it is open again is one call's to find out.
-        self.scouts = Some(1);
+        limit.shut_since = now;
+        limit.name = throttled.limit.or(limit.name.take());
+        // Whether it is open again is one call's to find out, and none's that is under way.
+        self.first = Round { number: self.first.number.wrapping_add(1), may: Some(1), out: 0, until: None };
     }
 
-    fn served(&mut self) {
+    fn served(&mut self, sent: Instant) {
         if let Some(limit) = &mut self.limit {
+            if limit.shut_since > sent {
+                return; // It speaks of before.
+            }
             limit.blind = 0;
         }
         // Where a window is known, that one says how many may follow; else twice as many as before.
-        let more = self.scouts.map(|scouts| scouts * 2).filter(|scouts| *scouts < FIRST_CALLS);
-        self.scouts = more.filter(|_| self.window.is_none());
+        let more = self.first.may.map(|may| may * 2).filter(|may| *may < FIRST_CALLS);
+        self.first.may = more.filter(|_| self.window.is_none());
     }
 }
 
@@ -350,8 +368,7 @@ pub(crate) struct Turn<'a> {
     operation: &'static str,
     begun: Instant,
     most_waiting: usize,
-    /// Whether a request is promised to it, and whether that one goes first.
-    promise: Option<bool>,
+    promise: Option<Promise>,
 }
 
 impl<'a> Turn<'a> {
@@ -406,14 +423,23 @@ impl<'a> Turn<'a> {
         let operation = state.operations.get_mut(at)?;
         operation.pending = operation.pending.saturating_add(1);
         if first {
-            if operation.scouting == 0 {
-                let refused = operation.scouts < Some(FIRST_CALLS);
-                operation.scouted_by = Some(after(now, if refused { ANSWER_AFTER_A_429 } else { FIRST_ANSWER }));
+            if operation.first.out == 0 {
+                let patience = if operation.limit.is_some() { ANSWER_AFTER_A_429 } else { FIRST_ANSWER };
+                operation.first.until = Some(after(now, patience));
             }
-            operation.scouting = operation.scouting.saturating_add(1);
+            operation.first.out = operation.first.out.saturating_add(1);
         }
-        self.promise = Some(first);
+        self.promise = Some(Promise { round: first.then_some(operation.first.number) });
         None
+    }
+
+    /// Gives up what is promised: while its call waits for something else, it is another's to take.
+    pub(crate) fn put_back(&mut self) {
+        if let Some(promise) = self.promise.take() {
+            let mut state = self.gate.lock();
+            state.give_back(self.operation, promise);
+            state.wake(false);
+        }
     }
 
     fn join(
@@ -440,19 +466,23 @@ impl<'a> Turn<'a> {
     }
 
     /// Takes one request of the quota, without waiting: now it must be sent. None when it is gone meanwhile (a 429, or
-    /// another process took it): wait again.
+    /// another took it): wait again.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Ticket<'a>> {
-        let first = self.promise.take()?;
         let mut state = self.gate.at(now);
         let at = state.position(self.operation);
+        if self.promise.is_none() {
+            let first = state.operations.get(at)?.queue.would_be_first(self.begun);
+            self.look(&mut state, at, first, now);
+        }
+        let promise = self.promise.take()?;
         let operation = state.operations.get(at)?;
         let overrun = state.window(operation).is_some_and(|window| state.taken(window) > u64::from(window.allowed));
-        if operation.shut_until(now).is_some() || overrun {
-            state.give_back(self.operation, first);
+        if operation.shut_until(now).is_some() || overrun || state.retired {
+            state.give_back(self.operation, promise);
             state.wake(false);
             return None;
         }
-        Some(Ticket { gate: self.gate, operation: self.operation, first, sent: now })
+        Some(Ticket { gate: self.gate, operation: self.operation, promise, sent: now })
     }
 
     fn refused(&self, state: &State, at: usize, why: QuotaRefusal) -> QuotaRefused {
@@ -461,8 +491,7 @@ impl<'a> Turn<'a> {
         let operation = state.operations.get(at);
         QuotaRefused {
             why,
-            available_at: operation
-                .and_then(|operation| state.outlook(operation, operation.queue.before(self.begun), now)),
+            available_at: operation.and_then(|operation| state.outlook(operation, 0, now)),
             limit: operation.and_then(|operation| operation.limit.as_ref()?.name.clone()),
         }
     }
@@ -470,11 +499,7 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if let Some(first) = self.promise {
-            let mut state = self.gate.lock();
-            state.give_back(self.operation, first);
-            state.wake(false);
-        }
+        self.put_back();
     }
 }
 
@@ -483,7 +508,7 @@ impl Drop for Turn<'_> {
 pub(crate) struct Ticket<'a> {
     gate: &'a QuotaGate,
     operation: &'static str,
-    first: bool,
+    promise: Promise,
     sent: Instant,
 }
 
@@ -496,7 +521,7 @@ impl Ticket<'_> {
         throttled: Option<Throttled>,
         policy: &RetryPolicy,
     ) {
-        let Self { gate, operation, first, sent } = self;
+        let Self { gate, operation, promise, sent } = self;
         std::mem::forget(self);
         let mut state = gate.at(now);
         let at = state.position(operation);
@@ -504,19 +529,20 @@ impl Ticket<'_> {
         let outlook = |state: &State| state.operations.get(at).and_then(|one| state.outlook(one, one.queue.len(), now));
         let looked = outlook(&state);
         if let Some(told) = &told {
-            state.note(at, told, now);
+            state.note(at, told, now, &gate.random);
             state.tells = Some(true);
         } else if throttled.is_none() {
             state.tells = Some(state.tells == Some(true));
         }
-        state.give_back(operation, first);
+        state.give_back(operation, promise);
         if let Some(operation) = state.operations.get_mut(at) {
             match throttled {
                 Some(throttled) => operation.refused(policy, &gate.random, sent, now, throttled),
-                None => operation.served(),
+                None => operation.served(sent),
             }
         }
-        let later = outlook(&state) > looked;
+        // What is later by a jitter alone is no news.
+        let later = outlook(&state) > looked.map(|looked| after(looked, ROUNDING));
         state.wake(later);
     }
 }
@@ -524,7 +550,7 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.give_back(self.operation, self.first);
+        state.give_back(self.operation, self.promise);
         state.wake(false);
     }
 }
@@ -833,7 +859,9 @@ mod tests {
         let asked = Instant::now();
         let told_so = gate.turn(READ, asked, 20_000).wait(asked + secs(30)).await.unwrap_err();
         assert_eq!(asked.elapsed(), Duration::ZERO);
-        assert_eq!((told_so.why, told_so.available_at), (QuotaRefusal::TooLate, Some(asked + secs(60))));
+        let available = told_so.available_at.unwrap() - asked;
+        assert_eq!(told_so.why, QuotaRefusal::TooLate);
+        assert!((secs(60)..secs(60) + SPREAD).contains(&available), "{available:?}");
 
         // Those who wait already, as soon as it is known.
         let gate = self::gate();

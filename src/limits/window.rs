@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::retry::after;
 
 /// The headers tell whole seconds, rounded to either side.
-const ROUNDING: Duration = Duration::from_secs(1);
+pub(super) const ROUNDING: Duration = Duration::from_secs(1);
 /// A new window is used this much later at most, by chance, so that processes that share a token do not come at once.
 pub(super) const SPREAD: Duration = Duration::from_millis(250);
 
@@ -76,7 +76,7 @@ pub(super) struct Told {
 }
 
 impl Window {
-    pub(super) fn new(number: u64, told: &Told, now: Instant) -> Self {
+    pub(super) fn new(number: u64, told: &Told, now: Instant, random: &Random) -> Self {
         Self {
             number,
             allowed: told.allowed,
@@ -85,7 +85,7 @@ impl Window {
             ends: Some((told.earliest, told.latest)),
             ended: None,
             length: told.reset,
-            spread: Duration::ZERO,
+            spread: random.below(SPREAD),
         }
     }
 
