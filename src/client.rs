@@ -25,6 +25,9 @@ use crate::transport::{HttpSettings, Transport};
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
+/// It may be used from several tokio runtimes, one after another or at once. Each has connections of its own, so one that is not
+/// run any more holds up no call of another.
+///
 /// ```
 /// use genesys_scripts::{Client, Credentials, Region};
 /// use std::time::Duration;
@@ -275,7 +278,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long an idle connection is kept. Default 60 s.
+    /// How long an idle connection is kept. Default 50 s: less than the 60 s after which a load balancer usually closes it, as a
+    /// publish or an upload that goes out just then cannot be sent again.
     pub fn pool_idle_timeout(mut self, timeout: Duration) -> Self {
         self.http.pool_idle_timeout = timeout;
         self

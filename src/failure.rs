@@ -7,7 +7,7 @@ use std::time::Duration;
 use reqwest_retry::{Retryable, default_on_request_failure};
 
 use crate::error::{Error, ErrorKind};
-use crate::text;
+use crate::{text, tls};
 
 /// An attempt that its own call cut short sooner than this says nothing of the service.
 const UNANSWERED: Duration = Duration::from_secs(5);
@@ -61,10 +61,10 @@ impl Failure {
     }
 
     /// What reqwest or a middleware of the user's reports instead of a response.
-    pub(crate) fn of_transport(error: reqwest_middleware::Error, host: &str) -> Self {
+    pub(crate) fn of_transport(error: reqwest_middleware::Error, host: &str, proxy: Option<&str>) -> Self {
         let transient = matches!(default_on_request_failure(&error), Some(Retryable::Transient));
         match error {
-            reqwest_middleware::Error::Reqwest(error) => Self::of_reqwest(error.without_url(), transient, host),
+            reqwest_middleware::Error::Reqwest(error) => Self::of_reqwest(error.without_url(), transient, host, proxy),
             reqwest_middleware::Error::Middleware(error) => {
                 // One that speaks of the connection is believed.
                 let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -81,16 +81,21 @@ impl Failure {
         }
     }
 
-    fn of_reqwest(error: reqwest::Error, transient: bool, host: &str) -> Self {
+    fn of_reqwest(error: reqwest::Error, transient: bool, host: &str, proxy: Option<&str>) -> Self {
         let io = io_error(&error).map(io::Error::kind);
         let cause = deepest(&error);
         let (unprocessed, going_away) = h2_says(&error);
-        let never_sent = error.is_connect() || error.is_builder() || unprocessed;
-        let lasting = lasting(&error, &cause, host);
+        // A server that refuses who we are hands nothing on.
+        let never_sent = error.is_connect() || error.is_builder() || unprocessed || tls::refuses_identity(&cause);
+        let lasting = if never_sent { lasting(&cause, host, proxy) } else { None };
         let is_lasting = lasting.is_some();
+        let of_proxy = proxy_fails(&error, &cause, host, proxy);
+        let proxy_refuses = cause.contains(PROXY_REFUSES);
         let transient = transient || unprocessed || going_away || io.is_some_and(is_broken_connection);
         let shown = text::shown(&cause);
         let (kind, what) = if let Some(what) = lasting {
+            (ErrorKind::Connection, what)
+        } else if let Some(what) = of_proxy {
             (ErrorKind::Connection, what)
         } else if error.is_builder() {
             (ErrorKind::InvalidInput, format!("the request for {host} cannot be sent: {shown}"))
@@ -104,8 +109,9 @@ impl Failure {
             (ErrorKind::Connection, format!("the connection to {host} broke before it answered: {shown}"))
         };
         let transient = transient && !is_lasting && !error.is_builder();
+        let of_service = transient && !proxy_refuses;
         let source = Some(Box::new(error) as _);
-        Self { never_sent, transient, lasting: is_lasting, of_service: transient, source, ..Self::new(kind, what) }
+        Self { never_sent, transient, lasting: is_lasting, of_service, source, ..Self::new(kind, what) }
     }
 
     /// The head of the answer came, but not all of its body.
@@ -150,18 +156,34 @@ impl Failure {
     }
 }
 
+/// What hyper-util says of a proxy that answers CONNECT with 407, and with anything else that is no 200.
+const PROXY_WANTS_CREDENTIALS: &str = "tunnel error: proxy authorization required";
+const PROXY_REFUSES: &str = "tunnel error: unsuccessful";
+
 /// What lasts until somebody mends it, in words that say who can.
-fn lasting(error: &reqwest::Error, cause: &str, host: &str) -> Option<String> {
-    if !error.is_connect() {
-        return None;
+fn lasting(cause: &str, host: &str, proxy: Option<&str>) -> Option<String> {
+    if cause.contains(PROXY_WANTS_CREDENTIALS) {
+        let proxy = named(proxy);
+        return Some(format!("{proxy} wants credentials (407) on the way to {host}: give user:password@ in its URL"));
     }
-    if cause.contains("tunnel error: proxy authorization required") {
-        return Some(format!("the proxy on the way to {host} wants credentials (407): give them in its URL"));
-    }
-    if cause.contains("tunnel error: unsuccessful") {
-        return Some(format!("the proxy on the way to {host} refuses to connect to it: ask who runs the proxy"));
-    }
-    crate::tls::fault(cause).map(|fault| format!("no connection to {host}: {fault}"))
+    tls::fault(cause).map(|fault| format!("no connection to {host}: {fault}"))
+}
+
+/// What keeps a proxy from opening the way. It may pass: a proxy that cannot reach the host for a moment says 502 or 503,
+/// and hyper-util does not tell these from a 403.
+fn proxy_fails(error: &reqwest::Error, cause: &str, host: &str, proxy: Option<&str>) -> Option<String> {
+    let through = causes(error).any(|cause| cause.to_string().starts_with("tunnel error"));
+    through.then(|| {
+        let (proxy, shown) = (named(proxy), text::shown(cause));
+        match cause.contains(PROXY_REFUSES) {
+            true => format!("{proxy} did not open the way to {host}: it may not, or cannot reach it; ask who runs it"),
+            false => format!("no connection to {host} through {proxy}: {shown}"),
+        }
+    })
+}
+
+fn named(proxy: Option<&str>) -> String {
+    proxy.map_or_else(|| "the proxy".to_owned(), |proxy| format!("the proxy {proxy}"))
 }
 
 fn is_broken_connection(kind: io::ErrorKind) -> bool {
@@ -176,16 +198,19 @@ fn is_broken_connection(kind: io::ErrorKind) -> bool {
     )
 }
 
-fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source())
-        .find_map(|cause| cause.downcast_ref())
+}
+
+fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// Whether HTTP/2 tells that the request was not processed, or that the peer is closing down in good order: then
 /// another connection takes it. A load balancer that drains says one or the other of every stream.
 fn h2_says(error: &reqwest::Error) -> (bool, bool) {
-    let causes = std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source());
-    let mut found = causes.filter_map(|cause| cause.downcast_ref::<h2::Error>()).filter(|error| error.is_remote());
+    let mut found =
+        causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()).filter(|error| error.is_remote());
     match found.next() {
         Some(error) => (
             error.reason() == Some(h2::Reason::REFUSED_STREAM),
@@ -197,7 +222,5 @@ fn h2_says(error: &reqwest::Error) -> (bool, bool) {
 
 /// The innermost cause, which names the fact; those around it say where it was met.
 fn deepest(error: &reqwest::Error) -> String {
-    std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source())
-        .last()
-        .map_or_else(|| error.to_string(), ToString::to_string)
+    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -26,14 +26,23 @@ pub(crate) fn fault(words: &str) -> Option<String> {
              SSL_CERT_FILE"
         ));
     }
-    if says(&["received fatal alert"]) && says(&["ertificate", "UnknownCA", "AccessDenied"]) {
+    if refuses_identity(words) {
         return Some(format!("it does not accept who we are ({shown}): give a client certificate to identity_pem"));
     }
     if says(&["received corrupt message", "InvalidContentType", "wrong version number"]) {
         return Some(format!("what listens there speaks no TLS ({shown}): check scheme and port"));
     }
-    let incompatible = ["peer is incompatible", "peer misbehaved", "received fatal alert", "unsupported protocol"];
+    // Other alerts, as that of an error inside the server, may pass.
+    let incompatible =
+        ["peer is incompatible", "HandshakeFailure", "ProtocolVersion", "InsufficientSecurity", "unsupported protocol"];
     says(&incompatible).then(|| format!("the two ends have no TLS in common ({shown})"))
+}
+
+/// Whether the server does not accept who we are. In TLS 1.3 it says so only when the handshake is over for us and the
+/// request has been written.
+pub(crate) fn refuses_identity(words: &str) -> bool {
+    words.contains("received fatal alert")
+        && ["ertificate", "UnknownCA", "AccessDenied"].iter().any(|alert| words.contains(alert))
 }
 
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
-use reqwest::{Request, Response, redirect};
+use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, timeout_at};
@@ -48,7 +48,9 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            pool_idle_timeout: Duration::from_secs(60),
+            // Load balancers keep idle connections for 60 s, as a rule. What goes out on one just as it is closed may have been
+            // acted on, so what must not act twice cannot be sent again: ours is closed first.
+            pool_idle_timeout: Duration::from_secs(50),
             tcp_keepalive: Duration::from_secs(30),
             http2_ping_interval: Duration::from_secs(30),
             http2_ping_timeout: Duration::from_secs(10),
@@ -117,7 +119,8 @@ impl Transport {
             let builder = reqwest_middleware::ClientBuilder::new(client.clone());
             self.middlewares.iter().cloned().fold(builder, reqwest_middleware::ClientBuilder::with_arc).build()
         });
-        Ok(Arc::new(Http { client, with_middlewares }))
+        let proxy = settings.proxy.as_deref().filter(|_| !self.direct).and_then(without_password);
+        Ok(Arc::new(Http { client, with_middlewares, proxy }))
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
@@ -161,9 +164,22 @@ impl Transport {
 pub(crate) struct Http {
     client: reqwest::Client,
     with_middlewares: Option<ClientWithMiddleware>,
+    /// Host and port of the builder's proxy.
+    proxy: Option<String>,
+}
+
+/// A proxy's host and port alone. As reqwest takes it, `http://` may be missing.
+fn without_password(proxy: &str) -> Option<String> {
+    let url = Url::parse(proxy).ok().filter(Url::has_host).or_else(|| Url::parse(&format!("http://{proxy}")).ok())?;
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 impl Http {
+    pub(crate) fn proxy(&self) -> Option<&str> {
+        self.proxy.as_deref()
+    }
+
     /// The request on its way. It is handed over here, so that no future of ours holds it.
     pub(crate) fn send(
         &self,
@@ -182,9 +198,10 @@ impl Http {
 pub(crate) async fn exchange(
     sent: impl Future<Output = Result<Response, reqwest_middleware::Error>>,
     host: &str,
+    proxy: Option<&str>,
     most: usize,
 ) -> Result<Answer, Failure> {
-    let mut response = sent.await.map_err(|error| Failure::of_transport(error, host))?;
+    let mut response = sent.await.map_err(|error| Failure::of_transport(error, host, proxy))?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     if !status.is_success() {
         let words = Box::pin(words_of(&mut response)).await;

@@ -61,7 +61,8 @@ impl Agent {
             }
             Err(error) if may_be_stale(&error) => cache.held(&key).await.ok_or(error),
             Err(error) => {
-                if matches!(error.status(), Some(400 | 401 | 403 | 404)) {
+                // A 400 that may pass says nothing of the script.
+                if matches!(error.status(), Some(400 | 401 | 403 | 404)) && !error.is_retryable() {
                     cache.entries.invalidate(&key).await;
                 }
                 Err(error)

@@ -26,6 +26,13 @@ pub(crate) fn say(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Say {
     Say::Bytes(bytes)
 }
 
+/// On tokio's clock alone, while nothing is under way: so that what fails for so long could be taken for an outage.
+pub(crate) async fn two_seconds_pass() {
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    tokio::time::resume();
+}
+
 /// Listens on loopback; records the head of every request.
 pub(crate) struct Wire {
     pub(crate) url: String,

@@ -241,6 +241,32 @@ async fn gzip_is_asked_for_and_a_gzip_bomb_is_stopped_at_the_limit() {
     assert!(error.to_string().contains("larger than"), "{error}");
 }
 
+#[tokio::test]
+async fn what_says_gzip_and_is_not_is_told_at_once_and_what_breaks_off_is_tried_again() {
+    let mut garbled = ZIPPED.to_vec();
+    garbled[20..40].fill(0xff);
+    for body in [script_json().into_bytes(), b"<html>An error page of some gateway</html>".to_vec(), garbled] {
+        let wire = Wire::listen(move |_, _| say("200 OK", "content-encoding: gzip\r\n", &body)).await;
+        let error = fetch(&wire).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::UnexpectedAnswer, 1), "{error}");
+        assert!(!error.is_retryable() && error.to_string().contains("Content-Encoding"), "{error}");
+    }
+
+    let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n");
+    let cut = &ZIPPED[..ZIPPED.len() / 2];
+    let wire = Wire::listen(move |nth, _| match nth {
+        // By the server, and on its way.
+        0 => Say::Bytes([head(cut.len()).as_bytes(), cut].concat()),
+        1 => Say::Bytes([head(ZIPPED.len()).as_bytes(), cut].concat()),
+        2 => Say::Reset([head(ZIPPED.len()).as_bytes(), cut].concat()),
+        3 => Say::Bytes([head(ZIPPED.len()).as_bytes(), &ZIPPED[..4]].concat()),
+        _ => say("200 OK", "content-encoding: gzip\r\n", ZIPPED),
+    })
+    .await;
+    assert_eq!(fetch(&wire).await.unwrap().name.as_deref(), Some("zipped"));
+    assert_eq!(wire.heads().len(), 5);
+}
+
 /// `{"id":"476c2b71-…","name":"zipped"}`
 #[rustfmt::skip]
 const ZIPPED: &[u8] = &[

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use genesys_scripts::{CachePolicy, Client, ErrorKind};
 
-use crate::common::{Scripted, credentials, id, reply, script, token};
+use crate::common::{ID, Scripted, credentials, id, reply, script, token};
 
 /// A service that answers every script request with this status, 200 being the script.
 fn service() -> (Scripted, Arc<AtomicU16>, Client) {
@@ -77,6 +77,65 @@ async fn a_no_of_the_service_is_never_papered_over() {
         status.store(answer, Ordering::SeqCst);
         assert_eq!(agent.cached_script(&id()).await.unwrap_err().kind(), kind);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_400_that_may_be_of_load_leaves_the_copy_where_it_is_and_any_other_drops_it() {
+    let invalid = r#"{"code":"bad_request","message":"Invalid script definition"}"#;
+    for (answer, kept) in [(invalid, true), (r#"{"code":"bad_request","message":"No."}"#, false)] {
+        let fails = Arc::new(AtomicU16::new(0));
+        let failing = Arc::clone(&fails);
+        let transport = Scripted::by(move |seen| match (seen.is_login(), failing.load(Ordering::SeqCst)) {
+            (true, _) => token("t0ken"),
+            (_, 0) => script(),
+            (_, 400) => reply(400, answer),
+            (_, status) => reply(status, ""),
+        });
+        let client = transport.builder().cache(CachePolicy::default()).build().unwrap();
+        let agent = client.agent(credentials());
+        agent.cached_script(&id()).await.unwrap();
+        tokio::time::advance(Duration::from_secs(120)).await;
+        fails.store(400, Ordering::SeqCst);
+        let error = agent.cached_script(&id()).await.unwrap_err();
+        assert_eq!((error.status(), error.is_retryable()), (Some(400), kept), "{error}");
+        // Whether it is still there shows when the service cannot be asked.
+        fails.store(503, Ordering::SeqCst);
+        let stale = agent.cached_script(&id()).await;
+        assert_eq!(stale.is_ok_and(|cached| cached.stale), kept, "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_service_refuses_for_load_a_stale_copy_stands_in() {
+    let fails = Arc::new(AtomicU16::new(0));
+    let failing = Arc::clone(&fails);
+    let transport = Scripted::by(move |seen| match failing.load(Ordering::SeqCst) {
+        _ if seen.is_login() => token("t0ken"),
+        0 => script(),
+        // Others are refused now and then, and served when they ask again; this one is not for now.
+        n if !seen.url.ends_with(&format!("/scripts/{ID}")) && n % 2 == 1 => {
+            failing.store(n + 1, Ordering::SeqCst);
+            script()
+        }
+        n => {
+            failing.store(n + 1, Ordering::SeqCst);
+            reply(400, r#"{"code":"bad_request","message":"Invalid script definition"}"#)
+        }
+    });
+    let client = transport.builder().cache(CachePolicy::default()).build().unwrap();
+    let agent = client.agent(credentials());
+    agent.cached_script(&id()).await.unwrap();
+    tokio::time::advance(Duration::from_secs(120)).await;
+    fails.store(1, Ordering::SeqCst);
+    let others = async {
+        for number in 0..200 {
+            let other = format!("476c2b71-7429-11e4-9a5b-{number:012}").parse().unwrap();
+            let _ = agent.script(&other).await;
+        }
+    };
+    let script_id = id();
+    let (cached, ()) = tokio::join!(agent.cached_script(&script_id), others);
+    assert!(cached.unwrap().stale);
 }
 
 #[tokio::test(start_paused = true)]

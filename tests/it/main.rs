@@ -13,6 +13,7 @@ mod broken_script;
 mod cache;
 #[path = "../common/mod.rs"]
 mod common;
+mod connections;
 mod listing;
 mod logins;
 mod models;

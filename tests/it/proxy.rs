@@ -8,9 +8,10 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use genesys_scripts::{Client, ClientBuilder, Error, Region, Script};
+use futures_util::future::join_all;
+use genesys_scripts::{Client, ClientBuilder, Credentials, Error, ErrorKind, Region, RetryPolicy, Script};
 
-use crate::common::wire::{Wire, say};
+use crate::common::wire::{Say, Wire, say, two_seconds_pass};
 use crate::common::{ID, credentials, id, once};
 
 const IN_CHILD: &str = "GENESYS_SCRIPTS_TEST_IN_CHILD";
@@ -126,4 +127,73 @@ async fn other_hosts_are_reached_by_the_proxy_of_the_builder() {
     let refused = proxy.refuse_one();
     fetch(builder).await.unwrap_err();
     assert!(refused.join().unwrap().starts_with("CONNECT login.mypurecloud.de:443 "));
+}
+
+/// A client whose hosts are reached by this proxy, that waits for no backoff.
+fn behind(proxy: &Wire) -> Client {
+    let host = "https://api.example.invalid";
+    let mut retry = RetryPolicy::default();
+    retry.attempts = 3;
+    retry.max_backoff = Duration::ZERO;
+    let proxy = proxy.url.replace("http://", "http://corp:hunter2@");
+    Client::builder(Region::custom(host, host, host).unwrap()).retry(retry).proxy(proxy).build().unwrap()
+}
+
+async fn fetch_by_many(client: &Client) -> Vec<Error> {
+    let fetches = (0..20).map(|_| {
+        let agent = client.agent(Credentials::access_token("t0ken"));
+        async move { agent.script(&id()).await.unwrap_err() }
+    });
+    join_all(fetches).await
+}
+
+#[tokio::test]
+async fn a_proxy_that_wants_credentials_is_told_at_once_and_is_no_outage() {
+    let proxy = Wire::listen(|_, _| {
+        say("407 Proxy Authentication Required", "proxy-authenticate: Basic realm=\"corp\"\r\n", "")
+    })
+    .await;
+    let client = behind(&proxy);
+    for _ in 0..3 {
+        for error in fetch_by_many(&client).await {
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 1), "{error}");
+            assert!(!error.is_retryable() && !error.may_have_been_sent());
+            let (told, address) = (error.to_string(), proxy.url.trim_start_matches("http://"));
+            assert!(told.contains(&format!("proxy {address} wants credentials (407)")), "{told}");
+            assert!(!format!("{told} {error:?}").contains("hunter2"), "{told}");
+        }
+        two_seconds_pass().await;
+    }
+    let login = client.agent(credentials()).script(&id()).await.unwrap_err();
+    assert!(login.is_login() && !login.is_retryable(), "{login}");
+    let stats = client.stats();
+    assert_eq!((stats.login_attempts, stats.attempts), (1, 60));
+    assert!(stats.api.down.is_empty() && stats.login.down.is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_open_the_way_is_named_and_asked_again_and_is_no_outage() {
+    for status in ["403 Forbidden", "502 Bad Gateway"] {
+        let proxy = Wire::listen(move |_, _| say(status, "", "")).await;
+        let client = behind(&proxy);
+        for _ in 0..3 {
+            for error in fetch_by_many(&client).await {
+                assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 3), "{error}");
+                assert!(error.is_retryable() && !error.may_have_been_sent());
+                let (told, address) = (error.to_string(), proxy.url.trim_start_matches("http://"));
+                assert!(told.contains(&format!("proxy {address} did not open the way")), "{told}");
+            }
+            two_seconds_pass().await;
+        }
+        assert!(client.stats().api.down.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_not_taken_for_the_host() {
+    let mut gone = Wire::listen(|_, _| Say::Nothing).await;
+    gone.url = Proxy::listen().url();
+    let error = behind(&gone).agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert!(error.to_string().contains("through the proxy 127.0.0.1:"), "{error}");
+    assert!(!error.may_have_been_sent());
 }

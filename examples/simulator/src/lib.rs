@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Parser;
 use genesys_scripts::simulator::{Fault, Simulator};
 
@@ -15,6 +16,9 @@ struct Options {
     /// Where to listen; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8085")]
     listen: SocketAddr,
+    /// Listens on an address that others can reach: all they need is the client secret, and there is no TLS
+    #[arg(long)]
+    expose: bool,
     /// The secret that any client id logs in with
     #[arg(long, default_value = "simulator")]
     client_secret: String,
@@ -89,6 +93,10 @@ fn parse_permissions(text: &str) -> Result<Permissions, String> {
 #[tokio::main]
 pub async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    let listen = options.listen;
+    if !options.expose && !listen.ip().to_canonical().is_loopback() {
+        bail!("others can reach {listen}, and the simulator has no TLS: say --expose if they may");
+    }
     let mut builder = Simulator::builder()
         .listen(options.listen)
         .client_secret(options.client_secret)

@@ -1,0 +1,308 @@
+//! Connections that fall silent, that belong to a runtime which stands still, or that will never be made: nobody waits for
+//! them, and the last are told at once.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use genesys_scripts::{Agent, Client, ClientBuilder, Credentials, PublishScript, Region};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+use crate::common::{ID, id};
+
+const ATTEMPT: Duration = Duration::from_millis(500);
+
+/// A server of kept connections, of which it can forget those that it has.
+#[derive(Clone, Default)]
+struct Node {
+    connections: Arc<AtomicUsize>,
+    /// The connections before this one are silent.
+    silent: Arc<AtomicUsize>,
+    /// When which connection got a request.
+    requests: Arc<Mutex<Vec<(Instant, usize)>>>,
+}
+
+impl Node {
+    /// Listens, and serves each connection as told; gives its port.
+    async fn listen<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        serve: impl Fn(Node, usize, TcpStream) -> F + Send + 'static,
+    ) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let node = self.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = node.connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(serve(node.clone(), number, stream));
+            }
+        });
+        port
+    }
+
+    fn die(&self) {
+        self.silent.store(self.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// A request came; whether it is answered.
+    fn got_request(&self, connection: usize) -> bool {
+        self.requests.lock().unwrap().push((Instant::now(), connection));
+        connection >= self.silent.load(Ordering::SeqCst)
+    }
+}
+
+fn body() -> String {
+    format!(r#"{{"id":"{ID}","name":"Inbound"}}"#)
+}
+
+/// Answers every request on the connection, a moment later, so that calls at once are not one after another.
+async fn http1(node: Node, number: usize, mut stream: TcpStream) {
+    let mut bytes = Vec::new();
+    loop {
+        while !bytes.ends_with(b"\r\n\r\n") && !bytes.ends_with(b"}") {
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        bytes.clear();
+        if node.got_request(number) {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", body().len(), body());
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+}
+
+fn builder(url: &str) -> ClientBuilder {
+    Client::builder(Region::custom(url, url, url).unwrap()).attempt_timeout(ATTEMPT)
+}
+
+async fn fetch_at_once(agents: &[Agent]) {
+    let id = id();
+    for fetched in join_all(agents.iter().map(|agent| agent.script(&id))).await {
+        fetched.unwrap();
+    }
+}
+
+/// Twelve calls meet a node that died since their connections were made.
+async fn all_are_served_after_one_time_out(node: &Node, client: Client, calls_before: usize) {
+    let agents: Vec<_> = (0..24).map(|_| client.agent(Credentials::access_token("t0ken"))).collect();
+    fetch_at_once(&agents[..calls_before]).await;
+    node.die();
+    let (old, died) = (node.connections.load(Ordering::SeqCst), Instant::now());
+    fetch_at_once(&agents[..12]).await;
+    assert!(died.elapsed() < ATTEMPT * 2, "{:?}", died.elapsed());
+    for (at, connection) in node.requests.lock().unwrap().iter() {
+        assert!(*at < died + ATTEMPT || *connection >= old, "on connection {connection} of {old}");
+    }
+    assert_eq!(client.stats().retries, 12);
+    assert!(client.stats().api.down.is_empty());
+}
+
+#[tokio::test]
+async fn silent_connections_cost_one_time_out_and_are_not_used_again() {
+    let node = Node::default();
+    let port = node.listen(http1).await;
+    let client = builder(&format!("http://127.0.0.1:{port}")).build().unwrap();
+    // Twice as many connections as calls that time out: the others lie in wait for who tries again.
+    all_are_served_after_one_time_out(&node, client, 24).await;
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_runtime_that_stands_still_keeps_its_connections_to_itself() {
+    let (node, serving) =
+        (Node::default(), Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+    let port = serving.block_on(node.listen(http1));
+    let client = builder(&format!("http://127.0.0.1:{port}")).build().unwrap();
+    let agent = client.agent(Credentials::access_token("t0ken"));
+    let (still, driven) = (runtime(), runtime());
+    still.block_on(agent.script(&id())).unwrap();
+    driven.block_on(async {
+        let began = Instant::now();
+        agent.script(&id()).await.unwrap();
+        agent.publish(&id(), &PublishScript::default()).await.unwrap();
+        assert!(began.elapsed() < ATTEMPT, "{:?}", began.elapsed());
+    });
+    assert_eq!(client.stats().retries, 0);
+    // And once more where it was first: its own connection is still good.
+    still.block_on(agent.script(&id())).unwrap();
+    assert_eq!(node.connections.load(Ordering::SeqCst), 2);
+}
+
+/// Over TLS, as a production host is.
+#[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+mod tls {
+    use genesys_scripts::ErrorKind;
+    use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::rustls::server::WebPkiClientVerifier;
+    use tokio_rustls::rustls::version::{TLS12, TLS13};
+    use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+    use super::*;
+    use crate::common::credentials;
+    use crate::common::wire::two_seconds_pass;
+
+    fn is_ca(params: &mut CertificateParams) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+
+    /// An authority's certificate, and a leaf of its for localhost.
+    fn certified() -> (Certificate, Certificate, KeyPair) {
+        let (mut authority, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+        is_ca(&mut authority);
+        let root = authority.self_signed(&key).unwrap();
+        let issuer = Issuer::new(authority, key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        (root, leaf, key)
+    }
+
+    /// The certificate that a server makes for itself with `openssl req -x509`: an authority's.
+    fn ca_as_a_leaf() -> (Certificate, KeyPair) {
+        let (mut params, key) =
+            (CertificateParams::new(["localhost".to_owned()]).unwrap(), KeyPair::generate().unwrap());
+        is_ca(&mut params);
+        (params.self_signed(&key).unwrap(), key)
+    }
+
+    /// A server that presents this, in these versions of TLS; with `clients`, to those alone whom that authority knows.
+    fn acceptor(
+        leaf: &Certificate,
+        key: &KeyPair,
+        versions: &[&'static SupportedProtocolVersion],
+        clients: Option<&Certificate>,
+    ) -> TlsAcceptor {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_protocol_versions(versions).unwrap();
+        let builder = match clients {
+            Some(root) => {
+                let mut trusted = RootCertStore::empty();
+                trusted.add(root.der().clone()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(trusted.into(), provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut config = builder.with_single_cert(vec![leaf.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    async fn http2(node: Node, number: usize, stream: TcpStream, acceptor: TlsAcceptor) {
+        let mut stream = match acceptor.accept(stream).into_fallible().await {
+            Ok(stream) => h2::server::handshake(stream).await.unwrap(),
+            Err((_, mut stream)) => {
+                // Its alert is read before the connection ends.
+                while stream.read(&mut [0; 1_024]).await.is_ok_and(|read| read > 0) {}
+                return;
+            }
+        };
+        let mut unanswered = Vec::new();
+        while let Some(Ok((_, mut answer))) = stream.accept().await {
+            if node.got_request(number) {
+                let mut sending = answer.send_response(http::Response::new(()), false).unwrap();
+                sending.send_data(body().into(), true).unwrap();
+            } else {
+                unanswered.push(answer);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_http2_connection_costs_all_its_calls_one_time_out() {
+        let (root, leaf, key) = certified();
+        let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
+        let node = Node::default();
+        let port = node.listen(move |node, number, stream| http2(node, number, stream, acceptor.clone())).await;
+        let client = builder(&format!("https://localhost:{port}")).root_certificate_pem(root.pem()).build().unwrap();
+        all_are_served_after_one_time_out(&node, client, 1).await;
+    }
+
+    /// Whoever asks, and however often, is told the same, after one attempt, and nothing is taken for an outage.
+    async fn is_told_at_once(builder: ClientBuilder, words: &[&str]) {
+        let client = builder.build().unwrap();
+        let agents: Vec<_> = (0..20).map(|_| client.agent(Credentials::access_token("t0ken"))).collect();
+        let id = id();
+        for _ in 0..3 {
+            for told in join_all(agents.iter().map(|agent| agent.script(&id))).await {
+                let error = told.unwrap_err();
+                assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 1), "{error}");
+                assert!(!error.is_retryable() && !error.may_have_been_sent(), "{error}");
+                assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+            }
+            two_seconds_pass().await;
+        }
+        for _ in 0..3 {
+            let agents: Vec<_> = (0..20).map(|_| client.agent(credentials())).collect();
+            for told in join_all(agents.iter().map(|agent| agent.script(&id))).await {
+                let error = told.unwrap_err();
+                assert!(error.is_login() && error.kind() == ErrorKind::Connection && !error.is_retryable(), "{error}");
+                assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+            }
+            two_seconds_pass().await;
+        }
+        let stats = client.stats();
+        assert_eq!((stats.attempts, stats.login_attempts), (60, 60));
+        assert!(stats.api.down.is_empty() && stats.login.down.is_empty(), "{stats:?}");
+    }
+
+    fn patient(url: &str) -> ClientBuilder {
+        builder(url).attempt_timeout(Duration::from_secs(15))
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_trusted_is_told_at_once() {
+        let (_, leaf, key) = certified();
+        let acceptor = acceptor(&leaf, &key, &[&TLS12, &TLS13], None);
+        let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
+        let untrusted = patient(&format!("https://localhost:{port}"));
+        is_told_at_once(untrusted, &["root_certificate_pem", "SSL_CERT_FILE", &format!("localhost:{port}")]).await;
+    }
+
+    #[tokio::test]
+    async fn the_certificate_of_a_ca_in_a_servers_hands_is_told_at_once() {
+        let (leaf, key) = ca_as_a_leaf();
+        let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
+        let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
+        let trusted = patient(&format!("https://localhost:{port}")).root_certificate_pem(leaf.pem());
+        is_told_at_once(trusted, &["that of a CA", "CA:TRUE"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_port_that_speaks_no_tls_is_told_at_once() {
+        let port = Node::default()
+            .listen(|_, _, mut stream: TcpStream| async move {
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+            })
+            .await;
+        is_told_at_once(patient(&format!("https://localhost:{port}")), &["no TLS", "scheme and port"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_server_that_wants_to_know_its_clients_is_told_at_once() {
+        // The older says so in the handshake, the newer after it.
+        for version in [&TLS12, &TLS13] {
+            let (root, leaf, key) = certified();
+            let acceptor = acceptor(&leaf, &key, &[version], Some(&root));
+            let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
+            let unknown = patient(&format!("https://localhost:{port}")).root_certificate_pem(root.pem());
+            is_told_at_once(unknown, &["identity_pem"]).await;
+        }
+    }
+}
