@@ -43,14 +43,22 @@ impl Run {
     }
 
     fn is_worse_than(&self, other: &Self) -> bool {
-        if self.served < other.served - SHARE {
-            return true;
-        }
-        let no_more_served = self.served <= other.served + SHARE;
+        self.serves_less_than(other) || self.is_slower_than(other) || self.says_no_later_than(other)
+    }
+
+    fn serves_less_than(&self, other: &Self) -> bool {
+        self.served < other.served - SHARE
+    }
+
+    /// Serving no more, it is slower.
+    fn is_slower_than(&self, other: &Self) -> bool {
         let slower = self.p50 > other.p50.mul_f64(1.5) + Duration::from_millis(100)
             || self.p99 > other.p99 * 2 + Duration::from_secs(1);
-        let later_no = self.late_no > other.late_no.mul_f64(1.5) + Duration::from_secs(16);
-        (no_more_served && slower && other.served >= 0.05) || later_no
+        self.served <= other.served + SHARE && slower && other.served >= 0.05
+    }
+
+    fn says_no_later_than(&self, other: &Self) -> bool {
+        self.late_no > other.late_no.mul_f64(1.5) + Duration::from_secs(16)
     }
 }
 
@@ -81,6 +89,19 @@ impl Judged {
         all(&self.subject, &self.plain, Run::is_worse_than)
     }
 
+    /// In what it is harmed.
+    pub(crate) fn harm(&self) -> &'static str {
+        if all(&self.subject, &self.plain, Run::serves_less_than) {
+            "serves less"
+        } else if all(&self.subject, &self.plain, Run::is_slower_than) {
+            "is slower"
+        } else if all(&self.subject, &self.plain, Run::says_no_later_than) {
+            "says no later"
+        } else {
+            "is worse in all"
+        }
+    }
+
     pub(crate) fn chance_harms(&self) -> bool {
         all(&self.control, &self.plain, Run::is_worse_than)
     }
@@ -90,7 +111,7 @@ impl Judged {
     }
 
     /// How bad it is, to list the worst first.
-    pub(crate) fn harm(&self) -> f64 {
+    pub(crate) fn badness(&self) -> f64 {
         let best = |runs: &[Run; 2]| runs[0].served.max(runs[1].served);
         let lost = (best(&self.plain) - best(&self.subject)).max(0.0);
         let slower = |of: fn(&Run) -> Duration| {

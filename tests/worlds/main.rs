@@ -100,9 +100,12 @@ fn print_table(judged: &[Judged]) {
 
 fn print_worst(judged: &[Judged]) {
     let mut harmed: Vec<&Judged> = judged.iter().filter(|one| one.is_harmed()).collect();
-    harmed.sort_by(|one, other| other.harm().total_cmp(&one.harm()));
+    harmed.sort_by(|one, other| other.badness().total_cmp(&one.badness()));
+    let mut kinds = std::collections::BTreeMap::<_, u32>::new();
+    harmed.iter().for_each(|one| *kinds.entry(one.harm()).or_default() += 1);
+    println!("of the harmed: {kinds:?}");
     for one in harmed.iter().take(10) {
-        println!("\nWORLDS={},1  {}", one.world.seed, one.world);
+        println!("\nWORLDS={},1  {}: {}", one.world.seed, one.harm(), one.world);
         for (who, runs) in [("here ", &one.subject), ("plain", &one.plain)] {
             for run in runs {
                 println!(
