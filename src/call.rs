@@ -232,7 +232,6 @@ impl<'a> Run<'a> {
         let quota = token.filter(|_| self.slot().is_some()).map(Token::quota);
         let mut turn = quota.map(|quota| quota.turn(operation, self.started, self.host.in_flight.most_waiting()));
         let share = self.shares.then_some(&route.share);
-        // What is broken itself finds out nothing, and so is no probe.
         let only_one = route.evidence.is_broken(self.key, Instant::now());
         loop {
             if let Some(turn) = &mut turn {
@@ -310,11 +309,11 @@ impl<'a> Run<'a> {
 
     /// Waits while the route is down; not for long where it has been for long.
     async fn route_is_up(&self, only_one: bool) -> Result<Leave, Error> {
-        let patience = match only_one {
-            true => Patience { deadline: Instant::now(), young: Some(Duration::ZERO) },
-            false => self.patience(),
+        // What is broken itself finds out nothing, and so is no probe.
+        let up = match self.route.outage.down().filter(|_| only_one) {
+            Some(down) => Err(down),
+            None => self.route.outage.admit(self.patience()).await,
         };
-        let up = self.route.outage.admit(patience).await;
         up.map_err(|down| self.ended(self.is_down(down, self.last.clone())))
     }
 

@@ -145,6 +145,11 @@ impl Outage {
         }
     }
 
+    /// Where it is down, what came last and when it is asked again.
+    pub(crate) fn down(&self) -> Option<IsDown> {
+        self.lock().down.as_ref().map(Down::told)
+    }
+
     /// Where it is down, when it is asked again.
     pub(crate) fn next_probe(&self) -> Option<Instant> {
         self.lock().down.as_ref().map(|down| down.next_probe)

@@ -295,6 +295,32 @@ async fn an_attempt_that_its_own_call_cut_short_after_seconds_counts_as_unanswer
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_broken_itself_is_no_probe() {
+    let broken = format!("/scripts/{}", crate::common::ID);
+    let transport = service(move |at, url| match url.ends_with(&broken) || at > Duration::from_secs(20) {
+        true => reply(503, ""),
+        false => script(),
+    });
+    let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
+    let other = |number: u32| -> ScriptId { format!("476c2b71-7429-11e4-9a5b-{number:012}").parse().unwrap() };
+    let mut calls = JoinSet::new();
+    for number in 0..1_200_u32 {
+        let (agent, id) = (agents[number as usize % 20].clone(), other(number % 100));
+        calls.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20) * number).await;
+            agent.script(&id).await.map(drop)
+        });
+    }
+    // Found out while others are served; then everything goes down.
+    assert!(agents[0].script(&id()).await.unwrap_err().attempts() < 8);
+    tokio::time::sleep(Duration::from_secs(23)).await;
+    let (sent, asked) = (transport.calls().len(), Instant::now());
+    let error = agents[0].script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unavailable, 0), "{error}");
+    assert_eq!((asked.elapsed(), transport.calls().len()), (Duration::ZERO, sent));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_bound_in_flight_is_kept_and_named() {
     let transport = service(|_, _| Reply::Later(Duration::from_secs(1), Box::new(script())));
     let client = transport.builder().max_in_flight(3).max_waiting(2).build().unwrap();
