@@ -62,7 +62,7 @@ fn disturbs_nobody(traffic: &Traffic, attempts_a_call: f64) {
 #[test]
 fn a_broken_script_among_149_good_ones_disturbs_nobody() {
     disturbs_nobody(&Traffic { broken: 1, of: 150, a_second: 400, lasts: Duration::from_secs(10) }, 1.5);
-    disturbs_nobody(&Traffic { broken: 1, of: 150, a_second: 20, lasts: Duration::from_secs(240) }, 1.5);
+    disturbs_nobody(&Traffic { broken: 1, of: 150, a_second: 20, lasts: Duration::from_secs(120) }, 1.5);
 }
 
 #[test]
