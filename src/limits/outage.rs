@@ -184,6 +184,8 @@ impl Outage {
         state.last_failed = Some(now);
         match counts {
             Counts::No => {}
+            // Enough failed already; it is a matter of time.
+            _ if state.row >= ROW => {}
             Counts::Once(key) if state.doubtful.contains(&key) => {}
             Counts::Once(key) => {
                 state.doubtful.push(key);
