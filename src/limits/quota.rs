@@ -759,6 +759,16 @@ mod tests {
         let gate = gate();
         let took = burst(&gate, &service, 160, &[READ, LIST], [20, 20]).await;
         assert!(took <= secs(1), "80 of each fit: {took:?}");
+
+        // As many allowed and the same end, but it counts by itself: what is spent of the one is not spent of the other.
+        let gate = self::gate();
+        answered(&gate, READ, told(100, 100, 60), None).await;
+        advance(Duration::from_millis(10)).await;
+        answered(&gate, LIST, told(100, 1, 60), None).await;
+        let asked = Instant::now();
+        gate.turn(LIST, asked, 20_000).wait(asked + secs(1)).await.unwrap();
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+        assert!(gate.turn(READ, asked, 20_000).wait(asked + secs(1)).await.is_err(), "its own is spent");
     }
 
     #[tokio::test(start_paused = true)]
