@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::limits::Route;
 use crate::limits::in_flight::InFlight;
 use crate::limits::login::LoginGate;
+use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::{OnHost, Site, Spec};
@@ -181,6 +182,7 @@ pub struct ClientBuilder {
     user_agent: String,
     root_certificates: Vec<Vec<u8>>,
     identity: Option<Vec<u8>>,
+    proxy: Option<String>,
     middlewares: Vec<Arc<dyn Middleware>>,
     seed: Option<u64>,
 }
@@ -206,6 +208,7 @@ impl ClientBuilder {
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             root_certificates: Vec::new(),
             identity: None,
+            proxy: None,
             middlewares: Vec::new(),
             seed: None,
         }
@@ -313,7 +316,7 @@ impl ClientBuilder {
     /// A proxy for all hosts but loopback ones: `http://proxy:3128`, with `user:password@` if it wants them.
     /// Default: what `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.http.proxy = Some(url.into());
+        self.proxy = Some(url.into());
         self
     }
 
@@ -357,7 +360,8 @@ impl ClientBuilder {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when a certificate, proxy URL or user agent cannot be used, or
     /// [`max_in_flight`](Self::max_in_flight) is zero; where a host is `https`, also when the crate was built without a TLS
     /// feature, or the machine has no root certificates.
-    pub fn build(self) -> Result<Client, Error> {
+    pub fn build(mut self) -> Result<Client, Error> {
+        self.http.proxy = self.read_proxy()?;
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
         let settings = &self.settings;
@@ -401,6 +405,17 @@ impl ClientBuilder {
                 login_gates: Mutex::default(),
             }),
         })
+    }
+
+    /// The environment's is not even looked at where all hosts are loopback: a variable that nobody uses is no fault.
+    fn read_proxy(&self) -> Result<Option<Proxy>, Error> {
+        let is_loopback = |url: String| reqwest::Url::parse(&url).is_ok_and(|url| is_loopback(&url));
+        let urls = [self.region.api_url(), self.region.login_url(), self.region.upload_url()];
+        match &self.proxy {
+            Some(url) => Proxy::given(url).map(Some),
+            None if urls.into_iter().all(is_loopback) => Ok(None),
+            None => Proxy::of_environment(|name| std::env::var_os(name)),
+        }
     }
 
     fn transport(

@@ -134,7 +134,7 @@ fn problem(kind: &str, text: &str) -> Option<IdProblem> {
 }
 
 /// Control characters, and those that are there but cannot be seen.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }

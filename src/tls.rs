@@ -15,27 +15,77 @@ pub(crate) const AVAILABLE: bool =
 pub(crate) fn fault(words: &str) -> Option<String> {
     let shown = shown(words);
     let says = |any: &[&str]| any.iter().any(|one| words.contains(one));
-    if says(&["CaUsedAsEndEntity"]) {
-        return Some(format!(
-            "its certificate is that of a CA, which no server may present ({shown}): give it one of its own, not marked CA:TRUE"
-        ));
-    }
     if says(&["invalid peer certificate", "certificate verify failed", "UnknownIssuer"]) {
-        return Some(format!(
-            "its certificate is not trusted ({shown}): give the CA's certificate to root_certificate_pem, or to the system by \
-             SSL_CERT_FILE"
-        ));
+        let (what, mend) = of_certificate(words);
+        return Some(format!("its certificate {what} ({shown}): {mend}"));
     }
     if refuses_identity(words) {
         return Some(format!("it does not accept who we are ({shown}): give a client certificate to identity_pem"));
     }
-    if says(&["received corrupt message", "InvalidContentType", "wrong version number"]) {
+    if says(&["UnrecognizedName", "unrecognized name"]) {
+        return Some(format!("it serves nobody under this name ({shown}): check the host"));
+    }
+    if says(&["received corrupt message", "InvalidContentType", "wrong version number", "packet length too long"]) {
         return Some(format!("what listens there speaks no TLS ({shown}): check scheme and port"));
     }
     // Other alerts, as that of an error inside the server, may pass.
-    let incompatible =
-        ["peer is incompatible", "HandshakeFailure", "ProtocolVersion", "InsufficientSecurity", "unsupported protocol"];
-    says(&incompatible).then(|| format!("the two ends have no TLS in common ({shown})"))
+    let incompatible = [
+        "peer is incompatible",
+        "HandshakeFailure",
+        "ProtocolVersion",
+        "InsufficientSecurity",
+        "NoApplicationProtocol",
+        "unsupported protocol",
+        "alert handshake failure",
+        "alert protocol version",
+    ];
+    says(&incompatible).then(|| {
+        format!("the two ends have no TLS in common ({shown}): it must offer TLS 1.2 or 1.3 with current ciphers")
+    })
+}
+
+/// What is the matter with a server's certificate, in rustls's words or OpenSSL's, and who can mend it how.
+fn of_certificate(words: &str) -> (&'static str, &'static str) {
+    const FAULTS: [(&[&str], &str, &str); 8] = [
+        (
+            &["CaUsedAsEndEntity"],
+            "is that of a CA, which no server may present",
+            "give it one of its own, not marked CA:TRUE",
+        ),
+        (
+            &["not valid for name", "NotValidForName", "ostname mismatch", "address mismatch"],
+            "is not for this name",
+            "reach it by a name that stands in the certificate, or give it one with this name (or address) as a subjectAltName",
+        ),
+        (&["xpired"], "has expired", "have it renewed; if it is valid, this machine's clock is wrong"),
+        (
+            &["not valid yet", "NotValidYet", "not yet valid"],
+            "is not valid yet",
+            "this machine's clock is wrong, or the certificate was made too early",
+        ),
+        (
+            &["UnsupportedCertVersion"],
+            "is one of X.509 version 1",
+            "have it made as version 3, with its name as a subjectAltName",
+        ),
+        (&["Revoked", "revoked"], "was revoked", "it must be replaced"),
+        (
+            &["extended key usage", "InvalidPurpose", "EkuError", "certificate purpose"],
+            "is not made for a server",
+            "give it one with the extended key usage serverAuth",
+        ),
+        (
+            &["UnsupportedSignatureAlgorithm", "digest algorithm too weak", "ca md too weak"],
+            "is signed in a way that is not accepted any more",
+            "have it made anew, with SHA-256 or better",
+        ),
+    ];
+    for (any, what, mend) in FAULTS {
+        if any.iter().any(|one| words.contains(one)) {
+            return (what, mend);
+        }
+    }
+    ("is not trusted", "give the CA's certificate to root_certificate_pem, or to the system by SSL_CERT_FILE")
 }
 
 /// Whether the server does not accept who we are. In TLS 1.3 it says so only when the handshake is over for us and the
@@ -43,6 +93,64 @@ pub(crate) fn fault(words: &str) -> Option<String> {
 pub(crate) fn refuses_identity(words: &str) -> bool {
     words.contains("received fatal alert")
         && ["ertificate", "UnknownCA", "AccessDenied"].iter().any(|alert| words.contains(alert))
+}
+
+/// PEM as people have it.
+#[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls"))]
+struct Pem {
+    what: &'static str,
+    text: String,
+}
+
+#[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls"))]
+impl Pem {
+    fn root(pem: &[u8]) -> Result<Self, Error> {
+        Self::with_certificate("the root certificate", pem)
+    }
+
+    /// With a private key beside the certificate.
+    fn identity(pem: &[u8]) -> Result<Self, Error> {
+        let pem = Self::with_certificate("the client certificate", pem)?;
+        if pem.labels().any(|label| label == "ENCRYPTED PRIVATE KEY") || pem.text.contains("Proc-Type: 4,ENCRYPTED") {
+            return Err(pem.unusable("has an encrypted private key: decrypt it with `openssl pkey -in KEY -out PLAIN`"));
+        }
+        if !pem.labels().any(|label| label.ends_with("PRIVATE KEY")) {
+            return Err(pem.unusable("comes without its private key: give both in one PEM"));
+        }
+        Ok(pem)
+    }
+
+    fn with_certificate(what: &'static str, pem: &[u8]) -> Result<Self, Error> {
+        // A byte order mark, an indentation and line ends in two characters (from an environment variable) hide the line
+        // that a certificate begins with, and the readers pass over it without a word.
+        let text = String::from_utf8_lossy(pem).replace("\\r", "").replace("\\n", "\n");
+        let lines =
+            text.split(['\n', '\r']).map(|line| line.trim_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}'));
+        let pem_text = lines.collect::<Vec<_>>().join("\n");
+        let read = Self { what, text: pem_text };
+        if read.labels().any(|label| label == "CERTIFICATE") {
+            return Ok(read);
+        }
+        let others: Vec<_> = read.labels().collect();
+        Err(match (pem, others.as_slice()) {
+            ([0x30, 0x80..=0x84, ..], _) => read.unusable(
+                "is DER or PKCS #12, not PEM: convert it with `openssl x509 -inform der` or `openssl pkcs12 -nodes`",
+            ),
+            ([0xFF, 0xFE, ..] | [0xFE, 0xFF, ..], _) => read.unusable("is UTF-16: save it as UTF-8"),
+            (_, []) => read.unusable(
+                "holds no line -----BEGIN CERTIFICATE----- (it is the content of the file that is wanted, not its path)",
+            ),
+            (_, others) => read.unusable(&format!("holds no CERTIFICATE, but only {}", shown(&others.join(", ")))),
+        })
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+    }
+
+    fn unusable(&self, why: &str) -> Error {
+        Error::invalid_input(format!("{} {why}", self.what))
+    }
 }
 
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
@@ -55,7 +163,8 @@ mod backend {
     use rustls::{ClientConfig, RootCertStore};
     use rustls_platform_verifier::Verifier;
 
-    use super::Error;
+    use super::{Error, Pem};
+    use crate::text::quoted;
 
     pub(crate) struct Tls(ClientConfig);
 
@@ -77,25 +186,17 @@ mod backend {
                 .map_err(|error| Error::invalid_input("TLS cannot be set up").with_source(error))?;
             let builder = match Verifier::new_with_extra_roots(roots, provider) {
                 Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
-                Err(error) if is_https => {
-                    let what = format!("there are no root certificates to trust an https host by: {error}");
-                    return Err(Error::invalid_input(what).with_source(error));
-                }
+                Err(error) if is_https => return Err(Error::invalid_input(no_roots()).with_source(error)),
                 Err(_) => builder.with_root_certificates(own),
             };
             let mut config = match identity {
                 Some(pem) => {
-                    // Without a source: the reader's errors quote lines of what may be a key.
-                    let unreadable = || {
-                        Error::invalid_input("the client certificate is no PEM with a certificate and its private key")
-                    };
-                    let chain: Vec<_> =
-                        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| unreadable())?;
-                    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| unreadable())?;
-                    if chain.is_empty() {
-                        return Err(unreadable());
-                    }
-                    builder.with_client_auth_cert(chain, key).map_err(|error| unreadable().with_source(error))?
+                    let (chain, key) = read_identity(pem)?;
+                    builder.with_client_auth_cert(chain, key).map_err(|error| {
+                        let what = "the client certificate and its private key do not belong together: the client's own \
+                                    certificate goes first, those of its issuers after it";
+                        Error::invalid_input(what).with_source(error)
+                    })?
                 }
                 None => builder.with_no_client_auth(),
             };
@@ -111,26 +212,48 @@ mod backend {
 
     /// The certificates, and again as all that is trusted where the platform has none.
     fn read_roots(bundles: &[Vec<u8>]) -> Result<(Vec<CertificateDer<'static>>, RootCertStore), Error> {
-        let unreadable = || Error::invalid_input("a root certificate is no PEM that can be read");
         let (mut certificates, mut store) = (Vec::new(), RootCertStore::empty());
-        for pem in bundles {
-            let before = certificates.len();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
+        for bundle in bundles {
+            let pem = Pem::root(bundle)?;
+            for (n, certificate) in CertificateDer::pem_slice_iter(pem.text.as_bytes()).enumerate() {
+                let unreadable = || pem.unusable(&format!("number {} of its PEM cannot be read", n + 1));
                 let certificate = certificate.map_err(|_| unreadable())?;
                 store.add(certificate.clone()).map_err(|error| unreadable().with_source(error))?;
                 certificates.push(certificate);
             }
-            if certificates.len() == before {
-                return Err(Error::invalid_input("a root certificate's PEM holds no certificate"));
-            }
         }
         Ok((certificates, store))
+    }
+
+    type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+    fn read_identity(pem: &[u8]) -> Result<Identity, Error> {
+        let pem = Pem::identity(pem)?;
+        // Without a source: the reader's errors quote lines of what may be a key.
+        let unreadable = || pem.unusable("is no PEM with a certificate and its private key that can be read");
+        let chain: Result<_, _> = CertificateDer::pem_slice_iter(pem.text.as_bytes()).collect();
+        let key = PrivateKeyDer::from_pem_slice(pem.text.as_bytes()).map_err(|_| unreadable())?;
+        Ok((chain.map_err(|_| unreadable())?, key))
+    }
+
+    /// Why there are none, and the ways out.
+    fn no_roots() -> String {
+        let set = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+            Some(format!("where {name} says ({}) there are none that can be read", quoted(&value.to_string_lossy())))
+        });
+        let why = set.reduce(|one, other| format!("{one}, {other}"));
+        let why = why.unwrap_or_else(|| "none are installed, as in a slim container".to_owned());
+        format!(
+            "No CA certificates to trust an https host by: {why}; install the package ca-certificates, let SSL_CERT_FILE name a \
+             PEM bundle, or give one to root_certificate_pem"
+        )
     }
 }
 
 #[cfg(all(feature = "native-tls", not(any(feature = "rustls-ring", feature = "rustls-aws-lc"))))]
 mod backend {
-    use super::Error;
+    use super::{Error, Pem};
 
     pub(crate) struct Tls {
         roots: Vec<reqwest::Certificate>,
@@ -141,14 +264,11 @@ mod backend {
         /// `roots` are PEM bundles, trusted beside the platform's; `identity` is PEM, with chain and key.
         pub(crate) fn new(roots: &[Vec<u8>], identity: Option<&[u8]>, _is_https: bool) -> Result<Self, Error> {
             let mut all = Vec::new();
-            for pem in roots {
-                let bundle = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
-                    Error::invalid_input("a root certificate is no PEM that can be read").with_source(error)
-                })?;
-                if bundle.is_empty() {
-                    return Err(Error::invalid_input("a root certificate's PEM holds no certificate"));
-                }
-                all.extend(bundle);
+            for bundle in roots {
+                let pem = Pem::root(bundle)?;
+                let certificates = reqwest::Certificate::from_pem_bundle(pem.text.as_bytes())
+                    .map_err(|error| pem.unusable("is no PEM that can be read").with_source(error))?;
+                all.extend(certificates);
             }
             Ok(Self { roots: all, identity: identity.map(read_identity).transpose()? })
         }
@@ -164,11 +284,10 @@ mod backend {
     }
 
     fn read_identity(pem: &[u8]) -> Result<reqwest::Identity, Error> {
-        let pem = String::from_utf8_lossy(pem);
-        let (chain, key) = (sections(&pem, "CERTIFICATE"), sections(&pem, "PRIVATE KEY"));
+        let pem = Pem::identity(pem)?;
+        let (chain, key) = (sections(&pem.text, "CERTIFICATE"), sections(&pem.text, "PRIVATE KEY"));
         reqwest::Identity::from_pkcs8_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
-            let what = "the client certificate is no PEM with a certificate and its private key, in PKCS #8";
-            Error::invalid_input(what).with_source(error)
+            pem.unusable("is no PEM with a certificate and its private key, in PKCS #8").with_source(error)
         })
     }
 
