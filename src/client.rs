@@ -410,10 +410,9 @@ impl ClientBuilder {
     /// The environment's is not even looked at where all hosts are loopback: a variable that nobody uses is no fault.
     fn read_proxy(&self) -> Result<Option<Proxy>, Error> {
         let is_loopback = |url: String| reqwest::Url::parse(&url).is_ok_and(|url| is_loopback(&url));
-        let urls = [self.region.api_url(), self.region.login_url(), self.region.upload_url()];
         match &self.proxy {
             Some(url) => Proxy::given(url).map(Some),
-            None if urls.into_iter().all(is_loopback) => Ok(None),
+            None if self.region.urls().into_iter().all(is_loopback) => Ok(None),
             None => Proxy::of_environment(|name| std::env::var_os(name)),
         }
     }
@@ -424,8 +423,7 @@ impl ClientBuilder {
         identity: Option<&[u8]>,
         middlewares: Vec<Arc<dyn Middleware>>,
     ) -> Result<Arc<Transport>, Error> {
-        let urls = [self.region.api_url(), self.region.login_url(), self.region.upload_url()];
-        let is_https = urls.iter().any(|url| url.starts_with("https:"));
+        let is_https = self.region.urls().iter().any(|url| url.starts_with("https:"));
         let tls = Tls::new(&self.root_certificates, identity, is_https)?;
         Ok(Arc::new(Transport::new(self.http.clone(), tls, direct, middlewares)?))
     }
