@@ -138,14 +138,16 @@ impl Pem {
             ),
             ([0xFF, 0xFE, ..] | [0xFE, 0xFF, ..], _) => read.unusable("is UTF-16: save it as UTF-8"),
             (_, []) => read.unusable(
-                "holds no line -----BEGIN CERTIFICATE----- (it is the content of the file that is wanted, not its path)",
+                "holds no line -----BEGIN CERTIFICATE----- (the content of the file is wanted, with its line ends, not its path)",
             ),
             (_, others) => read.unusable(&format!("holds no CERTIFICATE, but only {}", shown(&others.join(", ")))),
         })
     }
 
     fn labels(&self) -> impl Iterator<Item = &str> {
-        self.text.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+        let labels = self.text.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+        // Where the lines have run together, what follows is a key, which is not shown.
+        labels.filter(|label| label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ')))
     }
 
     fn unusable(&self, why: &str) -> Error {
@@ -355,7 +357,7 @@ mod tests {
 
 #[cfg(all(test, any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls")))]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::sync::{Arc, Mutex};
 
     use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -363,7 +365,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::LazyConfigAcceptor;
     use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio_rustls::rustls::server::{Acceptor, WebPkiClientVerifier};
     use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
@@ -477,26 +480,73 @@ mod tests {
         let builder = || Client::builder(Region::custom(here, here, here).unwrap());
         let stranger = text(&Server::start(false).await.identity);
         let foreign_key = stranger.split_at(stranger.find("-----BEGIN CERTIFICATE").unwrap()).0;
-        let cases = [
-            (builder().root_certificate_pem(""), "root certificate"),
-            (builder().root_certificate_pem(key), "root certificate"),
-            (builder().root_certificate_pem(root.replace("-----END", "END")), "root certificate"),
-            (
-                builder().root_certificate_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-                "root certificate",
-            ),
-            (builder().identity_pem(""), "client certificate"),
-            (builder().identity_pem(key), "client certificate"),
-            (builder().identity_pem(certificate), "client certificate"),
-            // Native TLS sees no sooner that they do not belong together than when it is set up.
-            (builder().identity_pem([foreign_key, certificate].concat()), ""),
+        let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+        let legacy = key.replace("KEY-----\nM", "KEY-----\nProc-Type: 4,ENCRYPTED\nM");
+        let der = CertificateDer::from_pem_slice(&server.root).unwrap();
+        let utf16: Vec<u8> = root.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let roots: [(Vec<u8>, &str); 12] = [
+            ("".into(), "content of the file"),
+            ("/etc/ssl/certs/corp.pem".into(), "content of the file"),
+            (root.replace('\n', " ").into(), "content of the file"),
+            (key.into(), "holds no CERTIFICATE, but only PRIVATE KEY"),
+            (root.replace("CERTIFICATE", "TRUSTED CERTIFICATE").into(), "only TRUSTED CERTIFICATE"),
+            (root.replace("CERTIFICATE", "PKCS7").into(), "only PKCS7"),
+            (der.to_vec(), "openssl x509 -inform der"),
+            ([&[0xFF, 0xFE][..], &utf16].concat(), "UTF-16"),
+            (root.replace("-----END", "END").into(), "number 1"),
+            (root.replace("\nM", "\n*").into(), "number 1"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(), ""),
+            (format!("{root}{}", root.replace("\nMII", "\nMIIA")).into(), ""),
         ];
-        for (n, (builder, what)) in cases.into_iter().enumerate() {
+        let identities = [
+            (String::new(), "content of the file"),
+            (identity.replace('\n', " "), "content of the file"),
+            (key.to_owned(), "only PRIVATE KEY"),
+            (certificate.to_owned(), "without its private key"),
+            ([certificate, &encrypted].concat(), "openssl pkey"),
+            ([certificate, &legacy].concat(), "openssl pkey"),
+            ([certificate, &key.replace("\nM", "\n*")].concat(), "that can be read"),
+            // Native TLS sees no sooner that they do not belong together than when it is set up.
+            ([foreign_key, certificate].concat(), ""),
+            ([key, &root, certificate].concat(), ""),
+        ];
+        let roots = roots.map(|(pem, why)| (builder().root_certificate_pem(pem), "root certificate", why));
+        let identities = identities.map(|(pem, why)| (builder().identity_pem(pem), "client certificate", why));
+        for (n, (builder, what, why)) in roots.into_iter().chain(identities).enumerate() {
             let error = builder.build().expect_err(&format!("case {n}"));
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "case {n}: {error}");
-            assert!(error.to_string().contains(what), "case {n}: {error}");
+            let told = error.to_string();
+            assert!(told.contains(why) && (why.is_empty() || told.contains(what)), "case {n}: {error}");
+            let secret = key.lines().nth(1).unwrap();
+            assert!(!format!("{error:?}").contains(secret), "case {n}: {error:?}");
         }
         builder().root_certificate_pem(root).identity_pem(identity).build().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pem_is_read_as_it_lies_in_files_and_variables() {
+        let server = Server::start(true).await;
+        let text = |pem: &[u8]| String::from_utf8(pem.to_vec()).unwrap();
+        let (root, identity) = (text(&server.root), text(&server.identity));
+        let (key, certificate) = identity.split_at(identity.find("-----BEGIN CERTIFICATE").unwrap());
+        let other = text(&Server::start(false).await.root);
+        let as_it_lies: [fn(&str) -> String; 7] = [
+            |pem| pem.replace('\n', "\r\n"),
+            |pem| pem.replace('\n', "\r"),
+            |pem| format!("\u{FEFF}{pem}"),
+            |pem| format!("Certificate:\n    Data: Version: 3 (0x2)\n{pem}\nand text after it"),
+            |pem| pem.lines().map(|line| format!("    {line}  \n")).collect(),
+            |pem| pem.replace('\n', "\\n"),
+            |pem| pem.trim_end().to_owned(),
+        ];
+        for (n, lies) in as_it_lies.iter().enumerate() {
+            // Also where another is before it: the first of several is not lost.
+            for bundle in [root.clone(), [&*other, &root].concat(), [&*root, &other].concat()] {
+                let (bundle, identity) = (lies(&bundle).into_bytes(), lies(&[certificate, key].concat()));
+                let answered = get(&server, &[&bundle], Some(identity.as_bytes())).await;
+                assert_eq!(answered.unwrap_or_else(|error| panic!("case {n}: {error:?}")), 204);
+            }
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -545,12 +595,38 @@ mod tests {
             let Some(_) = roots_of_another_process("a_machine_without_roots_serves_loopback_alone") else { return };
             let error = Client::builder(Region::US_EAST_1).build().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
-            assert!(error.to_string().contains("No CA certificates"), "{error}");
+            let told = error.to_string();
+            assert!(told.contains("No CA certificates"), "{told}");
+            for way in ["ca-certificates", "SSL_CERT_FILE", "root_certificate_pem"] {
+                assert!(told.contains(way), "{told}");
+            }
             let here = "http://127.0.0.1:1";
             Client::builder(Region::custom(here, here, here).unwrap()).build().unwrap();
-            // One's own are enough.
+            // One host is enough that is https, and one's own certificates are.
+            let mixed = || Client::builder(Region::custom(here, "https://login.example.com", here).unwrap());
+            assert!(mixed().build().unwrap_err().to_string().contains("No CA certificates"));
             let server = Server::start(false).await;
+            mixed().root_certificate_pem(server.root.clone()).build().unwrap();
             assert_eq!(get(&server, &[&server.root], None).await.unwrap(), 204);
+        }
+
+        #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+        #[tokio::test]
+        async fn a_bundle_that_holds_none_is_named_with_the_variable_that_names_it() {
+            let test = "a_bundle_that_holds_none_is_named_with_the_variable_that_names_it";
+            let Some(file) = roots_of_another_process(test) else { return };
+            for unusable in
+                ["", "not a certificate\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+            {
+                std::fs::write(&file, unusable).unwrap();
+                let told = Client::builder(Region::US_EAST_1).build().unwrap_err().to_string();
+                assert!(told.contains("SSL_CERT_FILE") && told.contains(&*file.to_string_lossy()), "{told}");
+            }
+            std::fs::remove_file(&file).unwrap();
+            std::fs::create_dir(&file).unwrap();
+            let told = Client::builder(Region::US_EAST_1).build().unwrap_err().to_string();
+            std::fs::remove_dir(&file).unwrap();
+            assert!(told.contains("SSL_CERT_FILE") && told.contains(&*file.to_string_lossy()), "{told}");
         }
     }
 }
