@@ -46,11 +46,11 @@ pub(crate) fn fault(words: &str) -> Option<String> {
 
 /// What is the matter with a server's certificate, in rustls's words or OpenSSL's, and who can mend it how.
 fn of_certificate(words: &str) -> (&'static str, &'static str) {
-    const FAULTS: [(&[&str], &str, &str); 8] = [
+    const FAULTS: [(&[&str], &str, &str); 9] = [
         (
             &["CaUsedAsEndEntity"],
             "is that of a CA, which no server may present",
-            "give it one of its own, not marked CA:TRUE",
+            "give it one of its own, not marked CA:TRUE (`openssl req -x509` marks it so without `-addext basicConstraints=CA:FALSE`)",
         ),
         (
             &["not valid for name", "NotValidForName", "ostname mismatch", "address mismatch"],
@@ -79,13 +79,21 @@ fn of_certificate(words: &str) -> (&'static str, &'static str) {
             "is signed in a way that is not accepted any more",
             "have it made anew, with SHA-256 or better",
         ),
+        (
+            &["BadSignature", "certificate signature failure"],
+            "was not signed by the CA that is trusted under this name",
+            "give that CA's present certificate to root_certificate_pem; an RSA key of fewer than 2048 bits counts for none",
+        ),
     ];
     for (any, what, mend) in FAULTS {
         if any.iter().any(|one| words.contains(one)) {
             return (what, mend);
         }
     }
-    ("is not trusted", "give the CA's certificate to root_certificate_pem, or to the system by SSL_CERT_FILE")
+    (
+        "is not trusted",
+        "give the certificate of the CA that issued it to root_certificate_pem, or to the system by SSL_CERT_FILE",
+    )
 }
 
 /// Whether the server does not accept who we are. In TLS 1.3 it says so only when the handshake is over for us and the
@@ -194,11 +202,7 @@ mod backend {
             let mut config = match identity {
                 Some(pem) => {
                     let (chain, key) = read_identity(pem)?;
-                    builder.with_client_auth_cert(chain, key).map_err(|error| {
-                        let what = "the client certificate and its private key do not belong together: the client's own \
-                                    certificate goes first, those of its issuers after it";
-                        Error::invalid_input(what).with_source(error)
-                    })?
+                    builder.with_client_auth_cert(chain, key).map_err(unusable_identity)?
                 }
                 None => builder.with_no_client_auth(),
             };
@@ -236,6 +240,21 @@ mod backend {
         let chain: Result<_, _> = CertificateDer::pem_slice_iter(pem.text.as_bytes()).collect();
         let key = PrivateKeyDer::from_pem_slice(pem.text.as_bytes()).map_err(|_| unreadable())?;
         Ok((chain.map_err(|_| unreadable())?, key))
+    }
+
+    fn unusable_identity(error: rustls::Error) -> Error {
+        let what = match &error {
+            rustls::Error::InconsistentKeys(_) => {
+                "the client certificate and its private key do not belong together: the client's own certificate goes first, \
+                 those of its issuers after it"
+                    .to_owned()
+            }
+            error if error.to_string().contains("UnsupportedCertVersion") => {
+                "the client certificate is one of X.509 version 1: have it made as version 3, as with `openssl x509 -extfile`".to_owned()
+            }
+            error => format!("the client certificate or its private key cannot be used: {error}"),
+        };
+        Error::invalid_input(what).with_source(error)
     }
 
     /// Why there are none, and the ways out.
@@ -374,6 +393,19 @@ mod tests {
     use crate::error::ErrorKind;
     use crate::{Client, Region};
 
+    /// As `openssl x509 -req` makes one without extensions.
+    #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+    const V1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBEzCBuwIUMybmrdC7yvQXGv/ORlgPTrVTsFowCgYIKoZIzj0EAwIwDTELMAkG\n\
+A1UEAwwCY2EwHhcNMjYxMTI2MTMxNzQyWhcNMjYxMTI5MTMxNzQyWjANMQswCQYD\n\
+VQQDDAJtZTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABAo4LMHW/j3RBd4yr1Sl\n\
+3HTqMfV9vq/botTr7JzlGmQNVHPnE9tWVXQYiS6nlUaI9IAfvxthhfqVpJ35wPCQ\n\
+kuMwCgYIKoZIzj0EAwIDRwAwRAIgIisfkQZr7dwFgpZ9JXZnfU67A/pJTLQloPAB\n\
+x1xILrMCIBUt+tF6rQgt33452clovgS7Z23pVEDX3Z07YkYngo2x\n\
+-----END CERTIFICATE-----\n\
+";
+
     /// A server that answers with 204 whom it lets in, and the certificates of its authority.
     struct Server {
         url: String,
@@ -493,8 +525,8 @@ mod tests {
             (root.replace("CERTIFICATE", "PKCS7").into(), "only PKCS7"),
             (der.to_vec(), "openssl x509 -inform der"),
             ([&[0xFF, 0xFE][..], &utf16].concat(), "UTF-16"),
-            (root.replace("-----END", "END").into(), "number 1"),
-            (root.replace("\nM", "\n*").into(), "number 1"),
+            (root.replace("-----END", "END").into(), "be read"),
+            (root.replace("\nM", "\n*").into(), "be read"),
             ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".into(), ""),
             (format!("{root}{}", root.replace("\nMII", "\nMIIA")).into(), ""),
         ];
@@ -521,6 +553,14 @@ mod tests {
             assert!(!format!("{error:?}").contains(secret), "case {n}: {error:?}");
         }
         builder().root_certificate_pem(root).identity_pem(identity).build().unwrap();
+    }
+
+    #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+    #[test]
+    fn a_client_certificate_of_version_1_is_told_from_one_of_another_key() {
+        let pem = [V1, &KeyPair::generate().unwrap().serialize_pem()].concat();
+        let error = Client::builder(Region::US_EAST_1).identity_pem(pem).build().unwrap_err();
+        assert!(error.to_string().contains("version 3") && error.kind() == ErrorKind::InvalidInput, "{error}");
     }
 
     #[tokio::test]
