@@ -26,8 +26,8 @@ use crate::transport::{HttpSettings, Transport};
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
-/// It may be used from several tokio runtimes, one after another or at once. Each has connections of its own, so one that is not
-/// run any more holds up no call of another.
+/// It may be used from several tokio runtimes, one after another or at once, as one kept in a `static` is. Each has connections
+/// of its own, so one that is not run any more holds up no call of another.
 ///
 /// ```
 /// use genesys_scripts::{Client, Credentials, Region};
@@ -313,21 +313,27 @@ impl ClientBuilder {
         self
     }
 
-    /// A proxy for all hosts but loopback ones: `http://proxy:3128`, with `user:password@` if it wants them.
-    /// Default: what `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    /// A proxy for all hosts but loopback ones: `http://proxy:3128` (or `proxy:3128`; `https://` to speak TLS with the proxy
+    /// itself), with `user:password@` before the host if it wants them, percent-encoded. SOCKS is not spoken.
+    ///
+    /// Default: what the environment says. The first of `HTTPS_PROXY`, `https_proxy`, `ALL_PROXY` and `all_proxy` that is not
+    /// empty names the proxy; `HTTP_PROXY` is for `http` hosts, of which there are none. What `NO_PROXY` (or `no_proxy`) lists,
+    /// by commas or blanks, is reached directly: `*`, an address, a network (`10.0.0.0/8`), or a domain and all below it
+    /// (`corp.example`, `.corp.example`, `*.corp.example`), any of them with a port (`corp.example:443`).
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());
         self
     }
 
-    /// Trusts the certificates of this PEM bundle beside the platform's: a gateway's, or an inspecting proxy's.
+    /// Trusts the certificates of this PEM bundle beside the platform's: those of the CA of a gateway or of an inspecting proxy,
+    /// or one that a server made for itself, unless that is marked as a CA's (`CA:TRUE`).
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates.push(pem.into());
         self
     }
 
-    /// Presents this client certificate (mTLS): PEM with the certificate chain and its private key. With the feature
-    /// `native-tls` alone the key must be in PKCS #8 (`BEGIN PRIVATE KEY`).
+    /// Presents this client certificate (mTLS): PEM with the certificate chain, the client's own first, and its private key,
+    /// not encrypted. With the feature `native-tls` alone the key must be in PKCS #8 (`BEGIN PRIVATE KEY`).
     pub fn identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.identity = Some(pem.into());
         self
@@ -358,8 +364,9 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when a certificate, proxy URL or user agent cannot be used, or
-    /// [`max_in_flight`](Self::max_in_flight) is zero; where a host is `https`, also when the crate was built without a TLS
-    /// feature, or the machine has no root certificates.
+    /// [`max_in_flight`](Self::max_in_flight) is zero; where a host is not loopback, also when the environment's proxy variable
+    /// cannot be read (rather than going round the proxy); where a host is `https`, also when the crate was built without a TLS
+    /// feature, or the machine has no root certificates and none were given.
     pub fn build(mut self) -> Result<Client, Error> {
         self.http.proxy = self.read_proxy()?;
         let user_agent = HeaderValue::try_from(&self.user_agent)

@@ -246,55 +246,57 @@ mod tests {
         Url::parse(text).unwrap()
     }
 
+    /// What cannot be read, and why.
+    const REFUSED: &[(&[&str], &str)] = &[
+        (
+            &[
+                " http://u:s3cret@proxy:3128",
+                "http://u:s3cret@proxy:3128\n",
+                "http://u:s3 cret@proxy:3128",
+                "  ",
+                "\u{FEFF}http://proxy:1",
+            ],
+            "blanks",
+        ),
+        (&["\"http://u:s3cret@proxy:3128\"", "'proxy:3128'", "http://proxy:3128\""], "quotes"),
+        (&["http:/u:s3cret@proxy:3128", "https:proxy:8080", "HTTP:proxy", "http:\\\\proxy:80"], "two slashes"),
+        (&["htpp://u:s3cret@proxy:3128", "ftp://proxy", "://proxy:3128"], "scheme"),
+        (&["socks5://u:s3cret@proxy:1080", "SOCKS4a://proxy", "socks5h://127.0.0.1:9050"], "SOCKS"),
+        (
+            &[
+                "http://u:s3cret#x@proxy:3128",
+                "http://u:s3cret/x@proxy:3128",
+                "u:s3cret?@proxy:3128",
+                "http://dom\\u:s3cret@proxy:3128",
+            ],
+            "percent-encode it",
+        ),
+        (&["http://u:s3cret@x@proxy:3128", "u@corp:s3cret@proxy:3128"], "%40"),
+        (&["http://u:s3cret%@proxy:3128", "http://u:s3cret%zz@proxy:3128", "http://u:%e4s3cret@proxy:3128"], "%25"),
+        (&["http://@proxy:3128", "http://:@proxy:3128"], "missing"),
+        (&["http://proxy:3128/proxy.pac", "//proxy:3128", "http://proxy/?a=b", "http://proxy#x"], "PAC"),
+        (&["http://", "http://:3128", "http://u:s3cret@", "https:///"], "host is missing"),
+        (
+            &[
+                "http://proxy:",
+                "proxy:0",
+                "http://u:s3cret@proxy:65536",
+                "proxy:port",
+                "http://proxy:+80",
+                "http://u:s3cret@[::1]:x",
+            ],
+            "port",
+        ),
+        (&["http://::1", "http://fe80::1:3128", "http://proxy:3128:3129"], "more than one colon"),
+        (
+            &["http://${PROXY}:3128", "http://pro|xy", "http://[::1:3128", "http://a{b:1", "http://<proxy>"],
+            "host cannot be read",
+        ),
+    ];
+
     #[test]
     fn what_cannot_be_read_is_refused_by_the_variables_name_without_its_value() {
-        let cases: &[(&[&str], &str)] = &[
-            (
-                &[
-                    " http://u:s3cret@proxy:3128",
-                    "http://u:s3cret@proxy:3128\n",
-                    "http://u:s3 cret@proxy:3128",
-                    "  ",
-                    "\u{FEFF}http://proxy:1",
-                ],
-                "blanks",
-            ),
-            (&["\"http://u:s3cret@proxy:3128\"", "'proxy:3128'", "http://proxy:3128\""], "quotes"),
-            (&["http:/u:s3cret@proxy:3128", "https:proxy:8080", "HTTP:proxy", "http:\\\\proxy:80"], "two slashes"),
-            (&["htpp://u:s3cret@proxy:3128", "ftp://proxy", "://proxy:3128"], "scheme"),
-            (&["socks5://u:s3cret@proxy:1080", "SOCKS4a://proxy", "socks5h://127.0.0.1:9050"], "SOCKS"),
-            (
-                &[
-                    "http://u:s3cret#x@proxy:3128",
-                    "http://u:s3cret/x@proxy:3128",
-                    "u:s3cret?@proxy:3128",
-                    "http://dom\\u:s3cret@proxy:3128",
-                ],
-                "percent-encode it",
-            ),
-            (&["http://u:s3cret@x@proxy:3128", "u@corp:s3cret@proxy:3128"], "%40"),
-            (&["http://u:s3cret%@proxy:3128", "http://u:s3cret%zz@proxy:3128", "http://u:%e4s3cret@proxy:3128"], "%25"),
-            (&["http://@proxy:3128", "http://:@proxy:3128"], "missing"),
-            (&["http://proxy:3128/proxy.pac", "//proxy:3128", "http://proxy/?a=b", "http://proxy#x"], "PAC"),
-            (&["http://", "http://:3128", "http://u:s3cret@", "https:///"], "host is missing"),
-            (
-                &[
-                    "http://proxy:",
-                    "proxy:0",
-                    "http://u:s3cret@proxy:65536",
-                    "proxy:port",
-                    "http://proxy:+80",
-                    "http://u:s3cret@[::1]:x",
-                ],
-                "port",
-            ),
-            (&["http://::1", "http://fe80::1:3128", "http://proxy:3128:3129"], "more than one colon"),
-            (
-                &["http://${PROXY}:3128", "http://pro|xy", "http://[::1:3128", "http://a{b:1", "http://<proxy>"],
-                "host cannot be read",
-            ),
-        ];
-        for (values, why) in cases {
+        for (values, why) in REFUSED {
             for value in *values {
                 for name in VARIABLES {
                     let error = of(&[(name, value)]).err().unwrap_or_else(|| unreachable!("{value} was taken"));

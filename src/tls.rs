@@ -134,8 +134,8 @@ impl Pem {
         let text = String::from_utf8_lossy(pem).replace("\\r", "").replace("\\n", "\n");
         let lines =
             text.split(['\n', '\r']).map(|line| line.trim_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}'));
-        let pem_text = lines.collect::<Vec<_>>().join("\n");
-        let read = Self { what, text: pem_text };
+        let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+        let read = Self { what, text: lines.join("\n") + "\n" };
         if read.labels().any(|label| label == "CERTIFICATE") {
             return Ok(read);
         }
@@ -308,7 +308,7 @@ mod backend {
         let pem = Pem::identity(pem)?;
         let (chain, key) = (sections(&pem.text, "CERTIFICATE"), sections(&pem.text, "PRIVATE KEY"));
         reqwest::Identity::from_pkcs8_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
-            pem.unusable("is no PEM with a certificate and its private key, in PKCS #8").with_source(error)
+            pem.unusable("is no PEM with a certificate and its private key that can be read (PKCS #8: `openssl pkcs8 -topk8 -nodes`)").with_source(error)
         })
     }
 
