@@ -175,9 +175,8 @@ const ROUTES: [&str; 3] = ["/api/v2", "/oauth", "/uploads"];
 /// An address as it is documented, or as the service's own pages have it, is no base: its path would come twice.
 fn refuse_route(role: &str, url: &Url, is_prefixed: bool) -> Result<(), Error> {
     let path = url.path().trim_end_matches('/');
-    let known = Region::ALL.iter().flat_map(|region| region.urls().map(|url| (region, url)));
     let here = format!("https://{}", url.host_str().unwrap_or_default());
-    if let Some((region, _)) = known.clone().find(|(_, url)| *url == here) {
+    if let Some(region) = Region::ALL.iter().find(|region| region.urls().contains(&here)) {
         // A host of the service's own has one role, and no prefix.
         let right = region.url_of(role);
         return match right == here && path.is_empty() {
