@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::limits::Route;
 use crate::limits::in_flight::InFlight;
 use crate::limits::login::LoginGate;
+use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::{OnHost, Site, Spec};
@@ -25,8 +26,8 @@ use crate::transport::{HttpSettings, Transport};
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
-/// It may be used from several tokio runtimes, one after another or at once. Each has connections of its own, so one that is not
-/// run any more holds up no call of another.
+/// It may be used from several tokio runtimes, one after another or at once, as one kept in a `static` is. Each has connections
+/// of its own, so one that is not run any more holds up no call of another.
 ///
 /// ```
 /// use genesys_scripts::{Client, Credentials, Region};
@@ -181,6 +182,7 @@ pub struct ClientBuilder {
     user_agent: String,
     root_certificates: Vec<Vec<u8>>,
     identity: Option<Vec<u8>>,
+    proxy: Option<String>,
     middlewares: Vec<Arc<dyn Middleware>>,
     seed: Option<u64>,
 }
@@ -206,6 +208,7 @@ impl ClientBuilder {
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             root_certificates: Vec::new(),
             identity: None,
+            proxy: None,
             middlewares: Vec::new(),
             seed: None,
         }
@@ -310,21 +313,27 @@ impl ClientBuilder {
         self
     }
 
-    /// A proxy for all hosts but loopback ones: `http://proxy:3128`, with `user:password@` if it wants them.
-    /// Default: what `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+    /// A proxy for all hosts but loopback ones: `http://proxy:3128` (or `proxy:3128`; `https://` to speak TLS with the proxy
+    /// itself), with `user:password@` before the host if it wants them, percent-encoded. SOCKS is not spoken.
+    ///
+    /// Default: what the environment says. The first of `HTTPS_PROXY`, `https_proxy`, `ALL_PROXY` and `all_proxy` that is not
+    /// empty names the proxy; `HTTP_PROXY` is for `http` hosts, of which there are none. What `NO_PROXY` (or `no_proxy`) lists,
+    /// by commas or blanks, is reached directly: `*`, an address, a network (`10.0.0.0/8`), or a domain and all below it
+    /// (`corp.example`, `.corp.example`, `*.corp.example`), any of them with a port (`corp.example:443`).
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.http.proxy = Some(url.into());
+        self.proxy = Some(url.into());
         self
     }
 
-    /// Trusts the certificates of this PEM bundle beside the platform's: a gateway's, or an inspecting proxy's.
+    /// Trusts the certificates of this PEM bundle beside the platform's: those of the CA of a gateway or of an inspecting proxy,
+    /// or one that a server made for itself, unless that is marked as a CA's (`CA:TRUE`).
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates.push(pem.into());
         self
     }
 
-    /// Presents this client certificate (mTLS): PEM with the certificate chain and its private key. With the feature
-    /// `native-tls` alone the key must be in PKCS #8 (`BEGIN PRIVATE KEY`).
+    /// Presents this client certificate (mTLS): PEM with the certificate chain, the client's own first, and its private key,
+    /// not encrypted. With the feature `native-tls` alone the key must be in PKCS #8 (`BEGIN PRIVATE KEY`).
     pub fn identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.identity = Some(pem.into());
         self
@@ -355,9 +364,11 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) when a certificate, proxy URL or user agent cannot be used, or
-    /// [`max_in_flight`](Self::max_in_flight) is zero; where a host is `https`, also when the crate was built without a TLS
-    /// feature, or the machine has no root certificates.
-    pub fn build(self) -> Result<Client, Error> {
+    /// [`max_in_flight`](Self::max_in_flight) is zero; where a host is not loopback, also when the environment's proxy variable
+    /// cannot be read (rather than going round the proxy); where a host is `https`, also when the crate was built without a TLS
+    /// feature, or the machine has no root certificates and none were given.
+    pub fn build(mut self) -> Result<Client, Error> {
+        self.http.proxy = self.read_proxy()?;
         let user_agent = HeaderValue::try_from(&self.user_agent)
             .map_err(|_| Error::invalid_input("the user agent holds characters that no header can carry"))?;
         let settings = &self.settings;
@@ -403,14 +414,23 @@ impl ClientBuilder {
         })
     }
 
+    /// The environment's is not even looked at where all hosts are loopback: a variable that nobody uses is no fault.
+    fn read_proxy(&self) -> Result<Option<Proxy>, Error> {
+        let is_loopback = |url: String| reqwest::Url::parse(&url).is_ok_and(|url| is_loopback(&url));
+        match &self.proxy {
+            Some(url) => Proxy::given(url).map(Some),
+            None if self.region.urls().into_iter().all(is_loopback) => Ok(None),
+            None => Proxy::of_environment(|name| std::env::var_os(name)),
+        }
+    }
+
     fn transport(
         &self,
         direct: bool,
         identity: Option<&[u8]>,
         middlewares: Vec<Arc<dyn Middleware>>,
     ) -> Result<Arc<Transport>, Error> {
-        let urls = [self.region.api_url(), self.region.login_url(), self.region.upload_url()];
-        let is_https = urls.iter().any(|url| url.starts_with("https:"));
+        let is_https = self.region.urls().iter().any(|url| url.starts_with("https:"));
         let tls = Tls::new(&self.root_certificates, identity, is_https)?;
         Ok(Arc::new(Transport::new(self.http.clone(), tls, direct, middlewares)?))
     }

@@ -1,6 +1,7 @@
 //! Attempts that got no whole answer: what happened, and whether the request had left.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -83,33 +84,36 @@ impl Failure {
 
     fn of_reqwest(error: reqwest::Error, transient: bool, host: &str, proxy: Option<&str>) -> Self {
         let io = io_error(&error).map(io::Error::kind);
-        let cause = deepest(&error);
+        let cause = innermost(&error);
         let (unprocessed, going_away) = h2_says(&error);
         // A server that refuses who we are hands nothing on.
         let never_sent = error.is_connect() || error.is_builder() || unprocessed || tls::refuses_identity(&cause);
-        let lasting = if never_sent { lasting(&cause, host, proxy) } else { None };
+        let way =
+            Way { host, proxy, at_proxy: causes(&error).any(|cause| cause.to_string().starts_with("tunnel error")) };
+        let lasting = if never_sent { way.lasting(&cause) } else { None };
         let is_lasting = lasting.is_some();
-        let of_proxy = proxy_fails(&error, &cause, host, proxy);
-        let proxy_refuses = cause.contains(PROXY_REFUSES);
         let transient = transient || unprocessed || going_away || io.is_some_and(is_broken_connection);
         let shown = text::shown(&cause);
         let (kind, what) = if let Some(what) = lasting {
             (ErrorKind::Connection, what)
-        } else if let Some(what) = of_proxy {
-            (ErrorKind::Connection, what)
+        } else if way.at_proxy {
+            (ErrorKind::Connection, way.proxy_fails(&error, &cause))
         } else if error.is_builder() {
             (ErrorKind::InvalidInput, format!("the request for {host} cannot be sent: {shown}"))
         } else if io == Some(io::ErrorKind::ConnectionRefused) {
             (ErrorKind::Connection, format!("{host} refused the connection: nothing listens there"))
         } else if never_sent && error.is_timeout() {
-            (ErrorKind::Timeout, format!("no connection to {host} in time"))
+            (ErrorKind::Timeout, format!("no connection to {way} in time"))
         } else if never_sent {
-            (ErrorKind::Connection, format!("no connection to {host}: {shown}"))
+            (ErrorKind::Connection, format!("no connection to {way}: {shown}"))
+        } else if cause.contains(NO_HTTP) {
+            // Line noise, or a port that speaks TLS: these cannot be told apart, so it is tried again.
+            (ErrorKind::Connection, format!("what {host} answered is no HTTP (does it want https?): {shown}"))
         } else {
             (ErrorKind::Connection, format!("the connection to {host} broke before it answered: {shown}"))
         };
         let transient = transient && !is_lasting && !error.is_builder();
-        let of_service = transient && !proxy_refuses;
+        let of_service = transient && !way.at_proxy;
         let source = Some(Box::new(error) as _);
         Self { never_sent, transient, lasting: is_lasting, of_service, source, ..Self::new(kind, what) }
     }
@@ -156,34 +160,67 @@ impl Failure {
     }
 }
 
-/// What hyper-util says of a proxy that answers CONNECT with 407, and with anything else that is no 200.
+/// What hyper-util says of a proxy that answers CONNECT with 407, with anything else that is no 200, and with nothing.
 const PROXY_WANTS_CREDENTIALS: &str = "tunnel error: proxy authorization required";
 const PROXY_REFUSES: &str = "tunnel error: unsuccessful";
+const PROXY_CLOSES: &str = "tunnel error: unexpected end of file";
+/// What hyper says of an answer that does not begin with `HTTP/1`.
+const NO_HTTP: &str = "invalid HTTP version parsed";
 
-/// What lasts until somebody mends it, in words that say who can.
-fn lasting(cause: &str, host: &str, proxy: Option<&str>) -> Option<String> {
-    if cause.contains(PROXY_WANTS_CREDENTIALS) {
-        let proxy = named(proxy);
-        return Some(format!("{proxy} wants credentials (407) on the way to {host}: give user:password@ in its URL"));
-    }
-    tls::fault(cause).map(|fault| format!("no connection to {host}: {fault}"))
+/// How a host was to be reached.
+struct Way<'a> {
+    host: &'a str,
+    proxy: Option<&'a str>,
+    /// It failed before the proxy had opened it: nothing is known of the host.
+    at_proxy: bool,
 }
 
-/// What keeps a proxy from opening the way. It may pass: a proxy that cannot reach the host for a moment says 502 or 503,
-/// and hyper-util does not tell these from a 403.
-fn proxy_fails(error: &reqwest::Error, cause: &str, host: &str, proxy: Option<&str>) -> Option<String> {
-    let through = causes(error).any(|cause| cause.to_string().starts_with("tunnel error"));
-    through.then(|| {
-        let (proxy, shown) = (named(proxy), text::shown(cause));
-        match cause.contains(PROXY_REFUSES) {
-            true => format!("{proxy} did not open the way to {host}: it may not, or cannot reach it; ask who runs it"),
-            false => format!("no connection to {host} through {proxy}: {shown}"),
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.at_proxy, self.proxy) {
+            (true, _) => write!(f, "{} (on the way to {})", self.proxy(), self.host),
+            (false, Some(proxy)) => write!(f, "{} through the proxy {proxy}", self.host),
+            (false, None) => f.write_str(self.host),
         }
-    })
+    }
 }
 
-fn named(proxy: Option<&str>) -> String {
-    proxy.map_or_else(|| "the proxy".to_owned(), |proxy| format!("the proxy {proxy}"))
+impl Way<'_> {
+    fn proxy(&self) -> String {
+        self.proxy.map_or_else(|| "the proxy".to_owned(), |proxy| format!("the proxy {proxy}"))
+    }
+
+    /// What lasts until somebody mends it, in words that say who can.
+    fn lasting(&self, cause: &str) -> Option<String> {
+        if cause.contains(PROXY_WANTS_CREDENTIALS) {
+            let (proxy, host) = (self.proxy(), self.host);
+            return Some(format!(
+                "{proxy} wants credentials (407) on the way to {host}: give user:password@ in its URL"
+            ));
+        }
+        tls::fault(cause).map(|fault| format!("no connection to {self}: {fault}"))
+    }
+
+    /// What keeps a proxy from opening the way. It may pass: a proxy that cannot reach the host for a moment says 502 or
+    /// 503, and hyper-util does not tell these from a 403, nor from what is no HTTP at all.
+    fn proxy_fails(&self, error: &reqwest::Error, cause: &str) -> String {
+        let (proxy, host, shown) = (self.proxy(), self.host, text::shown(cause));
+        if cause.contains(PROXY_REFUSES) {
+            return format!(
+                "{proxy} did not open the way to {host}: it may not, or cannot reach it, or is no HTTP proxy; ask who runs it"
+            );
+        }
+        if cause.contains(PROXY_CLOSES) {
+            return format!("{proxy} closed the connection when asked for the way to {host}: is it an HTTP proxy?");
+        }
+        if io_error(error).is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+            return format!("no connection to {host}: {proxy} refused it, nothing listens there");
+        }
+        if causes(error).any(|cause| cause.to_string() == "dns error") {
+            return format!("no connection to {host}: {proxy} is not known by this name ({shown})");
+        }
+        format!("no connection to {self}: {shown}")
+    }
 }
 
 fn is_broken_connection(kind: io::ErrorKind) -> bool {
@@ -221,6 +258,6 @@ fn h2_says(error: &reqwest::Error) -> (bool, bool) {
 }
 
 /// The innermost cause, which names the fact; those around it say where it was met.
-fn deepest(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }

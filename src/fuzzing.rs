@@ -57,6 +57,7 @@ where
     for word in route_words().chain(["null", "undefined", "<EOF>"]) {
         assert!(!text.eq_ignore_ascii_case(word), "accepted {text:?}");
     }
+    assert!(!text.contains(['/', '\\']) && decoded(text) == text, "accepted {text:?}");
     let url = request(&id).url().clone();
     assert_eq!((url.query(), url.fragment()), (None, None), "{text:?} left its path: {url}");
     let segment = url.path().strip_prefix(below).unwrap_or_else(|| panic!("{text:?} left {below}: {url}"));

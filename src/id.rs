@@ -32,14 +32,21 @@ pub enum IdProblem {
     SurroundingSpace,
     /// It holds a control character or an invisible one (a byte order mark, a zero-width space, …).
     ControlCharacter,
-    /// It is `.` or `..`, plain or percent-encoded: a path that walks up.
+    /// It is `.` or `..`: a path that walks up.
     DotSegment,
+    /// It holds a `/` or `\`, as an address, a path or a file's name does.
+    Slash,
+    /// It is in quotes, as a CSV file has it.
+    Quoted,
     /// It is longer than 256 bytes.
     TooLong,
     /// It is a word that names another route: `published`, `divisionviews`, `uploads`, `pages`, `variables`, `export`, `status`.
     RouteWord,
     /// It is a placeholder nobody filled in: `${scriptId}`, `{{scriptId}}`, `<EOF>`, `null`, …
     Placeholder,
+    /// It is percent-encoded already, and would be encoded twice. What is refused for another reason once it is decoded
+    /// (`%3CEOF%3E`, `%2e%2e`) has that reason.
+    Encoded,
 }
 
 impl IdProblem {
@@ -52,11 +59,14 @@ impl IdProblem {
                 "holds a control or invisible character (a byte order mark or line end from a file?)"
             }
             Self::DotSegment => "is a dot segment: the request would have walked up the path",
+            Self::Slash => "holds a / or \\: of an address or a path only the last part is the id",
+            Self::Quoted => "is in quotes: take them off where it is read",
             Self::TooLong => "is longer than 256 bytes",
             Self::RouteWord => "is a word that names another route of the API",
             Self::Placeholder => {
                 "is a placeholder that was never filled in (a feeder that ran out of rows, an unset variable?)"
             }
+            Self::Encoded => "is percent-encoded: give it as it is, it is encoded when it is sent",
         }
     }
 }
@@ -106,11 +116,35 @@ fn check(kind: &'static str, text: &str) -> Result<(), InvalidId> {
 }
 
 fn problem(kind: &str, text: &str) -> Option<IdProblem> {
-    if text.is_empty() {
-        return Some(IdProblem::Empty);
-    }
     if text.len() > MAX_ID_BYTES {
         return Some(IdProblem::TooLong);
+    }
+    if let Some(problem) = problem_of_form(kind, text) {
+        return Some(problem);
+    }
+    // As it arrives behind whoever decodes it, be that once or twice too often. Each round makes it shorter.
+    let (mut form, mut encoded) = (Cow::Borrowed(text), None);
+    while let Some(decoded) = decoded(&form) {
+        if let Some(problem) = problem_of_form(kind, &decoded) {
+            return Some(problem);
+        }
+        encoded = Some(IdProblem::Encoded);
+        form = Cow::Owned(decoded);
+    }
+    encoded
+}
+
+/// Percent-decoded, if anything in it is encoded.
+fn decoded(text: &str) -> Option<String> {
+    match percent_decode_str(text).into() {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+fn problem_of_form(kind: &str, text: &str) -> Option<IdProblem> {
+    if text.is_empty() {
+        return Some(IdProblem::Empty);
     }
     if text.chars().any(is_invisible) {
         return Some(IdProblem::ControlCharacter);
@@ -122,21 +156,28 @@ fn problem(kind: &str, text: &str) -> Option<IdProblem> {
     if trimmed.len() != text.len() {
         return Some(IdProblem::SurroundingSpace);
     }
-    // Decoded as well: a gateway that decodes once more than it should would walk up.
-    let decoded = percent_decode_str(text).decode_utf8_lossy();
-    if [text, &decoded].iter().any(|form| *form == "." || *form == "..") {
+    if matches!(text, "." | "..") {
         return Some(IdProblem::DotSegment);
     }
-    if ROUTE_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
-        return Some(IdProblem::RouteWord);
+    if is_placeholder(kind, text) {
+        return Some(IdProblem::Placeholder);
     }
-    is_placeholder(kind, text).then_some(IdProblem::Placeholder)
+    if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
+        return Some(IdProblem::Quoted);
+    }
+    if text.contains(['/', '\\']) {
+        return Some(IdProblem::Slash);
+    }
+    ROUTE_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)).then_some(IdProblem::RouteWord)
 }
 
+const QUOTES: [char; 5] = ['"', '\'', '`', '\u{201C}', '\u{201D}'];
+
 /// Control characters, and those that are there but cannot be seen.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{00AD}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+        || matches!(c, '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}')
+        || matches!(c, '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 fn is_placeholder(kind: &str, text: &str) -> bool {
@@ -152,7 +193,8 @@ fn is_placeholder(kind: &str, text: &str) -> bool {
     let spells = |name: &str| plain().eq(name.bytes().filter(|byte| *byte != b' '));
     let is_name = (spells(kind) || spells("scriptid"))
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':' | b'$' | b' '));
-    is_name || ["null", "undefined"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    let nothing = ["null", "(null)", "undefined", "none", "nil", "nan", "[object object]"];
+    is_name || nothing.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 macro_rules! ids {
@@ -160,8 +202,9 @@ macro_rules! ids {
         $(#[$doc])*
         ///
         /// Parsed with [`str::parse`] or `try_from`; refused, with the reason in [`InvalidId`], when empty,
-        /// blank, with white space around it, with control or invisible characters, a dot segment, over
-        /// 256 bytes, a word of the API's routes (`published`, `divisionviews`, `uploads`, `pages`, …), or an unresolved placeholder.
+        /// blank, with white space or quotes around it, with control or invisible characters or a `/` or `\`, a dot segment, over
+        /// 256 bytes, a word of the API's routes (`published`, `divisionviews`, `uploads`, `pages`, …), an unresolved placeholder, or
+        /// percent-encoded already.
         /// Cheap to clone.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
@@ -296,40 +339,85 @@ mod tests {
         text.parse::<ScriptId>().err().map(|refused| refused.problem())
     }
 
+    const REFUSED: &[(&[&str], IdProblem)] = &[
+        (&[""], IdProblem::Empty),
+        (&[" ", "   "], IdProblem::Blank),
+        (&["476c2b71 ", " 476c2b71"], IdProblem::SurroundingSpace),
+        (
+            &["\t", ".\t.", "a\r\n", "a\0b", "\u{7f}", "\u{FEFF}476c2b71", "a\u{200B}", "\u{202E}x"],
+            IdProblem::ControlCharacter,
+        ),
+        (&[".", "..", "%2e", "%2E%2E", ".%2e", "%252e%252E"], IdProblem::DotSegment),
+        (
+            &["published", "Published", "DIVISIONVIEWS", "uploads", "pages", "Export", "%70ublished", "p%2575blished"],
+            IdProblem::RouteWord,
+        ),
+        (&["%00", "a%0d%0a", "%EF%BB%BF476c2b71", "a%E2%80%8Bb", "%C2%85"], IdProblem::ControlCharacter),
+        (&["%20", "%20%20", "%2520"], IdProblem::Blank),
+        (&["476c2b71%20", "%20476c2b71", "%C2%A0476c2b71", "\u{A0}476c2b71"], IdProblem::SurroundingSpace),
+        (
+            &[
+                "/",
+                "\\",
+                "a/b",
+                "a\\b",
+                "/476c2b71",
+                "476c2b71/",
+                "..%2Foauth",
+                "..%2f..%2F",
+                "%2e%2e/x",
+                "%5C",
+                "a%5cb",
+                "%252F",
+                "..;/admin",
+                "https://api.mypurecloud.de/api/v2/scripts/476c2b71-7429-11e4-9a5b-3f91746bffa3",
+                "//example.com",
+                "%68ttps%3A%2F%2Fx",
+                "C:\\scripts\\a.script",
+            ],
+            IdProblem::Slash,
+        ),
+        (
+            &["\"476c2b71\"", "'476c2b71'", "476c2b71\"", "\u{201C}476c2b71\u{201D}", "%22476c2b71%22", "\""],
+            IdProblem::Quoted,
+        ),
+        (&["476c2b71%2D7429", "a%20b", "%41", "100%25", "%c0%ae", "%c0%ae%c0%ae", "%e4", "%F0%9F"], IdProblem::Encoded),
+        (
+            &[
+                "${scriptId}",
+                "x${id}",
+                "{{scriptId}}",
+                "%scriptId%",
+                "<EOF>",
+                "<id>",
+                "null",
+                "NULL",
+                "undefined",
+                "scriptId",
+                "script_id",
+                "script-id",
+                "ScriptID",
+                ":scriptId",
+                "{scriptId}",
+                "%3CEOF%3E",
+                "%253CEOF%253E",
+                "%3cid%3e",
+                "%24%7BscriptId%7D",
+                "%7B%7Bid%7D%7D",
+                "n%75ll",
+                "None",
+                "nil",
+                "NaN",
+                "(null)",
+                "[object Object]",
+            ],
+            IdProblem::Placeholder,
+        ),
+    ];
+
     #[test]
     fn what_would_reach_another_route_or_was_never_filled_in_is_refused() {
-        let table: &[(&[&str], IdProblem)] = &[
-            (&[""], IdProblem::Empty),
-            (&[" ", "   "], IdProblem::Blank),
-            (&["476c2b71 ", " 476c2b71"], IdProblem::SurroundingSpace),
-            (
-                &["\t", ".\t.", "a\r\n", "a\0b", "\u{7f}", "\u{FEFF}476c2b71", "a\u{200B}", "\u{202E}x"],
-                IdProblem::ControlCharacter,
-            ),
-            (&[".", "..", "%2e", "%2E%2E", ".%2e"], IdProblem::DotSegment),
-            (&["published", "Published", "DIVISIONVIEWS", "uploads", "pages", "Export"], IdProblem::RouteWord),
-            (
-                &[
-                    "${scriptId}",
-                    "x${id}",
-                    "{{scriptId}}",
-                    "%scriptId%",
-                    "<EOF>",
-                    "<id>",
-                    "null",
-                    "NULL",
-                    "undefined",
-                    "scriptId",
-                    "script_id",
-                    "script-id",
-                    "ScriptID",
-                    ":scriptId",
-                    "{scriptId}",
-                ],
-                IdProblem::Placeholder,
-            ),
-        ];
-        for (texts, problem) in table {
+        for (texts, problem) in REFUSED {
             for text in *texts {
                 assert_eq!(refusal(text), Some(*problem), "{text:?}");
             }
@@ -348,7 +436,6 @@ mod tests {
     fn what_is_odd_but_harmless_is_accepted_and_encoded() {
         for text in [
             "476c2b71-7429-11e4-9a5b-3f91746bffa3",
-            "a/b",
             "a?b#c",
             "äöü",
             "a b",
@@ -356,7 +443,15 @@ mod tests {
             "a..b",
             "50%",
             "%",
+            "%%",
+            "100%zz",
+            "50%-x%2",
+            "a\"b'c",
+            "...",
+            "..a",
             "nullable",
+            "publisheds",
+            "none-of-them",
         ] {
             let id: ScriptId = text.parse().unwrap();
             let encoded = crate::text::encode_segment(id.as_str());

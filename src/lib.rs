@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod id;
 mod json;
 mod limits;
+mod proxy;
 mod random;
 mod region;
 mod request;

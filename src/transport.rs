@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Answer;
 use crate::error::Error;
-use crate::failure::Failure;
+use crate::failure::{Failure, innermost};
+use crate::proxy::Proxy;
 use crate::retry::after;
 use crate::tls::Tls;
 
@@ -41,7 +42,7 @@ pub(crate) struct HttpSettings {
     pub(crate) http2_ping_interval: Duration,
     pub(crate) http2_ping_timeout: Duration,
     pub(crate) gzip: bool,
-    pub(crate) proxy: Option<String>,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 impl Default for HttpSettings {
@@ -93,9 +94,6 @@ impl Transport {
 
     /// A client that has no connections yet.
     fn make(&self) -> Result<Arc<Http>, Error> {
-        let unusable = |what: &'static str| {
-            move |error: reqwest::Error| Error::invalid_input(what).with_source(error.without_url())
-        };
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -111,15 +109,18 @@ impl Transport {
         if self.direct {
             builder = builder.no_proxy();
         } else if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(unusable("the proxy URL cannot be used"))?);
+            builder = builder.proxy(proxy.of_reqwest());
         }
         let client = self.tls.configure(builder).build();
-        let client = client.map_err(unusable("the HTTP client cannot be set up; see the source"))?;
+        let client = client.map_err(|error| {
+            let why = innermost(&error);
+            Error::invalid_input(format!("the HTTP client cannot be set up: {why}")).with_source(error.without_url())
+        })?;
         let with_middlewares = (!self.middlewares.is_empty()).then(|| {
             let builder = reqwest_middleware::ClientBuilder::new(client.clone());
             self.middlewares.iter().cloned().fold(builder, reqwest_middleware::ClientBuilder::with_arc).build()
         });
-        let proxy = settings.proxy.as_deref().filter(|_| !self.direct).and_then(without_password);
+        let proxy = settings.proxy.clone().filter(|_| !self.direct);
         Ok(Arc::new(Http { client, with_middlewares, proxy }))
     }
 
@@ -164,20 +165,13 @@ impl Transport {
 pub(crate) struct Http {
     client: reqwest::Client,
     with_middlewares: Option<ClientWithMiddleware>,
-    /// Host and port of the builder's proxy.
-    proxy: Option<String>,
-}
-
-/// A proxy's host and port alone. As reqwest takes it, `http://` may be missing.
-fn without_password(proxy: &str) -> Option<String> {
-    let url = Url::parse(proxy).ok().filter(Url::has_host).or_else(|| Url::parse(&format!("http://{proxy}")).ok())?;
-    let host = url.host_str()?;
-    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    proxy: Option<Proxy>,
 }
 
 impl Http {
-    pub(crate) fn proxy(&self) -> Option<&str> {
-        self.proxy.as_deref()
+    /// Host and port of the proxy that this is reached by.
+    pub(crate) fn proxy(&self, url: &Url) -> Option<&str> {
+        self.proxy.as_ref().filter(|proxy| proxy.is_for(url)).map(Proxy::name)
     }
 
     /// The request on its way. It is handed over here, so that no future of ours holds it.

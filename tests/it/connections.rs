@@ -143,7 +143,10 @@ fn a_runtime_that_stands_still_keeps_its_connections_to_itself() {
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
 mod tls {
     use genesys_scripts::ErrorKind;
-    use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+    use rcgen::{
+        BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    };
+    use rcgen::{SanType, date_time_ymd};
     use tokio_rustls::TlsAcceptor;
     use tokio_rustls::rustls::crypto::ring;
     use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -281,6 +284,97 @@ mod tls {
         let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
         let trusted = patient(&format!("https://localhost:{port}")).root_certificate_pem(leaf.pem());
         is_told_at_once(trusted, &["that of a CA", "CA:TRUE"]).await;
+    }
+
+    /// Made by itself and given as root, as a file is that `openssl req -x509 -addext basicConstraints=CA:FALSE` makes.
+    #[tokio::test]
+    async fn a_certificate_that_a_server_made_for_itself_is_trusted_where_it_is_given() {
+        let key = KeyPair::generate().unwrap();
+        for params in [CertificateParams::new(["localhost".to_owned()]).unwrap(), {
+            let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            params.is_ca = IsCa::ExplicitNoCa;
+            params
+        }] {
+            let leaf = params.self_signed(&key).unwrap();
+            let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
+            let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
+            let trusted =
+                patient(&format!("https://localhost:{port}")).root_certificate_pem(leaf.pem()).build().unwrap();
+            trusted.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap();
+        }
+    }
+
+    /// A leaf of an authority that is trusted, and the address it is reached at.
+    async fn presented(change: impl Fn(&mut CertificateParams), host: &str) -> ClientBuilder {
+        let (mut authority, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+        is_ca(&mut authority);
+        let root = authority.self_signed(&key).unwrap();
+        let issuer = Issuer::new(authority, key);
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        change(&mut params);
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let acceptor = acceptor(&leaf, &key, &[&TLS12, &TLS13], None);
+        let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
+        patient(&format!("https://{host}:{port}")).root_certificate_pem(root.pem())
+    }
+
+    #[tokio::test]
+    async fn a_certificate_for_another_name_is_told_at_once() {
+        let other = |params: &mut CertificateParams| {
+            params.subject_alt_names = vec![SanType::DnsName("api.example.com".try_into().unwrap())];
+        };
+        is_told_at_once(
+            presented(other, "localhost").await,
+            &["is not for this name", "api.example.com", "subjectAltName"],
+        )
+        .await;
+        // An address is none of its names, though it leads there.
+        is_told_at_once(presented(|_| {}, "127.0.0.1").await, &["is not for this name", "subjectAltName"]).await;
+        // With a common name alone, as they were made twenty years ago.
+        let common = |params: &mut CertificateParams| {
+            params.subject_alt_names.clear();
+            params.distinguished_name.push(DnType::CommonName, "localhost");
+        };
+        is_told_at_once(presented(common, "localhost").await, &["is not for this name", "subjectAltName"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_certificate_out_of_its_time_or_of_no_server_is_told_at_once() {
+        let old = |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 2, 2);
+        is_told_at_once(presented(old, "localhost").await, &["has expired", "renewed", "clock"]).await;
+        let young = |params: &mut CertificateParams| params.not_before = date_time_ymd(3000, 1, 1);
+        is_told_at_once(presented(young, "localhost").await, &["is not valid yet", "clock"]).await;
+        let clients = |params: &mut CertificateParams| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        };
+        is_told_at_once(presented(clients, "localhost").await, &["is not made for a server", "serverAuth"]).await;
+    }
+
+    #[tokio::test]
+    async fn ends_that_have_no_tls_in_common_are_told_at_once() {
+        // protocol_version, handshake_failure, insufficient_security: what a server says that knows only older or other ones.
+        for alert in [70, 40, 71] {
+            let refuse = move |_, _, mut stream: TcpStream| async move {
+                let _ = stream.read(&mut [0; 4_096]).await;
+                let _ = stream.write_all(&[21, 3, 1, 0, 2, 2, alert]).await;
+                let _ = stream.read(&mut [0; 4_096]).await;
+            };
+            let port = Node::default().listen(refuse).await;
+            is_told_at_once(patient(&format!("https://localhost:{port}")), &["no TLS in common", "TLS 1.2"]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tls_port_that_is_asked_in_plain_http_is_guessed_at() {
+        let (_, leaf, key) = certified();
+        let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
+        let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
+        let mut once = genesys_scripts::RetryPolicy::default();
+        once.attempts = 1;
+        let client = patient(&format!("http://localhost:{port}")).retry(once).build().unwrap();
+        let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+        assert!(error.to_string().contains("is no HTTP (does it want https?)"), "{error}");
     }
 
     #[tokio::test]

@@ -55,14 +55,21 @@ impl Proxy {
 
 /// Whether this is the child; if not, the child has run by then, with all proxies set to this one, and passed.
 fn is_child(test: &str, proxy: &str) -> bool {
+    is_child_in(test, &PROXIES.map(|name| (name, proxy)))
+}
+
+/// The same, with these variables alone.
+fn is_child_in(test: &str, variables: &[(&str, &str)]) -> bool {
     if std::env::var_os(IN_CHILD).is_some() {
         return true;
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
     let test = format!("proxy::{test}");
-    child.args(["--exact", &test, "--nocapture"]).env(IN_CHILD, "1").env_remove("NO_PROXY").env_remove("no_proxy");
-    // Whether this is a CGI program, which must not believe `HTTP_PROXY`.
-    child.env_remove("REQUEST_METHOD").envs(PROXIES.map(|name| (name, proxy)));
+    child.args(["--exact", &test, "--nocapture"]).env(IN_CHILD, "1");
+    for name in PROXIES.into_iter().chain(["NO_PROXY", "no_proxy", "REQUEST_METHOD"]) {
+        child.env_remove(name);
+    }
+    child.envs(variables.iter().copied());
     let child = child.stdin(Stdio::null()).output().unwrap();
     let output = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
     assert!(child.status.success() && output.contains("1 passed"), "{output}");
@@ -129,14 +136,17 @@ async fn other_hosts_are_reached_by_the_proxy_of_the_builder() {
     assert!(refused.join().unwrap().starts_with("CONNECT login.mypurecloud.de:443 "));
 }
 
-/// A client whose hosts are reached by this proxy, that waits for no backoff.
-fn behind(proxy: &Wire) -> Client {
+fn remote() -> ClientBuilder {
     let host = "https://api.example.invalid";
+    Client::builder(Region::custom(host, host, host).unwrap())
+}
+
+/// A client whose hosts are reached by this proxy, that waits for no backoff.
+fn behind(proxy: &str) -> Client {
     let mut retry = RetryPolicy::default();
     retry.attempts = 3;
     retry.max_backoff = Duration::ZERO;
-    let proxy = proxy.url.replace("http://", "http://corp:hunter2@");
-    Client::builder(Region::custom(host, host, host).unwrap()).retry(retry).proxy(proxy).build().unwrap()
+    remote().retry(retry).proxy(proxy.replace("://", "://corp:hunter2@")).build().unwrap()
 }
 
 async fn fetch_by_many(client: &Client) -> Vec<Error> {
@@ -153,7 +163,7 @@ async fn a_proxy_that_wants_credentials_is_told_at_once_and_is_no_outage() {
         say("407 Proxy Authentication Required", "proxy-authenticate: Basic realm=\"corp\"\r\n", "")
     })
     .await;
-    let client = behind(&proxy);
+    let client = behind(&proxy.url);
     for _ in 0..3 {
         for error in fetch_by_many(&client).await {
             assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 1), "{error}");
@@ -175,7 +185,7 @@ async fn a_proxy_that_wants_credentials_is_told_at_once_and_is_no_outage() {
 async fn a_proxy_that_does_not_open_the_way_is_named_and_asked_again_and_is_no_outage() {
     for status in ["403 Forbidden", "502 Bad Gateway"] {
         let proxy = Wire::listen(move |_, _| say(status, "", "")).await;
-        let client = behind(&proxy);
+        let client = behind(&proxy.url);
         for _ in 0..3 {
             for error in fetch_by_many(&client).await {
                 assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 3), "{error}");
@@ -189,11 +199,130 @@ async fn a_proxy_that_does_not_open_the_way_is_named_and_asked_again_and_is_no_o
     }
 }
 
+/// All that can be the matter with a proxy before it opens the way: it is named, nothing is known of the host, and nothing
+/// is taken for the host's outage.
+async fn it_is_the_proxy(url: &str, says: &[&str], attempts: u32) {
+    let client = behind(url);
+    for _ in 0..3 {
+        for error in fetch_by_many(&client).await {
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, attempts), "{error}");
+            assert_eq!((error.is_retryable(), error.may_have_been_sent()), (attempts > 1, false), "{error}");
+            let (told, address) = (error.to_string(), url.split_once("://").unwrap().1);
+            assert!(told.contains(&format!("the proxy {address}")), "{told}");
+            assert!(says.iter().all(|word| told.contains(word)) && !told.contains("hunter2"), "{told}");
+        }
+        two_seconds_pass().await;
+    }
+    assert!(client.stats().api.down.is_empty());
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_none_or_closes_is_not_taken_for_the_host() {
+    for garbage in ["SSH-2.0-OpenSSH_9.2\r\n", "\u{15}\u{3}\u{3}\0\u{2}\u{2}F", "HTTP/9.9 200 OK\r\n\r\n"] {
+        let proxy = Wire::listen(move |_, _| Say::Bytes(garbage.into())).await;
+        it_is_the_proxy(&proxy.url, &["did not open the way", "no HTTP proxy"], 3).await;
+    }
+    for closed in [|| Say::Bytes(Vec::new()), || Say::Bytes(b"HTTP/1.1 20".to_vec())] {
+        let proxy = Wire::listen(move |_, _| closed()).await;
+        it_is_the_proxy(&proxy.url, &["closed the connection when asked for the way to api.example.invalid"], 3).await;
+    }
+    let proxy = Wire::listen(|_, _| Say::Reset(Vec::new())).await;
+    it_is_the_proxy(&proxy.url, &["on the way to api.example.invalid"], 3).await;
+}
+
 #[tokio::test]
 async fn a_proxy_that_is_not_there_is_not_taken_for_the_host() {
-    let mut gone = Wire::listen(|_, _| Say::Nothing).await;
-    gone.url = Proxy::listen().url();
-    let error = behind(&gone).agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
-    assert!(error.to_string().contains("through the proxy 127.0.0.1:"), "{error}");
-    assert!(!error.may_have_been_sent());
+    let gone = Proxy::listen().url();
+    it_is_the_proxy(&gone, &["refused it, nothing listens there"], 3).await;
+    // A label of more than 63 bytes: no name server needs to be asked.
+    let nobody = format!("http://{}.invalid:3128", "p".repeat(64));
+    it_is_the_proxy(&nobody, &["not known by this name"], 3).await;
+}
+
+#[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+#[tokio::test]
+async fn a_proxy_asked_by_https_that_speaks_none_is_told_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let _ = stream.read(&mut [0; 4_096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    it_is_the_proxy(&format!("https://{address}"), &["speaks no TLS", "check scheme and port"], 1).await;
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_refused_where_a_host_would_use_it() {
+    for (variable, value) in [
+        ("HTTPS_PROXY", "http://user:p#ss@127.0.0.1:3128"),
+        ("https_proxy", "\"http://user:pass@127.0.0.1:3128\""),
+        ("ALL_PROXY", "http:/user:pass@127.0.0.1:3128"),
+        ("all_proxy", " 127.0.0.1:3128"),
+        ("HTTPS_PROXY", "socks5://127.0.0.1:1080"),
+    ] {
+        let test = "a_variable_that_cannot_be_read_is_refused_where_a_host_would_use_it";
+        if is_child_in(test, &[(variable, value)]) {
+            for builder in [Client::builder(Region::EU_CENTRAL_1), remote()] {
+                let error = builder.build().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                let told = error.to_string();
+                assert!(told.contains("_PROXY cannot") || told.contains("_proxy cannot"), "{told}");
+                assert!(!told.contains("ss@") && !told.contains("user:p#"), "{told}");
+            }
+            let here = "http://127.0.0.1:9";
+            Client::builder(Region::custom(here, here, here).unwrap()).build().unwrap();
+            // One of the builder's is instead of it.
+            remote().proxy("127.0.0.1:3128").build().unwrap();
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_proxy_of_the_builder_that_cannot_be_read_is_refused_for_any_host() {
+    let here = "http://127.0.0.1:9";
+    for value in ["", "http://user:hunter2#@proxy:3128", "socks5h://proxy", "http://proxy:99999", "'proxy:3128'"] {
+        for builder in [remote(), Client::builder(Region::custom(here, here, here).unwrap())] {
+            let error = builder.proxy(value).build().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(
+                error.to_string().contains("the proxy URL") && !format!("{error:?}").contains("hunter2"),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_proxy_is_shown_the_password_that_was_meant_also_in_a_cgi_program() {
+    let proxy = Proxy::listen();
+    let url = proxy.url().replace("http://", "http://us%40er:p%23%C3%A4:ss@");
+    let head = proxy.refuse_one();
+    let test = "the_proxy_is_shown_the_password_that_was_meant_also_in_a_cgi_program";
+    if is_child_in(test, &[("HTTPS_PROXY", ""), ("https_proxy", &url), ("REQUEST_METHOD", "GET")]) {
+        fetch(remote()).await.unwrap_err();
+        return;
+    }
+    // us@er:p#ä:ss
+    assert!(head.join().unwrap().contains("Proxy-Authorization: Basic dXNAZXI6cCPDpDpzcw=="));
+}
+
+#[tokio::test]
+async fn what_no_proxy_names_is_reached_directly() {
+    let proxy = Proxy::listen();
+    let url = proxy.url();
+    let test = "what_no_proxy_names_is_reached_directly";
+    for list in
+        ["*.example.invalid", "api.example.invalid:443", " localhost , .INVALID", "*", "127.0.0.1 example.invalid"]
+    {
+        if is_child_in(test, &[("HTTPS_PROXY", &url), ("NO_PROXY", list)]) {
+            let error = fetch(remote()).await.unwrap_err().to_string();
+            assert!(!error.contains("proxy"), "{error}");
+            return;
+        }
+    }
+    proxy.assert_untouched();
 }
