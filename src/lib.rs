@@ -9,6 +9,7 @@ mod auth;
 mod cache;
 mod call;
 mod client;
+mod config;
 mod error;
 mod failure;
 #[cfg(any(test, fuzzing))]
@@ -34,6 +35,9 @@ pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
 #[cfg(feature = "cache")]
 pub use cache::{CachePolicy, Cached};
 pub use client::{Client, ClientBuilder};
+#[cfg(feature = "cache")]
+pub use config::CacheConfig;
+pub use config::{ClientConfig, RetryConfig};
 pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use json::Json;
