@@ -6,15 +6,19 @@
 mod cached;
 mod default_script;
 mod file;
+mod import;
 mod listing;
 pub(crate) mod model;
+mod progress;
 mod query;
 mod signed_url;
 mod transfer;
 pub(crate) mod upload_form;
 
 pub use default_script::DefaultScript;
-pub use file::ScriptFile;
+pub use file::{ScriptContent, ScriptFile};
+pub use import::Imported;
+pub(crate) use import::Imports;
 pub use listing::{Listing, ListingPages};
 pub use model::{Division, ExportResponse, ImportStatus, Page, Script, ScriptListing};
 pub use query::{
@@ -22,7 +26,6 @@ pub use query::{
     ReadVariables, SortBy, SortOrder, VariableType,
 };
 pub use signed_url::SignedUrl;
-pub use transfer::Imported;
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
