@@ -203,32 +203,38 @@ async fn the_script_that_is_replaced_keeps_its_id_and_is_not_looked_for() {
 }
 
 /// An organisation that lists what was imported later, on the paused clock.
+#[derive(Default)]
 struct Organisation {
+    /// On the test's clock; all its own times count from there.
+    midnight: Duration,
     lag: Duration,
     /// Whether the service tells dates, and the script's address in the status.
     dated: bool,
     tells: bool,
-    /// When what is there was made and is listed, by the clock of the test; published things are listed always.
+    /// When what is there was made, and is listed.
     made: Vec<(String, Duration, Duration)>,
     defaults: bool,
 }
 
 const NAME: &str = "Default Inbound Script";
+/// An older script's id.
+fn old(nth: u64) -> String {
+    format!("0d{nth:06x}-0000-4000-8000-000000000000")
+}
+
 const MIDNIGHT: Duration = Duration::from_secs(1_800_000_000);
 
 impl Organisation {
     fn answer(&mut self, seen: &Seen) -> Reply {
         let path = seen.url.split('?').next().unwrap();
-        let date = |at: Duration| {
-            let at: chrono::DateTime<chrono::Utc> = (UNIX_EPOCH + MIDNIGHT + at).into();
-            at
-        };
+        let now = seen.at.saturating_sub(self.midnight);
+        let date = |at: Duration| chrono::DateTime::<chrono::Utc>::from(UNIX_EPOCH + MIDNIGHT + at);
         if seen.is_login() {
             return common::token("the-access-token");
         }
         let body = if path.ends_with("/uploads/v2/scripter") {
             let script = format!("{:08x}-0000-4000-8000-000000000000", self.made.len());
-            self.made.push((script.clone(), seen.at, seen.at + self.lag));
+            self.made.push((script.clone(), now, now + self.lag));
             json!({ "correlationId": script })
         } else if let Some(rest) = path.strip_suffix("/status") {
             let script = rest.rsplit('/').next().unwrap();
@@ -236,67 +242,87 @@ impl Organisation {
             json!({ "succeeded": true, "url": url })
         } else {
             let published = path.ends_with("/published");
-            let listed = self.made.iter().filter(|(_, _, listed)| *listed <= seen.at && !published);
+            let listed = self.made.iter().filter(|(_, _, listed)| *listed <= now && !published);
             let mut entities: Vec<Value> = listed
                 .map(|(id, made, _)| {
                     let made = self.dated.then(|| date(*made));
                     json!({ "id": id, "name": NAME, "createdDate": made })
                 })
                 .collect();
-            if self.defaults && (published || seen.at >= self.lag) {
+            if self.defaults && (published || now >= self.lag) {
                 entities.push(json!({ "id": DefaultScript::Inbound.id_str(), "name": NAME }));
             }
             json!({ "entities": entities, "pageCount": 1 })
         };
         let answer = reply(200, body.to_string());
-        if self.dated { answer.with("date", httpdate::fmt_http_date(SystemTime::from(date(seen.at)))) } else { answer }
+        if self.dated { answer.with("date", httpdate::fmt_http_date(SystemTime::from(date(now)))) } else { answer }
     }
 }
 
-/// What each import came to, with the script that it is in truth.
-async fn import_at_once(
-    organisation: Organisation,
-    clients: usize,
-    imports: &[Duration],
-) -> Vec<(Option<ScriptId>, ScriptId, Option<String>)> {
-    let organisation = Mutex::new(organisation);
-    let transport = Scripted::by(move |seen| organisation.lock().unwrap().answer(seen));
-    let clients: Vec<Client> = (0..clients).map(|_| transport.client()).collect();
-    let file: ScriptFile = json!({ "name": NAME }).to_string().parse().unwrap();
-    let imports = imports.iter().enumerate().map(|(nth, starts)| {
-        let agent = clients[nth % clients.len()].agent(credentials());
-        let file = &file;
-        async move {
-            sleep(*starts).await;
-            let imported = agent.import(file, &ImportScript::default()).await.unwrap();
-            let truth: ScriptId = imported.upload_id.as_str().parse().unwrap();
-            (imported.script_id().cloned(), truth, imported.why_unknown().map(str::to_owned))
-        }
-    });
-    join_all(imports).await
+/// Two processes before one organisation after another.
+struct World {
+    organisation: Arc<Mutex<Organisation>>,
+    clients: [Client; 2],
+    began: Instant,
+}
+
+/// What an import came to, and the script that it is in truth.
+struct Outcome {
+    found: Option<ScriptId>,
+    truth: ScriptId,
+    why: Option<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let organisation = Arc::new(Mutex::new(Organisation::default()));
+        let answering = Arc::clone(&organisation);
+        let transport = Scripted::by(move |seen| answering.lock().unwrap().answer(seen));
+        let clients = [transport.client(), transport.client()];
+        Self { organisation, clients, began: Instant::now() }
+    }
+
+    /// Imports that start so long after midnight each, by one client or by both in turn.
+    async fn imports(&self, organisation: Organisation, clients: usize, starts: &[Duration]) -> Vec<Outcome> {
+        // What imports before are remembered for is over by then.
+        sleep(Duration::from_secs(60)).await;
+        *self.organisation.lock().unwrap() = Organisation { midnight: self.began.elapsed(), ..organisation };
+        let file: ScriptFile = json!({ "name": NAME }).to_string().parse().unwrap();
+        let imports = starts.iter().enumerate().map(|(nth, starts)| {
+            let agent = self.clients[nth % clients].agent(credentials());
+            let file = &file;
+            async move {
+                sleep(*starts).await;
+                let imported = agent.import(file, &ImportScript::default()).await.unwrap();
+                let truth = imported.upload_id.as_str().parse().unwrap();
+                let why = imported.why_unknown().map(str::to_owned);
+                Outcome { found: imported.script_id().cloned(), truth, why }
+            }
+        });
+        join_all(imports).await
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_id_is_the_right_one_or_none_however_late_it_is_listed() {
     let seconds = Duration::from_secs;
-    let old =
-        |nth: u64, listed: u64| (format!("0d{nth:06x}-0000-4000-8000-000000000000"), Duration::ZERO, seconds(listed));
+    let world = World::new();
     let mut told = HashMap::<bool, usize>::new();
-    for lag in [0, 1, 3, 8, 17, 30].map(seconds) {
-        for (older, defaults, dated, tells) in
-            (0..16).map(|n| (if n & 1 == 0 { 0 } else { 3 }, n & 2 > 0, n & 4 > 0, n & 8 > 0))
-        {
-            for starts in [&[0][..], &[0, 0], &[0, 2], &[0, 11], &[0, 0, 5]] {
-                let made = (0..older).map(|nth| old(nth, 0)).collect();
-                let organisation = Organisation { lag, dated, tells, made, defaults };
-                let starts: Vec<_> = starts.iter().map(|start| seconds(60 + start)).collect();
-                for (found, truth, why) in import_at_once(organisation, 1, &starts).await {
-                    let what = format!("{lag:?} {older} {defaults} {dated} {tells} {starts:?} {why:?}");
-                    assert!(found.as_ref().is_none_or(|found| *found == truth), "{found:?} for {truth:?}: {what}");
-                    assert_eq!(found.is_none(), why.is_some(), "{what}");
-                    // Where it is told, or nobody else imports, it is found.
-                    assert!(found.is_some() || (starts.len() > 1 && !tells), "{what}");
-                    *told.entry(found.is_some()).or_default() += 1;
+    for lag in [0, 1, 8, 17, 30].map(seconds) {
+        for older in 0..4 {
+            for (defaults, dated, tells) in (0..8).map(|n| (n & 1 > 0, n & 2 > 0, n & 4 > 0)) {
+                for starts in [&[0][..], &[0, 0], &[0, 2], &[0, 11], &[0, 0, 5]] {
+                    let made = (0..older).map(|nth| (old(nth), Duration::ZERO, Duration::ZERO)).collect();
+                    let organisation = Organisation { lag, dated, tells, made, defaults, ..Organisation::default() };
+                    let starts: Vec<_> = starts.iter().map(|start| seconds(60 + start)).collect();
+                    for Outcome { found, truth, why } in world.imports(organisation, 1, &starts).await {
+                        let what = format!("{lag:?} {older} {defaults} {dated} {tells} {starts:?} {why:?}");
+                        assert!(found.as_ref().is_none_or(|found| *found == truth), "{found:?} for {truth:?}: {what}");
+                        assert_eq!(found.is_none(), why.is_some(), "{what}");
+                        // Where it is told, or nobody else imports, it is found.
+                        assert!(found.is_some() || (starts.len() > 1 && !tells), "{what}");
+                        *told.entry(found.is_some()).or_default() += 1;
+                    }
                 }
             }
         }
@@ -307,18 +333,19 @@ async fn the_id_is_the_right_one_or_none_however_late_it_is_listed() {
 #[tokio::test(start_paused = true)]
 async fn by_the_services_dates_what_was_made_before_is_older_though_it_was_not_listed_then() {
     let seconds = Duration::from_secs;
+    let world = World::new();
     for lag in [0, 2, 9, 30].map(seconds) {
         // Made 20 s before the upload, and listed up to 30 s after it was made.
-        let made =
-            (0..3).map(|nth| (format!("0d{nth:06x}-0000-4000-8000-000000000000"), seconds(40), seconds(60 + 5 * nth)));
-        let organisation = Organisation { lag, dated: true, tells: false, made: made.collect(), defaults: true };
-        let [(found, truth, why)] = import_at_once(organisation, 1, &[seconds(60)]).await.try_into().unwrap();
-        assert_eq!(found, Some(truth), "{lag:?} {why:?}");
+        let made = (0..3).map(|nth| (old(nth), seconds(40), seconds(60 + 5 * nth))).collect();
+        let organisation = Organisation { lag, dated: true, made, defaults: true, ..Organisation::default() };
+        let [outcome] = world.imports(organisation, 1, &[seconds(60)]).await.try_into().ok().unwrap();
+        assert_eq!(outcome.found, Some(outcome.truth), "{lag:?} {:?}", outcome.why);
 
         // Two processes that know nothing of each other.
         for apart in [0, 1, 4, 7, 15] {
-            let organisation = Organisation { lag, dated: true, tells: false, made: Vec::new(), defaults: false };
-            for (found, truth, why) in import_at_once(organisation, 2, &[seconds(60), seconds(60 + apart)]).await {
+            let organisation = Organisation { lag, dated: true, ..Organisation::default() };
+            let starts = [seconds(60), seconds(60 + apart)];
+            for Outcome { found, truth, why } in world.imports(organisation, 2, &starts).await {
                 assert!(found.is_none_or(|found| found == truth), "{lag:?} {apart} {why:?}");
             }
         }
