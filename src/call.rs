@@ -30,7 +30,7 @@ use crate::limits::login::{LoginGate, LoginPass};
 use crate::limits::outage::{Attempt, Counts, IsDown, Leave, Patience};
 use crate::limits::quota::{QuotaRefusal, QuotaRefused, Throttled, Ticket, Turn};
 use crate::limits::window::QuotaHeaders;
-use crate::request::{OnHost, PATIENCE, Spec};
+use crate::request::{OnHost, PATIENCE, Repeat, Spec};
 use crate::retry::after;
 use crate::transport::exchange;
 use crate::verdict::{self, Asked, Signal, Verdict};
@@ -383,7 +383,12 @@ impl<'a> Run<'a> {
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
         let limit = self.deadline.min(after(sent, attempt_timeout));
         let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
-        let http = host.transport.http().map_err(Failure::not_built)?;
+        // A change that must not be made twice goes over no connection that the other side may just be closing.
+        let http = match spec.operation.repeat {
+            Repeat::IfNeverSent if !self.is_login() => host.transport.make(),
+            _ => host.transport.http(),
+        };
+        let http = http.map_err(Failure::not_built)?;
         let exchange = exchange(http.send(request), host.name(), http.proxy(), settings.max_body_bytes);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),

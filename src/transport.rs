@@ -92,7 +92,7 @@ impl Transport {
     }
 
     /// A client that has no connections yet.
-    fn make(&self) -> Result<Arc<Http>, Error> {
+    pub(crate) fn make(&self) -> Result<Arc<Http>, Error> {
         let unusable = |what: &'static str| {
             move |error: reqwest::Error| Error::invalid_input(what).with_source(error.without_url())
         };

@@ -154,7 +154,7 @@ impl Agent {
     /// Deletes a script.
     ///
     /// `DELETE /api/v2/scripts/{scriptId}`; permission `scripter:script:delete`. Not in Genesys' public SDKs, but what
-    /// CX as Code deletes with.
+    /// CX as Code deletes with. After a 409 sent again as [`publish`](Self::publish) is.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Agent {
     /// Moves a script to a division.
     ///
     /// `POST /api/v2/authorization/divisions/{divisionId}/objects/SCRIPT`; which permission it needs is not documented.
-    /// Not sent again where it may have been acted on.
+    /// Not sent again where it may have been acted on; after a 409 as [`publish`](Self::publish) is.
     ///
     /// # Errors
     ///
@@ -356,7 +356,7 @@ impl Agent {
     /// script.
     ///
     /// `POST /api/v2/scripts/published`; permission `scripter:publishedScript:add`. Not sent again where it may have
-    /// been acted on.
+    /// been acted on; after a 409, as while another change of the script is under way, up to three times: 2, 4 and 8 s later.
     ///
     /// # Errors
     ///

@@ -24,6 +24,7 @@ use crate::json::{decode, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
+use crate::text::redact;
 use crate::tls;
 
 /// How many redirects of a download are followed.
@@ -35,7 +36,7 @@ impl Agent {
     /// [`wait_for_import`](Self::wait_for_import).
     ///
     /// `POST /uploads/v2/scripter` on the upload host; which permission it needs is not documented. Not sent again where
-    /// it may have been received. An attempt may take 60 s, or the client's attempt timeout where that is longer.
+    /// it may have been received, nor after a 409. An attempt may take 60 s, or the client's attempt timeout where that is longer.
     ///
     /// # Errors
     ///
@@ -92,7 +93,12 @@ impl Agent {
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
         let ids = [id.as_str()];
         let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
-        self.call("an upload's status", Spec { patient: query.long_poll, ..spec }).await
+        let spec = Spec { patient: query.long_poll, ..spec };
+        let mut answer = self.run(&spec).await?;
+        // Its words become an error's, should it have failed.
+        let secrets: Vec<&str> = answer.token().into_iter().collect();
+        answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
+        decode("an upload's status", &spec, &answer)
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.

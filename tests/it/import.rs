@@ -420,6 +420,12 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
     let transport = Service::new(&[INVALID]).transport();
     let error = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
     assert_eq!(error.message(), Some("Invalid file"));
+    let transport = Service::new(&[(
+        200,
+        r#"{"succeeded":false,"message":"no Bearer the-access-token","errors":["the-access-token"]}"#,
+    )]);
+    let error = agent(&transport.transport()).wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
+    assert!(!format!("{error} {error:?} {:?}", error.body()).contains("the-access-token"), "{error}");
     // Success is the service's last word, whatever it has to remark.
     let transport =
         Service::new(&[(200, r#"{"succeeded":true,"errors":[{"message":"a page is empty"}]}"#)]).transport();

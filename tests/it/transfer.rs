@@ -7,6 +7,7 @@ use genesys_scripts::{
     Client, ErrorKind, ExportScript, ImportScript, PublishScript, ReadScript, Region, ScriptFile, SignedUrl, UploadId,
 };
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::wire::{Wire, say};
 use crate::common::{self, HERE, ID, Reply, Scripted, Seen, credentials, id, reply};
@@ -272,4 +273,43 @@ async fn a_script_s_whole_life_on_the_simulator() {
     agent.delete(&id).await.unwrap();
     assert_eq!(agent.script(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(agent.scripts_named("Whole life ä").await.unwrap().is_empty());
+}
+
+/// A server that keeps a connection for one request, and closes it when a second comes.
+async fn closes_what_it_kept() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut received = vec![0; 64 * 1024];
+                let length = stream.read(&mut received).await.unwrap();
+                let head = String::from_utf8_lossy(&received[..length]).into_owned();
+                let body = match head.split(' ').nth(1) {
+                    Some("/oauth/token") => {
+                        r#"{"access_token":"t0ken","token_type":"bearer","expires_in":86400}"#.to_owned()
+                    }
+                    Some("/uploads/v2/scripter") => r#"{"correlationId":"up-1"}"#.to_owned(),
+                    _ => json!({ "id": ID }).to_string(),
+                };
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let _ = stream.read(&mut received).await;
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn what_must_not_be_sent_twice_goes_over_a_new_connection() {
+    let url = closes_what_it_kept().await;
+    let region = Region::custom(&url, &url, &url).unwrap();
+    let agent = Client::builder(region).build().unwrap().agent(credentials());
+    for _ in 0..3 {
+        agent.script(&id()).await.unwrap();
+        assert_eq!(agent.upload(&file(), "Inbound", None).await.unwrap(), upload_id());
+        agent.publish(&id(), &PublishScript::default()).await.unwrap();
+        agent.move_to_division(&id(), &"d0000000-0000-4000-8000-000000000001".parse().unwrap()).await.unwrap();
+    }
 }
