@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::Either;
+use http::Method;
 use http::header::AUTHORIZATION;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
@@ -29,7 +30,7 @@ use crate::limits::login::{LoginGate, LoginPass};
 use crate::limits::outage::{Attempt, Counts, IsDown, Leave, Patience};
 use crate::limits::quota::{QuotaRefusal, QuotaRefused, Throttled, Ticket, Turn};
 use crate::limits::window::QuotaHeaders;
-use crate::request::{PATIENCE, Spec};
+use crate::request::{OnHost, PATIENCE, Repeat, Spec};
 use crate::retry::after;
 use crate::transport::exchange;
 use crate::verdict::{self, Asked, Signal, Verdict};
@@ -382,7 +383,12 @@ impl<'a> Run<'a> {
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
         let limit = self.deadline.min(after(sent, attempt_timeout));
         let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
-        let http = host.transport.http().map_err(Failure::not_built)?;
+        // A change that must not be made twice goes over no connection that the other side may just be closing.
+        let http = match spec.operation.repeat {
+            Repeat::IfNeverSent if !self.is_login() => host.transport.make(),
+            _ => host.transport.http(),
+        };
+        let http = http.map_err(Failure::not_built)?;
         let proxy = http.proxy(request.url());
         let exchange = exchange(http.send(request), host.name(), proxy, settings.max_body_bytes);
         let exchange = match span.is_disabled() {
@@ -478,6 +484,10 @@ impl<'a> Run<'a> {
                 parameters: &parameters,
             },
             secrets: &secrets,
+            // It refuses, so nothing was done. But of an upload that something on the way sent twice, it is the second's
+            // answer, and a third would make another script.
+            settles: spec.operation.host == OnHost::Api && spec.operation.method != Method::GET,
+            failures: self.failures,
             repeat: spec.operation.repeat,
             lost: self.lost,
             can_replace_token: self.slot().is_some() && !self.token_replaced,
@@ -491,6 +501,8 @@ impl<'a> Run<'a> {
     fn weigh(&self, verdict: Verdict, signal: &Signal, only_one: bool, sent: Instant, now: Instant) -> Verdict {
         let evidence = &self.route.evidence;
         match verdict {
+            // Nothing is broken about it.
+            Verdict::Retry(floor, error) if error.kind() == ErrorKind::Conflict => Verdict::Retry(floor, error),
             Verdict::Retry(floor, error) => {
                 let finding =
                     evidence.failed(self.key, self.began.unwrap_or(sent), self.failures.saturating_add(1), now);

@@ -20,6 +20,7 @@ use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::{OnHost, Site, Spec};
 use crate::retry::RetryPolicy;
+use crate::scripts::Imports;
 use crate::stats::{Counters, HostStats, Stats};
 use crate::tls::Tls;
 use crate::transport::{HttpSettings, Transport};
@@ -56,6 +57,7 @@ pub(crate) struct ClientShared {
     /// Agents made so far: each has a number of its own.
     #[cfg(feature = "cache")]
     pub(crate) agents: crate::stats::Counter,
+    pub(crate) imports: Imports,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
@@ -407,6 +409,7 @@ impl ClientBuilder {
                 settings: self.settings,
                 #[cfg(feature = "cache")]
                 agents: crate::stats::Counter::default(),
+                imports: Imports::default(),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
                 login_gates: Mutex::default(),

@@ -47,7 +47,7 @@ pub use retry::RetryPolicy;
 pub use scripts::{
     DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, ListPublishedScripts,
     ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus, ReadVariables, Script,
-    ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
+    ScriptContent, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
 };
 pub use secrecy::SecretString;
 pub use stats::{HostStats, Stats};

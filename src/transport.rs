@@ -93,7 +93,7 @@ impl Transport {
     }
 
     /// A client that has no connections yet.
-    fn make(&self) -> Result<Arc<Http>, Error> {
+    pub(crate) fn make(&self) -> Result<Arc<Http>, Error> {
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())

@@ -18,6 +18,10 @@ use crate::text::redact;
 /// How much of an error's body is read; what is kept of it is less.
 const READ_BYTES: usize = 64 * 1024;
 
+/// So often a 409 is repeated: after so long at first, and twice as long each time.
+const CONFLICTS: u32 = 3;
+const SETTLES: Duration = Duration::from_secs(2);
+
 /// What a status that is no success means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Class {
@@ -39,7 +43,8 @@ pub(crate) fn class(status: StatusCode) -> Class {
         403 => (ErrorKind::Forbidden, "the agent may not do this"),
         404 => (ErrorKind::NotFound, "the service knows no such resource"),
         408 => (ErrorKind::Timeout, "the service gave up waiting for the request"),
-        409 | 412 => (ErrorKind::Conflict, "the resource is in use or was changed meanwhile"),
+        409 => (ErrorKind::Conflict, "another change is under way or has not settled yet, so this was not done"),
+        412 => (ErrorKind::Conflict, "the resource was changed meanwhile"),
         413 => (ErrorKind::TooLarge, "the request is over the service's size limit"),
         429 => (ErrorKind::Throttled, "the service allows no more of these requests for now"),
         500..=599 => (ErrorKind::Server, "the service failed"),
@@ -78,9 +83,13 @@ pub(crate) struct Asked<'a> {
     pub(crate) facts: RequestFacts<'a>,
     /// What an answer must not be let echo.
     pub(crate) secrets: &'a [&'a str],
+    /// Whether a 409 may be repeated, once what it speaks of has settled.
+    pub(crate) settles: bool,
     pub(crate) repeat: Repeat,
     /// Attempts the service may have acted on without its answer reaching us, this one among them.
     pub(crate) lost: u32,
+    /// Its attempts that failed before this one.
+    pub(crate) failures: u32,
     pub(crate) can_replace_token: bool,
     pub(crate) retry_after_cap: Duration,
     pub(crate) now: SystemTime,
@@ -133,6 +142,11 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> Verdict {
     } else if asked.facts.of_script && bad_request::is_invalid_definition(&error) {
         // The service did not act; whether it is the script or the moment is for the evidence to say.
         Verdict::Retry(wait, error)
+    } else if answer.status == StatusCode::CONFLICT && asked.settles {
+        match 1_u32.checked_shl(asked.failures).filter(|_| asked.failures < CONFLICTS) {
+            Some(times) => Verdict::Retry(wait.or(Some(SETTLES * times)), error),
+            None => Verdict::Fail(error.gave_up(GaveUp::AttemptsSpent)),
+        }
     } else if !class.passing {
         Verdict::Fail(error)
     } else if asked.may_repeat(false) {

@@ -71,7 +71,8 @@ pub enum ErrorKind {
     Forbidden,
     /// HTTP 404.
     NotFound,
-    /// HTTP 409 or 412: the resource changed or is in use.
+    /// HTTP 409: another change is under way or has not settled yet, and this one was not made; the same call may succeed
+    /// later. Or HTTP 412: the resource was changed.
     Conflict,
     /// HTTP 413: the request's body is over the service's limit.
     TooLarge,
@@ -241,14 +242,9 @@ impl Error {
         self
     }
 
-    /// The service's word that an upload did not become a script.
-    pub(crate) fn import_failed(message: Option<&str>) -> Self {
-        let what = "the service could not import the script";
-        match message {
-            Some(message) => Self::new(ErrorKind::ImportFailed, format!("{what}: {}", quoted(message)))
-                .with_body(ErrorBody::parse(&serde_json::json!({ "message": message }).to_string())),
-            None => Self::new(ErrorKind::ImportFailed, what),
-        }
+    /// The service's word that an upload did not become a script: as a sentence shows it, and whole.
+    pub(crate) fn import_failed(words: &str, body: ErrorBody) -> Self {
+        Self::new(ErrorKind::ImportFailed, format!("the service could not import the script: {words}")).with_body(body)
     }
 
     /// The call this ended, and how long it took.
@@ -270,6 +266,12 @@ impl Error {
     pub(crate) fn explained(mut self, meaning: &'static str) -> Self {
         self.0.kind = ErrorKind::LoginRefused;
         self.0.what = meaning.into();
+        self
+    }
+
+    /// With what else may be the matter.
+    pub(crate) fn noted(mut self, note: &str) -> Self {
+        self.0.what = format!("{} ({note})", self.0.what).into();
         self
     }
 
@@ -398,6 +400,7 @@ impl Error {
             | ErrorKind::Server
             | ErrorKind::Timeout
             | ErrorKind::Connection => true,
+            ErrorKind::Conflict => self.0.status == Some(StatusCode::CONFLICT),
             ErrorKind::BadRequest => self.0.bad_request.as_ref().is_some_and(BadRequest::is_retryable),
             _ => false,
         }

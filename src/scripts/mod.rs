@@ -6,15 +6,19 @@
 mod cached;
 mod default_script;
 mod file;
+mod import;
 mod listing;
 pub(crate) mod model;
+mod progress;
 mod query;
 mod signed_url;
 mod transfer;
 pub(crate) mod upload_form;
 
 pub use default_script::DefaultScript;
-pub use file::ScriptFile;
+pub use file::{ScriptContent, ScriptFile};
+pub use import::Imported;
+pub(crate) use import::Imports;
 pub use listing::{Listing, ListingPages};
 pub use model::{Division, ExportResponse, ImportStatus, Page, Script, ScriptListing};
 pub use query::{
@@ -22,7 +26,6 @@ pub use query::{
     ReadVariables, SortBy, SortOrder, VariableType,
 };
 pub use signed_url::SignedUrl;
-pub use transfer::Imported;
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -151,7 +154,7 @@ impl Agent {
     /// Deletes a script.
     ///
     /// `DELETE /api/v2/scripts/{scriptId}`; permission `scripter:script:delete`. Not in Genesys' public SDKs, but what
-    /// CX as Code deletes with.
+    /// CX as Code deletes with. After a 409 sent again as [`publish`](Self::publish) is.
     ///
     /// # Errors
     ///
@@ -179,7 +182,7 @@ impl Agent {
     /// Moves a script to a division.
     ///
     /// `POST /api/v2/authorization/divisions/{divisionId}/objects/SCRIPT`; which permission it needs is not documented.
-    /// Not sent again where it may have been acted on.
+    /// Not sent again where it may have been acted on; after a 409 as [`publish`](Self::publish) is.
     ///
     /// # Errors
     ///
@@ -353,7 +356,7 @@ impl Agent {
     /// script.
     ///
     /// `POST /api/v2/scripts/published`; permission `scripter:publishedScript:add`. Not sent again where it may have
-    /// been acted on.
+    /// been acted on; after a 409, as while another change of the script is under way, up to three times: 2, 4 and 8 s later.
     ///
     /// # Errors
     ///

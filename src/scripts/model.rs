@@ -9,6 +9,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::signed_url::SignedUrl;
+use crate::error::ErrorBody;
 use crate::id::{DivisionId, PageId, ScriptId, VersionId};
 use crate::json::Json;
 
@@ -165,13 +166,16 @@ pub struct ExportResponse {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ImportStatus {
-    /// Whether the script was imported. Absent while that is not known; `false` may mean "not yet", as
-    /// [`Agent::wait_for_import`](crate::Agent::wait_for_import) takes it at first.
+    /// Whether the script was imported. Absent while that is not known; `false` with neither message nor errors means "not
+    /// yet", as [`Agent::wait_for_import`](crate::Agent::wait_for_import) takes it.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<bool>,
     /// What the service has to say about it.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What was wrong with the file, in whatever form the service says it; it documents none.
+    #[serde(default, deserialize_with = "super::progress::errors")]
+    pub errors: Vec<ErrorBody>,
     /// What this leads to is not documented; treated like an export's URL.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub url: Option<SignedUrl>,

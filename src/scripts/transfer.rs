@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
-use http::header::LOCATION;
+use http::header::{DATE, LOCATION};
 use reqwest::Url;
 use serde::Deserialize;
 use serde::de::Error as _;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::Instant;
 
 use super::file::ScriptFile;
-use super::model::{ExportResponse, ImportStatus, lenient};
-use super::query::{ExportScript, ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
+use super::listing::Listing;
+use super::model::{ExportResponse, ImportStatus, Script, lenient};
+use super::query::{ExportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
 use super::signed_url::SignedUrl;
 use super::upload_form;
 use crate::agent::Agent;
@@ -20,93 +22,21 @@ use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::id::{ScriptId, UploadId};
 use crate::json::{decode, undecodable};
 use crate::region::{is_loopback, is_private};
-use crate::request::{self, PATIENCE, Spec};
+use crate::request::{self, Spec};
 use crate::retry::after;
+use crate::text::redact;
 use crate::tls;
 
 /// How many redirects of a download are followed.
 const MOST_REDIRECTS: u32 = 5;
-/// The pause between two questions for an upload's status; CX as Code's.
-const POLL_PAUSE: Duration = Duration::from_secs(2);
-/// How long an upload may be unknown to the service that is asked for its status.
-const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(15);
-/// How often in a row the service must say "not succeeded" to mean "failed"; CX as Code asks that often.
-const SAID_FAILED: u32 = 3;
-/// How long a script that was imported may be missing from the lists.
-const UNLISTED_AT_FIRST: Duration = Duration::from_secs(10);
-
-/// A script that was imported.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-#[non_exhaustive]
-pub struct Imported {
-    /// The upload's id.
-    pub upload_id: UploadId,
-    /// What the service said of it at the end.
-    pub status: ImportStatus,
-    /// The scripts it may be: the service does not tell the new script's id, so it is looked for by its name, which
-    /// others can have too. Empty where none is listed yet. Of an import that replaced a script, that one.
-    pub candidates: Vec<ScriptId>,
-}
-
-impl Imported {
-    /// The script's id, where only one script can be it.
-    #[must_use]
-    pub fn script_id(&self) -> Option<&ScriptId> {
-        match self.candidates.as_slice() {
-            [id] => Some(id),
-            _ => None,
-        }
-    }
-}
 
 /// Scripts in.
 impl Agent {
-    /// Imports a `.script` file: uploads it, waits until the service has imported it, and finds the new script's id.
-    /// Agents see it once it is [published](Self::publish).
-    ///
-    /// Each step is there on its own: [`upload`](Self::upload), [`wait_for_import`](Self::wait_for_import),
-    /// [`scripts_named`](Self::scripts_named). Take them where this future may be dropped half-way: the upload goes on.
-    ///
-    /// `POST /uploads/v2/scripter` on the upload host, then the requests of the other two. Not in Genesys' public SDKs,
-    /// but what CX as Code imports with; which permission the upload needs is not documented. The upload is not sent
-    /// again where it may have been received.
-    ///
-    /// # Errors
-    ///
-    /// As of [`script`](Self::script). [`ErrorKind::ImportFailed`] when the service says so, [`ErrorKind::Timeout`] when it
-    /// is not done in time. Once the upload was received, [`Error::upload_id`] names it, to go on with.
-    ///
-    /// ```no_run
-    /// use genesys_scripts::{Agent, ImportScript, PublishScript, ScriptFile};
-    ///
-    /// # async fn example(agent: Agent) -> Result<(), Box<dyn std::error::Error>> {
-    /// let file = ScriptFile::from_slice(&std::fs::read("inbound.script")?)?;
-    /// let imported = agent.import(&file, &ImportScript::default()).await?;
-    /// match imported.script_id() {
-    ///     Some(id) => drop(agent.publish(id, &PublishScript::default()).await?),
-    ///     None => println!("one of {:?}", imported.candidates),
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn import(&self, file: &ScriptFile, options: &ImportScript) -> Result<Imported, Error> {
-        let name = options.name.as_deref().or_else(|| file.name()).unwrap_or_default();
-        let deadline = after(Instant::now(), options.timeout);
-        let upload_id = self.until(deadline).upload(file, name, options.replace.as_ref()).await?;
-        let status = self.imported_by(deadline, &upload_id).await?;
-        let candidates = match &options.replace {
-            Some(id) => vec![id.clone()],
-            None => self.listed_by(deadline, name).await.map_err(|error| error.of_upload(&upload_id))?,
-        };
-        Ok(Imported { upload_id, status, candidates })
-    }
-
     /// Uploads a `.script` file under a name, as a new script or in place of another. The service then imports it:
     /// [`wait_for_import`](Self::wait_for_import).
     ///
     /// `POST /uploads/v2/scripter` on the upload host; which permission it needs is not documented. Not sent again where
-    /// it may have been received. An attempt may take 60 s, or the client's attempt timeout where that is longer.
+    /// it may have been received, nor after a 409. An attempt may take 60 s, or the client's attempt timeout where that is longer.
     ///
     /// # Errors
     ///
@@ -121,17 +51,27 @@ impl Agent {
     /// # }
     /// ```
     pub async fn upload(&self, file: &ScriptFile, name: &str, replace: Option<&ScriptId>) -> Result<UploadId, Error> {
-        if name.trim().is_empty() {
-            return Err(Error::invalid_input("a script cannot be uploaded without a name"));
-        }
+        Ok(self.receive(file, name, replace).await?.id)
+    }
+
+    pub(super) async fn receive(
+        &self,
+        file: &ScriptFile,
+        name: &str,
+        replace: Option<&ScriptId>,
+    ) -> Result<Received, Error> {
+        check_name(name)?;
         let form = upload_form::encode(file.bytes(), name, replace)?;
         let spec = Spec::of(&request::UPLOAD_SCRIPT, &[]).about(name).body(form);
         let answer = self.run(&spec).await?;
         let receipt: Receipt = decode("an upload's receipt", &spec, &answer)?;
-        receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
+        let id = receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
             undecodable("an upload's receipt", &spec, &answer, missing)
-        })
+        })?;
+        let date = answer.headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+        let elapsed = TimeDelta::from_std(answer.elapsed).unwrap_or_default();
+        Ok(Received { id, began: date.and_then(|date| date.to_utc().checked_sub_signed(elapsed)) })
     }
 
     /// How far an upload has come.
@@ -153,64 +93,12 @@ impl Agent {
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
         let ids = [id.as_str()];
         let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
-        self.call("an upload's status", Spec { patient: query.long_poll, ..spec }).await
-    }
-
-    /// Waits until an upload has been imported.
-    ///
-    /// It asks for the status, by long polls where the service holds them and every 2 s. How the service says what is
-    /// not documented, so it is heard tolerantly: the upload may be unknown for the first 15 s, no word of success means
-    /// "not yet", and so does the word of no success until it was said three times in a row.
-    ///
-    /// # Errors
-    ///
-    /// As of [`script`](Self::script); [`ErrorKind::ImportFailed`] when the service says so, [`ErrorKind::Timeout`] when
-    /// it says nothing in the time given. [`Error::upload_id`] names the upload, to ask again.
-    ///
-    /// ```no_run
-    /// # use std::time::Duration;
-    /// # use genesys_scripts::{Agent, UploadId};
-    /// # async fn example(agent: Agent, upload: UploadId) -> Result<(), genesys_scripts::Error> {
-    /// agent.wait_for_import(&upload, Duration::from_secs(120)).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn wait_for_import(&self, id: &UploadId, timeout: Duration) -> Result<ImportStatus, Error> {
-        self.imported_by(after(Instant::now(), timeout), id).await
-    }
-
-    async fn imported_by(&self, deadline: Instant, id: &UploadId) -> Result<ImportStatus, Error> {
-        let started = Instant::now();
-        let (mut asked, mut said_failed) = (0_u32, 0);
-        loop {
-            // A poll that is held longer than an attempt may take is no failure to be repeated at once.
-            let agent = self.until(deadline.min(after(Instant::now(), PATIENCE)));
-            let answer = agent.upload_status(id, &ReadUploadStatus { long_poll: true }).await;
-            asked = asked.saturating_add(1);
-            let ended = |error: Error| {
-                let operation = request::GET_UPLOAD_STATUS.name;
-                error.maybe_sent(true).ended(operation, Some(id.as_str()), asked, started.elapsed()).of_upload(id)
-            };
-            match answer {
-                Ok(status) if status.succeeded == Some(true) => return Ok(status),
-                Ok(status) if status.succeeded == Some(false) => {
-                    said_failed += 1;
-                    if said_failed >= SAID_FAILED {
-                        return Err(ended(Error::import_failed(status.message.as_deref())));
-                    }
-                }
-                Ok(_) => said_failed = 0,
-                Err(error) if error.is_login() => return Err(error.of_upload(id)),
-                Err(error) if error.is_timeout() => {}
-                Err(error) if error.kind() == ErrorKind::NotFound && started.elapsed() < UNKNOWN_AT_FIRST => {}
-                Err(error) => return Err(error.of_upload(id)),
-            }
-            let next = after(Instant::now(), POLL_PAUSE);
-            if next >= deadline {
-                return Err(ended(Error::new(ErrorKind::Timeout, "the script was not imported in the time given")));
-            }
-            sleep_until(next).await;
-        }
+        let spec = Spec { patient: query.long_poll, ..spec };
+        let mut answer = self.run(&spec).await?;
+        // Its words become an error's, should it have failed.
+        let secrets: Vec<&str> = answer.token().into_iter().collect();
+        answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
+        decode("an upload's status", &spec, &answer)
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.
@@ -236,31 +124,26 @@ impl Agent {
         let edited = self.scripts(ListScripts { name: name_filter.clone(), ..ListScripts::default() });
         let published = ListPublishedScripts { name: name_filter, ..ListPublishedScripts::default() };
         let mut ids = Vec::new();
-        for mut listing in [edited, self.published_scripts(published)] {
-            while let Some(script) = listing.try_next().await? {
-                if script.name.as_deref() == Some(name) && !ids.contains(&script.id) {
+        for listing in [edited, self.published_scripts(published)] {
+            for script in of_name(listing, name).await? {
+                if !ids.contains(&script.id) {
                     ids.push(script.id);
                 }
             }
         }
         Ok(ids)
     }
+}
 
-    /// The scripts of this name, once there are any, or none after a while.
-    async fn listed_by(&self, deadline: Instant, name: &str) -> Result<Vec<ScriptId>, Error> {
-        let give_up = deadline.min(after(Instant::now(), UNLISTED_AT_FIRST));
-        loop {
-            let ids = timeout_at(deadline, self.scripts_named(name)).await.map_err(|_| {
-                Error::new(ErrorKind::Timeout, "the script was imported, but its id was not found in the time given")
-                    .maybe_sent(true)
-            })??;
-            let next = after(Instant::now(), POLL_PAUSE);
-            if !ids.is_empty() || next >= give_up {
-                return Ok(ids);
-            }
-            sleep_until(next).await;
+/// Those of exactly this name.
+pub(super) async fn of_name(mut listing: Listing, name: &str) -> Result<Vec<Script>, Error> {
+    let mut named = Vec::new();
+    while let Some(script) = listing.try_next().await? {
+        if script.name.as_deref() == Some(name) {
+            named.push(script);
         }
     }
+    Ok(named)
 }
 
 /// Scripts out.
@@ -323,6 +206,11 @@ impl Agent {
     /// same rule. An attempt may take 60 s, or the client's attempt timeout where that is longer. A proxy is used where
     /// it is for the api host.
     ///
+    /// Path and query go out byte for byte as they were given, but for what the `url` crate cannot hold: `'` in a query goes
+    /// out as `%27`; blanks, `"`, `<`, `>` and what is not ASCII goes out percent-encoded, and so do `` ` ``, `{` and `}` in a path;
+    /// `\` in a path goes out as `/`; segments that are `.` or `..` (or `%2e`) are resolved; tabs and line ends are left out. A
+    /// refusal of a URL that was changed so says it, as some signatures are made over the very bytes.
+    ///
     /// # Errors
     ///
     /// As of [`script`](Self::script), never with the URL in it; [`ErrorKind::InvalidInput`] for a URL that no request
@@ -339,7 +227,9 @@ impl Agent {
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
         let client = self.client();
         let deadline = after(Instant::now(), self.timeout());
-        let mut url = Url::parse(url.expose()).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;
+        let given = url.expose();
+        let mut url = Url::parse(given).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;
+        let is_altered = !goes_out_as_given(given, &url);
         for redirects in 0..=MOST_REDIRECTS {
             let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
@@ -347,15 +237,17 @@ impl Agent {
             let secrets = signature(&url);
             let authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
-            let answer = call::run(client, &call).await?;
+            let answer = call::run(client, &call).await.map_err(|error| match error.kind() {
+                ErrorKind::Forbidden | ErrorKind::NotFound if is_altered => error.noted(ALTERED),
+                _ => error,
+            })?;
             if answer.status.is_success() {
                 let undecodable = |error| undecodable("a script file", &spec, &answer, error);
-                let text =
-                    std::str::from_utf8(&answer.body).map_err(|error| undecodable(serde_json::Error::custom(error)))?;
-                if ErrorBody::parse(text).is_error_envelope() {
+                let file = ScriptFile::read(&answer.body).map_err(undecodable)?;
+                if ErrorBody::parse(file.as_str()).is_error_envelope() {
                     return Err(undecodable(serde_json::Error::custom("it is an error's envelope")));
                 }
-                return ScriptFile::parse(text).map_err(undecodable);
+                return Ok(file);
             }
             url = answer
                 .headers
@@ -365,6 +257,33 @@ impl Agent {
         }
         Err(refused_url(ErrorKind::UnexpectedAnswer, "leads from redirect to redirect"))
     }
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
+    match name.trim() {
+        "" => Err(Error::invalid_input("a script cannot be uploaded without a name")),
+        _ => Ok(()),
+    }
+}
+
+/// An upload that the service has.
+pub(super) struct Received {
+    pub(super) id: UploadId,
+    /// When it began, by the service's clock.
+    pub(super) began: Option<DateTime<Utc>>,
+}
+
+const ALTERED: &str = "it could not be sent byte for byte as it was given, as it has characters that must be encoded or dot segments, \
+                       and a signature over its very bytes does not survive that";
+
+/// Whether path and query are sent as they stand in the URL.
+fn goes_out_as_given(given: &str, url: &Url) -> bool {
+    let sent = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let after_scheme = given.split_once("://").map_or(given, |(_, rest)| rest);
+    let target = after_scheme.find(['/', '?', '#', '\\']).and_then(|at| after_scheme.get(at..)).unwrap_or_default();
+    let target = target.split('#').next().unwrap_or_default();
+    // A host alone is asked for its root.
+    target == sent || (!target.starts_with('/') && sent.strip_prefix('/') == Some(target))
 }
 
 /// Without the URL: it is a secret.

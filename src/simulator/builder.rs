@@ -30,6 +30,8 @@ pub struct SimulatorBuilder {
     seed: u64,
     permissions: HashMap<String, HashSet<String>>,
     settings: Settings,
+    listing_lag: Duration,
+    settling_time: Duration,
 }
 
 impl Default for SimulatorBuilder {
@@ -52,6 +54,8 @@ impl Default for SimulatorBuilder {
                 login_faults: Vec::new(),
                 down: false,
             },
+            listing_lag: Duration::ZERO,
+            settling_time: Duration::ZERO,
         }
     }
 }
@@ -105,7 +109,19 @@ impl SimulatorBuilder {
         self
     }
 
-    /// How long an uploaded script stays pending. By default 500 ms.
+    /// How long after its import a new script is missing from the listings. By default it is there at once.
+    pub fn listing_lag(mut self, lag: Duration) -> Self {
+        self.listing_lag = lag;
+        self
+    }
+
+    /// How long after a change of a script (import, publish, move) any further one is refused with 409. By default none is.
+    pub fn settling_time(mut self, time: Duration) -> Self {
+        self.settling_time = time;
+        self
+    }
+
+    /// How long an uploaded script stays pending: its status is `succeeded: false` for so long. By default 500 ms.
     pub fn upload_time(mut self, time: Duration) -> Self {
         self.settings.upload_time = time;
         self
@@ -185,11 +201,15 @@ impl SimulatorBuilder {
         if settings.token_ttl > MAX_TTL || settings.latency > MAX_TTL || settings.upload_time > MAX_TTL {
             return Err(StartError::TooLong);
         }
+        if self.listing_lag > MAX_TTL || self.settling_time > MAX_TTL {
+            return Err(StartError::TooLong);
+        }
         Ok(())
     }
 
     fn build(self, url: String) -> Simulator {
-        let library = Library::new(self.scripts, self.seed);
+        let mut library = Library::new(self.scripts, self.seed);
+        (library.listing_lag, library.settling_time) = (self.listing_lag, self.settling_time);
         let service =
             Arc::new(Service::new(url, self.client_secret, self.permissions, self.settings, library, self.seed));
         let router = routes::router(Arc::clone(&service));

@@ -46,6 +46,10 @@ pub(super) struct Script {
     // Those before the editable one, the oldest first.
     earlier: VecDeque<Version>,
     published: Option<(Version, DateTime<Utc>)>,
+    /// Not in a listing before then.
+    listed: Option<Instant>,
+    /// Further changes are refused until then.
+    settled: Option<Instant>,
 }
 
 /// A script at one version, apart from the library.
@@ -68,7 +72,29 @@ impl Snapshot {
 
 impl Script {
     pub(super) fn new(id: Uuid, name: String, division: Division, created: DateTime<Utc>, editable: Version) -> Self {
-        Self { id, name, division, created, editable, earlier: VecDeque::new(), published: None }
+        Self {
+            id,
+            name,
+            division,
+            created,
+            editable,
+            earlier: VecDeque::new(),
+            published: None,
+            listed: None,
+            settled: None,
+        }
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.is_none_or(|listed| listed <= Instant::now())
+    }
+
+    /// Whether it may be changed.
+    fn check_settled(&self) -> Result<(), Refusal> {
+        match self.settled {
+            Some(settled) if settled > Instant::now() => Err(Refusal::conflict()),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn publish_editable(&mut self, date: DateTime<Utc>) {
@@ -147,6 +173,10 @@ pub(super) struct Library {
     uploads: Bounded<Upload>,
     pending: VecDeque<(Instant, String, Import)>,
     pub(super) downloads: Bounded<Download>,
+    /// How long an imported script is not listed.
+    pub(super) listing_lag: Duration,
+    /// How long a script that was changed may not be changed again.
+    pub(super) settling_time: Duration,
     rng: fastrand::Rng,
 }
 
@@ -171,6 +201,8 @@ impl Library {
             uploads: Bounded::new(UPLOADS),
             pending: VecDeque::new(),
             downloads: Bounded::new(DOWNLOADS),
+            listing_lag: Duration::ZERO,
+            settling_time: Duration::ZERO,
             rng,
         };
         if let Some(home) = library.divisions.first().cloned() {
@@ -232,12 +264,16 @@ impl Library {
 
     pub(super) fn publish(&mut self, id: Uuid, version: Option<Uuid>) -> Result<Snapshot, Refusal> {
         let version = self.find_version(id, version)?.version;
+        let settled = Instant::now() + self.settling_time;
         let script = self.get_mut(id).ok_or_else(Refusal::not_found)?;
+        script.check_settled()?;
+        script.settled = Some(settled);
         script.published = Some((version, wall_clock()));
         script.published_view().ok_or_else(Refusal::not_found)
     }
 
     pub(super) fn remove(&mut self, id: Uuid) -> Result<(), Refusal> {
+        self.get_mut(id).ok_or_else(Refusal::not_found)?.check_settled()?;
         let position = self.positions.remove(&id).ok_or_else(Refusal::not_found)?;
         self.scripts.remove(&position);
         self.broken.remove(&id);
@@ -246,12 +282,14 @@ impl Library {
 
     pub(super) fn move_to(&mut self, division: Uuid, ids: &[Uuid]) -> Result<(), Refusal> {
         let division = self.divisions.iter().find(|known| known.id == division).ok_or_else(Refusal::not_found)?.clone();
-        if ids.iter().any(|id| !self.positions.contains_key(id)) {
-            return Err(Refusal::not_found());
+        for id in ids {
+            self.get_mut(*id).ok_or_else(Refusal::not_found)?.check_settled()?;
         }
+        let settled = Instant::now() + self.settling_time;
         for id in ids {
             if let Some(script) = self.get_mut(*id) {
                 script.division = division.clone();
+                script.settled = Some(settled);
             }
         }
         Ok(())
@@ -270,6 +308,10 @@ impl Library {
         if self.pending.len() >= PENDING_UPLOADS {
             return Err(Refusal::service_unavailable());
         }
+        let replaced = import.replace.as_deref().and_then(|id| Uuid::try_parse(id).ok());
+        if let Some(script) = replaced.and_then(|id| self.get_mut(id)) {
+            script.check_settled()?;
+        }
         let until = Instant::now() + takes;
         self.uploads.insert(id.clone(), Upload::Pending { until });
         self.pending.push_back((until, id, import));
@@ -283,9 +325,9 @@ impl Library {
     /// Finishes the uploads whose time is over. To be called before anything is read.
     pub(super) fn catch_up(&mut self) {
         let now = Instant::now();
-        while self.pending.front().is_some_and(|(until, ..)| *until <= now) {
-            if let Some((_, upload, import)) = self.pending.pop_front() {
-                let state = match self.import(import) {
+        while let Some(next) = self.pending.iter().position(|(until, ..)| *until <= now) {
+            if let Some((until, upload, import)) = self.pending.remove(next) {
+                let state = match self.import(import, until) {
                     Ok(script) => Upload::Done { script },
                     Err(message) => Upload::Failed { message },
                 };
@@ -294,7 +336,7 @@ impl Library {
         }
     }
 
-    fn import(&mut self, import: Import) -> Result<Uuid, &'static str> {
+    fn import(&mut self, import: Import, at: Instant) -> Result<Uuid, &'static str> {
         let file = File::read(&import.file).ok_or("Invalid script definition")?;
         let name = import.name.or(file.name);
         let division = match &import.division {
@@ -303,11 +345,13 @@ impl Library {
         };
         let division = division.ok_or("Division not found")?.clone();
         let now = wall_clock();
+        let (listed, settled) = (at + self.listing_lag, Some(at + self.settling_time));
         let version = Version { id: random_id(&mut self.rng), date: now, file: import.file };
         if let Some(text) = import.replace {
             let id = Uuid::try_parse(&text).map_err(|_| "Script to replace not found")?;
             let script = self.get_mut(id).ok_or("Script to replace not found")?;
             script.replace(version);
+            script.settled = settled;
             if let Some(name) = name {
                 script.name = name;
             }
@@ -319,7 +363,8 @@ impl Library {
             return Err("Too many scripts");
         }
         let id = random_id(&mut self.rng);
-        self.add(Script::new(id, name.ok_or("Script name missing")?, division, now, version));
+        let script = Script::new(id, name.ok_or("Script name missing")?, division, now, version);
+        self.add(Script { listed: Some(listed), settled, ..script });
         Ok(id)
     }
 }

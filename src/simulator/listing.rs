@@ -110,6 +110,9 @@ impl<'a> Filter<'a> {
 
     fn admits(&self, script: &Script) -> bool {
         let is_in = |id: &&str| id.eq_ignore_ascii_case(&script.division.id.to_string());
+        if !script.is_listed() {
+            return false;
+        }
         if !self.divisions.is_empty() && !self.divisions.iter().any(is_in) {
             return false;
         }

@@ -55,7 +55,10 @@
 //! 10. Deletion and revocation answer 200, with no body. Publishing what is published already is fine.
 //! 11. The default scripts are unknown to the editable routes.
 //! 12. A wrong method is `405 method.not.allowed`.
-//! 13. No operation of its own accord answers 408 or 409.
+//! 13. No operation of its own accord answers 408, and none 409 but for so long as
+//!     [`settling_time`](SimulatorBuilder::settling_time) says: then publishing, moving, deleting and replacing do.
+//! 14. An imported script can be read by its id at once, also while
+//!     [`listing_lag`](SimulatorBuilder::listing_lag) keeps it from the listings.
 
 mod bounded;
 mod builder;
@@ -227,6 +230,21 @@ impl Simulator {
     /// Changes how long the tokens are good that are issued from now on.
     pub fn set_token_ttl(&self, ttl: Duration) {
         self.set(|settings| settings.token_ttl = ttl.min(builder::MAX_TTL));
+    }
+
+    /// Changes how long a script that is imported from now on is missing from the listings.
+    pub fn set_listing_lag(&self, lag: Duration) {
+        self.service.library().listing_lag = lag.min(builder::MAX_TTL);
+    }
+
+    /// Changes how long a script that is changed from now on may not be changed again: the answer is 409.
+    pub fn set_settling_time(&self, time: Duration) {
+        self.service.library().settling_time = time.min(builder::MAX_TTL);
+    }
+
+    /// Changes how long a script that is uploaded from now on stays pending, with `succeeded: false` as its status.
+    pub fn set_upload_time(&self, time: Duration) {
+        self.set(|settings| settings.upload_time = time.min(builder::MAX_TTL));
     }
 
     /// Whether the service is down: every operation is refused with 503, at once.

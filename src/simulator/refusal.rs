@@ -87,6 +87,11 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method.not.allowed", text)
     }
 
+    pub(super) fn conflict() -> Self {
+        let text = "The request could not be completed due to a conflict with the current state of the resource.";
+        Self::new(StatusCode::CONFLICT, "conflict", text)
+    }
+
     pub(super) fn client_timeout() -> Self {
         let text = "The client did not produce a request within the time the server was prepared to wait.";
         Self::new(StatusCode::REQUEST_TIMEOUT, "client.timeout", text)

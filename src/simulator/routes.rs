@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
@@ -89,9 +91,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: Request) -> Response {
     let context = service.new_context();
     let (mut parts, body) = request.into_parts();
-    let mut response = match to_bytes(body, MAX_UPLOAD).await {
-        Err(_) => Refusal::too_large(MAX_UPLOAD).response(&context),
-        Ok(body) => {
+    let mut response = match whole(body).await {
+        None => Refusal::too_large(MAX_UPLOAD).response(&context),
+        Some(body) => {
             if !parts.uri.path().starts_with("/_simulator/") {
                 lock(&service.log).push(RecordedRequest {
                     method: parts.method.clone(),
@@ -114,6 +116,22 @@ pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: R
         response.headers_mut().insert(CORRELATION_ID, id);
     }
     response
+}
+
+/// The body, if it is no larger than is taken. What is larger is read on for a while all the same: a client that is still
+/// sending may not see the answer.
+async fn whole(body: Body) -> Option<Bytes> {
+    let (mut chunks, mut whole, mut length) = (body.into_data_stream(), BytesMut::new(), 0_usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.ok()?;
+        length = length.saturating_add(chunk.len());
+        if length <= MAX_UPLOAD {
+            whole.extend_from_slice(&chunk);
+        } else if length > 8 * MAX_UPLOAD {
+            return None;
+        }
+    }
+    (length <= MAX_UPLOAD).then(|| whole.freeze())
 }
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");

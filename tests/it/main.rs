@@ -14,6 +14,8 @@ mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod files;
+mod import;
 mod listing;
 mod logins;
 mod models;

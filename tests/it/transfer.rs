@@ -1,7 +1,5 @@
 //! Scripts in and out: upload, import, export, download. On a paused clock, without sockets.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
@@ -9,6 +7,7 @@ use genesys_scripts::{
     Client, ErrorKind, ExportScript, ImportScript, PublishScript, ReadScript, Region, ScriptFile, SignedUrl, UploadId,
 };
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::common::wire::{Wire, say};
 use crate::common::{self, HERE, ID, Reply, Scripted, Seen, credentials, id, reply};
@@ -16,15 +15,15 @@ use crate::common::{self, HERE, ID, Reply, Scripted, Seen, credentials, id, repl
 /// On the api host, so that the scripted transport sees what goes there.
 const BUCKET: &str = "http://127.0.0.1:9/bucket/x";
 /// An upload host of its own, to see what goes there.
-const UPLOADS: &str = "http://127.0.0.1:10/apps";
+pub(crate) const UPLOADS: &str = "http://127.0.0.1:10/apps";
 const FILE: &str = "{\"name\": \"Inbound\",\r\n \"later\": 1.0}";
 const SECRET: &str = "sig-hunter2-hunter2-hunter2";
 
-fn file() -> ScriptFile {
+pub(crate) fn file() -> ScriptFile {
     FILE.parse().unwrap()
 }
 
-fn upload_id() -> UploadId {
+pub(crate) fn upload_id() -> UploadId {
     "up-1".parse().unwrap()
 }
 
@@ -33,82 +32,16 @@ fn client(transport: &Scripted) -> Client {
     Client::builder(region).seed(1).with_middleware(transport.clone()).build().unwrap()
 }
 
-fn agent(transport: &Scripted) -> genesys_scripts::Agent {
+pub(crate) fn agent(transport: &Scripted) -> genesys_scripts::Agent {
     client(transport).agent(credentials())
 }
 
-fn scripts(of: &[(&str, &str)]) -> String {
-    let entities: Vec<_> = of.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
-    json!({ "entities": entities, "pageCount": 1 }).to_string()
+fn received() -> Scripted {
+    Scripted::replies([reply(200, r#"{"correlationId":"up-1","later":1}"#)])
 }
-
-/// The service, in as far as an import needs it: what the status says, poll by poll (the last for ever), and what is
-/// listed as edited and as published.
-#[derive(Clone)]
-struct Service {
-    upload: Arc<dyn Fn() -> Reply + Send + Sync>,
-    statuses: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
-    edited: Arc<dyn Fn(usize) -> String + Send + Sync>,
-    published: String,
-    looked: Arc<Mutex<usize>>,
-}
-
-impl Service {
-    fn new(statuses: &[(u16, &'static str)]) -> Self {
-        Self {
-            upload: Arc::new(|| reply(200, r#"{"correlationId":"up-1","later":1}"#)),
-            statuses: Arc::new(Mutex::new(statuses.iter().copied().collect())),
-            edited: Arc::new(|_| scripts(&[("new", "Inbound"), ("other", "Inbound 2"), ("third", "inbound")])),
-            published: scripts(&[("old", "Old Inbound")]),
-            looked: Arc::default(),
-        }
-    }
-
-    fn edited(mut self, listed: impl Fn(usize) -> String + Send + Sync + 'static) -> Self {
-        self.edited = Arc::new(listed);
-        self
-    }
-
-    fn transport(self) -> Scripted {
-        Scripted::by(move |seen| {
-            if seen.is_login() {
-                return common::token("the-access-token");
-            }
-            let path = seen.url.split('?').next().unwrap();
-            if path.starts_with(UPLOADS) {
-                (self.upload)()
-            } else if path.ends_with("/status") {
-                let mut statuses = self.statuses.lock().unwrap();
-                let (status, body) = statuses[0];
-                if statuses.len() > 1 {
-                    statuses.pop_front();
-                }
-                match status {
-                    0 => Reply::Silence,
-                    status => reply(status, body),
-                }
-            } else if path.ends_with("/published") {
-                reply(200, self.published.clone())
-            } else {
-                let mut looked = self.looked.lock().unwrap();
-                *looked += 1;
-                reply(200, (self.edited)(*looked))
-            }
-        })
-    }
-}
-
-fn polls(transport: &Scripted) -> Vec<Seen> {
-    transport.calls().into_iter().filter(|seen| seen.url.contains("/status")).collect()
-}
-
-const PENDING: (u16, &str) = (200, "{}");
-const DONE: (u16, &str) = (200, r#"{"succeeded":true,"message":"done"}"#);
-const NOT_SUCCEEDED: (u16, &str) = (200, r#"{"succeeded":false,"message":"Invalid file"}"#);
-const UNKNOWN: (u16, &str) = (404, r#"{"code":"not.found"}"#);
 
 /// The parts of a form: head and content.
-fn parts(seen: &Seen) -> Vec<(String, String)> {
+pub(crate) fn parts(seen: &Seen) -> Vec<(String, String)> {
     let boundary = seen.header("content-type").strip_prefix("multipart/form-data; boundary=").unwrap();
     let body = std::str::from_utf8(&seen.body).unwrap();
     let body = body.strip_prefix(&format!("--{boundary}\r\n")).unwrap();
@@ -120,7 +53,7 @@ fn parts(seen: &Seen) -> Vec<(String, String)> {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_is_a_form_on_the_upload_host() {
-    let transport = Service::new(&[DONE]).transport();
+    let transport = received();
     assert_eq!(agent(&transport).upload(&file(), "Inbound ä\"1", Some(&id())).await.unwrap(), upload_id());
     let [seen] = transport.calls().try_into().unwrap();
     assert_eq!((seen.method.as_str(), &*seen.url), ("POST", &*format!("{UPLOADS}/uploads/v2/scripter")));
@@ -132,7 +65,7 @@ async fn an_upload_is_a_form_on_the_upload_host() {
     assert!(name.0.contains(r#"name="scriptName""#) && name.1 == "Inbound ä\"1");
     assert!(replaced.0.contains(r#"name="scriptIdToReplace""#) && replaced.1 == ID);
 
-    let transport = Service::new(&[DONE]).transport();
+    let transport = received();
     agent(&transport).upload(&file(), "Inbound", None).await.unwrap();
     assert_eq!(parts(&transport.calls()[0]).len(), 2);
 }
@@ -181,127 +114,6 @@ async fn a_slow_upload_is_given_a_minute() {
     let client = client(&transport);
     let agent = client.agent(genesys_scripts::Credentials::access_token("ready-made"));
     agent.upload(&file(), "Inbound", None).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_import_uploads_waits_and_finds_the_new_script_by_its_exact_name() {
-    let transport = Service::new(&[UNKNOWN, PENDING, NOT_SUCCEEDED, DONE]).transport();
-    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
-    assert_eq!(imported.script_id().unwrap().as_str(), "new");
-    assert_eq!((imported.upload_id, imported.status.message.as_deref()), (upload_id(), Some("done")));
-    let calls = transport.calls();
-    assert_eq!(calls.len(), 1 + 4 + 2);
-    for poll in &calls[1..5] {
-        assert_eq!(poll.url, format!("{HERE}/api/v2/scripts/uploads/up-1/status?longPoll=true"));
-    }
-    assert!(calls[5].url.contains("/api/v2/scripts?") && calls[5].url.contains("name=Inbound"), "{}", calls[5].url);
-    assert!(calls[6].url.contains("/api/v2/scripts/published?"), "{}", calls[6].url);
-    // A pause between polls, as a service that does not hold them would be asked without end.
-    for pair in calls[1..5].windows(2) {
-        assert!((2.0..2.1).contains(&(pair[1].at - pair[0].at).as_secs_f64()));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_name_that_others_have_too_keeps_the_upload_and_names_them_all() {
-    let service = Service {
-        published: scripts(&[("old", "Inbound"), ("new", "Inbound")]),
-        ..Service::new(&[DONE]).edited(|_| scripts(&[("new", "Inbound"), ("twin", "Inbound")]))
-    };
-    let imported = agent(&service.transport()).import(&file(), &ImportScript::default()).await.unwrap();
-    assert_eq!((imported.script_id(), &imported.upload_id), (None, &upload_id()));
-    let candidates: Vec<_> = imported.candidates.iter().map(|id| id.as_str()).collect();
-    assert_eq!(candidates, ["new", "twin", "old"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_script_that_is_listed_late_is_waited_for_a_while() {
-    let late = |looked: usize| if looked < 3 { scripts(&[]) } else { scripts(&[("new", "Inbound")]) };
-    let transport = Service::new(&[DONE]).edited(late).transport();
-    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
-    assert_eq!(imported.script_id().unwrap().as_str(), "new");
-
-    let transport = Service::new(&[DONE]).edited(|_| scripts(&[])).transport();
-    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
-    assert!(imported.candidates.is_empty());
-    assert!(transport.calls().last().unwrap().at < Duration::from_secs(12));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_script_that_is_replaced_keeps_its_id_and_is_not_looked_for() {
-    let transport = Service::new(&[DONE]).transport();
-    let options = ImportScript { name: Some("Renamed".into()), replace: Some(id()), ..ImportScript::default() };
-    let imported = agent(&transport).import(&file(), &options).await.unwrap();
-    assert_eq!(imported.script_id(), Some(&id()));
-    assert_eq!(transport.calls().len(), 2);
-    assert_eq!(parts(&transport.calls()[0])[1].1, "Renamed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_import_that_failed_says_why_and_which_upload_it_was() {
-    let transport = Service::new(&[NOT_SUCCEEDED]).transport();
-    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::ImportFailed, Some(&upload_id())));
-    assert_eq!(error.message(), Some("Invalid file"));
-    assert!(error.to_string().contains("Invalid file") && !error.is_retryable(), "{error}");
-    // It is believed when said three times, as the service does not say whether `false` is its last word.
-    assert_eq!(polls(&transport).len(), 3);
-
-    let transport = Service::new(&[(200, r#"{"succeeded":false}"#)]).transport();
-    let error = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::ImportFailed, None));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_upload_that_stays_unknown_or_may_not_be_seen_ends_the_wait() {
-    let transport = Service::new(&[UNKNOWN]).transport();
-    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::NotFound, Some(&upload_id())));
-    assert!((15..20).contains(&polls(&transport).last().unwrap().at.as_secs()));
-
-    let transport = Service::new(&[(403, r#"{"code":"missing.permissions"}"#)]).transport();
-    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Forbidden, Some(&upload_id())));
-    assert_eq!(polls(&transport).len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_import_that_never_ends_is_given_up_in_time() {
-    for status in [PENDING, (0, "held for ever")] {
-        let transport = Service::new(&[status]).transport();
-        let started = tokio::time::Instant::now();
-        let options = ImportScript { timeout: Duration::from_secs(90), ..ImportScript::default() };
-        let error = agent(&transport).import(&file(), &options).await.unwrap_err();
-        assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Timeout, Some(&upload_id())), "{error}");
-        assert!((88..=90).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_poll_that_is_held_too_long_is_not_a_failure() {
-    let transport = Service::new(&[(0, ""), DONE]).transport();
-    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
-    assert_eq!(imported.script_id().unwrap().as_str(), "new");
-    let [first, second] = polls(&transport).try_into().unwrap();
-    assert!((60.0..64.0).contains(&(second.at - first.at).as_secs_f64()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_listing_that_fails_after_the_import_does_not_lose_the_upload() {
-    let transport = Service::new(&[DONE]).edited(|_| "<html>".to_owned()).transport();
-    let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::UnexpectedAnswer, Some(&upload_id())));
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_a_name_nothing_is_uploaded() {
-    for (text, name) in [("{}", None), (r#"{"name":null}"#, None), (r#"{"name":"x"}"#, Some(" "))] {
-        let transport = Scripted::replies([]);
-        let options = ImportScript { name: name.map(str::to_owned), ..ImportScript::default() };
-        let error = agent(&transport).import(&text.parse().unwrap(), &options).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(transport.seen().is_empty());
-    }
 }
 
 fn signed(base: &str) -> SignedUrl {
@@ -461,4 +273,43 @@ async fn a_script_s_whole_life_on_the_simulator() {
     agent.delete(&id).await.unwrap();
     assert_eq!(agent.script(&id).await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(agent.scripts_named("Whole life ä").await.unwrap().is_empty());
+}
+
+/// A server that keeps a connection for one request, and closes it when a second comes.
+async fn closes_what_it_kept() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut received = vec![0; 64 * 1024];
+                let length = stream.read(&mut received).await.unwrap();
+                let head = String::from_utf8_lossy(&received[..length]).into_owned();
+                let body = match head.split(' ').nth(1) {
+                    Some("/oauth/token") => {
+                        r#"{"access_token":"t0ken","token_type":"bearer","expires_in":86400}"#.to_owned()
+                    }
+                    Some("/uploads/v2/scripter") => r#"{"correlationId":"up-1"}"#.to_owned(),
+                    _ => json!({ "id": ID }).to_string(),
+                };
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let _ = stream.read(&mut received).await;
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn what_must_not_be_sent_twice_goes_over_a_new_connection() {
+    let url = closes_what_it_kept().await;
+    let region = Region::custom(&url, &url, &url).unwrap();
+    let agent = Client::builder(region).build().unwrap().agent(credentials());
+    for _ in 0..3 {
+        agent.script(&id()).await.unwrap();
+        assert_eq!(agent.upload(&file(), "Inbound", None).await.unwrap(), upload_id());
+        agent.publish(&id(), &PublishScript::default()).await.unwrap();
+        agent.move_to_division(&id(), &"d0000000-0000-4000-8000-000000000001".parse().unwrap()).await.unwrap();
+    }
 }

@@ -1,0 +1,427 @@
+//! An import from end to end: the upload, what became of it, and which script it is.
+//!
+//! The service does not tell the new script's id, names are not unique, and what is new is not listed at once. So what bears
+//! the name is looked at before the upload, and a script is taken for the new one only where no other can be it.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::default_script::DefaultScript;
+use super::file::ScriptFile;
+use super::model::{ImportStatus, Script};
+use super::progress::{self, Progress};
+use super::query::{ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
+use super::transfer::{check_name, of_name};
+use crate::agent::Agent;
+use crate::error::{Error, ErrorKind};
+use crate::id::{ScriptId, UploadId, is_uuid};
+use crate::request::{self, PATIENCE};
+use crate::retry::after;
+use crate::text::quoted;
+
+/// The pause between two questions for an upload's status, as CX as Code has it, and the first between two looks at the
+/// lists; these grow to the other.
+const PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long an upload may be unknown to the service that is asked for its status.
+const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(15);
+/// By then a script that was imported is listed, where two imports of one name must be told apart.
+const LISTED_WITHIN: Duration = Duration::from_secs(40);
+/// The clocks of the service's hosts may differ by so much.
+const SKEW: TimeDelta = TimeDelta::seconds(5);
+/// A `Date` is in whole seconds, and of the moment the answer left.
+const DATE_STEP: Duration = Duration::from_secs(2);
+
+/// A script that was imported.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+#[non_exhaustive]
+pub struct Imported {
+    /// The upload's id.
+    pub upload_id: UploadId,
+    /// What the service said of it at the end.
+    pub status: ImportStatus,
+    /// The scripts it may be: those of its name that were not there before. Of an import that replaced a script, that one.
+    pub candidates: Vec<ScriptId>,
+    unknown: Option<Box<str>>,
+}
+
+impl Imported {
+    /// The script's id, where no other script can be it: never that of a script that was there before. Otherwise `None`,
+    /// and [`why_unknown`](Self::why_unknown) says why.
+    #[must_use]
+    pub fn script_id(&self) -> Option<&ScriptId> {
+        match (self.candidates.as_slice(), &self.unknown) {
+            ([id], None) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Why [`script_id`](Self::script_id) is `None`: a sentence for people. The script is imported all the same.
+    #[must_use]
+    pub fn why_unknown(&self) -> Option<&str> {
+        self.unknown.as_deref()
+    }
+}
+
+impl Agent {
+    /// Imports a `.script` file: uploads it, waits until the service has imported it, and finds the new script's id.
+    /// Agents see it once it is [published](Self::publish).
+    ///
+    /// The service does not tell the id. So the scripts of this name are listed before the upload, and afterwards again and
+    /// again, every 2 to 10 s, until exactly one is there that was not and that was not made earlier, or the time is over. Where
+    /// this client imports another script under the same name meanwhile, one alone is believed only 40 s after the import.
+    /// Where it cannot be known, [`Imported::script_id`] is `None`, with the reason; it is no error, as the script is there.
+    ///
+    /// Each step is there on its own: [`upload`](Self::upload), [`wait_for_import`](Self::wait_for_import),
+    /// [`scripts_named`](Self::scripts_named). Take them where this future may be dropped half-way: the upload goes on.
+    ///
+    /// `POST /uploads/v2/scripter` on the upload host, then the requests of the other two. Not in Genesys' public SDKs,
+    /// but what CX as Code imports with; which permission the upload needs is not documented. The upload is not sent
+    /// again where it may have been received.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script). [`ErrorKind::InvalidInput`] where neither options nor file have a name, or the file's
+    /// is a template that was never filled in. [`ErrorKind::ImportFailed`] when the service says so,
+    /// [`ErrorKind::Timeout`] when it is not done in time. Once the upload was received, [`Error::upload_id`] names it: go on
+    /// with that one, as importing again could make a second script.
+    ///
+    /// ```no_run
+    /// use genesys_scripts::{Agent, ImportScript, PublishScript, ScriptFile};
+    ///
+    /// # async fn example(agent: Agent) -> Result<(), Box<dyn std::error::Error>> {
+    /// let file = ScriptFile::from_slice(&std::fs::read("inbound.script")?)?;
+    /// let imported = agent.import(&file, &ImportScript::default()).await?;
+    /// match imported.script_id() {
+    ///     Some(id) => drop(agent.publish(id, &PublishScript::default()).await?),
+    ///     None => println!("imported, but {}", imported.why_unknown().unwrap_or_default()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn import(&self, file: &ScriptFile, options: &ImportScript) -> Result<Imported, Error> {
+        let name = options.name.as_deref().map_or_else(|| file.name_to_import(), Ok)?;
+        let deadline = after(Instant::now(), options.timeout);
+        if let Some(id) = &options.replace {
+            let upload = self.until(deadline).receive(file, name, Some(id)).await?;
+            let status = self.imported_by(deadline, &upload.id).await?;
+            return Ok(Imported { upload_id: upload.id, status, candidates: vec![id.clone()], unknown: None });
+        }
+        check_name(name)?;
+        let claim = self.client().imports.begin(name);
+        // A list that does not come must not cost the upload its time.
+        let by = deadline.min(after(Instant::now(), options.timeout / 4));
+        let before = self.known_by(by, name).await;
+        let sent = Instant::now();
+        let upload = self.until(deadline).receive(file, name, None).await.inspect_err(|error| {
+            if !error.an_answer_was_lost() {
+                claim.forget();
+            }
+        })?;
+        let status = self.imported_by(deadline, &upload.id).await?;
+        let search = Search {
+            name,
+            claim: &claim,
+            before,
+            began: upload.began,
+            sent,
+            file,
+            named: named(&status),
+            succeeded: Instant::now(),
+        };
+        let (candidates, unknown) = self.find(deadline, &search).await;
+        Ok(Imported { upload_id: upload.id, status, candidates, unknown: unknown.map(Into::into) })
+    }
+
+    /// Waits until an upload has been imported.
+    ///
+    /// It asks for the status, by long polls where the service holds them and every 2 s. How the service says what is
+    /// not documented, so it is heard tolerantly: the upload may be unknown for the first 15 s; no word of success means
+    /// "not yet", and so does `succeeded: false` alone, or with a message that tells of work under way, for as long as the time
+    /// given. With errors, or any other message, it has failed. A question that fails in a way that may pass is asked again.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script); [`ErrorKind::ImportFailed`] when the service says so, with its message and errors in
+    /// the text, [`ErrorKind::Timeout`] when it says nothing in the time given. [`Error::upload_id`] names the upload, to ask
+    /// again: it may still succeed.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use genesys_scripts::{Agent, UploadId};
+    /// # async fn example(agent: Agent, upload: UploadId) -> Result<(), genesys_scripts::Error> {
+    /// agent.wait_for_import(&upload, Duration::from_secs(120)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn wait_for_import(&self, id: &UploadId, timeout: Duration) -> Result<ImportStatus, Error> {
+        self.imported_by(after(Instant::now(), timeout), id).await
+    }
+
+    async fn imported_by(&self, deadline: Instant, id: &UploadId) -> Result<ImportStatus, Error> {
+        let started = Instant::now();
+        let (mut asked, mut last) = (0_u32, None);
+        loop {
+            // A poll that is held longer than an attempt may take is no failure to be repeated at once.
+            let agent = self.until(deadline.min(after(Instant::now(), PATIENCE)));
+            let answer = agent.upload_status(id, &ReadUploadStatus { long_poll: true }).await;
+            asked = asked.saturating_add(1);
+            let ended = |error: Error| {
+                let operation = request::GET_UPLOAD_STATUS.name;
+                error.maybe_sent(true).ended(operation, Some(id.as_str()), asked, started.elapsed()).of_upload(id)
+            };
+            let mut pause = PAUSE;
+            match answer {
+                Ok(status) => match progress::of(&status) {
+                    Progress::Imported => return Ok(status),
+                    Progress::Failed => return Err(ended(progress::failed(&status))),
+                    Progress::UnderWay => last = Some(progress::words(&status)).filter(|words| !words.is_empty()),
+                },
+                Err(error) if error.kind() == ErrorKind::NotFound && started.elapsed() < UNKNOWN_AT_FIRST => {}
+                Err(error) if error.is_retryable() => {
+                    pause = pause.max(error.retry_after().unwrap_or_default());
+                    last = (!error.is_timeout()).then(|| error.to_string());
+                }
+                Err(error) => return Err(error.of_upload(id)),
+            }
+            let next = after(Instant::now(), pause);
+            if next >= deadline {
+                return Err(ended(not_in_time(deadline.saturating_duration_since(started), last)));
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    /// The scripts that bear the name by now, or why that is not known. What is published tells of some that the other list
+    /// does not; an agent who may not see it does without.
+    async fn known_by(&self, deadline: Instant, name: &str) -> Result<HashSet<ScriptId>, String> {
+        let query = ListPublishedScripts { name: Some(name.to_owned()), ..ListPublishedScripts::default() };
+        let listed = timeout_at(deadline, self.edited_named(name)).await;
+        let mut known =
+            listed.map_err(|_| "the list did not come in time".to_owned())?.map_err(|error| error.to_string())?;
+        if let Ok(Ok(published)) = timeout_at(deadline, of_name(self.published_scripts(query), name)).await {
+            known.extend(published);
+        }
+        Ok(known.into_iter().map(|script| script.id).collect())
+    }
+
+    /// The new script, or those it may be and why it cannot be told.
+    async fn find(&self, deadline: Instant, search: &Search<'_>) -> (Vec<ScriptId>, Option<String>) {
+        let name = quoted(search.name);
+        let before = match &search.before {
+            Ok(before) => before,
+            Err(why) => {
+                let why = format!(
+                    "which scripts were named {name} before is not known, so none can be told to be new: {why}"
+                );
+                return (Vec::new(), Some(why));
+            }
+        };
+        let (mut pause, mut found, mut trouble) = (PAUSE, Vec::new(), None);
+        loop {
+            let now = Instant::now();
+            let mut next = after(now, pause);
+            match timeout_at(deadline, self.edited_named(search.name)).await {
+                Err(_) => {}
+                Ok(Ok(scripts)) => {
+                    trouble = None;
+                    let new: Vec<&Script> = scripts.iter().filter(|script| search.may_be(script, before)).collect();
+                    found = new.iter().map(|script| script.id.clone()).collect();
+                    match new.as_slice() {
+                        [] => {}
+                        [one] => match search.certain_at(one) {
+                            at if at > now => next = next.min(at),
+                            _ if search.claim.take(&one.id) => return (found, None),
+                            _ => {}
+                        },
+                        _ => {
+                            let why = format!("{} new scripts are named {name}: others were made meanwhile", new.len());
+                            return (found, Some(why));
+                        }
+                    }
+                }
+                Ok(Err(error)) if error.is_retryable() => trouble = Some(error.to_string()),
+                Ok(Err(error)) => return (found, Some(format!("the scripts could not be listed: {error}"))),
+            }
+            if next >= deadline {
+                return (found, Some(search.out_of_time(trouble)));
+            }
+            sleep_until(next).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Only what is edited: a new script is not published.
+    async fn edited_named(&self, name: &str) -> Result<Vec<Script>, Error> {
+        let query = ListScripts { name: Some(name.to_owned()), ..ListScripts::default() };
+        let mut seen = HashSet::new();
+        let named = of_name(self.scripts(query), name).await?;
+        Ok(named.into_iter().filter(|script| seen.insert(script.id.clone())).collect())
+    }
+}
+
+fn not_in_time(time: Duration, last: Option<String>) -> Error {
+    let last = last.map_or_else(String::new, |last| format!(" (last, {last})"));
+    let what = format!(
+        "the script was not imported within {} s{last}; it may still be: wait for this upload again, as importing the file again \
+         could make a second script",
+        time.as_secs()
+    );
+    Error::new(ErrorKind::Timeout, what)
+}
+
+/// The id that the status answer's URL ends in, if it is a script's. What the URL is is not documented, so it is believed only
+/// of a script that is new.
+fn named(status: &ImportStatus) -> Option<ScriptId> {
+    let url = status.url.as_ref()?.expose();
+    let path = url.split(['?', '#']).next()?;
+    let id = path.trim_end_matches('/').rsplit_once("/scripts/").map(|(_, id)| id)?;
+    if is_uuid(id) { id.parse().ok() } else { None }
+}
+
+/// What is known of the script that is looked for.
+struct Search<'a> {
+    name: &'a str,
+    claim: &'a Claim<'a>,
+    /// What bore the name before the upload.
+    before: Result<HashSet<ScriptId>, String>,
+    /// When the upload began by the service's clock, where it told that, and by ours.
+    began: Option<DateTime<Utc>>,
+    sent: Instant,
+    file: &'a ScriptFile,
+    /// What the status answer names.
+    named: Option<ScriptId>,
+    succeeded: Instant,
+}
+
+impl Search<'_> {
+    fn may_be(&self, script: &Script, before: &HashSet<ScriptId>) -> bool {
+        let id = &script.id;
+        let named = self.named.as_ref().filter(|named| !before.contains(named));
+        !before.contains(id)
+            && DefaultScript::of(id).is_none()
+            && self.file.id() != Some(id)
+            && !self.is_older(script)
+            && !self.claim.is_taken(id)
+            && named.is_none_or(|named| named == id)
+    }
+
+    /// It was made, or published, before the upload began.
+    fn is_older(&self, script: &Script) -> bool {
+        let Some(began) = self.began else { return false };
+        let dates = [self.made(script), script.published_date];
+        dates.into_iter().flatten().any(|date| date < began - SKEW)
+    }
+
+    /// When it was made, unless that may be what stands in the file.
+    fn made(&self, script: &Script) -> Option<DateTime<Utc>> {
+        script.created_date.filter(|date| Some(*date) != self.file.created_date())
+    }
+
+    /// From when on it can be no other, if it is the only new one: then what was made before it is listed, too.
+    fn certain_at(&self, script: &Script) -> Instant {
+        if self.named.as_ref() == Some(&script.id) {
+            return self.succeeded;
+        }
+        let listed_within = if self.claim.has_rivals() { LISTED_WITHIN } else { self.lag(script).min(LISTED_WITHIN) };
+        after(self.succeeded, listed_within)
+    }
+
+    /// How long after it was made it was listed, as far as the service's dates tell.
+    fn lag(&self, script: &Script) -> Duration {
+        let made = self.began.zip(self.made(script)).map(|(began, made)| (made - began).to_std().unwrap_or_default());
+        made.map_or(Duration::ZERO, |made| (self.sent.elapsed() + DATE_STEP).saturating_sub(made))
+    }
+
+    fn out_of_time(&self, trouble: Option<String>) -> String {
+        let name = quoted(self.name);
+        match trouble {
+            Some(trouble) => format!("no new script named {name} was found in the time given; last, {trouble}"),
+            None => {
+                format!("none that is surely the new script named {name} was listed in the time given; it may be later")
+            }
+        }
+    }
+}
+
+/// The imports of a client whose scripts may not be listed yet, so that none takes another's.
+#[derive(Default)]
+pub(crate) struct Imports(Mutex<Vec<Import>>);
+
+struct Import {
+    number: u64,
+    name: String,
+    script: Option<ScriptId>,
+    /// When it may be forgotten; not while it is under way.
+    until: Option<Instant>,
+}
+
+impl Imports {
+    fn begin(&self, name: &str) -> Claim<'_> {
+        let mut imports = self.lock();
+        let now = Instant::now();
+        imports.retain(|import| import.until.is_none_or(|until| until > now));
+        let number = imports.last().map_or(0, |last| last.number.saturating_add(1));
+        imports.push(Import { number, name: name.to_owned(), script: None, until: None });
+        Claim { imports: self, number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Import>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One import's place among them.
+struct Claim<'a> {
+    imports: &'a Imports,
+    number: u64,
+}
+
+impl Claim<'_> {
+    fn among_others(&self, is: impl Fn(&Import) -> bool) -> bool {
+        let (imports, now) = (self.imports.lock(), Instant::now());
+        let Some(own) = imports.iter().find(|import| import.number == self.number) else { return false };
+        let is_near = |import: &Import| import.until.is_none_or(|until| until > now);
+        imports.iter().any(|other| other.number != own.number && other.name == own.name && is_near(other) && is(other))
+    }
+
+    /// Whether there is another import of the name whose script is not known.
+    fn has_rivals(&self) -> bool {
+        self.among_others(|other| other.script.is_none())
+    }
+
+    fn is_taken(&self, id: &ScriptId) -> bool {
+        self.among_others(|other| other.script.as_ref() == Some(id))
+    }
+
+    /// Takes the script for this import's; false where another has taken it meanwhile.
+    fn take(&self, id: &ScriptId) -> bool {
+        let mut imports = self.imports.lock();
+        if imports.iter().any(|other| other.number != self.number && other.script.as_ref() == Some(id)) {
+            return false;
+        }
+        if let Some(own) = imports.iter_mut().find(|import| import.number == self.number) {
+            own.script = Some(id.clone());
+        }
+        true
+    }
+
+    /// Nothing was uploaded.
+    fn forget(&self) {
+        self.imports.lock().retain(|import| import.number != self.number);
+    }
+}
+
+impl Drop for Claim<'_> {
+    /// Its script may be listed yet.
+    fn drop(&mut self) {
+        if let Some(own) = self.imports.lock().iter_mut().find(|import| import.number == self.number) {
+            own.until = Some(after(Instant::now(), LISTED_WITHIN));
+        }
+    }
+}
