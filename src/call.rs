@@ -383,7 +383,8 @@ impl<'a> Run<'a> {
         let limit = self.deadline.min(after(sent, attempt_timeout));
         let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts - 1);
         let http = host.transport.http().map_err(Failure::not_built)?;
-        let exchange = exchange(http.send(request), host.name(), http.proxy(), settings.max_body_bytes);
+        let (most, once) = (settings.max_body_bytes, self.is_login());
+        let exchange = exchange(http.send(request), host.name(), http.proxy(), most, once);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
             false => Either::Right(Box::pin(exchange.instrument(span))),
