@@ -31,6 +31,7 @@ use crate::text::{redact, shown};
 
 /// So many names of what came instead of a token are told.
 const NAMES_TOLD: usize = 8;
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 
 /// What a login brought.
 pub(crate) struct Issued {
@@ -222,13 +223,14 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// `expires_in`: a number, or one written as a text; anything else is no lifetime that is known.
+    /// `expires_in`: a number of seconds, or one written as a text. Anything else is no lifetime that is known, nor is one that
+    /// is over before it begins: each call would log in.
     fn lifetime(&self) -> Option<Duration> {
         let mut named = self.0.iter().rev().filter(|(name, _)| name == "expires_in");
         named.find_map(|(_, value)| {
             let text = serde_json::from_str::<String>(value.get());
             let seconds = text.as_deref().unwrap_or(value.get()).trim().parse().ok()?;
-            Duration::try_from_secs_f64(seconds).ok()
+            Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| *lifetime >= SHORTEST_LIFETIME)
         })
     }
 

@@ -25,4 +25,5 @@ mod quota;
 mod retry;
 mod simulator;
 mod token;
+mod token_answers;
 mod transfer;
