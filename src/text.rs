@@ -128,6 +128,9 @@ impl Spelled {
 
     /// One layer of escapes read; None where there is none.
     fn read(&self) -> Option<Self> {
+        if !self.text.contains(['\\', '%', '&']) {
+            return None;
+        }
         let mut read = Self { text: String::with_capacity(self.text.len()), from: Vec::with_capacity(self.from.len()) };
         let (mut at, mut escapes) = (0, 0);
         while let Some(c) = self.text.get(at..).and_then(|rest| rest.chars().next()) {

@@ -51,6 +51,7 @@ impl Default for SimulatorBuilder {
                 faults: Vec::new(),
                 login_faults: Vec::new(),
                 down: false,
+                odd_token: None,
             },
         }
     }

@@ -94,6 +94,7 @@ use uuid::Uuid;
 
 pub use builder::{SimulatorBuilder, StartError};
 pub use fault::{Fault, UnknownFault};
+pub use oauth::OddToken;
 pub use recorded::RecordedRequest;
 pub use stats::Stats;
 pub use transport::Transport;
@@ -227,6 +228,11 @@ impl Simulator {
     /// Changes how long the tokens are good that are issued from now on.
     pub fn set_token_ttl(&self, ttl: Duration) {
         self.set(|settings| settings.token_ttl = ttl.min(builder::MAX_TTL));
+    }
+
+    /// Answers each login that is granted in this odd way. None, as at first: as documented.
+    pub fn set_odd_token(&self, odd: Option<OddToken>) {
+        self.set(|settings| settings.odd_token = odd);
     }
 
     /// Whether the service is down: every operation is refused with 503, at once.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use genesys_scripts::simulator::{OddToken, Simulator};
 use genesys_scripts::{Agent, Credentials, Error, ErrorKind, OAuthClient, SecretString, Session};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -10,7 +11,7 @@ use proptest::test_runner::TestRunner;
 use secrecy::ExposeSecret;
 use tokio::time::advance;
 
-use crate::common::herd::virtually;
+use crate::common::herd::{World, virtually};
 use crate::common::wire::{Say, Wire, say};
 use crate::common::{self, Reply, Scripted, id, once, reply, script};
 
@@ -340,6 +341,41 @@ async fn a_token_in_gzip_is_read_however_that_is_spelled_and_however_little_it_i
     let agent = cut.builder().build().unwrap().agent(common::credentials());
     agent.script(&id()).await.unwrap();
     assert_eq!(cut.heads().len(), 3, "what broke off is asked for again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulator_answers_logins_oddly_when_told_to() {
+    let world = World::new(Simulator::builder(), 1);
+    let script = world.scripts().swap_remove(0);
+    let simulator_client = || OAuthClient::new("desk", "simulator");
+    for odd in OddToken::ALL {
+        world.simulator.set_odd_token(None);
+        let code = world.simulator.authorization_code("desk", "http://localhost/back", None);
+        let (agent, told) = listening(world.client.agent(Credentials::AuthorizationCode {
+            client: simulator_client(),
+            code: code.into(),
+            redirect_uri: "http://localhost/back".into(),
+            verifier: None,
+        }));
+        agent.log_in().await.unwrap();
+        let first = agent.session().unwrap().refresh_token.unwrap();
+        world.simulator.set_odd_token(Some(odd));
+        let issued = world.simulator.stats().tokens_issued;
+        world.simulator.expire_tokens();
+        let without = matches!(odd, OddToken::BlankToken | OddToken::NoToken);
+        let fetched = agent.script(&script).await;
+        assert_eq!(fetched.is_err(), without, "{odd:?}: {fetched:?}");
+        // Rotated, and kept whatever the answer: the next refresh is granted too.
+        let second = agent.session().unwrap().refresh_token.unwrap();
+        assert_ne!(first.expose_secret(), second.expose_secret(), "{odd:?}");
+        assert_eq!(told.lock().unwrap().len(), 2, "{odd:?}");
+        world.simulator.set_odd_token(None);
+        // A token that replaced a refused one is not doubted sooner.
+        advance(Duration::from_secs(61)).await;
+        world.simulator.expire_tokens();
+        agent.script(&script).await.unwrap_or_else(|error| panic!("{odd:?}: {error}"));
+        assert_eq!(world.simulator.stats().tokens_issued, issued + 2, "{odd:?}");
+    }
 }
 
 /// A JSON value of any kind, as text.
