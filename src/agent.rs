@@ -87,7 +87,9 @@ impl Agent {
     /// Has `tell` called with each session a login or refresh brings, **before** its token is used.
     ///
     /// Store what it is given: a refresh token that was replaced is void, so after a restart only the newest
-    /// one works. It is awaited, for no longer than the login timeout. Set it before the first call.
+    /// one works. A login whose answer has a refresh token but no access token that can be sent fails, and is told all the
+    /// same: the session then begins with a refresh. It is awaited, for no longer than the login timeout. Set it before the
+    /// first call.
     ///
     /// ```
     /// # async fn store(session: genesys_scripts::Session) {}

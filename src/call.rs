@@ -390,7 +390,8 @@ impl<'a> Run<'a> {
         };
         let http = http.map_err(Failure::not_built)?;
         let proxy = http.proxy(request.url());
-        let exchange = exchange(http.send(request), host.name(), proxy, settings.max_body_bytes);
+        let (most, once) = (settings.max_body_bytes, self.is_login());
+        let exchange = exchange(http.send(request), host.name(), proxy, most, once);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
             false => Either::Right(Box::pin(exchange.instrument(span))),

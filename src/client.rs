@@ -303,7 +303,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Answers are asked for uncompressed. Default: gzip.
+    /// Answers are asked for uncompressed. Default: gzip. What is gzip all the same is read.
     pub fn without_gzip(mut self) -> Self {
         self.http.gzip = false;
         self
@@ -342,7 +342,7 @@ impl ClientBuilder {
     }
 
     /// Adds a middleware of your own, run once for each attempt, logins included; the first added is outermost.
-    /// It sees the request as it is sent, **its `Authorization` header too**.
+    /// It sees the request as it is sent, **its `Authorization` header too**, and the answer's body as it came, gzip or not.
     pub fn with_middleware(mut self, middleware: impl Middleware) -> Self {
         self.middlewares.push(Arc::new(middleware));
         self

@@ -119,30 +119,16 @@ impl Failure {
     }
 
     /// The head of the answer came, but not all of its body.
-    pub(crate) fn broken_off(error: reqwest::Error, host: &str, after: usize) -> Self {
-        let error = error.without_url();
-        let garbled = error.is_decode()
-            && io_error(&error).is_some_and(|io| {
-                matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other)
-            });
-        let failure = match garbled {
-            true => Self {
-                lasting: true,
-                ..Self::new(
-                    ErrorKind::UnexpectedAnswer,
-                    format!("the answer of {host} is not in the coding that its Content-Encoding names"),
-                )
-            },
-            false => Self {
-                transient: true,
-                of_service: true,
-                ..Self::new(
-                    ErrorKind::Connection,
-                    format!("the answer of {host} broke off after {after} bytes of its body"),
-                )
-            },
-        };
-        Self { source: Some(Box::new(error)), ..failure }
+    pub(crate) fn broken_off(error: Option<reqwest::Error>, host: &str, after: usize) -> Self {
+        let what = format!("the answer of {host} broke off after {after} bytes of its body");
+        let source = error.map(|error| Box::new(error.without_url()) as _);
+        Self { transient: true, of_service: true, source, ..Self::new(ErrorKind::Connection, what) }
+    }
+
+    /// All of its body came, but it is something else than it says.
+    pub(crate) fn garbled(host: &str) -> Self {
+        let what = format!("the answer of {host} is not in the coding that its Content-Encoding names (gzip)");
+        Self { lasting: true, ..Self::new(ErrorKind::UnexpectedAnswer, what) }
     }
 
     pub(crate) fn too_large(host: &str, limit: usize) -> Self {

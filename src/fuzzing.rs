@@ -9,12 +9,10 @@ use std::str::{FromStr, Lines};
 use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use oauth2::basic::BasicClient;
-use oauth2::{ClientId, ClientSecret, TokenUrl};
 use percent_encoding::percent_decode_str;
 use reqwest::{Request, Url};
 
-use crate::auth::login;
+use crate::auth::{OAuthClient, login};
 use crate::error::Error;
 use crate::id::{DivisionId, InvalidId, PageId, ScriptId, UploadId, is_uuid};
 use crate::region::base_url;
@@ -225,21 +223,11 @@ impl Given {
     }
 }
 
-/// The login as oauth2 makes it.
+/// The login of a client with that id and secret.
 fn login(site: &Site, base: &Url, id: &str, secret: &str) {
-    let secret = format!("{secret}-{MARK}");
-    let token_url = TokenUrl::new("https://login.invalid/oauth/token".to_owned()).expect("a URL");
-    let sent = std::cell::RefCell::new(None);
-    let _ = BasicClient::new(ClientId::new(id.to_owned()))
-        .set_client_secret(ClientSecret::new(secret.clone()))
-        .set_token_uri(token_url)
-        .exchange_client_credentials()
-        .request(&|exchange: oauth2::HttpRequest| {
-            *sent.borrow_mut() = Some(exchange);
-            Err::<oauth2::HttpResponse, _>(std::io::Error::other("not sent"))
-        });
-    let Some(exchange) = sent.into_inner() else { return };
-    let request = site.request(&login::spec(&request::CLIENT_LOGIN, exchange));
+    let client = OAuthClient::new(id, format!("{secret}-{MARK}"));
+    let spec = login::spec(&request::CLIENT_LOGIN, &client, &[("grant_type", "client_credentials")]);
+    let request = site.request(&spec.expect("base64 fits into a header"));
     assert_eq!(request.method(), http::Method::POST);
     assert!(request.body().and_then(reqwest::Body::as_bytes).is_some_and(|body| !body.is_empty()));
     assert_on_route(request.url(), base, "/oauth/token", &[]);

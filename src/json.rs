@@ -1,5 +1,6 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::Answer;
+use crate::coding;
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::request::Spec;
-use crate::text::{redact, shown};
+use crate::text::{quoted, redact, secrets_of, shown};
+
+/// How much is read of what is not what it should be.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
 ///
@@ -63,29 +68,60 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &
 
 /// A success that is not what it should be.
 pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: serde_json::Error) -> Error {
-    let shape = match answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => "is empty",
-        Some(b'<') => "is HTML or XML",
-        Some(b'[') => "is a JSON array that does not fit",
-        Some(b'{') => "is a JSON object that does not fit",
-        Some(_) => "is no JSON that fits",
-    };
     // Both the decoder's words and the answer's own can repeat what the answer says.
-    let secrets: Vec<&str> = answer.token().into_iter().collect();
-    let what = format!(
-        "the answer should be {what}, but {shape} ({} bytes): {}",
-        answer.body.len(),
-        shown(&redact(&error.to_string(), &secrets))
-    );
-    let correlation_id = answer.correlation_id().map(|id| redact(id, &secrets).into());
+    let of_url = spec.address.map(secrets_of).unwrap_or_default();
+    let secrets: Vec<&str> = answer.token().into_iter().chain(of_url.iter().map(String::as_str)).collect();
+    let decoder = shown(&redact(&error.to_string(), &secrets));
+    let what =
+        format!("the answer should be {what}, but {} ({} bytes): {decoder}", came(answer, &secrets), answer.body.len());
+    unexpected(what, spec, answer, &secrets)
+}
+
+/// The error that a success is, which says all that the answer does, and none of the secrets.
+pub(crate) fn unexpected(what: String, spec: &Spec<'_>, answer: &Answer, secrets: &[&str]) -> Error {
+    let correlation_id = answer.correlation_id().map(|id| redact(id, secrets).into());
     let error = Error::new(ErrorKind::UnexpectedAnswer, what)
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
-    let head = answer.body.get(..answer.body.len().min(4096)).unwrap_or_default();
-    let body = std::str::from_utf8(head).ok().map(|text| ErrorBody::parse(&redact(text, &secrets)));
-    match body.filter(|body| body.code().is_some() || body.message().is_some()) {
-        Some(body) => error.with_body(body),
-        None => error,
+    let body = ErrorBody::parse(&redact(&beginning(answer), secrets));
+    match body.code().is_some() || body.message().is_some() {
+        true => error.with_body(body),
+        false => error,
     }
+}
+
+/// What came instead, for after "but".
+pub(crate) fn came(answer: &Answer, secrets: &[&str]) -> String {
+    let shape = match (answer.body.iter().find(|byte| !byte.is_ascii_whitespace()), answer.body.as_ref()) {
+        (None, _) => "is empty".to_owned(),
+        (_, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b' '..=b'~', ..] | [b' '..=b'~', 0, ..]) => {
+            "is UTF-16, where JSON is UTF-8".to_owned()
+        }
+        (Some(b'<'), _) => match title(&beginning(answer)) {
+            Some(title) => format!("is an HTML page, {}", quoted(&redact(title, secrets))),
+            None => "is HTML or XML".to_owned(),
+        },
+        (Some(b'['), _) => "is a JSON array that does not fit".to_owned(),
+        (Some(b'{'), _) => "is a JSON object that does not fit".to_owned(),
+        (Some(_), _) => "is no JSON that fits".to_owned(),
+    };
+    match coding::unknown(&answer.headers) {
+        Some(coding) => {
+            let coding = quoted(&redact(&coding, secrets));
+            format!("{shape}: its Content-Encoding is {coding}, which was not asked for and is not undone")
+        }
+        None => shape,
+    }
+}
+
+/// As much of the body as is read of what is not what it should be.
+fn beginning(answer: &Answer) -> Cow<'_, str> {
+    String::from_utf8_lossy(answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default())
+}
+
+fn title(page: &str) -> Option<&str> {
+    let start = page.to_ascii_lowercase().find("<title")?;
+    let title = page.get(start..)?.split_once('>')?.1.split('<').next()?.trim();
+    (!title.is_empty()).then_some(title)
 }

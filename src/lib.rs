@@ -9,6 +9,7 @@ mod auth;
 mod cache;
 mod call;
 mod client;
+mod coding;
 mod config;
 mod error;
 mod failure;

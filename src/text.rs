@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Url;
 
 /// The most of it that a line shows, in bytes before escaping.
 const SHOWN_BYTES: usize = 300;
@@ -24,10 +27,14 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Control characters, line and direction marks escaped: nothing a terminal obeys gets through.
 fn escape(c: char) -> impl Iterator<Item = char> {
-    let hidden = c.is_control()
-        || matches!(c, '\u{00AD}' | '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}');
-    let (escaped, plain) = if hidden { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    let (escaped, plain) = if is_hidden(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(plain)
+}
+
+/// Whether nobody would see it, or a terminal would obey it.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{00AD}' | '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 /// The first `limit` bytes, cut at a character's end, and whether anything was cut.
@@ -41,21 +48,164 @@ pub(crate) fn head(text: &str, limit: usize) -> (&str, bool) {
 
 /// A credential shorter than this could be any word of an honest message; nobody's is.
 const SHORTEST_SECRET: usize = 4;
+/// Base64 of less is too short to be told from a word.
+const SHORTEST_IN_BASE64: usize = 8;
+/// So many spellings are seen through, one inside the other: JSON in JSON, a form's value in a page.
+const SPELLINGS: usize = 4;
+/// No escape is longer.
+const ESCAPE_BYTES: usize = 10;
 
-/// The text without the secrets, in case the service echoes one: as they are, and as they look in JSON
-/// and in a form.
+/// The text without the secrets, in case the service echoes one: as they are, in base64, and in whatever spelling JSON, a
+/// form, a URL or a page has for them, one inside the other too. Of a secret that the text's end cuts, what is there.
+///
+/// The spellings go with the secret, so JSON stays JSON.
 pub(crate) fn redact(text: &str, secrets: &[&str]) -> String {
-    let mut clean = text.to_owned();
-    for secret in secrets.iter().filter(|secret| secret.len() >= SHORTEST_SECRET) {
-        let json = serde_json::to_string(secret).unwrap_or_default();
-        let forms = [(*secret).to_owned(), json.trim_matches('"').to_owned(), encode_segment(secret).into_owned()];
-        for form in forms {
-            if clean.contains(&form) {
-                clean = clean.replace(&form, "[REDACTED]");
+    let secrets = secrets.iter().filter(|secret| secret.len() >= SHORTEST_SECRET);
+    let forms: Vec<String> = secrets.flat_map(|secret| forms(secret)).collect();
+    let mut found = Vec::new();
+    let mut spelled = (!forms.is_empty()).then(|| Spelled::of(text));
+    for _ in 0..=SPELLINGS {
+        let Some(this) = spelled else { break };
+        forms.iter().for_each(|form| this.find(form, &mut found));
+        spelled = this.read();
+    }
+    found.sort_unstable();
+    let mut clean = String::with_capacity(text.len());
+    let mut copied = 0;
+    for (from, to) in found {
+        if from >= copied {
+            clean.push_str(text.get(copied..from).unwrap_or_default());
+            clean.push_str("[REDACTED]");
+        }
+        copied = copied.max(to);
+    }
+    clean.push_str(text.get(copied..).unwrap_or_default());
+    clean
+}
+
+/// What of a signed URL an answer must not be let echo: its path, its query, and the query's values but for short words.
+pub(crate) fn secrets_of(url: &Url) -> Vec<String> {
+    let whole = [Some(url.path()), url.query()].into_iter().flatten().map(str::to_owned);
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    whole.chain(values).filter(|secret| secret.len() >= 8).collect()
+}
+
+/// How a secret looks once no escape is left: also with a form's pluses for blanks, or as who reads such a form would
+/// have it, and as base64 of something that holds it, which three places in a group of three bytes make three of.
+fn forms(secret: &str) -> Vec<String> {
+    let mut forms = vec![secret.to_owned(), secret.replace(' ', "+"), secret.replace('+', " ")];
+    let mut read = Spelled::of(secret).read();
+    while let Some(this) = read {
+        forms.push(this.text.clone());
+        read = this.read();
+    }
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(secret.as_bytes());
+        // The first and the last character hold bits of what stands around it as well.
+        let own = (before * 8).div_ceil(6)..bytes.len() * 8 / 6;
+        for encoded in [BASE64_STANDARD.encode(&bytes), BASE64_URL_SAFE.encode(&bytes)] {
+            let own = encoded.get(own.clone()).filter(|_| secret.len() >= SHORTEST_IN_BASE64);
+            forms.extend(own.map(str::to_owned));
+        }
+    }
+    forms.retain(|form| form.len() >= SHORTEST_SECRET);
+    forms.sort_unstable();
+    forms.dedup();
+    forms
+}
+
+/// A text, and from where in the original each byte of it was read.
+struct Spelled {
+    text: String,
+    /// One more than bytes: the end.
+    from: Vec<usize>,
+}
+
+impl Spelled {
+    fn of(text: &str) -> Self {
+        Self { text: text.to_owned(), from: (0..=text.len()).collect() }
+    }
+
+    /// One layer of escapes read; None where there is none.
+    fn read(&self) -> Option<Self> {
+        if !self.text.contains(['\\', '%', '&']) {
+            return None;
+        }
+        let mut read = Self { text: String::with_capacity(self.text.len()), from: Vec::with_capacity(self.from.len()) };
+        let (mut at, mut escapes) = (0, 0);
+        while let Some(c) = self.text.get(at..).and_then(|rest| rest.chars().next()) {
+            let escape = self.text.get(at..).and_then(escape_read);
+            escapes += usize::from(escape.is_some());
+            let (c, length) = escape.unwrap_or((c, c.len_utf8()));
+            read.text.push(c);
+            read.from.resize(read.text.len(), self.origin(at));
+            at += length;
+        }
+        read.from.push(self.origin(at));
+        (escapes > 0).then_some(read)
+    }
+
+    fn origin(&self, at: usize) -> usize {
+        self.from.get(at).or(self.from.last()).copied().unwrap_or_default()
+    }
+
+    /// Notes where in the original the secret stands, or begins and is cut.
+    fn find(&self, secret: &str, found: &mut Vec<(usize, usize)>) {
+        let text = self.text.as_str();
+        found.extend(text.match_indices(secret).map(|(at, _)| (self.origin(at), self.origin(at + secret.len()))));
+        // The cut may be in an escape, or in one of an escape's own characters.
+        let last = text.char_indices().rev().take(ESCAPE_BYTES).filter(|(_, c)| matches!(c, '\\' | '%' | '&'));
+        for end in last.map(|(at, _)| at).chain([text.len()]) {
+            let text = text.get(..end).unwrap_or_default();
+            let mut heads = (SHORTEST_SECRET..secret.len()).rev().filter_map(|length| secret.get(..length));
+            if let Some(cut) = heads.find(|head| text.ends_with(head)) {
+                found.push((self.origin(end - cut.len()), self.origin(self.text.len())));
             }
         }
     }
-    clean
+}
+
+/// The character that an escape of JSON, of a URL, of a page or of Rust's own words at the text's head stands for, and how
+/// long the escape is. Characters beyond ASCII are none of a credential.
+fn escape_read(text: &str) -> Option<(char, usize)> {
+    let number = |digits: &str, radix| {
+        u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(|_| !digits.starts_with('+'))
+    };
+    let until = |start: usize, end: char| {
+        let inside = text.get(start..)?;
+        let length = inside.find(end).filter(|length| start + length < ESCAPE_BYTES)?;
+        Some((inside.get(..length)?, start + length + 1))
+    };
+    if let Some(escaped) = text.strip_prefix('\\') {
+        return match escaped.chars().next()? {
+            'u' if escaped.starts_with("u{") => {
+                until(3, '}').and_then(|(digits, end)| Some((number(digits, 16)?, end)))
+            }
+            'u' => Some((number(text.get(2..6)?, 16)?, 6)),
+            'x' => Some((number(text.get(2..4)?, 16)?, 4)),
+            'n' => Some(('\n', 2)),
+            'r' => Some(('\r', 2)),
+            't' => Some(('\t', 2)),
+            plain @ ('"' | '\\' | '/' | '\'') => Some((plain, 2)),
+            _ => None,
+        };
+    }
+    if text.starts_with('%') {
+        return number(text.get(1..3)?, 16).filter(char::is_ascii).map(|c| (c, 3));
+    }
+    let (name, end) = text.starts_with('&').then(|| until(1, ';')).flatten()?;
+    let c = match (name, name.strip_prefix("#x").or(name.strip_prefix("#X")), name.strip_prefix('#')) {
+        (_, Some(digits), _) => number(digits, 16)?,
+        (_, _, Some(digits)) => number(digits, 10)?,
+        ("amp", ..) => '&',
+        ("lt", ..) => '<',
+        ("gt", ..) => '>',
+        ("quot", ..) => '"',
+        ("apos", ..) => '\'',
+        _ => return None,
+    };
+    Some((c, end))
 }
 
 /// Everything but RFC 3986's unreserved characters.
@@ -68,6 +218,7 @@ pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)]
     use super::*;
 
     #[test]
@@ -78,13 +229,88 @@ mod tests {
         assert_eq!(quoted("ä \"b\""), "\"ä \"b\"\"");
     }
 
+    /// One of each character that some spelling has an escape for.
+    const SECRET: &str = r#"s3cr3t/p+w=d&x<y>"z" \ 'end"#;
+
+    /// The secret as JSON, forms, pages and so on would have it, each spelled from the one before too.
+    fn spellings() -> Vec<String> {
+        let json = |text: &str| serde_json::to_string(text).unwrap().trim_matches('"').to_owned();
+        let each = |escape: &dyn Fn(char) -> String| SECRET.chars().map(escape).collect::<String>();
+        let once = vec![
+            SECRET.to_owned(),
+            json(SECRET),
+            json(SECRET).replace('/', "\\/"),
+            each(&|c| format!("\\u{:04x}", u32::from(c))),
+            each(&|c| format!("\\u{:04X}", u32::from(c))),
+            each(&|c| if c.is_alphanumeric() { c.to_string() } else { format!("\\u{:04X}", u32::from(c)) }),
+            encode_segment(SECRET).into_owned(),
+            encode_segment(SECRET).to_lowercase(),
+            encode_segment(SECRET).replace("%20", "+"),
+            each(&|c| format!("%{:02X}", u32::from(c))),
+            SECRET.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"),
+            each(&|c| format!("&#x{:x};", u32::from(c))),
+            each(&|c| format!("&#{};", u32::from(c))),
+            format!("{SECRET:?}").trim_matches('"').to_owned(),
+            SECRET.escape_unicode().to_string(),
+            SECRET.replace('+', " "),
+        ];
+        let bases = ["", "i", "id:", "client:"].into_iter().flat_map(|before| {
+            let whole = format!("{before}{SECRET}");
+            [BASE64_STANDARD.encode(&whole), BASE64_URL_SAFE.encode(&whole).trim_end_matches('=').to_owned()]
+        });
+        let once: Vec<_> = once.into_iter().chain(bases).collect();
+        let twice = once.iter().flat_map(|spelled| {
+            [json(spelled), json(&json(spelled)), encode_segment(spelled).into_owned(), spelled.replace('&', "&amp;")]
+        });
+        once.iter().cloned().chain(twice).collect()
+    }
+
     #[test]
-    fn an_echoed_secret_is_removed_in_each_of_its_forms() {
-        let secret = "p\"w/d+1";
-        let json = serde_json::json!({ "m": format!("bad {secret}") }).to_string();
-        for text in [format!("x {secret} y"), json, "pw=p%22w%2Fd%2B1&".to_owned()] {
-            let clean = redact(&text, &[secret]);
-            assert!(clean.contains("[REDACTED]") && !clean.contains("w/d") && !clean.contains("w%2Fd"), "{clean}");
+    fn an_echoed_secret_is_removed_in_every_spelling_and_wherever_it_is_cut() {
+        for spelled in spellings() {
+            let text = format!("before {spelled} after {spelled}");
+            let clean = redact(&text, &[SECRET]);
+            let rest = clean.replace("[REDACTED]", "");
+            assert!(clean.starts_with("before ") && clean.contains(" after "), "{text}: {clean}");
+            assert_eq!(clean.matches("[REDACTED]").count(), 2, "{text}: {clean}");
+            // Of base64, the characters at both ends are shared with what stands around it.
+            assert!(rest.len() <= "before  after ".len() + 2 * 20, "{text}: {clean}");
+            for end in text.char_indices().map(|(at, _)| at).filter(|at| *at > text.len() - spelled.len()) {
+                let clean = redact(&text[..end], &[SECRET]);
+                let rest = clean.rsplit_once(" after ").unwrap().1.replace("[REDACTED]", "");
+                // Less than the shortest secret, or the head of base64 that is not the secret's own.
+                assert!(rest.len() < 4 * 18, "{}: {clean}", &text[..end]);
+                assert!(!rest.contains("s3cr3t") && !rest.contains("s3cr"), "{}: {clean}", &text[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_stays_as_it_is() {
+        for text in [
+            "",
+            "100 % sure & \\ %zz &nope; \\u12 \\q é%C3%A9",
+            r#"{"message":"a \"b\" \u00e9 c\/d","code":"x"}"#,
+            "%",
+            "\\",
+            "&",
+            "AAA",
+        ] {
+            assert_eq!(redact(text, &[SECRET, "abc", "", "longer-than-all-of-it", "%41%41"]), text);
+        }
+        let json = serde_json::json!({ SECRET: [SECRET, { "m": format!("x{SECRET}y") }] }).to_string();
+        let clean: serde_json::Value = serde_json::from_str(&redact(&json, &[SECRET])).unwrap();
+        assert_eq!(clean, serde_json::json!({ "[REDACTED]": ["[REDACTED]", { "m": "x[REDACTED]y" }] }));
+    }
+
+    #[test]
+    fn a_signed_url_is_its_path_its_query_and_the_querys_values() {
+        let url = Url::parse("https://h/exports/0a1b.script?X-Sig=aB%2Bc%2F12345&Expires=60").unwrap();
+        for text in ["/exports/0a1b.script", "aB+c/12345", "aB%2bc%2f12345", "X-Sig=aB%2Bc%2F12345&amp;Expires=60"] {
+            let secrets = secrets_of(&url);
+            let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+            let clean = redact(&format!("<Error>{text}</Error>"), &secrets);
+            assert!(!clean.contains("12345") && !clean.contains("0a1b"), "{clean}");
         }
     }
 }

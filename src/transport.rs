@@ -11,12 +11,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Answer;
+use crate::coding::{self, Trouble};
 use crate::error::Error;
 use crate::failure::{Failure, innermost};
 use crate::proxy::Proxy;
@@ -105,7 +108,15 @@ impl Transport {
             .tcp_keepalive(settings.tcp_keepalive)
             .http2_keep_alive_interval(settings.http2_ping_interval)
             .http2_keep_alive_timeout(settings.http2_ping_timeout)
-            .gzip(settings.gzip);
+            // `coding` undoes what was asked for here, whatever of reqwest others have switched on.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate();
+        if settings.gzip {
+            let gzip = (ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            builder = builder.default_headers(HeaderMap::from_iter([gzip]));
+        }
         if self.direct {
             builder = builder.no_proxy();
         } else if let Some(proxy) = &settings.proxy {
@@ -188,17 +199,20 @@ impl Http {
     }
 }
 
-/// The whole answer to a request that was sent, no larger than allowed.
+/// The whole answer to a request that was sent, no larger than allowed. `once`: it cannot be had again, so what is not in the
+/// coding it is said to be in is read as far as it can be.
 pub(crate) async fn exchange(
     sent: impl Future<Output = Result<Response, reqwest_middleware::Error>>,
     host: &str,
     proxy: Option<&str>,
     most: usize,
+    once: bool,
 ) -> Result<Answer, Failure> {
     let mut response = sent.await.map_err(|error| Failure::of_transport(error, host, proxy))?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     if !status.is_success() {
         let words = Box::pin(words_of(&mut response)).await;
+        let (words, _) = coding::plain(words, &headers, REFUSAL_BYTES);
         return Ok(Answer::new(status, headers, words));
     }
     // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
@@ -209,7 +223,7 @@ pub(crate) async fn exchange(
         let chunk = match response.chunk().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
-            Err(error) => return Err(Failure::broken_off(error, host, received)),
+            Err(error) => return Err(Failure::broken_off(Some(error), host, received)),
         };
         if received.saturating_add(chunk.len()) > most {
             return Err(Failure::too_large(host, most));
@@ -225,7 +239,13 @@ pub(crate) async fn exchange(
         joined.extend_from_slice(&chunk);
     }
     let body = if joined.is_empty() { first } else { joined.freeze() };
-    Ok(Answer::new(status, headers, body))
+    let received = body.len();
+    match coding::plain(body, &headers, most) {
+        (_, Some(Trouble::TooLarge)) => Err(Failure::too_large(host, most)),
+        (_, Some(Trouble::BrokenOff)) => Err(Failure::broken_off(None, host, received)),
+        (_, Some(Trouble::Garbled)) if !once => Err(Failure::garbled(host)),
+        (body, _) => Ok(Answer::new(status, headers, body)),
+    }
 }
 
 /// What a refusal says. One that breaks off, or does not end, is one all the same.

@@ -15,6 +15,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use common::wire::{Say, Wire, say};
 use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
@@ -201,6 +203,157 @@ async fn a_signed_url_is_not_repeated() {
         let error = agent.download_export(&url).await.unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(!text.contains("X-Amz-Signature"), "{text}");
+    }
+}
+
+/// One of each character that some spelling has an escape for.
+const ODD: &str = "0dd+t0ken/that=nobody&may\"see<or>%41spell";
+
+/// As a URL, a form, a page or a header would have it, and one inside the other.
+fn spellings(secret: &str) -> Vec<String> {
+    let percent = |text: &str| {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+        let each =
+            text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+        each.collect::<String>()
+    };
+    let page = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let each = |escape: &dyn Fn(u32) -> String| secret.chars().map(|c| escape(c.into())).collect::<String>();
+    vec![
+        secret.to_owned(),
+        percent(secret),
+        percent(secret).to_lowercase(),
+        percent(&percent(secret)),
+        each(&|c| format!("%{c:02x}")),
+        page(secret),
+        page(&percent(secret)),
+        percent(&page(secret)),
+        each(&|c| format!("&#{c};")),
+        each(&|c| format!("&#x{c:X};")),
+        BASE64_STANDARD.encode(secret),
+        BASE64_URL_SAFE_NO_PAD.encode(format!("id:{secret}")),
+        percent(&BASE64_STANDARD.encode(format!("x{secret}"))),
+    ]
+}
+
+/// A text as the inside of a string of JSON, in each way JSON has.
+fn in_json(text: &str) -> Vec<String> {
+    let plain = serde_json::to_string(text).unwrap();
+    let plain = plain[1..plain.len() - 1].to_owned();
+    let each = |escape: &dyn Fn(u32) -> String| text.chars().map(|c| escape(c.into())).collect::<String>();
+    let again = serde_json::to_string(&plain).unwrap();
+    vec![
+        plain.replace('/', "\\/"),
+        plain.replace('+', "\\u002B").replace('=', "\\u003d").replace('/', "\\u002F").replace('&', "\\u0026"),
+        each(&|c| format!("\\u{c:04x}")),
+        each(&|c| format!("\\u{c:04X}")),
+        again[1..again.len() - 1].to_owned(),
+        plain,
+    ]
+}
+
+/// Where in an answer it may stand.
+fn places(spelled: &str) -> Vec<String> {
+    let mut places = vec![
+        spelled.to_owned(),
+        format!("<html><head><title>No {spelled}</title></head><body>{spelled}</body></html>"),
+        format!("<?xml version='1.0'?><Error><StringToSign>{spelled}</StringToSign></Error>"),
+    ];
+    // Cut where a string that is kept ends, where a text does, and where reading does.
+    let read = (spelled == ODD).then_some((64 * 1024, 2));
+    for (kept, before) in [(1024, 3), (4096, 3), (4096, 2), (4096, 1)].into_iter().chain(read) {
+        places.push(format!("{}{spelled}", " x".repeat((kept - spelled.len() / before) / 2)));
+    }
+    for json in in_json(spelled) {
+        places.push(format!(
+            r#"{{"message":"it was {json}!","code":"{json}","status":400,"contextId":"{json}","entityId":"{json}","messageParams":{{"{json}":"{json}"}},"details":[{{"errorCode":"{json}","fieldName":"{json}"}}],"errors":[{{"message":"{json}"}}]}}"#
+        ));
+        places.push(format!(r#"{{"error":"{json}","description":"{json}","error_description":"{json}"}}"#));
+        places.push(format!(r#"{{"error":"invalid_request","{json}":0,"message":"{}{json}"}}"#, "y".repeat(1020)));
+        places.push(format!(r#"{{"id":["{json}"],"message":{{"{json}":1}}"#));
+        places.push(format!(r#""{json}""#));
+        places.push(format!(r#"["{json}"]"#));
+    }
+    places
+}
+
+/// All that an error says, to whomever.
+fn all_of(error: &Error) -> String {
+    let mut all =
+        format!("{error}\n{error:?}\n{:?}\n{:?}\n{:?}", error.body(), error.correlation_id(), error.bad_request());
+    all.extend(error.body().and_then(|body| body.text.clone()));
+    all.extend(error.message().map(str::to_owned));
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        all.push_str(&format!("\n{source}\n{source:?}"));
+        cause = source.source();
+    }
+    all
+}
+
+/// No stretch of it that would be of use is in the text, as it was spelled or as it is.
+fn assert_no_stretch(what: &str, text: &str, spelled: &str) {
+    for written in [ODD, spelled] {
+        let letters: Vec<char> = written.chars().collect();
+        for stretch in letters.windows(letters.len().min(12)).step_by(3) {
+            let stretch: String = stretch.iter().collect();
+            for text in [text, &text.replace("\\\\", "\\").replace("\\\"", "\"")] {
+                assert!(!text.contains(&stretch), "{what}: {stretch} of {spelled} is in {text}");
+            }
+        }
+    }
+}
+
+/// Each spelling in each place of each answer: of the API to a token, of the login to every grant, and of a signed URL's
+/// host.
+#[tokio::test(start_paused = true)]
+async fn no_secret_is_repeated_in_any_spelling_from_any_place() {
+    let current = Arc::new(Mutex::new((0, String::new(), String::new())));
+    let answer = Arc::clone(&current);
+    let transport = Scripted::by(move |_| {
+        let (status, body, spelled) = &*answer.lock().unwrap();
+        let reply = reply(*status, body).with("content-encoding", "x").with("retry-after", "3600");
+        match spelled.parse::<http::HeaderValue>() {
+            Ok(_) => reply.with("inin-correlation-id", spelled).with("content-encoding", spelled),
+            Err(_) => reply,
+        }
+    });
+    let client = client_of(&transport);
+    let oauth = |secret: &str| OAuthClient::new("client-id", secret);
+    let code = |code: &str, verifier: &str| Credentials::AuthorizationCode {
+        client: oauth("an0ther"),
+        code: code.into(),
+        redirect_uri: "https://desk.example/back".into(),
+        verifier: Some(verifier.into()),
+    };
+    let credentials = [
+        Credentials::access_token(ODD),
+        Credentials::Client(oauth(ODD)),
+        Credentials::refresh_token(oauth("an0ther"), ODD),
+        code(ODD, "the-verifier"),
+        code("the-code", ODD),
+        Credentials::Saml2Bearer { client: oauth("an0ther"), org_name: "acme".into(), assertion: ODD.into() },
+    ];
+    let url = format!("{}/exports/0a1b?X-Sig={}&Expires=60", common::HERE, spellings(ODD)[1]);
+    for (nth, spelled) in spellings(ODD).into_iter().enumerate() {
+        for (place, body) in places(&spelled).into_iter().enumerate() {
+            for status in [200, 400] {
+                let what = format!("HTTP {status}, {body:.2000}");
+                *current.lock().unwrap() = (status, body.clone(), spelled.clone());
+                let which = (nth + place) % credentials.len();
+                for credentials in [&credentials[0], &credentials[which]] {
+                    let agent = client.agent(credentials.clone()).with_timeout(Duration::from_secs(1));
+                    if let Err(error) = agent.script(&id()).await {
+                        assert_no_stretch(&what, &all_of(&error), &spelled);
+                    }
+                }
+                let agent = client.agent(Credentials::access_token("an0ther-token"));
+                // What is an object and no error is a file, whatever it holds.
+                if let Err(error) = agent.download_export(&SignedUrl::new(&url)).await {
+                    assert_no_stretch(&what, &all_of(&error), &spelled);
+                }
+            }
+        }
     }
 }
 

@@ -41,10 +41,12 @@ impl Authorization {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when the redirect URI is no URL.
+    /// [`ErrorKind::InvalidInput`] when the redirect URI is no URL, or the client's id or secret cannot be right
+    /// ([`Credentials`]).
     pub fn begin(region: &Region, client: OAuthClient, redirect_uri: &str) -> Result<Self, Error> {
         let no_url =
             |what: &'static str| move |error: oauth2::url::ParseError| Error::invalid_input(what).with_source(error);
+        client.check()?;
         let oauth = BasicClient::new(ClientId::new(client.id.clone()))
             .set_auth_uri(
                 AuthUrl::new(format!("{}/oauth/authorize", region.login_url()))

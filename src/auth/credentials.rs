@@ -6,7 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::error::Error;
+use crate::text::is_hidden;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type TokenFuture = Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send>>;
@@ -16,9 +20,15 @@ type TokenFuture = Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send
 /// ```
 /// use genesys_scripts::Credentials;
 ///
-/// let credentials = Credentials::client("0a1b…", "the client's secret");
-/// assert!(!format!("{credentials:?}").contains("secret's"));
+/// let credentials = Credentials::client("0a1b2c", "the-clients-secret");
+/// assert!(!format!("{credentials:?}").contains("secret"));
 /// ```
+///
+/// What cannot be right is refused, and nothing is trimmed: [`Agent::log_in`](crate::Agent::log_in) and every call of
+/// an agent made of it fail with [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and the reason, before anything
+/// is sent. That is what is empty, has a byte order mark, a line end or blanks before or behind it (as a file's text does),
+/// stands in quotes; ids, secrets, codes and tokens that are not ASCII or have a control character in them; an access
+/// token with `Bearer` before it or a blank in it; and a client id with a colon.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -86,6 +96,81 @@ impl OAuthClient {
     pub fn public(id: impl Into<String>) -> Self {
         Self { id: id.into(), secret: None }
     }
+
+    /// Refuses what cannot be right.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.find_flaw().map_err(refused)
+    }
+
+    fn find_flaw(&self) -> Result<(), String> {
+        check_word("the client id", &self.id)?;
+        if self.id.contains(':') {
+            return Err("the client id has a colon in it, which ends an id (RFC 7617 §2)".to_owned());
+        }
+        match self.secret.as_ref().map(|secret| secret.expose_secret()) {
+            Some("") => Err("the client secret is empty; a client without one is `OAuthClient::public`".to_owned()),
+            Some(secret) => check_word("the client secret", secret),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refused(flaw: String) -> Error {
+    Error::invalid_input(format!("{flaw}; nothing was sent"))
+}
+
+/// Pairs of them, as configuration files and word processors have them.
+const QUOTES: [(char, char); 6] =
+    [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201C}', '\u{201D}'), ('\u{2018}', '\u{2019}'), ('\u{AB}', '\u{BB}')];
+
+/// What no credential is, said of it without it.
+fn check_text(what: &str, text: &str) -> Result<(), String> {
+    let (Some(first), Some(last)) = (text.chars().next(), text.chars().next_back()) else {
+        return Err(format!("{what} is empty"));
+    };
+    let is_line_end = |c| matches!(c, '\n' | '\r');
+    let flaw = if text.chars().all(|c| c.is_whitespace() || is_hidden(c)) {
+        "is blank"
+    } else if first == '\u{FEFF}' {
+        "begins with a byte order mark, as a file can that was saved as \"UTF-8 with BOM\""
+    } else if is_line_end(last) {
+        "ends with a line end, as a file's text does: take it off"
+    } else if is_line_end(first) {
+        "begins with a line end: take it off"
+    } else if last.is_whitespace() || is_hidden(last) {
+        "ends with a blank: take it off"
+    } else if first.is_whitespace() || is_hidden(first) {
+        "begins with a blank: take it off"
+    } else if text.len() > 1 && QUOTES.contains(&(first, last)) {
+        "stands in quotes: take them off"
+    } else {
+        return Ok(());
+    };
+    Err(format!("{what} {flaw}"))
+}
+
+/// A client's id and secret, a code and a refresh token are visible ASCII and blanks (RFC 6749, appendix A).
+fn check_word(what: &str, text: &str) -> Result<(), String> {
+    check_text(what, text)?;
+    match text.chars().find(|c| !matches!(c, ' '..='~')) {
+        None => Ok(()),
+        Some('\n' | '\r') => Err(format!("{what} has a line end in it")),
+        Some(c) if is_hidden(c) => Err(format!("{what} has a character in it that nobody sees")),
+        Some(_) => Err(format!("{what} has a character in it that is not ASCII, and so was not issued like that")),
+    }
+}
+
+/// An access token, as it goes into a header behind `Bearer` (RFC 6750 §2.1).
+pub(super) fn check_access_token(what: &str, token: &str) -> Result<(), String> {
+    check_text(what, token)?;
+    let scheme = token.split_whitespace().next().unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Err(format!("{what} has `Bearer` before it: give it without"));
+    }
+    if token.contains(' ') {
+        return Err(format!("{what} has a blank in it"));
+    }
+    check_word(what, token)
 }
 
 /// What an agent needs to go on after a restart: its tokens, as secrets. Store it like a password.
@@ -167,6 +252,45 @@ impl Credentials {
             | Self::Saml2Bearer { client, .. }
             | Self::Session { client, .. } => Some(client),
             Self::AccessToken { .. } | Self::Source(_) => None,
+        }
+    }
+
+    /// Refuses what cannot be right.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.find_flaw().map_err(refused)
+    }
+
+    fn find_flaw(&self) -> Result<(), String> {
+        if let Some(client) = self.oauth_client() {
+            client.find_flaw()?;
+        }
+        match self {
+            Self::Client(_) | Self::Source(_) => Ok(()),
+            Self::AuthorizationCode { code, redirect_uri, verifier, .. } => {
+                check_word("the authorization code", code.expose_secret())?;
+                if let Some(verifier) = verifier {
+                    check_word("the PKCE verifier", verifier.expose_secret())?;
+                }
+                check_text("the redirect URI", redirect_uri)?;
+                Url::parse(redirect_uri).map(drop).map_err(|error| format!("the redirect URI does not parse: {error}"))
+            }
+            Self::Saml2Bearer { org_name, assertion, .. } => {
+                check_text("the organisation's name", org_name)?;
+                check_text("the SAML assertion", assertion.expose_secret())
+            }
+            Self::Session { session, .. } => {
+                if session.access_token.is_none() && session.refresh_token.is_none() {
+                    return Err("the session has neither an access token nor a refresh token".to_owned());
+                }
+                if let Some(token) = &session.access_token {
+                    check_access_token("the session's access token", token.expose_secret())?;
+                }
+                session
+                    .refresh_token
+                    .as_ref()
+                    .map_or(Ok(()), |token| check_word("the refresh token", token.expose_secret()))
+            }
+            Self::AccessToken { token, .. } => check_access_token("the access token", token.expose_secret()),
         }
     }
 

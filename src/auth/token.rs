@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::{Credentials, Session};
-use super::login::{self, Issued};
+use super::login::{self, Access, Issued};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::limits::quota::QuotaGate;
@@ -140,10 +140,12 @@ impl TokenSlot {
             _ => (None, None, Grant::Credentials),
         };
         let lifetime = expires_at.map(|at| at.duration_since(client.now()).unwrap_or(Duration::ZERO));
-        let (token, grant) = match access_token.map(|token| Token::new(token, lifetime, &client)) {
-            None => (None, grant),
-            Some(Ok(token)) => (Some(Arc::new(token)), grant),
-            Some(Err(error)) => (None, Grant::Spent(error)),
+        let token = credentials
+            .check()
+            .and_then(|()| access_token.map(|token| Token::new(token, lifetime, &client)).transpose());
+        let (token, grant) = match token {
+            Ok(token) => (token.map(Arc::new), grant),
+            Err(error) => (None, Grant::Spent(error)),
         };
         let state = State {
             token,
@@ -510,7 +512,7 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
         },
         Grant::Spent(error) => Err(error.clone()),
     };
-    let Issued { access_token, lifetime, refresh_token } = result?;
+    let Issued { access, refresh_token } = result?;
     // Noted before anything else can fail: the service may have voided the one before.
     if let Some(refresh_token) = refresh_token {
         slot.lock().next_grant(begun, Grant::RefreshToken(refresh_token));
@@ -518,9 +520,10 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
         let spent = must_log_in("the session had no refresh token and is over");
         slot.lock().next_grant(begun, Grant::Spent(spent));
     }
-    let token = Token::new(&access_token, lifetime, &slot.client)?;
+    // Without an access token, a refresh token came.
+    let token = access.and_then(|Access { token, lifetime }| Token::new(&token, lifetime, &slot.client));
     if let Some(on_session) = on_session {
-        let session = session(Some(&token), slot.lock().refresh_token(), slot.client.now());
+        let session = session(token.as_ref().ok(), slot.lock().refresh_token(), slot.client.now());
         // A callback that panics, even before it gives a future, or hangs costs the user the record, not the agents
         // their token.
         let told = tokio::spawn(async move { on_session(session).await });
@@ -528,7 +531,7 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
             tracing::warn!("the callback for new sessions failed or did not return in time");
         }
     }
-    Ok(Arc::new(token))
+    token.map(Arc::new)
 }
 
 fn must_log_in(why: &str) -> Error {

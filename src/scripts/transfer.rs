@@ -24,7 +24,7 @@ use crate::json::{decode, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
-use crate::text::redact;
+use crate::text::{redact, secrets_of};
 use crate::tls;
 
 /// How many redirects of a download are followed.
@@ -234,7 +234,7 @@ impl Agent {
             let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
             let spec = Spec { address: Some(&url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
-            let secrets = signature(&url);
+            let secrets = secrets_of(&url);
             let authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
             let answer = call::run(client, &call).await.map_err(|error| match error.kind() {
@@ -306,12 +306,6 @@ fn check_download(url: &Url, loopback_allowed: bool) -> Result<(), &'static str>
         "http" if loopback_allowed && is_loopback(url) => Ok(()),
         _ => Err("leads to a place that is not https; nothing was sent there"),
     }
-}
-
-/// What of the URL must not be shown, should an answer echo it: its query, whole and value by value.
-fn signature(url: &Url) -> Vec<String> {
-    let values = url.query_pairs().map(|(_, value)| value.into_owned()).filter(|value| value.len() >= 16);
-    url.query().map(str::to_owned).into_iter().chain(values).collect()
 }
 
 /// What the upload host answers. The id is named as CX as Code reads it, or as others report it.

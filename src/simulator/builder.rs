@@ -53,6 +53,7 @@ impl Default for SimulatorBuilder {
                 faults: Vec::new(),
                 login_faults: Vec::new(),
                 down: false,
+                odd_token: None,
             },
             listing_lag: Duration::ZERO,
             settling_time: Duration::ZERO,

@@ -97,6 +97,7 @@ use uuid::Uuid;
 
 pub use builder::{SimulatorBuilder, StartError};
 pub use fault::{Fault, UnknownFault};
+pub use oauth::OddToken;
 pub use recorded::RecordedRequest;
 pub use stats::Stats;
 pub use transport::Transport;
@@ -245,6 +246,11 @@ impl Simulator {
     /// Changes how long a script that is uploaded from now on stays pending, with `succeeded: false` as its status.
     pub fn set_upload_time(&self, time: Duration) {
         self.set(|settings| settings.upload_time = time.min(builder::MAX_TTL));
+    }
+
+    /// Answers each login that is granted in this odd way. None, as at first: as documented.
+    pub fn set_odd_token(&self, odd: Option<OddToken>) {
+        self.set(|settings| settings.odd_token = odd);
     }
 
     /// Whether the service is down: every operation is refused with 503, at once.

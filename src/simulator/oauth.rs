@@ -1,13 +1,14 @@
 //! The login host: `/oauth/token` for every grant, and `/oauth/authorize` to obtain a code.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use secrecy::ExposeSecret;
@@ -36,7 +37,13 @@ pub(super) async fn token(State(service): State<Arc<Service>>, request: Request)
             Ok((proof, form)) => {
                 let fault = service.draw_fault(|settings| &settings.login_faults);
                 pause(service.setting(|settings| settings.latency)).await;
-                let real = async { grant(&service, &proof, &form).into_response() };
+                let odd = service.setting(|settings| settings.odd_token);
+                let real = async {
+                    match grant(&service, &proof, &form) {
+                        Ok(granted) => granted.response(odd),
+                        Err(problem) => problem.into_response(),
+                    }
+                };
                 match fault {
                     None => real.await,
                     Some(fault) => fault::answer(fault, &context, real).await,
@@ -141,7 +148,7 @@ fn decode_base64(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn grant(service: &Service, proof: &ClientProof, form: &query::Query) -> Result<Json<Granted>, Problem> {
+fn grant(service: &Service, proof: &ClientProof, form: &query::Query) -> Result<Granted, Problem> {
     let public = !proof.secret_shown;
     let now = Instant::now();
     let renewable = match form.text("grant_type") {
@@ -168,7 +175,7 @@ fn grant(service: &Service, proof: &ClientProof, form: &query::Query) -> Result<
         Some(_) => return Err(Problem::UNSUPPORTED_GRANT),
         None => return Err(Problem::MISSING_PARAMETER),
     };
-    Ok(Json(issue(service, proof, renewable, now)))
+    Ok(issue(service, proof, renewable, now))
 }
 
 fn issue(service: &Service, proof: &ClientProof, renewable: bool, now: Instant) -> Granted {
@@ -182,16 +189,96 @@ fn issue(service: &Service, proof: &ClientProof, renewable: bool, now: Instant) 
     tokens.issue(access_token.clone(), Arc::clone(&proof.client_id), now + ttl, refresh_token.clone());
     drop(tokens);
     service.counters.update(|stats| stats.tokens_issued += 1);
-    Granted { access_token, refresh_token, token_type: "bearer", expires_in: ttl.as_secs() }
+    Granted { access_token, refresh_token, expires_in: ttl.as_secs() }
 }
 
-#[derive(Serialize)]
+/// What is odd about the answer to a login that is granted all the same: what gateways, proxies and other versions of a
+/// service have made of one. The tokens are good, and a refresh token is rotated as ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OddToken {
+    /// `expires_in` is a text.
+    LifetimeAsText,
+    /// `expires_in` is a fraction.
+    LifetimeAsFraction,
+    /// `expires_in` is below zero.
+    LifetimeNegative,
+    /// There is no `expires_in`.
+    NoLifetime,
+    /// There is no `token_type`.
+    NoType,
+    /// `scope` is an array.
+    ScopeAsArray,
+    /// The body begins with a byte order mark.
+    ByteOrderMark,
+    /// The body is followed by text.
+    Trailing,
+    /// `Content-Encoding` is `br`, and the body is plain.
+    FalseCoding,
+    /// `access_token` is blank.
+    BlankToken,
+    /// There is no `access_token`.
+    NoToken,
+}
+
+impl OddToken {
+    /// Each of them, to try them all.
+    pub const ALL: [Self; 11] = [
+        Self::LifetimeAsText,
+        Self::LifetimeAsFraction,
+        Self::LifetimeNegative,
+        Self::NoLifetime,
+        Self::NoType,
+        Self::ScopeAsArray,
+        Self::ByteOrderMark,
+        Self::Trailing,
+        Self::FalseCoding,
+        Self::BlankToken,
+        Self::NoToken,
+    ];
+}
+
 struct Granted {
     access_token: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<String>,
-    token_type: &'static str,
     expires_in: u64,
+}
+
+impl Granted {
+    fn response(self, odd: Option<OddToken>) -> Response {
+        let mut body = serde_json::Map::new();
+        if odd != Some(OddToken::NoToken) {
+            let blank = odd == Some(OddToken::BlankToken);
+            body.insert("access_token".into(), if blank { " ".into() } else { self.access_token.into() });
+        }
+        body.extend(self.refresh_token.map(|token| ("refresh_token".into(), token.into())));
+        if odd != Some(OddToken::NoType) {
+            body.insert("token_type".into(), "bearer".into());
+        }
+        let seconds = self.expires_in;
+        let lifetime = match odd {
+            Some(OddToken::NoLifetime) => None,
+            Some(OddToken::LifetimeAsText) => Some(seconds.to_string().into()),
+            Some(OddToken::LifetimeAsFraction) => Some(Duration::from_secs(seconds).as_secs_f64().into()),
+            Some(OddToken::LifetimeNegative) => Some((-1).into()),
+            _ => Some(seconds.into()),
+        };
+        body.extend(lifetime.map(|lifetime| ("expires_in".into(), lifetime)));
+        if odd == Some(OddToken::ScopeAsArray) {
+            body.insert("scope".into(), serde_json::json!(["scripts", "conversations"]));
+        }
+        let body = serde_json::Value::Object(body).to_string();
+        let body = match odd {
+            Some(OddToken::ByteOrderMark) => format!("\u{FEFF}{body}"),
+            Some(OddToken::Trailing) => format!("{body}\n<!-- served by a gateway -->"),
+            _ => body,
+        };
+        let mut response = ([(CONTENT_TYPE, "application/json")], body).into_response();
+        if odd == Some(OddToken::FalseCoding) {
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("br"));
+        }
+        response
+    }
 }
 
 /// The token endpoint's own shape of an error. All are 400.

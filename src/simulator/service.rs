@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::document::random_id;
 use super::fault::Fault;
 use super::library::Library;
+use super::oauth::OddToken;
 use super::recorded::Log;
 use super::refusal::ContextId;
 use super::stats::Counters;
@@ -47,6 +48,7 @@ pub(super) struct Settings {
     pub(super) faults: Vec<(Fault, f64)>,
     pub(super) login_faults: Vec<(Fault, f64)>,
     pub(super) down: bool,
+    pub(super) odd_token: Option<OddToken>,
 }
 
 /// Above `in_flight` script requests, further ones are refused with `probability`.

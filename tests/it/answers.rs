@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use genesys_scripts::{Credentials, Error, ErrorKind, Script};
+use futures_util::TryStreamExt;
+use genesys_scripts::{Credentials, Error, ErrorKind, ListScripts, ReadScript, Script};
 
 use crate::common::wire::{Say, Wire, say};
 use crate::common::{self, ID, Scripted, id, once, reply, token};
@@ -266,6 +267,100 @@ async fn what_says_gzip_and_is_not_is_told_at_once_and_what_breaks_off_is_tried_
     assert_eq!(fetch(&wire).await.unwrap().name.as_deref(), Some("zipped"));
     assert_eq!(wire.heads().len(), 5);
 }
+
+#[tokio::test]
+async fn gzip_is_gzip_however_it_is_spelled_and_whether_or_not_it_is_said() {
+    for coding in ["GZIP", "Gzip", "x-gzip", "X-GZIP", "gzip, identity", "identity,gzip", " gzip ,", "", "utf-8", "br"]
+    {
+        for (status, body) in [("200 OK", [ZIPPED, b"\n"].concat()), ("201 Created", ZIPPED.to_vec())] {
+            let wire = Wire::listen(move |_, _| say(status, &format!("content-encoding: {coding}\r\n"), &body)).await;
+            let script = fetch(&wire).await.unwrap_or_else(|error| panic!("{coding}: {error}"));
+            assert_eq!(script.name.as_deref(), Some("zipped"), "{coding}");
+        }
+    }
+    let two = "content-encoding: identity\r\ncontent-encoding: GZip\r\n";
+    let wire = Wire::listen(move |_, _| say("200 OK", two, ZIPPED)).await;
+    assert_eq!(fetch(&wire).await.unwrap().name.as_deref(), Some("zipped"));
+    // A refusal's words are in it too.
+    let wire = Wire::listen(move |_, _| say("404 Not Found", "content-encoding: X-GZIP\r\n", REFUSAL_ZIPPED)).await;
+    let error = fetch(&wire).await.unwrap_err();
+    assert_eq!((error.status(), error.code()), (Some(404), Some("not.found")), "{error}");
+    // Told to be in it though they are not, words are words.
+    let words = r#"{"message":"plain words","code":"not.found","status":404}"#;
+    let wire = Wire::listen(move |_, _| say("404 Not Found", "content-encoding: gzip\r\n", words)).await;
+    assert!(fetch(&wire).await.unwrap_err().to_string().contains("plain words"));
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_asked_for_is_named_and_not_asked_for_again() {
+    for (coding, body) in [
+        ("br", vec![0x8b, 0x0e, 0x80, 0xff]),
+        ("zstd", vec![0x28, 0xb5, 0x2f, 0xfd]),
+        ("deflate", vec![0x78, 0x9c, 0xab, 0x56]),
+        ("aws-chunked", b"3d;chunk-signature=0a1b\r\n".to_vec()),
+        ("compress, Gzip", b"\x1f\x9d\x90".to_vec()),
+        ("\u{202E}x", b"<html>".to_vec()),
+    ] {
+        let wire = Wire::listen(move |_, _| say("200 OK", &format!("content-encoding: {coding}\r\n"), &body)).await;
+        let error = fetch(&wire).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::UnexpectedAnswer, 1), "{coding}: {error}");
+        let named = coding.split(',').next().unwrap().trim_start_matches('\u{202E}');
+        let text = error.to_string();
+        assert!(!error.is_retryable() && text.contains("Content-Encoding"), "{text}");
+        assert!(text.contains(named) || coding.contains(['G', '\u{202E}']), "{text}");
+        assert_fit_for_a_terminal(&text);
+    }
+    // Where it can be read all the same, it is.
+    for coding in ["utf-8", "br", "identity", "none", "aws-chunked"] {
+        let wire =
+            Wire::listen(move |_, _| say("200 OK", &format!("content-encoding: {coding}\r\n"), script_json())).await;
+        assert_eq!(fetch(&wire).await.unwrap().name.as_deref(), Some("Inbound"), "{coding}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_order_mark_is_passed_over_wherever_it_stands() {
+    const MARK: &str = "\u{FEFF}";
+    let listing = format!(r#"{MARK}{{"entities":[{}],"pageNumber":1,"total":1}}"#, script_json());
+    let refusal = format!(r#"{MARK}{{"message":"No such thing","code":"not.found","status":404}}"#);
+    let token = format!(r#"{MARK}{{"access_token":"t0ken"}}"#);
+    let transport = Scripted::by(move |seen| match seen.url.as_str() {
+        _ if seen.is_login() => reply(200, token.clone()),
+        url if url.contains("/pages") => reply(404, refusal.clone()),
+        url if url.contains(ID) => reply(200, format!("{MARK}{}", script_json())),
+        _ => reply(200, listing.clone()),
+    });
+    let agent = transport.agent();
+    assert_eq!(agent.script(&id()).await.unwrap().name.as_deref(), Some("Inbound"));
+    assert_eq!(agent.scripts(ListScripts::default()).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    let error = agent.script_pages(&id(), &ReadScript::default()).await.unwrap_err();
+    assert_eq!((error.code(), error.message()), (Some("not.found"), Some("No such thing")));
+    let refused = Scripted::by(|_| reply(400, format!(r#"{MARK}{{"error":"invalid_client"}}"#)));
+    assert_eq!(refused.agent().script(&id()).await.unwrap_err().code(), Some("invalid_client"));
+}
+
+#[tokio::test]
+async fn utf_16_is_named() {
+    for mark in ["\u{FEFF}", ""] {
+        let text = format!("{mark}{}", script_json());
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for body in [little, big] {
+            let wire = Wire::listen(move |_, _| say("200 OK", "", &body)).await;
+            let error = fetch(&wire).await.unwrap_err();
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::UnexpectedAnswer, 1));
+            assert!(error.to_string().contains("UTF-16"), "{error}");
+        }
+    }
+}
+
+/// `{"message":"zipped","code":"not.found","status":404}`
+#[rustfmt::skip]
+const REFUSAL_ZIPPED: &[u8] = &[
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 202, 77, 45, 46, 78, 76, 79, 85, 178, 82, 170, 202, 44, 40, 72, 77,
+    81, 210, 81, 74, 206, 79, 1, 241, 243, 242, 75, 244, 210, 242, 75, 243, 64, 66, 197, 37, 137, 37, 165, 197, 74, 86, 38, 6,
+    38, 181, 0, 123, 246, 129, 182, 52, 0, 0, 0,
+];
 
 /// `{"id":"476c2b71-…","name":"zipped"}`
 #[rustfmt::skip]

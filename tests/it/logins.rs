@@ -632,3 +632,150 @@ fn a_slow_login_in_a_runtime_that_is_driven_is_waited_for_in_another() {
     other.join().unwrap().unwrap();
     assert_eq!(transport.logins(), 1);
 }
+
+/// Each credential there is, made of this text, and what an error calls it.
+fn made_of(text: &str) -> Vec<(&'static str, Credentials)> {
+    let code = |code: &str, redirect_uri: &str, verifier: &str| Credentials::AuthorizationCode {
+        client: oauth_client(),
+        code: code.into(),
+        redirect_uri: redirect_uri.to_owned(),
+        verifier: Some(verifier.into()),
+    };
+    let saml = |org: &str, assertion: &str| Credentials::Saml2Bearer {
+        client: oauth_client(),
+        org_name: org.to_owned(),
+        assertion: assertion.into(),
+    };
+    let mut stored = Session::from_access_token(text);
+    stored.refresh_token = Some("refresh".into());
+    let back = "https://desk.example/back";
+    vec![
+        ("the client id", Credentials::client(text, "secret")),
+        ("the client secret", Credentials::client("client-id", text)),
+        ("the client secret", Credentials::refresh_token(OAuthClient::new("client-id", text), "refresh")),
+        ("the authorization code", code(text, back, "verifier")),
+        ("the redirect URI", code("code", text, "verifier")),
+        ("the PKCE verifier", code("code", back, text)),
+        ("the organisation's name", saml(text, "PHNhbWw+")),
+        ("the SAML assertion", saml("acme", text)),
+        ("the refresh token", Credentials::refresh_token(oauth_client(), text)),
+        ("the session's access token", Credentials::Session { client: oauth_client(), session: stored }),
+        ("the access token", Credentials::access_token(text)),
+    ]
+}
+
+/// Refused before anything is sent, each time.
+async fn refused(client: &Client, transport: &Scripted, credentials: Credentials) -> String {
+    let agent = client.agent(credentials);
+    let error = agent.log_in().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(!error.may_have_been_sent() && !error.is_retryable(), "{error}");
+    for _ in 0..2 {
+        assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        advance(Duration::from_secs(31)).await;
+    }
+    assert!(transport.seen().is_empty() && agent.session().is_none());
+    error.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_as_files_and_forms_have_them_are_refused_with_the_reason() {
+    let transport = Scripted::by(|_| script());
+    let client = transport.client();
+    for (text, flaw) in [
+        ("", "is empty"),
+        (" \t\n", "is blank"),
+        ("\u{FEFF}", "is blank"),
+        ("s3cr3t\n", "ends with a line end"),
+        ("s3cr3t\r\n", "ends with a line end"),
+        ("\ns3cr3t", "begins with a line end"),
+        (" s3cr3t", "begins with a blank"),
+        ("s3cr3t ", "ends with a blank"),
+        ("s3cr3t\u{A0}", "ends with a blank"),
+        ("\u{200B}s3cr3t", "begins with a blank"),
+        ("\u{FEFF}s3cr3t", "byte order mark"),
+        ("\"s3cr3t\"", "stands in quotes"),
+        ("'s3cr3t'", "stands in quotes"),
+        ("\u{201C}s3cr3t\u{201D}", "stands in quotes"),
+    ] {
+        for (what, credentials) in made_of(text) {
+            let error = refused(&client, &transport, credentials).await;
+            assert!(error.contains(&format!("{what} ")) && error.contains(flaw), "{what} {text:?}: {error}");
+            assert!(!error.contains("s3cr3t") && error.contains("nothing was sent"), "{error}");
+        }
+    }
+    // Where only what a machine issued is allowed; names and URLs may hold more.
+    for (text, flaw) in [("s3\ncr3t", "line end in it"), ("s3\u{0}cr3t", "nobody sees"), ("s3–cr3t", "not ASCII")] {
+        for (what, credentials) in made_of(text) {
+            if !["the redirect URI", "the organisation's name", "the SAML assertion"].contains(&what) {
+                let error = refused(&client, &transport, credentials).await;
+                assert!(error.contains(what) && error.contains(flaw), "{what} {text:?}: {error}");
+            }
+        }
+    }
+    for token in ["Bearer s3cr3t", "bearer s3cr3t", "BEARER  s3cr3t", "Bearer"] {
+        let error = refused(&client, &transport, Credentials::access_token(token)).await;
+        assert!(error.contains("`Bearer` before it") && !error.contains("s3cr3t"), "{error}");
+    }
+    let error = refused(&client, &transport, Credentials::access_token("s3 cr3t")).await;
+    assert!(error.contains("has a blank in it"), "{error}");
+    let error = refused(&client, &transport, Credentials::client("client:id", "s3cr3t")).await;
+    assert!(error.contains("the client id has a colon in it"), "{error}");
+    let error = refused(&client, &transport, Credentials::client("client-id", "")).await;
+    assert!(error.contains("`OAuthClient::public`"), "{error}");
+    let mut nothing = Session::from_access_token("");
+    nothing.access_token = None;
+    let credentials = Credentials::Session { client: oauth_client(), session: nothing };
+    assert!(refused(&client, &transport, credentials).await.contains("neither an access token nor a refresh token"));
+
+    for client in [OAuthClient::public("id\n"), OAuthClient::new("id", "secret\n"), OAuthClient::public("")] {
+        let begun = Authorization::begin(&Region::US_EAST_1, client, "https://desk.example/back");
+        assert_eq!(begun.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_the_users_own_source_is_looked_at_like_any_other_and_asked_for_again() {
+    for (bad, flaw) in [("Bearer t", "`Bearer` before it"), ("t\n", "line end"), ("", "is empty"), ("'t'", "quotes")] {
+        let asked = AtomicUsize::new(0);
+        let transport = Scripted::by(|_| script());
+        let agent = transport.client().agent(Credentials::source(move || {
+            let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            async move { Ok(Session::from_access_token(if first { bad } else { "good" })) }
+        }));
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TokenSource, "{error}");
+        assert!(error.to_string().contains(flaw) && transport.seen().is_empty(), "{error}");
+        agent.script(&id()).await.unwrap();
+        assert_eq!(transport.seen()[0].header("authorization"), "Bearer good");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn id_and_secret_go_out_as_they_are_and_alike_in_every_grant() {
+    for (secret, basic) in [
+        ("s+ecr/t %=&~", "Basic Y2xpZW50LWlkOnMrZWNyL3QgJT0mfg=="),
+        ("a:b", "Basic Y2xpZW50LWlkOmE6Yg=="),
+        ("%2B", "Basic Y2xpZW50LWlkOiUyQg=="),
+    ] {
+        let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "refresh") } else { script() });
+        let oauth = || OAuthClient::new("client-id", secret);
+        for credentials in [
+            Credentials::Client(oauth()),
+            Credentials::refresh_token(oauth(), "r0"),
+            Credentials::Saml2Bearer { client: oauth(), org_name: "acme".into(), assertion: "PHNhbWw+".into() },
+            Credentials::AuthorizationCode {
+                client: oauth(),
+                code: "c+/d%e".into(),
+                redirect_uri: "https://desk.example/back".into(),
+                verifier: None,
+            },
+        ] {
+            transport.client().agent(credentials).log_in().await.unwrap();
+        }
+        let seen = transport.seen();
+        assert_eq!(seen.iter().map(|login| login.header("authorization")).collect::<Vec<_>>(), [basic; 4]);
+        assert_eq!(form(&seen[3])[1], ("code".to_owned(), "c+/d%e".to_owned()));
+        assert!(seen.iter().all(|login| form(login).iter().all(|(name, _)| !name.starts_with("client_"))));
+    }
+}

@@ -27,4 +27,5 @@ mod quota;
 mod retry;
 mod simulator;
 mod token;
+mod token_answers;
 mod transfer;
