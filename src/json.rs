@@ -1,10 +1,11 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
-use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::{fmt, slice, vec};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::answer::Answer;
@@ -56,29 +57,175 @@ impl PartialEq for Json {
     }
 }
 
-/// The answer's body as the model it should be.
+/// A list of the service, as far as it can be read: what cannot be read costs itself, and is counted.
+///
+/// It is read like a slice, and left out with a `tracing` warning is what is no object, or has no id where it must have one.
+///
+/// ```
+/// use genesys_scripts::{Items, Page};
+///
+/// let pages: Items<Page> = serde_json::from_str(r#"[{"name": "Start"}, null, "of another type"]"#)?;
+/// assert_eq!((pages.len(), pages.skipped()), (1, 2));
+/// assert_eq!(pages[0].name.as_deref(), Some("Start"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Items<T> {
+    items: Vec<T>,
+    skipped: usize,
+}
+
+impl<T> Items<T> {
+    /// How many there were that cannot be read, and are not here. A list that is of another type altogether counts as one.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Keeps those of which it is true.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
+    }
+
+    fn warn(&self) {
+        if self.skipped > 0 {
+            let of = std::any::type_name::<T>();
+            tracing::warn!(
+                of,
+                skipped = self.skipped,
+                read = self.items.len(),
+                "a list has items that cannot be read; they were left out"
+            );
+        }
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Box::<RawValue>::deserialize(deserializer)?;
+        let mut read = Self::default();
+        match serde_json::from_str::<Vec<&RawValue>>(list.get()) {
+            Ok(rows) => {
+                read.items.extend(rows.iter().filter_map(|row| object(row)));
+                read.skipped = rows.len() - read.items.len();
+            }
+            Err(_) => read.skipped = usize::from(list.get() != "null"),
+        }
+        read.warn();
+        Ok(read)
+    }
+}
+
+/// What should be an object, if it is one and can be read. Serde would take an array for a struct, too.
+pub(crate) fn object<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
+    let json = json.get();
+    json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), skipped: 0 }
+    }
+}
+
+impl<T> Deref for Items<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<T> IntoIterator for Items<T> {
+    type Item = T;
+    type IntoIter = vec::IntoIter<T>;
+
+    fn into_iter(self) -> vec::IntoIter<T> {
+        self.items.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Items<T> {
+    type Item = &'a T;
+    type IntoIter = slice::Iter<'a, T>;
+
+    fn into_iter(self) -> slice::Iter<'a, T> {
+        self.items.iter()
+    }
+}
+
+impl<T> From<Items<T>> for Vec<T> {
+    fn from(read: Items<T>) -> Self {
+        read.items
+    }
+}
+
+impl<T: Serialize> Serialize for Items<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.items.serialize(serializer)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.items.fmt(f)
+    }
+}
+
+/// The answer's body as the model it should be, of an object.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
+    shaped(Some(b'{'), what, spec, answer)
+}
+
+/// The answer's body as the list it should be.
+pub(crate) fn decode_list<T: DeserializeOwned>(
+    what: &str,
+    spec: &Spec<'_>,
+    answer: &Answer,
+) -> Result<Items<T>, Error> {
+    shaped(Some(b'['), what, spec, answer)
+}
+
+/// The answer's body as it is, if it is JSON.
+pub(crate) fn decode_any(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<Json, Error> {
+    shaped(None, what, spec, answer)
+}
+
+fn shaped<T: DeserializeOwned>(begins: Option<u8>, what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
+    let first = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_none() || begins.is_some() && first.copied() != begins {
+        return Err(unexpected(format!("the answer should be {what}, but {}", came(answer)), spec, answer));
+    }
     serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
+}
+
+/// What came, and how much of it.
+fn came(answer: &Answer) -> String {
+    let shape = match answer.body.trim_ascii() {
+        b"" => "is empty",
+        b"null" => "is null",
+        [b'<', ..] => "is HTML or XML",
+        [b'[', ..] => "is a JSON array",
+        [b'{', ..] => "is a JSON object",
+        [b'"', ..] => "is a JSON string",
+        [b'0'..=b'9' | b'-', ..] => "is a number",
+        b"true" | b"false" => "is true or false alone",
+        _ => "is no JSON",
+    };
+    format!("{shape} ({} bytes)", answer.body.len())
 }
 
 /// A success that is not what it should be.
 pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: serde_json::Error) -> Error {
-    let shape = match answer.body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => "is empty",
-        Some(b'<') => "is HTML or XML",
-        Some(b'[') => "is a JSON array that does not fit",
-        Some(b'{') => "is a JSON object that does not fit",
-        Some(_) => "is no JSON that fits",
-    };
+    unexpected(format!("the answer should be {what}, but {} that does not fit: {error}", came(answer)), spec, answer)
+}
+
+/// A success that is not to be believed, and why.
+pub(crate) fn unexpected(why: String, spec: &Spec<'_>, answer: &Answer) -> Error {
     // Both the decoder's words and the answer's own can repeat what the answer says.
     let secrets: Vec<&str> = answer.token().into_iter().collect();
-    let what = format!(
-        "the answer should be {what}, but {shape} ({} bytes): {}",
-        answer.body.len(),
-        shown(&redact(&error.to_string(), &secrets))
-    );
     let correlation_id = answer.correlation_id().map(|id| redact(id, &secrets).into());
-    let error = Error::new(ErrorKind::UnexpectedAnswer, what)
+    let error = Error::new(ErrorKind::UnexpectedAnswer, shown(&redact(&why, &secrets)))
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);

@@ -59,7 +59,7 @@ fn variant(i: usize) -> Value {
 #[tokio::test(start_paused = true)]
 async fn four_hundred_scripts_in_every_variation_all_decode() {
     let all: Vec<Value> = (0..400).map(variant).collect();
-    let body = json!({ "entities": all, "pageCount": 1, "new": {} }).to_string();
+    let body = json!({ "entities": all, "pageCount": 1, "total": 400, "new": {} }).to_string();
     let transport = Scripted::replies([reply(200, body)]);
     let query = ListScripts { page_size: 400, ..ListScripts::default() };
     let scripts: Vec<Script> = transport.agent().scripts(query).try_collect().await.unwrap();

@@ -39,7 +39,7 @@ fn agent(transport: &Scripted) -> genesys_scripts::Agent {
 
 fn scripts(of: &[(&str, &str)]) -> String {
     let entities: Vec<_> = of.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
-    json!({ "entities": entities, "pageCount": 1 }).to_string()
+    json!({ "entities": entities, "pageCount": 1, "total": entities.len() }).to_string()
 }
 
 /// The service, in as far as an import needs it: what the status says, poll by poll (the last for ever), and what is
