@@ -28,7 +28,12 @@ pub(super) struct Course {
     skipped: usize,
     /// How many pages in a row brought nothing new.
     barren: u32,
-    had_uri: bool,
+    /// What was said last, and may be so.
+    total: Option<u64>,
+    /// The most that was said.
+    page_count: Option<u32>,
+    /// Whether the page before named a next one.
+    leads_on: bool,
 }
 
 /// What comes after a page.
@@ -52,7 +57,9 @@ impl Course {
             pages: HashSet::new(),
             skipped: 0,
             barren: 0,
-            had_uri: false,
+            total: None,
+            page_count: None,
+            leads_on: false,
         }
     }
 
@@ -63,14 +70,11 @@ impl Course {
     /// Takes a page, leaves in it what is new, and finds out what follows; or why the list cannot go on.
     pub(super) fn take(&mut self, number: u32, page: &mut ScriptListing) -> Result<Next, String> {
         if let Some(other) = page.page_number.filter(|other| i64::from(*other) > i64::from(number)) {
-            return Err(format!(
-                "page {number} was asked for, page {other} came; {} had come before",
-                self.came_in_words()
-            ));
+            return Err(format!("page {number} was asked for, page {other} came; {} had come before", self.read()));
         }
         if !page.entities.is_empty() && !self.pages.insert(fingerprint(page)) {
-            let came = self.came_in_words();
-            return Err(format!("page {number} repeats an earlier page, so the list would never end; {came} came"));
+            let read = self.read();
+            return Err(format!("page {number} repeats an earlier page, so the list would never end; {read} came"));
         }
         let rows = page.entities.len() + page.entities.skipped();
         page.entities.retain(|script| self.ids.insert(script.id.clone()));
@@ -78,70 +82,77 @@ impl Course {
         self.barren = if page.entities.is_empty() { self.barren + 1 } else { 0 };
         let said = page.page_size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
         self.page_size = self.page_size.max(said).max(rows as u64);
-        let next = self.next(number, rows, page)?;
-        match next {
-            Next::End => Ok(next),
-            _ if self.barren >= MOST_BARREN => {
-                let came = self.came_in_words();
-                Err(format!("{MOST_BARREN} pages in a row bring nothing new, and the list does not end; {came} came"))
+        match self.next(number, rows, page) {
+            Ok(next @ (Next::End | Next::Circle(_))) => Ok(next),
+            Ok(_) if self.barren >= MOST_BARREN => {
+                Err(self
+                    .remainder(&format!("{MOST_BARREN} pages in a row bring nothing new although more should follow")))
             }
-            _ if self.ids.len() > MOST_SCRIPTS => {
+            Ok(_) if self.ids.len() > MOST_SCRIPTS => {
                 Err(format!("more than {MOST_SCRIPTS} scripts came, and the list does not end"))
             }
-            _ => Ok(next),
+            next => next,
         }
     }
 
     fn next(&mut self, number: u32, rows: usize, page: &ScriptListing) -> Result<Next, String> {
-        let came = (self.ids.len() + self.skipped) as u64;
-        let total = page.total.and_then(|total| u64::try_from(total).ok());
-        let before = u64::from(self.first.saturating_sub(1)).saturating_mul(self.page_size);
-        let so_far = before.saturating_add(came);
-        let missing = total.filter(|total| so_far < *total);
-        let whole = total == Some(so_far);
-
-        let count = page.page_count.and_then(|count| u32::try_from(count).ok());
-        let more_pages = count.is_some_and(|count| count > number);
-        let last_page = count.is_some_and(|count| count == number || count < number && rows == 0);
-
+        let came = self.came();
+        // One that is less than what came is wrong. What was said holds until something else is said.
+        let total = page.total.and_then(|total| u64::try_from(total).ok()).filter(|total| came <= *total);
+        self.total = total.or(self.total);
+        self.page_count = self.page_count.max(page.page_count.and_then(|count| u32::try_from(count).ok()));
+        let missing = self.total.is_some_and(|total| came < total);
+        let whole = self.total == Some(came);
+        let more_pages = self.page_count.is_some_and(|count| number < count);
+        let last_page = self.page_count == Some(number);
         let uri = next_uri(page);
-        let uri_is_gone = uri.is_none() && self.had_uri;
-        self.had_uri |= uri.is_some();
+        let led_here = std::mem::replace(&mut self.leads_on, uri.is_some());
         if let Some(back) = uri.and_then(page_of).filter(|next| *next <= number) {
-            let came = self.came_in_words();
-            let why = format!(
-                "the list leads round in a circle: after page {number} comes page {back} (`nextUri`); {came} came"
-            );
-            return Ok(Next::Circle(why));
+            let read = self.read();
+            return Ok(Next::Circle(format!(
+                "the list leads round in a circle: after page {number} comes page {back} (`nextUri`); {read} came"
+            )));
         }
-        // An empty page after all that are counted is the end, whatever it links to.
-        let more_uris = uri.is_some() && !(rows == 0 && whole && came > 0);
-
-        if more_pages || more_uris && !whole || missing.is_some() && !(rows == 0 && last_page) {
+        // That nothing came is no proof that nothing follows.
+        if more_pages || missing || uri.is_some() && !(whole && came > 0) {
             return Ok(Next::Page);
         }
-        match missing {
-            Some(total) if rows == 0 => Err(self.remainder(number, total)),
-            _ if rows == 0 || whole && last_page && !more_uris => Ok(Next::End),
-            _ if whole || last_page || uri_is_gone => Ok(Next::Doubtful),
+        let promised = led_here || last_page && number > self.first;
+        match rows {
+            0 if promised && !whole => {
+                Err(self.remainder(&format!("page {number}, which was said to follow, is empty")))
+            }
+            0 => Ok(Next::End),
+            _ if whole && last_page && uri.is_none() => Ok(Next::End),
+            _ if whole || last_page || led_here => Ok(Next::Doubtful),
             _ => Ok(Next::Page),
         }
     }
 
-    fn remainder(&self, number: u32, total: u64) -> String {
-        let from = if self.first == 1 { String::new() } else { format!(" from page {} on", self.first) };
+    fn remainder(&self, what: &str) -> String {
         format!(
-            "{} of {total} came{from}, and page {number} is empty: the service counts what this token may not see, or the \
-             list changed while it was read",
-            self.came_in_words()
+            "{} came, and {what}: the service counts what this token may not see, or the list changed while it was read",
+            self.read()
         )
     }
 
-    fn came_in_words(&self) -> String {
-        let scripts = format!("{} script{}", self.ids.len(), if self.ids.len() == 1 { "" } else { "s" });
+    /// How far into the list it is, by what came and what must have been before it.
+    fn came(&self) -> u64 {
+        let before = u64::from(self.first.saturating_sub(1)).saturating_mul(self.page_size);
+        before.saturating_add((self.ids.len() + self.skipped) as u64)
+    }
+
+    /// How many scripts came, of how many.
+    fn read(&self) -> String {
+        let scripts = match (self.total, self.ids.len()) {
+            (Some(total), came) if self.came() < total => format!("{came} of {total} scripts"),
+            (_, 1) => "1 script".to_owned(),
+            (_, came) => format!("{came} scripts"),
+        };
+        let from = if self.first > 1 { format!(" from page {} on", self.first) } else { String::new() };
         match self.skipped {
-            0 => scripts,
-            skipped => format!("{scripts} (and {skipped} that cannot be read)"),
+            0 => format!("{scripts}{from}"),
+            skipped => format!("{scripts}{from} (and {skipped} that cannot be read)"),
         }
     }
 }
@@ -166,5 +177,7 @@ fn next_uri(page: &ScriptListing) -> Option<&str> {
 /// The page a URI names. No request goes there: it could lead anywhere.
 fn page_of(uri: &str) -> Option<u32> {
     let url = Url::parse("http://localhost").and_then(|base| base.join(uri)).ok()?;
-    url.query_pairs().find(|(name, _)| name == "pageNumber").and_then(|(_, number)| number.parse().ok())
+    url.query_pairs()
+        .find(|(name, _)| name.eq_ignore_ascii_case("pageNumber"))
+        .and_then(|(_, number)| number.parse().ok())
 }
