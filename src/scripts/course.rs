@@ -102,7 +102,8 @@ impl Course {
         self.total = total.or(self.total);
         self.page_count = self.page_count.max(page.page_count.and_then(|count| u32::try_from(count).ok()));
         let missing = self.total.is_some_and(|total| came < total);
-        let whole = self.total == Some(came);
+        // That nothing came is no proof that nothing follows.
+        let whole = came > 0 && self.total == Some(came);
         let more_pages = self.page_count.is_some_and(|count| number < count);
         let last_page = self.page_count == Some(number);
         let uri = next_uri(page);
@@ -113,8 +114,7 @@ impl Course {
                 "the list leads round in a circle: after page {number} comes page {back} (`nextUri`); {read} came"
             )));
         }
-        // That nothing came is no proof that nothing follows.
-        if more_pages || missing || uri.is_some() && !(whole && came > 0) {
+        if more_pages || missing || uri.is_some() && !whole {
             return Ok(Next::Page);
         }
         let promised = led_here || last_page && number > self.first;
