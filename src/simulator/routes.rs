@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderName, HeaderValue, Method};
 use serde::Serialize;
@@ -22,6 +24,9 @@ use crate::request;
 
 /// The largest body of all, that of an upload.
 const MAX_UPLOAD: usize = 16 * 1024 * 1024;
+/// So much of a larger one is read and thrown away: a client that is still sending would see a broken connection, not the
+/// refusal.
+const MOST_DISCARDED: usize = 256 * 1024 * 1024;
 
 const VIEW: Option<&str> = Some("scripter:script:view");
 const PUBLISHED_VIEW: Option<&str> = Some("scripter:publishedScript:view");
@@ -89,9 +94,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: Request) -> Response {
     let context = service.new_context();
     let (mut parts, body) = request.into_parts();
-    let mut response = match to_bytes(body, MAX_UPLOAD).await {
-        Err(_) => Refusal::too_large(MAX_UPLOAD).response(&context),
-        Ok(body) => {
+    let mut response = match read_body(body).await {
+        None => Refusal::too_large(MAX_UPLOAD).response(&context),
+        Some(body) => {
             if !parts.uri.path().starts_with("/_simulator/") {
                 lock(&service.log).push(RecordedRequest {
                     method: parts.method.clone(),
@@ -114,6 +119,23 @@ pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: R
         response.headers_mut().insert(CORRELATION_ID, id);
     }
     response
+}
+
+/// All of it, unless it is too large, or breaks off.
+async fn read_body(body: Body) -> Option<Bytes> {
+    let mut frames = body.into_data_stream();
+    let (mut read, mut length) = (BytesMut::new(), 0_usize);
+    while length <= MOST_DISCARDED
+        && let Some(frame) = frames.next().await
+    {
+        let frame = frame.ok()?;
+        length = length.saturating_add(frame.len());
+        match length <= MAX_UPLOAD {
+            true => read.extend_from_slice(&frame),
+            false => read = BytesMut::new(),
+        }
+    }
+    (length <= MAX_UPLOAD).then(|| read.freeze())
 }
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::document::random_id;
 use super::fault::Fault;
 use super::library::Library;
+use super::quirk::ListQuirk;
 use super::recorded::Log;
 use super::refusal::ContextId;
 use super::stats::Counters;
@@ -46,6 +47,7 @@ pub(super) struct Settings {
     pub(super) knee: Option<Knee>,
     pub(super) faults: Vec<(Fault, f64)>,
     pub(super) login_faults: Vec<(Fault, f64)>,
+    pub(super) list_quirks: Vec<ListQuirk>,
     pub(super) down: bool,
 }
 

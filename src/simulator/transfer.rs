@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{FromRequest, Multipart, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HOST};
@@ -39,6 +39,8 @@ pub(super) async fn upload(call: Call) -> Answer {
 async fn read_form(call: &Call) -> Result<Import, Refusal> {
     let mut request = Request::new(Body::from(call.body.clone()));
     *request.headers_mut() = call.headers.clone();
+    // How much may be sent was settled when it arrived; axum's own limit is 2 MiB.
+    DefaultBodyLimit::disable().apply(&mut request);
     // Fails when the content type is another, or lacks its boundary.
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|_| Refusal::unsupported_media_type())?;
