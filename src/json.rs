@@ -236,3 +236,45 @@ pub(crate) fn unexpected(why: String, spec: &Spec<'_>, answer: &Answer) -> Error
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{Page, ScriptListing};
+
+    /// What is traced while it runs, in this thread.
+    fn traced(run: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, run);
+        let lines = lines.0.lock().unwrap();
+        String::from_utf8_lossy(&lines).into_owned()
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_once_a_list_with_its_number() {
+        let told = traced(|| {
+            let page = r#"{"entities":[null,{"id":"a"},7,{"name":"no id"}],"nextUri":null}"#;
+            assert_eq!(serde_json::from_str::<ScriptListing>(page).unwrap().entities.skipped(), 3);
+        });
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains("WARN") && told.contains("skipped=3") && told.contains("read=1"), "{told}");
+        let quiet = traced(|| assert_eq!(serde_json::from_str::<Items<Page>>("[{},{}]").unwrap().len(), 2));
+        assert_eq!(quiet, "");
+    }
+}
