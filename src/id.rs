@@ -268,7 +268,10 @@ macro_rules! ids {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+                let text = Cow::<str>::deserialize(deserializer)?;
+                // That nothing was sent would be no word about an answer.
+                let none = |refused: InvalidId| format!("{} is no {}", refused.shown, refused.kind);
+                text.parse().map_err(|refused| serde::de::Error::custom(none(refused)))
             }
         }
     )*};

@@ -1,11 +1,12 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::{fmt, slice, vec};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::answer::Answer;
@@ -61,26 +62,169 @@ impl PartialEq for Json {
     }
 }
 
-/// The answer's body as the model it should be.
+/// A list of the service, as far as it can be read: what cannot be read costs itself, and is counted.
+///
+/// It is read like a slice, and left out with a `tracing` warning is what is no object, or has no id where it must have one.
+///
+/// ```
+/// use genesys_scripts::{Items, Page};
+///
+/// let pages: Items<Page> = serde_json::from_str(r#"[{"name": "Start"}, null, "of another type"]"#)?;
+/// assert_eq!((pages.len(), pages.skipped()), (1, 2));
+/// assert_eq!(pages[0].name.as_deref(), Some("Start"));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Items<T> {
+    items: Vec<T>,
+    skipped: usize,
+}
+
+impl<T> Items<T> {
+    /// How many there were that cannot be read, and are not here. A list that is of another type altogether counts as one.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// Keeps those of which it is true.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.items.retain(keep);
+    }
+
+    fn warn(&self) {
+        if self.skipped > 0 {
+            let of = std::any::type_name::<T>();
+            tracing::warn!(
+                of,
+                skipped = self.skipped,
+                read = self.items.len(),
+                "a list has items that cannot be read; they were left out"
+            );
+        }
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let list = Box::<RawValue>::deserialize(deserializer)?;
+        let mut read = Self::default();
+        match serde_json::from_str::<Vec<&RawValue>>(list.get()) {
+            Ok(rows) => {
+                read.items.extend(rows.iter().filter_map(|row| object(row)));
+                read.skipped = rows.len() - read.items.len();
+            }
+            Err(_) => read.skipped = usize::from(list.get() != "null"),
+        }
+        read.warn();
+        Ok(read)
+    }
+}
+
+/// What should be an object, if it is one and can be read. Serde would take an array for a struct, too.
+pub(crate) fn object<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
+    let json = json.get();
+    json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), skipped: 0 }
+    }
+}
+
+impl<T> Deref for Items<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<T> IntoIterator for Items<T> {
+    type Item = T;
+    type IntoIter = vec::IntoIter<T>;
+
+    fn into_iter(self) -> vec::IntoIter<T> {
+        self.items.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Items<T> {
+    type Item = &'a T;
+    type IntoIter = slice::Iter<'a, T>;
+
+    fn into_iter(self) -> slice::Iter<'a, T> {
+        self.items.iter()
+    }
+}
+
+impl<T> From<Items<T>> for Vec<T> {
+    fn from(read: Items<T>) -> Self {
+        read.items
+    }
+}
+
+impl<T: Serialize> Serialize for Items<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.items.serialize(serializer)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Items<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.items.fmt(f)
+    }
+}
+
+/// The answer's body as the model it should be, of an object.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
+    shaped(Some(b'{'), what, spec, answer)
+}
+
+/// The answer's body as the list it should be.
+pub(crate) fn decode_list<T: DeserializeOwned>(
+    what: &str,
+    spec: &Spec<'_>,
+    answer: &Answer,
+) -> Result<Items<T>, Error> {
+    shaped(Some(b'['), what, spec, answer)
+}
+
+/// The answer's body as it is, if it is JSON.
+pub(crate) fn decode_any(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<Json, Error> {
+    shaped(None, what, spec, answer)
+}
+
+fn shaped<T: DeserializeOwned>(begins: Option<u8>, what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
+    let first = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_none() || begins.is_some() && first.copied() != begins {
+        return Err(misshapen(what, spec, answer, None));
+    }
     serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
 }
 
 /// A success that is not what it should be.
 pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: serde_json::Error) -> Error {
+    misshapen(what, spec, answer, Some(&error))
+}
+
+fn misshapen(what: &str, spec: &Spec<'_>, answer: &Answer, decoder: Option<&serde_json::Error>) -> Error {
     // Both the decoder's words and the answer's own can repeat what the answer says.
     let of_url = spec.address.map(secrets_of).unwrap_or_default();
     let secrets: Vec<&str> = answer.token().into_iter().chain(of_url.iter().map(String::as_str)).collect();
-    let decoder = shown(&redact(&error.to_string(), &secrets));
-    let what =
-        format!("the answer should be {what}, but {} ({} bytes): {decoder}", came(answer, &secrets), answer.body.len());
-    unexpected(what, spec, answer, &secrets)
+    let came = format!("{} ({} bytes)", came(answer, &secrets), answer.body.len());
+    let why = match decoder {
+        Some(decoder) => format!("the answer should be {what}, but {came} that does not fit: {decoder}"),
+        None => format!("the answer should be {what}, but {came}"),
+    };
+    unexpected(&why, spec, answer, &secrets)
 }
 
-/// The error that a success is, which says all that the answer does, and none of the secrets.
-pub(crate) fn unexpected(what: String, spec: &Spec<'_>, answer: &Answer, secrets: &[&str]) -> Error {
+/// The error that a success is which is not to be believed, and why: it says all that the answer does, and none of the secrets.
+pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &[&str]) -> Error {
     let correlation_id = answer.correlation_id().map(|id| redact(id, secrets).into());
-    let error = Error::new(ErrorKind::UnexpectedAnswer, what)
+    let error = Error::new(ErrorKind::UnexpectedAnswer, shown(&redact(why, secrets)))
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
@@ -102,9 +246,15 @@ pub(crate) fn came(answer: &Answer, secrets: &[&str]) -> String {
             Some(title) => format!("is an HTML page, {}", quoted(&redact(title, secrets))),
             None => "is HTML or XML".to_owned(),
         },
-        (Some(b'['), _) => "is a JSON array that does not fit".to_owned(),
-        (Some(b'{'), _) => "is a JSON object that does not fit".to_owned(),
-        (Some(_), _) => "is no JSON that fits".to_owned(),
+        (Some(b'['), _) => "is a JSON array".to_owned(),
+        (Some(b'{'), _) => "is a JSON object".to_owned(),
+        (Some(b'"'), _) => "is a JSON string".to_owned(),
+        (Some(b'0'..=b'9' | b'-'), _) => "is a number".to_owned(),
+        (Some(_), body) => match body.trim_ascii() {
+            b"null" => "is null".to_owned(),
+            b"true" | b"false" => "is true or false alone".to_owned(),
+            _ => "is no JSON".to_owned(),
+        },
     };
     match coding::unknown(&answer.headers) {
         Some(coding) => {
@@ -124,4 +274,46 @@ fn title(page: &str) -> Option<&str> {
     let start = page.to_ascii_lowercase().find("<title")?;
     let title = page.get(start..)?.split_once('>')?.1.split('<').next()?.trim();
     (!title.is_empty()).then_some(title)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::{Page, ScriptListing};
+
+    /// What is traced while it runs, in this thread.
+    fn traced(run: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, run);
+        let lines = lines.0.lock().unwrap();
+        String::from_utf8_lossy(&lines).into_owned()
+    }
+
+    #[test]
+    fn what_is_left_out_is_told_once_a_list_with_its_number() {
+        let told = traced(|| {
+            let page = r#"{"entities":[null,{"id":"a"},7,{"name":"no id"}],"nextUri":null}"#;
+            assert_eq!(serde_json::from_str::<ScriptListing>(page).unwrap().entities.skipped(), 3);
+        });
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains("WARN") && told.contains("skipped=3") && told.contains("read=1"), "{told}");
+        let quiet = traced(|| assert_eq!(serde_json::from_str::<Items<Page>>("[{},{}]").unwrap().len(), 2));
+        assert_eq!(quiet, "");
+    }
 }

@@ -41,7 +41,7 @@ pub use config::CacheConfig;
 pub use config::{ClientConfig, RetryConfig};
 pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
-pub use json::Json;
+pub use json::{Items, Json};
 pub use limits::quota::QuotaStanding;
 pub use region::Region;
 pub use retry::RetryPolicy;

@@ -194,7 +194,7 @@ fn no_token(why: &str, members: &Members<'_>, spec: &Spec<'_>, answer: &Answer, 
         true => format!("the login's answer has no access token: it {}", came(answer, &secrets)),
         false => format!("the login's answer is no token: {why}; it is a JSON object with {}", names.join(", ")),
     };
-    unexpected(what, spec, answer, &secrets)
+    unexpected(&what, spec, answer, &secrets)
 }
 
 /// The members of a JSON object, those before anything that cannot be read included, each as it was written: a number

@@ -1,28 +1,40 @@
-//! Lists as streams: one page at a time, and only when it is asked for.
+//! Lists as streams: one page at a time, and only when it is asked for. Where they end is told by `course.rs`.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use std::vec;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 
+use super::course::{Course, Next};
 use super::model::{Script, ScriptListing};
 use super::query::ListScripts;
 use crate::agent::Agent;
+use crate::answer::Answer;
 use crate::error::{Error, ErrorKind};
-use crate::json::decode;
+use crate::json::{decode, unexpected};
 use crate::request::{Operation, Spec};
 
 /// A list of scripts, as a `Stream` of them: a page is fetched when the scripts of the one before are used up.
 ///
-/// It ends after the last page, and after the first error; it never asks again for a page that repeats. A page's
-/// scripts are all that it holds, however long the list is.
+/// Each script comes once. The list ends where the service says so, or where nothing says that more follows and a page came
+/// empty; a page with fewer scripts than were asked for is no end. `total`, `pageCount` and `nextUri` can each be missing or
+/// wrong, so all that are there must agree: one that says that more follows is believed, and where one alone says that the list
+/// ends, another page is asked for. It holds the scripts of one page, and the ids of those that came.
+///
+/// What cannot be read (`null`, a script without an id) is left out with a `tracing` warning, and [counted](Self::skipped).
+///
+/// # Errors
+///
+/// The first error is the last item, and what came before it is good. Beside those of every call it is an
+/// [`ErrorKind::UnexpectedAnswer`](crate::ErrorKind::UnexpectedAnswer) that says how many scripts came, where
+/// - fewer come than `total` counts,
+/// - a page comes twice, or `nextUri` leads back,
+/// - 20 pages in a row bring nothing new and the list does not end.
 ///
 /// ```no_run
 /// use futures_util::TryStreamExt;
@@ -65,9 +77,25 @@ impl Listing {
     /// ```
     pub fn pages(self) -> ListingPages {
         match self.page_number() {
-            Some(number) if !self.page.as_slice().is_empty() => self.pages.again_from(number),
+            Some(number) if !self.page.as_slice().is_empty() => self.pages.anew_from(number),
             _ => self.pages,
         }
+    }
+
+    /// How many there were so far that cannot be read, and were left out.
+    ///
+    /// ```no_run
+    /// # use futures_util::TryStreamExt;
+    /// # async fn example(agent: genesys_scripts::Agent) -> Result<(), genesys_scripts::Error> {
+    /// let mut scripts = agent.scripts(genesys_scripts::ListScripts::default());
+    /// let all: Vec<_> = (&mut scripts).try_collect().await?;
+    /// println!("{} scripts, and {} that cannot be read", all.len(), scripts.skipped());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.pages.skipped()
     }
 
     /// Where to resume: the page the next script is on, to be given as a new query's `page_number`. Scripts of
@@ -105,7 +133,7 @@ impl fmt::Debug for Listing {
     }
 }
 
-/// A list of scripts, as a `Stream` of its pages. Made by [`Listing::pages`].
+/// A list of scripts, as a `Stream` of its pages: each with the scripts that did not come before. Made by [`Listing::pages`].
 #[must_use = "nothing is fetched until the stream is polled"]
 pub struct ListingPages {
     agent: Agent,
@@ -113,29 +141,38 @@ pub struct ListingPages {
     query: Arc<ListScripts>,
     /// The page to fetch next; `None` after the last.
     next: Option<u32>,
-    fetching: Option<BoxFuture<'static, Result<Page, Error>>>,
-    /// The pages that came, by their scripts' ids: 8 bytes each.
-    seen: HashSet<u64>,
+    /// Whether the service said that there is none.
+    doubtful: bool,
+    /// Why there is no next page although there should be.
+    broken: Option<Error>,
+    fetching: Option<BoxFuture<'static, Result<(ScriptListing, Answer), Error>>>,
+    course: Course,
     failed: bool,
-}
-
-/// A page as it came, and what that took.
-struct Page {
-    listing: ScriptListing,
-    attempts: u32,
-    elapsed: Duration,
 }
 
 impl ListingPages {
     fn new(agent: Agent, operation: &'static Operation, query: ListScripts) -> Self {
-        let next = Some(query.page_number);
-        Self { agent, operation, query: Arc::new(query), next, fetching: None, seen: HashSet::new(), failed: false }
+        Self {
+            next: Some(query.page_number),
+            course: Course::new(&query),
+            agent,
+            operation,
+            query: Arc::new(query),
+            doubtful: false,
+            broken: None,
+            fetching: None,
+            failed: false,
+        }
     }
 
-    fn again_from(mut self, number: u32) -> Self {
-        self.next = Some(number);
-        self.seen.clear();
-        self
+    fn anew_from(self, page_number: u32) -> Self {
+        Self::new(self.agent, self.operation, ListScripts { page_number, ..Arc::unwrap_or_clone(self.query) })
+    }
+
+    /// How many scripts there were so far that cannot be read, and were left out.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.course.skipped()
     }
 
     /// Where to resume: the page that comes next, to be given as a new query's `page_number`. After an error it
@@ -145,62 +182,48 @@ impl ListingPages {
         self.next
     }
 
-    fn fetch(&self, number: u32) -> BoxFuture<'static, Result<Page, Error>> {
+    fn fetch(&self, number: u32) -> BoxFuture<'static, Result<(ScriptListing, Answer), Error>> {
         let (agent, operation, query) = (self.agent.clone(), self.operation, Arc::clone(&self.query));
         Box::pin(async move {
             query.check()?;
             let spec = Spec::of(operation, &[]).query(query.query(number));
             let answer = agent.run(&spec).await?;
-            let listing = decode("a list of scripts", &spec, &answer)?;
-            Ok(Page { listing, attempts: answer.attempts, elapsed: answer.elapsed })
+            let page = decode("a list of scripts", &spec, &answer)?;
+            Ok((page, Answer { body: Bytes::new(), ..answer }))
         })
     }
 
     /// Takes the page that was asked for, and finds out whether there is another.
-    fn accept(&mut self, number: u32, page: Page) -> Result<ScriptListing, Error> {
-        let listing = page.listing;
-        let repeats = |why: String| {
-            Error::new(ErrorKind::UnexpectedAnswer, why).maybe_sent(true).ended(
-                self.operation.name,
-                None,
-                page.attempts,
-                page.elapsed,
-            )
-        };
-        if let Some(other) = listing.page_number.filter(|other| i64::from(*other) != i64::from(number)) {
-            return Err(repeats(format!("page {number} was asked for, page {other} came")));
+    fn accept(&mut self, number: u32, mut page: ScriptListing, answer: &Answer) -> Result<ScriptListing, Error> {
+        let token: Vec<&str> = answer.token().into_iter().collect();
+        let unexpected = |why: String| unexpected(&why, &Spec::of(self.operation, &[]), answer, &token);
+        let next = self.course.take(number, &mut page).map_err(unexpected)?;
+        self.doubtful = next == Next::Doubtful;
+        self.next = number.checked_add(1).filter(|_| next != Next::End);
+        if let Next::Circle(why) = next {
+            self.broken = Some(unexpected(why));
         }
-        if !listing.entities.is_empty() && !self.seen.insert(fingerprint(&listing)) {
-            return Err(repeats(format!("page {number} repeats an earlier page, so the list would never end")));
+        Ok(page)
+    }
+
+    fn ended(&mut self, result: Result<ScriptListing, Error>) -> Option<Result<ScriptListing, Error>> {
+        match result {
+            Err(error) if self.doubtful && is_no_page(&error) => {
+                self.next = None;
+                None
+            }
+            result => {
+                self.failed = result.is_err();
+                Some(result)
+            }
         }
-        self.next = number.checked_add(1).filter(|_| has_next(&listing, number, self.query.page_size));
-        Ok(listing)
     }
 }
 
-/// Whether another page follows. What the service says of it is all optional, so the surest of what is there decides.
-fn has_next(listing: &ScriptListing, number: u32, asked_size: u32) -> bool {
-    let number = i64::from(number);
-    let size = listing.page_size.filter(|size| *size > 0).map_or(i64::from(asked_size), i64::from);
-    if listing.entities.is_empty() {
-        false
-    } else if let Some(count) = listing.page_count.filter(|count| *count > 0) {
-        number < i64::from(count)
-    } else if listing.next_uri.is_some() {
-        true
-    } else if let Some(total) = listing.total.filter(|total| *total > 0) {
-        number.saturating_mul(size) < total
-    } else {
-        i64::try_from(listing.entities.len()).is_ok_and(|scripts| scripts >= size)
-    }
-}
-
-fn fingerprint(listing: &ScriptListing) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for script in &listing.entities {
-        script.id.hash(&mut hasher);
-    }
-    hasher.finish()
+/// Whether there is no such page: the service says so, or has nothing that could be one.
+fn is_no_page(error: &Error) -> bool {
+    let none = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::BadRequest | ErrorKind::UnexpectedAnswer);
+    none && !error.is_retryable()
 }
 
 impl Stream for ListingPages {
@@ -208,6 +231,9 @@ impl Stream for ListingPages {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Some(number) = self.next.filter(|_| !self.failed) else { return Poll::Ready(None) };
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(self.ended(Err(error)));
+        }
         let mut fetching = match self.fetching.take() {
             Some(fetching) => fetching,
             None => self.fetch(number),
@@ -216,9 +242,8 @@ impl Stream for ListingPages {
             self.fetching = Some(fetching);
             return Poll::Pending;
         };
-        let page = fetched.and_then(|page| self.accept(number, page));
-        self.failed = page.is_err();
-        Poll::Ready(Some(page))
+        let page = fetched.and_then(|(page, answer)| self.accept(number, page, &answer));
+        Poll::Ready(self.ended(page))
     }
 }
 

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "cache")]
 mod cached;
+mod course;
 mod default_script;
 mod file;
 mod import;
@@ -33,7 +34,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
-use crate::json::{Json, decode};
+use crate::json::{Items, Json, decode, decode_any, decode_list};
 use crate::request::{self, Body, Spec};
 
 /// The scripts as they are edited.
@@ -81,7 +82,7 @@ impl Agent {
         self.call("a page", Spec::of(&request::GET_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
-    /// All pages of a script that is being edited.
+    /// All pages of a script that is being edited, as far as they can be read: [`Items::skipped`] counts the others.
     ///
     /// `GET /api/v2/scripts/{scriptId}/pages`; permission `scripter:script:view`.
     ///
@@ -98,8 +99,9 @@ impl Agent {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
-        self.call("a list of pages", Spec::of(&request::GET_SCRIPT_PAGES, &[id.as_str()]).query(query.query())).await
+    pub async fn script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Items<Page>, Error> {
+        let ids = [id.as_str()];
+        self.list("a list of pages", Spec::of(&request::GET_SCRIPT_PAGES, &ids).query(query.query())).await
     }
 
     /// The scripts that are being edited, as a stream.
@@ -245,7 +247,7 @@ impl Agent {
         self.call("a page", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
-    /// All pages of a published script.
+    /// All pages of a published script, as far as they can be read: [`Items::skipped`] counts the others.
     ///
     /// `GET /api/v2/scripts/published/{scriptId}/pages`; permission `scripter:publishedScript:view`.
     ///
@@ -260,9 +262,9 @@ impl Agent {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn published_script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
+    pub async fn published_script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Items<Page>, Error> {
         let ids = [id.as_str()];
-        self.call("a list of pages", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query())).await
+        self.list("a list of pages", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query())).await
     }
 
     /// The published scripts, as a stream.
@@ -328,7 +330,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_variables(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
-        self.call("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES, &[id.as_str()]).query(query.query())).await
+        let ids = [id.as_str()];
+        self.json(Spec::of(&request::GET_PUBLISHED_VARIABLES, &ids).query(query.query())).await
     }
 
     /// The variables of a published script in a division the agent may search. Raw JSON, as of
@@ -349,7 +352,7 @@ impl Agent {
     /// ```
     pub async fn published_variables_in_divisions(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
         let ids = [id.as_str()];
-        self.call("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
+        self.json(Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
     }
 
     /// Publishes a script: from now on agents see it as it is being edited now, or the version named. It answers the
@@ -380,5 +383,15 @@ impl Agent {
     /// A call, and its answer as the model it should be.
     async fn call<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<T, Error> {
         decode(what, &spec, &self.run(&spec).await?)
+    }
+
+    /// A call, and its answer as the list it should be.
+    async fn list<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<Items<T>, Error> {
+        decode_list(what, &spec, &self.run(&spec).await?)
+    }
+
+    /// A call, and its answer whatever JSON it is.
+    async fn json(&self, spec: Spec<'_>) -> Result<Json, Error> {
+        decode_any("JSON", &spec, &self.run(&spec).await?)
     }
 }

@@ -5,15 +5,22 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use super::signed_url::SignedUrl;
 use crate::error::ErrorBody;
 use crate::id::{DivisionId, PageId, ScriptId, VersionId};
-use crate::json::Json;
+use crate::json::{Items, Json, object};
 
-/// A script. Everything but the id may be absent; what of it a listing fills in is not documented.
+/// A script. Everything but the id may be absent; what of it a listing fills in is not documented. A field or a page that
+/// cannot be read costs itself, and is told as a `tracing` warning.
+///
+/// Keys that are none of these fields (an exported script can have `workItems`, say) are not kept here, nor written when it is
+/// serialized. The whole of a script, byte for byte, is its file: [`Agent::export_file`](crate::Agent::export_file) gives it
+/// as a [`ScriptFile`](crate::ScriptFile), whose [`decode`](crate::ScriptFile::decode) reads it as a type of your own or as
+/// `serde_json::Value`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -24,7 +31,7 @@ pub struct Script {
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The division it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "part", skip_serializing_if = "Option::is_none")]
     pub division: Option<Division>,
     /// The version this is.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
@@ -56,9 +63,9 @@ pub struct Script {
     /// Free-form: an object by the documented schema, an array in exported scripts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_actions: Option<Json>,
-    /// Its pages; listings leave them out.
-    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
-    pub pages: Vec<Page>,
+    /// Its pages, as far as they can be read ([`Items::skipped`] counts the others); listings leave them out.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub pages: Items<Page>,
     /// Its URI.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub self_uri: Option<String>,
@@ -116,9 +123,9 @@ pub struct Division {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ScriptListing {
-    /// The scripts.
-    #[serde(default, deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
-    pub entities: Vec<Script>,
+    /// The scripts, as far as they can be read ([`Items::skipped`] counts the others).
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub entities: Items<Script>,
     /// How many scripts a page has.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub page_size: Option<i32>,
@@ -181,9 +188,18 @@ pub struct ImportStatus {
     pub url: Option<SignedUrl>,
 }
 
-/// `null` is an empty list.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// A part that should be an object; one that is none costs itself.
+fn part<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    let part = object(&json);
+    if part.is_none() && json.get() != "null" {
+        left_out::<T>();
+    }
+    Ok(part)
+}
+
+fn left_out<T>() {
+    tracing::warn!(expected = std::any::type_name::<T>(), "a field of the service cannot be read and was left out");
 }
 
 /// A value by its text, whatever JSON it came as. One that cannot be read costs nobody the script: it is absent.
@@ -197,13 +213,9 @@ impl<T: FromStr> Lenient<T> {
     fn read(text: &str) -> Option<T> {
         let value = text.parse().ok();
         if value.is_none() {
-            Self::left_out();
+            left_out::<T>();
         }
         value
-    }
-
-    fn left_out() {
-        tracing::warn!(expected = std::any::type_name::<T>(), "a field of the service cannot be read and was left out");
     }
 }
 
@@ -240,13 +252,13 @@ impl<'de, T: FromStr> Visitor<'de> for Lenient<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Self::left_out();
+        left_out::<T>();
         Ok(None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
         while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Self::left_out();
+        left_out::<T>();
         Ok(None)
     }
 }

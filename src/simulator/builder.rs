@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 use super::fault::Fault;
 use super::library::{self, Library};
+use super::quirk::ListQuirk;
 use super::service::{Knee, Service, Settings};
 use super::{Simulator, connection, routes};
 
@@ -52,6 +53,7 @@ impl Default for SimulatorBuilder {
                 knee: None,
                 faults: Vec::new(),
                 login_faults: Vec::new(),
+                list_quirks: Vec::new(),
                 down: false,
                 odd_token: None,
             },
@@ -125,6 +127,12 @@ impl SimulatorBuilder {
     /// How long an uploaded script stays pending: its status is `succeeded: false` for so long. By default 500 ms.
     pub fn upload_time(mut self, time: Duration) -> Self {
         self.settings.upload_time = time;
+        self
+    }
+
+    /// Makes every list odd in this way. May be called for several. By default none is.
+    pub fn list_quirk(mut self, quirk: ListQuirk) -> Self {
+        self.settings.list_quirks.push(quirk);
         self
     }
 

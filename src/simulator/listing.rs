@@ -9,6 +9,7 @@ use super::document::{self, File, ScriptView};
 use super::gate::{Answer, Call};
 use super::library::{Library, Script, Snapshot};
 use super::query::Query;
+use super::quirk::ListQuirk;
 use super::refusal::Refusal;
 
 const DEFAULT_PAGE_SIZE: u32 = 25;
@@ -31,6 +32,7 @@ pub(super) async fn published(call: Call) -> Answer {
 fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
     let size = call.query.positive("pageSize", DEFAULT_PAGE_SIZE)?;
     let number = call.query.positive("pageNumber", 1)?;
+    let quirks = Quirks(call.service.setting(|settings| settings.list_quirks.clone()));
     let view = if call.uri.path().starts_with("/api/v2/scripts/published") {
         Script::published_view
     } else {
@@ -40,40 +42,84 @@ fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
     let (total, seen): (usize, Vec<Snapshot>) = {
         let library = call.service.library();
         let chosen = choose(&library);
-        let before = u64::from(number - 1) * u64::from(size);
-        let before = usize::try_from(before).unwrap_or(usize::MAX);
-        let length = usize::try_from(size).unwrap_or(usize::MAX);
+        let (before, length) = quirks.rows(size, number);
         (chosen.len(), chosen.into_iter().skip(before).take(length).filter_map(view).collect())
     };
 
     let files: Vec<Option<File<'_>>> = seen.iter().map(|seen| File::read(&seen.version.file)).collect();
     let entities = seen.iter().zip(&files).filter_map(|(seen, file)| Some(document::entry(seen, file.as_ref()?)));
-    let page_count = total.div_ceil(usize::try_from(size).unwrap_or(usize::MAX)).try_into().unwrap_or(u32::MAX);
+    let page_count = total.div_ceil(as_length(size)).saturating_add(quirks.empty_pages().count());
+    let page_count = page_count.try_into().unwrap_or(u32::MAX);
     let uri = |number: u32| page_uri(call, size, number);
-    let listing = Listing {
-        entities: entities.collect(),
-        page_size: size,
-        page_number: number,
+    let next = if number < page_count { Some(number + 1) } else { quirks.has(ListQuirk::Circle).then_some(1) };
+    let hints = Hints {
         total,
         first_uri: uri(1),
-        self_uri: uri(number),
-        next_uri: (number < page_count).then(|| uri(number + 1)),
+        next_uri: next.map(uri),
         previous_uri: (number > 1).then(|| uri((number - 1).min(page_count.max(1)))),
         last_uri: uri(page_count.max(1)),
         page_count,
     };
+    let null = (quirks.has(ListQuirk::NullItem) && !seen.is_empty()).then_some(None);
+    let listing = Listing {
+        entities: null.into_iter().chain(entities.map(Some)).collect(),
+        page_size: size,
+        page_number: number,
+        self_uri: uri(number),
+        hints: (!quirks.has(ListQuirk::NoHints)).then_some(hints),
+    };
     Ok(Json(listing).into_response())
+}
+
+fn as_length(size: u32) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+struct Quirks(Vec<ListQuirk>);
+
+impl Quirks {
+    fn has(&self, quirk: ListQuirk) -> bool {
+        self.0.contains(&quirk)
+    }
+
+    fn empty_pages(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(|quirk| if let ListQuirk::EmptyPage(page) = quirk { Some(*page) } else { None })
+    }
+
+    /// How many scripts come before the page, and how many are on it.
+    fn rows(&self, size: u32, number: u32) -> (usize, usize) {
+        let (mut length, mut number) = (size, number);
+        for quirk in &self.0 {
+            match quirk {
+                ListQuirk::ClippedTo(most) => length = length.min((*most).max(1)),
+                ListQuirk::RepeatedPage(last) => number = number.min((*last).max(1)),
+                _ => {}
+            }
+        }
+        let empty_before = self.empty_pages().filter(|empty| *empty < number).count();
+        let full_before = as_length(number - 1).saturating_sub(empty_before);
+        let rows = if self.empty_pages().any(|empty| empty == number) { 0 } else { as_length(length) };
+        (full_before.saturating_mul(as_length(length)), rows)
+    }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Listing<'a> {
-    entities: Vec<ScriptView<'a>>,
+    entities: Vec<Option<ScriptView<'a>>>,
     page_size: u32,
     page_number: u32,
+    self_uri: String,
+    #[serde(flatten)]
+    hints: Option<Hints>,
+}
+
+/// What is said of the other pages.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Hints {
     total: usize,
     first_uri: String,
-    self_uri: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_uri: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

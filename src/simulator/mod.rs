@@ -28,37 +28,57 @@
 //! - A *knee*: above a number of script requests in flight, further ones are refused as the report from the field has
 //!   it, with `400 bad_request`, "Invalid script definition".
 //! - [`Fault`]s, drawn by a seeded generator.
+//! - [`ListQuirk`]s: lists that are odd and still right, to test code against that pages through them.
+//! - Bodies of up to 512,000 bytes, and uploads of up to 16 MiB; `413 request.entity.too.large` beyond.
 //!
 //! A request passes, in this order: token, quota, permission, body, knee (for `getScript`), latency, fault, handler.
 //! So a request without a good token spends no quota, and one that the knee refuses is answered at once.
 //!
 //! # Assumptions
 //!
-//! Where no source says what the service does, this is what the simulator does:
+//! Where no source says what the service does, this is what the simulator does. Code that relies on any of it relies on the
+//! simulator.
 //!
-//! 1. An id that is no UUID is `400 bad.request`.
-//! 2. The token endpoint answers every refusal, `invalid_client` among them, with 400, and its login limit counts only
+//! Ids and parameters:
+//!
+//! 1. An id that is no UUID is `400 bad.request`. An empty one (`GET /api/v2/scripts/`) is no route: `404 not.found`.
+//! 2. `pageSize=0`, `pageNumber=0`, a negative or empty one, text, and a value that an enumeration does not have are
+//!    `400 invalid.value`, which names the parameter. No page is too large.
+//! 3. An empty parameter of text (`name=`) is none.
+//! 4. A wrong method is `405 method.not.allowed`.
+//!
+//! Tokens and limits:
+//!
+//! 5. The token endpoint answers every refusal, `invalid_client` among them, with 400, and its login limit counts only
 //!    logins whose client id and secret are right. No `Retry-After` comes with it.
-//! 3. Tokens of clients last a day. Refresh tokens come with the code grants only, are good once, and end with the
+//! 6. Tokens of clients last a day. Refresh tokens come with the code grants only, are good once, and end with the
 //!    access token they came with when that is revoked.
-//! 4. `inin-ratelimit-*` describes the token's window, and `reset` is in seconds. Answers outside of a quota (401, the
+//! 7. `inin-ratelimit-*` describes the token's window, and `reset` is in seconds. Answers outside of a quota (401, the
 //!    login, uploads, downloads, unknown routes) do not carry it.
-//! 5. In every other script `variables` is an object, in the rest an array, as in exported files.
-//! 6. The variables of a script are answered as an object, each under its name.
-//! 7. Listings carry no pages, features, variables or actions; `name` matches a part in any case; `divisionIds` is
-//!    separated by commas; `feature` names a key of `features` that is enabled; `expand` and `scriptDataVersion` are
-//!    ignored; no page is too large; without `sortBy` scripts come in order of creation.
-//! 8. An upload's `correlationId` is the id of its status, which is there at once, has `succeeded` false and no message
-//!    while pending, a message when failed, and `url` (the new script's) when done. `longPoll=true` holds it for 10 s
-//!    at most. Uploads need `scripter:script:add`, also to replace, and have no quota. `divisionId` is taken.
-//! 9. An export without a body, with `null` or with `{}` is of the editable version, and is the uploaded file as it was.
-//! 10. Deletion and revocation answer 200, with no body. Publishing what is published already is fine.
-//! 11. The default scripts are unknown to the editable routes.
-//! 12. A wrong method is `405 method.not.allowed`.
-//! 13. No operation of its own accord answers 408, and none 409 but for so long as
+//!
+//! Scripts and lists:
+//!
+//! 8. In every other script `variables` is an object, in the rest an array, as in exported files; so is `customActions` in
+//!    every other two.
+//! 9. The variables of a script are answered as an object, each under its name.
+//! 10. Lists carry no pages, features, variables or actions; `name` matches a part in any case; `divisionIds` is
+//!     separated by commas; `feature` names a key of `features` that is enabled; `expand` and `scriptDataVersion` are
+//!     ignored; without `sortBy` scripts come in order of creation.
+//! 11. Each page of a list says `total`, `pageCount` and, but for the last, `nextUri`. A page beyond the last is empty.
+//! 12. The default scripts are unknown to the editable routes.
+//!
+//! Changes:
+//!
+//! 13. An upload's `correlationId` is the id of its status, which is there at once. In it `succeeded: false` without a message
+//!     means that it is pending, and with one that it failed; when it is done, `succeeded` is true and `url` the new
+//!     script's. `longPoll=true` holds it for 10 s at most.
+//! 14. Uploads need `scripter:script:add`, also to replace, and have no quota. `divisionId` is taken.
+//! 15. An export without a body, with `null` or with `{}` is of the editable version, and is the uploaded file as it was.
+//! 16. Deletion and revocation answer 200, with no body. Publishing what is published already is fine.
+//! 17. No operation of its own accord answers 408, and none 409 but for so long as
 //!     [`settling_time`](SimulatorBuilder::settling_time) says: then publishing, moving, deleting and replacing do.
-//! 14. An imported script can be read by its id at once, also while
-//!     [`listing_lag`](SimulatorBuilder::listing_lag) keeps it from the listings.
+//! 18. An imported script can be read by its id at once, also while
+//!     [`listing_lag`](SimulatorBuilder::listing_lag) keeps it from the lists.
 
 mod bounded;
 mod builder;
@@ -73,6 +93,7 @@ mod oauth;
 mod operation;
 mod published;
 mod query;
+mod quirk;
 mod quota;
 mod recorded;
 mod refusal;
@@ -98,6 +119,7 @@ use uuid::Uuid;
 pub use builder::{SimulatorBuilder, StartError};
 pub use fault::{Fault, UnknownFault};
 pub use oauth::OddToken;
+pub use quirk::ListQuirk;
 pub use recorded::RecordedRequest;
 pub use stats::Stats;
 pub use transport::Transport;
@@ -266,6 +288,12 @@ impl Simulator {
     /// Lets this share of the logins go wrong in this way, on top of other faults. 0 for none.
     pub fn set_login_fault(&self, fault: Fault, probability: f64) {
         self.set(|settings| set_fault(&mut settings.login_faults, fault, probability));
+    }
+
+    /// Makes every list odd in these ways, and in no other.
+    pub fn set_list_quirks(&self, quirks: impl IntoIterator<Item = ListQuirk>) {
+        let quirks = quirks.into_iter().collect();
+        self.set(|settings| settings.list_quirks = quirks);
     }
 
     /// Breaks the definition of a script, as a bad publish does: every read of it is refused with

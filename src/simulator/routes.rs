@@ -24,6 +24,9 @@ use crate::request;
 
 /// The largest body of all, that of an upload.
 const MAX_UPLOAD: usize = 16 * 1024 * 1024;
+/// So much of a larger one is read and thrown away: a client that is still sending would see a broken connection, not the
+/// refusal.
+const MOST_DISCARDED: usize = 256 * 1024 * 1024;
 
 const VIEW: Option<&str> = Some("scripter:script:view");
 const PUBLISHED_VIEW: Option<&str> = Some("scripter:publishedScript:view");
@@ -91,7 +94,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: Request) -> Response {
     let context = service.new_context();
     let (mut parts, body) = request.into_parts();
-    let mut response = match whole(body).await {
+    let mut response = match read_body(body).await {
         None => Refusal::too_large(MAX_UPLOAD).response(&context),
         Some(body) => {
             if !parts.uri.path().starts_with("/_simulator/") {
@@ -118,20 +121,21 @@ pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: R
     response
 }
 
-/// The body, if it is no larger than is taken. What is larger is read on for a while all the same: a client that is still
-/// sending may not see the answer.
-async fn whole(body: Body) -> Option<Bytes> {
-    let (mut chunks, mut whole, mut length) = (body.into_data_stream(), BytesMut::new(), 0_usize);
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
-        length = length.saturating_add(chunk.len());
-        if length <= MAX_UPLOAD {
-            whole.extend_from_slice(&chunk);
-        } else if length > 8 * MAX_UPLOAD {
-            return None;
+/// All of it, unless it is too large, or breaks off.
+async fn read_body(body: Body) -> Option<Bytes> {
+    let mut frames = body.into_data_stream();
+    let (mut read, mut length) = (BytesMut::new(), 0_usize);
+    while length <= MOST_DISCARDED
+        && let Some(frame) = frames.next().await
+    {
+        let frame = frame.ok()?;
+        length = length.saturating_add(frame.len());
+        match length <= MAX_UPLOAD {
+            true => read.extend_from_slice(&frame),
+            false => read = BytesMut::new(),
         }
     }
-    (length <= MAX_UPLOAD).then(|| whole.freeze())
+    (length <= MAX_UPLOAD).then(|| read.freeze())
 }
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");

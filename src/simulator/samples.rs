@@ -47,13 +47,20 @@ fn published(
         .replace("__ORGANIZATION__", &organization.to_string())
         .replace("__VERSION__", &version.to_string())
         .replace("__PAGE__", &random_id(rng).to_string())
-        .replace("__ACTION__", &random_id(rng).to_string())
+        .replace("__ACTIONS__", &actions(index, rng))
         .replace("__CREATED__", &date_text(created))
         .replace("__MODIFIED__", &date_text(modified));
     let version = Version { id: version, date: modified, file: Bytes::from(file) };
     let mut script = Script::new(id, name, division.clone(), created, version);
     script.publish_editable(modified);
     script
+}
+
+/// An array, as in exported files, or, of the third and fourth of every four scripts, an object, as the schema has it.
+fn actions(index: u32, rng: &mut fastrand::Rng) -> String {
+    let id = random_id(rng);
+    let action = format!(r#"{{"id":"{id}","name":"Look up the customer","action":{{"block":[]}}}}"#);
+    if index % 4 < 2 { format!("[{action}]") } else { format!(r#"{{"{id}":{action}}}"#) }
 }
 
 /// An array, as in exported files, or, in every other script, an object, as the schema has it.

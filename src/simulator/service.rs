@@ -11,6 +11,7 @@ use super::document::random_id;
 use super::fault::Fault;
 use super::library::Library;
 use super::oauth::OddToken;
+use super::quirk::ListQuirk;
 use super::recorded::Log;
 use super::refusal::ContextId;
 use super::stats::Counters;
@@ -47,6 +48,7 @@ pub(super) struct Settings {
     pub(super) knee: Option<Knee>,
     pub(super) faults: Vec<(Fault, f64)>,
     pub(super) login_faults: Vec<(Fault, f64)>,
+    pub(super) list_quirks: Vec<ListQuirk>,
     pub(super) down: bool,
     pub(super) odd_token: Option<OddToken>,
 }

@@ -39,7 +39,7 @@ pub(super) async fn upload(call: Call) -> Answer {
 async fn read_form(call: &Call) -> Result<Import, Refusal> {
     let mut request = Request::new(Body::from(call.body.clone()));
     *request.headers_mut() = call.headers.clone();
-    // It is in memory already, and no larger than what is taken.
+    // How much may be sent was settled when it arrived; axum's own limit is 2 MiB.
     DefaultBodyLimit::disable().apply(&mut request);
     // Fails when the content type is another, or lacks its boundary.
     let form = Multipart::from_request(request, &()).await;

@@ -18,7 +18,7 @@ const OLD: &str = "0d000000-0000-4000-8000-000000000001";
 
 fn scripts(of: &[(&str, &str)]) -> String {
     let entities: Vec<_> = of.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
-    json!({ "entities": entities, "pageCount": 1 }).to_string()
+    json!({ "entities": entities, "pageCount": 1, "total": entities.len() }).to_string()
 }
 
 /// The service, in as far as an import needs it: what the status says, poll by poll (the last for ever), and what is
@@ -252,7 +252,7 @@ impl Organisation {
             if self.defaults && (published || now >= self.lag) {
                 entities.push(json!({ "id": DefaultScript::Inbound.id_str(), "name": NAME }));
             }
-            json!({ "entities": entities, "pageCount": 1 })
+            json!({ "entities": entities, "pageCount": 1, "total": entities.len() })
         };
         let answer = reply(200, body.to_string());
         if self.dated { answer.with("date", httpdate::fmt_http_date(SystemTime::from(date(now)))) } else { answer }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt};
-use genesys_scripts::{ErrorKind, ListPublishedScripts, ListScripts};
+use genesys_scripts::{Agent, Error, ErrorKind, ListPublishedScripts, ListScripts, Listing};
 use serde_json::{Value, json};
 
 use crate::common::{self, Reply, Scripted, Seen, reply};
@@ -88,32 +88,33 @@ async fn nothing_is_fetched_until_the_stream_is_polled() {
     assert!(transport.seen().is_empty());
 }
 
-/// What the service says of the pages, by how many requests a list of 25 (20) takes in pages of 10.
+/// What the service says of the pages, by how many requests a list of 25 (20) takes in pages of 10. One hint alone can be
+/// wrong, and a page with fewer scripts is no end: another page is asked for then.
 #[tokio::test(start_paused = true)]
 async fn the_last_page_is_known_by_whatever_is_said() {
     type Finish = fn(&mut Value, usize, usize, usize);
     let table: &[(&str, Finish, usize, usize)] = &[
         ("everything", counted, 3, 2),
-        ("page count", |page, _, size, total| page["pageCount"] = json!(total.div_ceil(size)), 3, 2),
+        ("page count", |page, _, size, total| page["pageCount"] = json!(total.div_ceil(size)), 4, 3),
         (
-            "next page's URI, and its absence at the end after a short page",
+            "next page's URI, and its absence at the end",
             |page, number, size, total| {
                 if number * size < total {
-                    page["nextUri"] = json!("/api/v2/scripts?pageNumber=2");
+                    page["nextUri"] = json!(format!("/api/v2/scripts?pageNumber={}", number + 1));
                 }
             },
-            3,
+            4,
             3,
         ),
-        ("total", |page, _, _, total| page["total"] = json!(total), 3, 2),
-        ("nothing: a short page, or an empty one", |_, _, _, _| {}, 3, 3),
-        ("nonsense", |page, _, _, _| (page["pageCount"], page["total"]) = (json!(-1), json!("many")), 3, 3),
+        ("total", |page, _, _, total| page["total"] = json!(total), 4, 3),
+        ("nothing: an empty page", |_, _, _, _| {}, 4, 3),
+        ("nonsense", |page, _, _, _| (page["pageCount"], page["total"]) = (json!(-1), json!("many")), 4, 3),
         (
             "nulls",
             |page, _, _, _| {
                 (page["pageCount"], page["total"], page["nextUri"]) = (json!(null), json!(null), json!(null))
             },
-            3,
+            4,
             3,
         ),
     ];
@@ -231,6 +232,8 @@ async fn a_page_is_retried_like_any_get() {
         reply(503, ""),
         Reply::Broken(std::io::ErrorKind::ConnectionReset),
         reply(200, r#"{"entities":[{"id":"a"}]}"#),
+        reply(503, ""),
+        reply(200, r#"{"entities":[]}"#),
     ]);
     assert_eq!(ids(&transport, ListScripts::default()).await, ["a"]);
 }
@@ -246,5 +249,265 @@ async fn a_page_size_or_number_nobody_understands_is_refused_before_anything_is_
         let query = ListPublishedScripts { page_size, page_number, ..ListPublishedScripts::default() };
         assert!(agent.published_scripts(query).try_next().await.is_err());
         assert!(transport.seen().is_empty());
+    }
+}
+
+/// A service whose nth page is the nth of these; those after them are empty.
+fn pages(pages: impl IntoIterator<Item = Value>) -> Scripted {
+    let pages: Vec<Value> = pages.into_iter().collect();
+    Scripted::by(move |seen| match seen.is_login() {
+        true => common::token("t0ken"),
+        false => reply(200, pages.get(asked(seen).0 - 1).unwrap_or(&json!({ "entities": [] })).to_string()),
+    })
+}
+
+fn of(ids: &[&str], hints: Value) -> Value {
+    let mut page = hints;
+    page["entities"] = ids.iter().map(|id| json!({ "id": id })).collect();
+    page
+}
+
+/// What comes of a list, and the error it ends with.
+async fn read(mut listing: Listing) -> (Vec<String>, Option<Error>) {
+    let mut ids = Vec::new();
+    loop {
+        match listing.try_next().await {
+            Ok(Some(script)) => ids.push(script.id.to_string()),
+            Ok(None) => return (ids, None),
+            Err(error) => {
+                assert!(listing.next().await.is_none(), "an error is the last item");
+                return (ids, Some(error));
+            }
+        }
+    }
+}
+
+/// Every list there is.
+fn each_listing(agent: &Agent, page_size: u32) -> [Listing; 4] {
+    let published = || ListPublishedScripts { page_size, ..ListPublishedScripts::default() };
+    [
+        agent.scripts(in_pages_of(page_size)),
+        agent.scripts_in_divisions(in_pages_of(page_size)),
+        agent.published_scripts(published()),
+        agent.published_scripts_in_divisions(published()),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_page_is_no_end_while_anything_says_that_more_follows() {
+    let more = |number: usize| format!("/api/v2/scripts?pageSize=2&pageNumber={number}");
+    let table = [
+        ("total", [json!({ "total": 3 }), json!({ "total": 3 }), json!({ "total": 3 })]),
+        ("total as text", [json!({ "total": "3" }), json!({ "total": "3" }), json!({ "total": "3" })]),
+        ("total as a float", [json!({ "total": 3.0 }), json!({ "total": 3.0 }), json!({ "total": 3.0 })]),
+        ("page count", [json!({ "pageCount": 3 }), json!({ "pageCount": 3 }), json!({ "pageCount": 3 })]),
+        ("next page", [json!({ "nextUri": more(2) }), json!({ "nextUri": more(3) }), json!({})]),
+        (
+            "against a total of 0",
+            [
+                json!({ "total": 0, "nextUri": more(2) }),
+                json!({ "total": 0, "nextUri": more(3) }),
+                json!({ "total": 0 }),
+            ],
+        ),
+        (
+            "against a page count of 1",
+            [json!({ "total": 3, "pageCount": 1 }), json!({ "total": 3, "nextUri": more(3) }), json!({ "total": 3 })],
+        ),
+        (
+            "elsewhere",
+            [
+                json!({ "nextUri": "https://elsewhere.example/x?pageNumber=2" }),
+                json!({ "nextUri": "//elsewhere.example/y" }),
+                json!({}),
+            ],
+        ),
+    ];
+    for (said, [first, second, third]) in table {
+        // The filtered page in the middle, and at the start.
+        for filtered in [0, 1] {
+            let mut shown = [&["a", "b"][..], &["c"][..]].into_iter();
+            let hints = [first.clone(), second.clone(), third.clone()].into_iter().enumerate();
+            let transport =
+                pages(hints.map(|(at, hints)| of(if at == filtered { &[] } else { shown.next().unwrap() }, hints)));
+            for listing in each_listing(&transport.agent(), 2) {
+                let (ids, error) = read(listing).await;
+                assert!(error.is_none(), "{said}, {filtered}: {error:?}");
+                assert_eq!(ids, ["a", "b", "c"], "{said}, {filtered}");
+            }
+            assert!(
+                transport.calls().iter().all(|seen| seen.url.starts_with(common::HERE)),
+                "no hint is followed elsewhere"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_smaller_than_asked_is_no_end_whatever_is_said_of_its_size() {
+    let table = [
+        ("nothing", json!({})),
+        ("the size that was asked for", json!({ "pageSize": 100 })),
+        ("its own size", json!({ "pageSize": 2 })),
+        ("pages counted by the size that was asked for", json!({ "pageSize": 100, "pageCount": 1 })),
+        ("that, and no total", json!({ "pageCount": 1, "total": null })),
+        ("that, and a total", json!({ "pageCount": 1, "total": 5 })),
+        ("a total of none", json!({ "total": 0 })),
+        ("a negative total", json!({ "total": -1, "pageCount": 0 })),
+        ("nextUri, blank", json!({ "nextUri": "" })),
+    ];
+    for (said, hints) in table {
+        let transport = pages([&["a", "b"][..], &["c", "d"], &["e"]].map(|ids| of(ids, hints.clone())));
+        for listing in each_listing(&transport.agent(), 100) {
+            let (ids, error) = read(listing).await;
+            assert!(error.is_none(), "{said}: {error:?}");
+            assert_eq!(ids, ["a", "b", "c", "d", "e"], "{said}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_remainder_that_does_not_come_is_an_error_that_says_how_many_did() {
+    let pages_of = |hints: Value| [of(&["a", "b"], hints.clone()), of(&["c"], hints)];
+    let table = [
+        ("counted", pages_of(json!({ "total": 5 })), 3, "3 of 5 scripts came"),
+        ("counted, with the pages", pages_of(json!({ "total": 4, "pageCount": 2 })), 3, "3 of 4 scripts came"),
+        ("as text", pages_of(json!({ "total": "4", "pageCount": "2" })), 3, "3 of 4 scripts came"),
+        ("pages", pages_of(json!({ "pageCount": 3 })), 3, "3 scripts came"),
+        ("pages without end", pages_of(json!({ "pageCount": 2_000_000_000 })), 3, "3 scripts came"),
+    ];
+    for (said, [first, second], came, words) in table {
+        let beyond = json!({ "entities": [], "pageCount": first["pageCount"], "total": first["total"] });
+        let transport = pages([first, second].into_iter().chain(std::iter::repeat_n(beyond, 50)));
+        let mut listing = transport.agent().scripts(in_pages_of(2));
+        let good: Vec<_> = listing.by_ref().take(came).try_collect().await.unwrap();
+        assert_eq!(good.len(), came);
+        let error = listing.try_next().await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (ErrorKind::UnexpectedAnswer, Some(200)), "{said}");
+        assert!(error.to_string().contains(words), "{said}: {error}");
+        assert!(listing.page_number().is_some(), "{said}");
+        assert!(transport.calls().len() <= 2 + 20, "{said}: {}", transport.calls().len());
+    }
+    let next = json!({ "nextUri": "/api/v2/scripts?pageNumber=2" });
+    for first in [json!({ "total": 3 }), json!({ "pageCount": 2 }), next] {
+        let (ids, error) = read(pages([of(&["a"], first.clone())]).agent().scripts(in_pages_of(1))).await;
+        assert_eq!(ids, ["a"], "{first}");
+        assert!(error.expect("what was said on an earlier page holds").to_string().contains("page"), "{first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_leads_round_in_a_circle_ends_as_an_error() {
+    let to = |number: usize| json!({ "nextUri": format!("/api/v2/scripts?pageSize=2&pageNumber={number}") });
+    let elsewhere = json!({ "nextUri": "https://api.example.com/api/v2/scripts?pageNumber=1&pageSize=2" });
+    let table = [
+        ("to the first", vec![of(&["a"], to(2)), of(&["b"], to(1))], 2),
+        ("to itself", vec![of(&["a"], to(1))], 1),
+        ("elsewhere", vec![of(&["a"], to(2)), of(&["b"], to(3)), of(&["c"], elsewhere)], 3),
+        ("from an empty page", vec![of(&["a"], to(2)), of(&[], to(2))], 1),
+        ("the same page", vec![of(&["a", "b"], json!({})), of(&["a", "b"], json!({}))], 2),
+        ("in another order", vec![of(&["a", "b"], json!({})), of(&["b", "a"], json!({}))], 2),
+        ("an earlier page", vec![of(&["a", "b"], to(2)), of(&["c"], to(3)), of(&["a", "b"], to(4))], 3),
+    ];
+    for (how, given, came) in table {
+        let transport = pages(given);
+        let (ids, error) = read(transport.agent().scripts(in_pages_of(2))).await;
+        assert_eq!(ids, ["a", "b", "c"][..came], "{how}");
+        let error = error.expect(how);
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{how}");
+        assert!(error.to_string().contains(&format!("{came} script")), "{how}: {error}");
+    }
+    // The service said that it ends, and shows its last page for every page beyond.
+    let clamped = Scripted::by(|seen| match seen.is_login() {
+        true => common::token("t0ken"),
+        false => reply(200, of(&["a", "b"], json!({ "pageCount": 1 })).to_string()),
+    });
+    assert_eq!(ids(&clamped, in_pages_of(2)).await, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_moves_while_the_list_is_read_comes_once() {
+    for hints in [json!({}), json!({ "total": 4 }), json!({ "total": 4, "pageCount": 3 })] {
+        let transport =
+            pages([of(&["a", "b"], hints.clone()), of(&["b", "c"], hints.clone()), of(&["d", "d"], hints.clone())]);
+        assert_eq!(ids(&transport, in_pages_of(2)).await, ["a", "b", "c", "d"], "{hints}");
+        let read: Vec<_> = transport.agent().scripts(in_pages_of(2)).pages().try_collect().await.unwrap();
+        assert_eq!(read.iter().map(|page| page.entities.len()).sum::<usize>(), 4, "{hints}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_said_to_be_no_further_page_a_refusal_of_one_is_the_end() {
+    for (status, body) in [(404, r#"{"code":"not.found"}"#), (400, r#"{"code":"invalid.value"}"#), (200, "no more")] {
+        let transport = Scripted::by(move |seen| match (seen.is_login(), seen.url.contains("pageNumber=1")) {
+            (true, _) => common::token("t0ken"),
+            (_, true) => reply(200, of(&["a"], json!({ "total": 1 })).to_string()),
+            _ => reply(status, body),
+        });
+        assert_eq!(ids(&transport, in_pages_of(2)).await, ["a"], "{status}");
+    }
+    // Where nothing said so, it is a failure.
+    let transport = Scripted::by(move |seen| match (seen.is_login(), seen.url.contains("pageNumber=1")) {
+        (true, _) => common::token("t0ken"),
+        (_, true) => reply(200, of(&["a"], json!({})).to_string()),
+        _ => reply(404, ""),
+    });
+    let (ids, error) = read(transport.agent().scripts(in_pages_of(2))).await;
+    assert_eq!((ids.len(), error.unwrap().kind()), (1, ErrorKind::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_item_costs_that_item_and_is_counted() {
+    let bad = [
+        json!(null),
+        json!(7),
+        json!("a script"),
+        json!(true),
+        json!([]),
+        json!(["a"]),
+        json!({}),
+        json!({ "name": "x" }),
+        json!({ "id": null }),
+        json!({ "id": "" }),
+        json!({ "id": 42 }),
+        json!({ "id": ".." }),
+        json!({ "id": { "x": 1 } }),
+        json!({ "id": ["a"] }),
+        json!({ "id": "published" }),
+        json!({ "id": "x".repeat(300) }),
+    ];
+    let good = |id: &str| json!({ "id": id, "name": "x" });
+    for bad in &bad {
+        let page = json!({ "entities": [good("a"), bad, good("b")], "total": 3, "pageCount": 1 });
+        let transport = pages([page]);
+        for mut listing in each_listing(&transport.agent(), 100) {
+            let read: Vec<_> = (&mut listing).try_collect().await.unwrap();
+            assert_eq!(read.iter().map(|script| script.id.as_str()).collect::<Vec<_>>(), ["a", "b"], "{bad}");
+            assert_eq!(listing.skipped(), 1, "{bad}");
+        }
+        assert_eq!(transport.calls().len(), 4, "the items that cannot be read count, too");
+    }
+    let all: Vec<Value> = bad.into_iter().chain([good("a")]).collect();
+    let transport = pages([json!({ "entities": all, "total": 18 }), json!({ "entities": [good("b")], "total": 18 })]);
+    let mut listed = transport.agent().scripts(ListScripts::default()).pages();
+    let first = listed.try_next().await.unwrap().unwrap();
+    assert_eq!((first.entities.len(), first.entities.skipped()), (1, 16));
+    assert_eq!((listed.try_next().await.unwrap().unwrap().entities.len(), listed.skipped()), (1, 16));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_without_a_list_of_scripts_is_an_empty_one() {
+    for (entities, skipped) in [(json!(null), 0), (json!({}), 1), (json!("none"), 1), (json!(0), 1)] {
+        let mut listing = pages([json!({ "entities": entities })]).agent().scripts(ListScripts::default());
+        assert!(listing.try_next().await.unwrap().is_none(), "{entities}");
+        assert_eq!(listing.skipped(), skipped, "{entities}");
+        // But nothing that is promised goes missing.
+        let promised = pages([json!({ "entities": entities, "total": 2, "pageCount": 1 })]);
+        assert!(promised.agent().scripts(ListScripts::default()).try_next().await.is_err(), "{entities}");
+    }
+    for body in ["[]", r#"[{"id":"a"}]"#, "null", r#""x""#, "7", ""] {
+        let transport = Scripted::replies([reply(200, body)]);
+        let error = transport.agent().scripts(ListScripts::default()).try_next().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{body}: {error}");
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod any_list;
 mod broken_script;
 mod cache;
 #[path = "../common/mod.rs"]

@@ -1,7 +1,10 @@
 //! What the service may send, and is read all the same.
 
 use futures_util::TryStreamExt;
-use genesys_scripts::{ErrorKind, ListScripts, Page, Script, ScriptFile, ScriptListing};
+use genesys_scripts::{
+    ErrorKind, ExportScript, ListScripts, Page, PageId, PublishScript, ReadScript, ReadUploadStatus, Script,
+    ScriptFile, ScriptListing,
+};
 use serde_json::{Value, json};
 
 use crate::common::{ID, Scripted, id, reply};
@@ -59,7 +62,7 @@ fn variant(i: usize) -> Value {
 #[tokio::test(start_paused = true)]
 async fn four_hundred_scripts_in_every_variation_all_decode() {
     let all: Vec<Value> = (0..400).map(variant).collect();
-    let body = json!({ "entities": all, "pageCount": 1, "new": {} }).to_string();
+    let body = json!({ "entities": all, "pageCount": 1, "total": 400, "new": {} }).to_string();
     let transport = Scripted::replies([reply(200, body)]);
     let query = ListScripts { page_size: 400, ..ListScripts::default() };
     let scripts: Vec<Script> = transport.agent().scripts(query).try_collect().await.unwrap();
@@ -82,6 +85,115 @@ async fn a_script_without_an_id_is_none() {
     for body in ["{}", r#"{"id":null}"#, r#"{"id":""}"#, "[]", "null"] {
         let error = Scripted::replies([reply(200, body)]).agent().script(&id()).await.unwrap_err();
         assert_eq!((error.kind(), error.status()), (ErrorKind::UnexpectedAnswer, Some(200)), "{body}");
+    }
+}
+
+/// What should be a script, and what of it came: neither is it served, nor is it said that nothing was sent.
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_shape_is_told_as_what_it_is() {
+    let table = [
+        ("[]", "is a JSON array"),
+        (r#"["476c2b71-7429-11e4-9a5b-3f91746bffa3"]"#, "is a JSON array"),
+        (r#" [{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3"}]"#, "is a JSON array"),
+        (
+            r#"["476c2b71-7429-11e4-9a5b-3f91746bffa3",null,null,null,null,null,null,null,null,null,null,null,null,[],null]"#,
+            "is a JSON array",
+        ),
+        (r#""x""#, "is a JSON string"),
+        ("null", "is null"),
+        (" null\n", "is null"),
+        ("-1.5", "is a number"),
+        ("false", "is true or false alone"),
+        ("", "is empty"),
+        (" \r\n", "is empty"),
+        ("<html>", "is HTML or XML"),
+        ("nothing", "is no JSON"),
+    ];
+    for (body, words) in table {
+        let agent = || Scripted::replies([reply(200, body)]).agent();
+        let page: PageId = "p".parse().unwrap();
+        let query = ReadScript::default();
+        let errors = [
+            agent().script(&id()).await.unwrap_err(),
+            agent().published_script(&id(), &query).await.unwrap_err(),
+            agent().publish(&id(), &PublishScript::default()).await.unwrap_err(),
+            agent().script_page(&id(), &page, &query).await.unwrap_err(),
+            agent().published_script_page(&id(), &page, &query).await.unwrap_err(),
+            agent().export(&id(), &ExportScript::default()).await.unwrap_err(),
+            agent().upload_status(&"u".parse().unwrap(), &ReadUploadStatus::default()).await.unwrap_err(),
+            agent().scripts(ListScripts::default()).try_next().await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!((error.kind(), error.status()), (ErrorKind::UnexpectedAnswer, Some(200)), "{body}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        if !body.trim().starts_with('[') {
+            let error = agent().script_pages(&id(), &query).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{body}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+    let object = Scripted::replies([reply(200, r#"{"entities":[]}"#)]);
+    let error = object.agent().published_script_pages(&id(), &ReadScript::default()).await.unwrap_err();
+    assert!(error.to_string().contains("should be a list of pages, but is a JSON object"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_about_an_answer_says_that_nothing_was_sent() {
+    for odd in
+        [json!(".."), json!(""), json!("published"), json!("${scriptId}"), json!(" x"), json!("null"), json!("a\u{7}")]
+    {
+        let answer = reply(200, json!({ "id": odd }).to_string());
+        let error = Scripted::replies([answer]).agent().script(&id()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{odd}");
+        assert!(!error.to_string().contains("nothing was sent") && error.to_string().contains("script id"), "{error}");
+        assert!(error.may_have_been_sent(), "{odd}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_comes_with_the_pages_that_can_be_read() {
+    let page = |id: &str| json!({ "id": id, "name": "Start" });
+    let table = [
+        (json!([null, page("p-1")]), 1, 1),
+        (json!([page("p-1"), 7, "x", true, []]), 1, 4),
+        (json!([["p-1"], page("p-2"), page("p-3")]), 2, 1),
+        (json!([{ "id": 7, "name": ["x"], "createdDate": {}, "versionId": null, "rootContainer": 1 }]), 1, 0),
+        (json!([null, null]), 0, 2),
+        (json!({ "p-1": page("p-1") }), 0, 1),
+        (json!("none"), 0, 1),
+        (json!(null), 0, 0),
+        (json!([]), 0, 0),
+    ];
+    for (pages, read, skipped) in table {
+        let body = json!({ "id": ID, "name": "x", "pages": pages, "division": ["d"] }).to_string();
+        let script = Scripted::replies([reply(200, body)]).agent().script(&id()).await.unwrap();
+        assert_eq!((script.pages.len(), script.pages.skipped()), (read, skipped), "{pages}");
+        assert_eq!(script.division, None);
+        if pages.is_array() {
+            let answers = Scripted::replies([reply(200, pages.to_string()), reply(200, pages.to_string())]);
+            let edited = answers.agent().script_pages(&id(), &ReadScript::default()).await.unwrap();
+            let published = answers.agent().published_script_pages(&id(), &ReadScript::default()).await.unwrap();
+            assert_eq!((edited.len(), edited.skipped()), (read, skipped), "{pages}");
+            assert_eq!(edited, published);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_another_type_costs_that_part() {
+    for odd in [json!(7), json!("x"), json!([]), json!(["d"]), json!({ "id": [] }), json!(true), json!(null)] {
+        let script = json!({
+            "id": ID, "name": "kept", "division": odd, "versionId": odd, "createdDate": odd, "startPageId": odd, "pages": odd,
+            "features": odd, "variables": odd, "customActions": odd, "selfUri": odd,
+        });
+        let listed = json!({ "entities": [script, script], "total": 1, "pageCount": 1 });
+        let read = Scripted::replies([reply(200, script.to_string())]).agent().script(&id()).await.unwrap();
+        assert_eq!((read.name.as_deref(), read.created_date), (Some("kept"), None), "{odd}");
+        assert_eq!(read.variables.is_none(), odd.is_null(), "{odd}");
+        let listed = Scripted::replies([reply(200, listed.to_string())]);
+        let listed: Vec<Script> = listed.agent().scripts(ListScripts::default()).try_collect().await.unwrap();
+        assert_eq!(listed, [read], "{odd}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Parser;
-use genesys_scripts::simulator::{Fault, Simulator};
+use genesys_scripts::simulator::{Fault, ListQuirk, Simulator};
 
 /// A faithful Genesys Cloud Scripts API on loopback.
 #[derive(Parser)]
@@ -53,6 +53,9 @@ struct Options {
     /// stall, truncate, not-json, empty, slow, 401, 408, 429
     #[arg(long = "fault", value_name = "KIND=PROBABILITY", value_parser = parse_fault)]
     faults: Vec<PlannedFault>,
+    /// How every list is odd: clip=25, empty=2, no-hints, repeat=2, circle, null
+    #[arg(long = "list-quirk", value_name = "QUIRK", value_parser = parse_quirk)]
+    list_quirks: Vec<ListQuirk>,
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +74,19 @@ fn parse_fault(text: &str) -> Result<PlannedFault, String> {
     let fault = kind.parse().map_err(|unknown| format!("{unknown}"))?;
     let probability = probability.parse().map_err(|_| "the probability is no number")?;
     Ok(PlannedFault { fault, probability, login })
+}
+
+fn parse_quirk(text: &str) -> Result<ListQuirk, String> {
+    let (name, number) = text.split_once('=').map_or((text, None), |(name, number)| (name, number.parse().ok()));
+    match (name, number) {
+        ("clip", Some(scripts)) => Ok(ListQuirk::ClippedTo(scripts)),
+        ("empty", Some(page)) => Ok(ListQuirk::EmptyPage(page)),
+        ("repeat", Some(page)) => Ok(ListQuirk::RepeatedPage(page)),
+        ("no-hints", None) => Ok(ListQuirk::NoHints),
+        ("circle", None) => Ok(ListQuirk::Circle),
+        ("null", None) => Ok(ListQuirk::NullItem),
+        _ => Err("expected clip=SCRIPTS, empty=PAGE, repeat=PAGE, no-hints, circle or null".to_owned()),
+    }
 }
 
 #[derive(Clone)]
@@ -114,6 +130,9 @@ pub async fn main() -> anyhow::Result<()> {
     }
     for PlannedFault { fault, probability, login } in options.faults {
         builder = if login { builder.login_fault(fault, probability) } else { builder.fault(fault, probability) };
+    }
+    for quirk in options.list_quirks {
+        builder = builder.list_quirk(quirk);
     }
     let simulator = builder.start().await?;
 

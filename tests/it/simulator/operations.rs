@@ -1,5 +1,6 @@
 //! Every operation: its answer, its permission, its refusals.
 
+use genesys_scripts::simulator::ListQuirk;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -52,6 +53,13 @@ async fn a_script_with_all_its_fields() {
     }
     let other = peer.get(&token, &format!("/api/v2/scripts/{}", peer.script_id(0))).await.json();
     assert!(other["variables"].is_array());
+    // Each of the two comes as an array and as an object, in every combination.
+    let shapes = [0, 1, 2, 3].map(|nth| peer.script_id(nth));
+    for (nth, id) in shapes.iter().enumerate() {
+        let script = peer.get(&token, &format!("/api/v2/scripts/published/{id}")).await.json();
+        assert_eq!((script["variables"].is_object(), script["customActions"].is_object()), (nth % 2 == 1, nth % 4 > 1));
+        assert_eq!((script["variables"].is_array(), script["customActions"].is_array()), (nth % 2 == 0, nth % 4 < 2));
+    }
     assert_eq!(other["modifiedDate"], "2025-02-04T09:00:00Z", "without a fraction");
     assert_eq!(script["modifiedDate"], "2025-02-04T10:01:38.380Z", "and with one");
 }
@@ -433,4 +441,50 @@ async fn ten_thousand_scripts_in_a_hundred_pages() {
         ids.extend(entities.iter().map(|script| script["id"].as_str().expect("id").to_owned()));
     }
     assert_eq!(ids, peer.simulator.script_ids());
+}
+
+/// A listing as this crate reads it, and what its pages look like from outside.
+#[tokio::test]
+async fn lists_are_odd_where_they_are_told_to_be_and_this_crate_reads_them_whole() {
+    use ListQuirk::{Circle, ClippedTo, EmptyPage, NoHints, NullItem, RepeatedPage};
+    use futures_util::TryStreamExt;
+    let peer = Peer::of(builder().scripts(12));
+    let token = peer.login().await;
+    let here = peer.simulator.url();
+    let region = genesys_scripts::Region::custom(here, here, here).expect("loopback");
+    let client =
+        genesys_scripts::Client::builder(region).with_middleware(peer.simulator.transport()).build().expect("client");
+    let agent = client.agent(genesys_scripts::Credentials::client("lists", "simulator"));
+    let all = peer.simulator.script_ids();
+    // The quirks, how many rows the first four pages of five have, and whether the list can be had whole.
+    let table: &[(&[ListQuirk], [usize; 4], bool)] = &[
+        (&[], [5, 5, 2, 0], true),
+        (&[ClippedTo(2)], [2, 2, 2, 2], true),
+        (&[ClippedTo(3), NoHints], [3, 3, 3, 3], true),
+        (&[EmptyPage(2)], [5, 0, 5, 2], true),
+        (&[EmptyPage(1), EmptyPage(2)], [0, 0, 5, 5], true),
+        (&[NullItem], [6, 6, 3, 0], true),
+        (&[NoHints], [5, 5, 2, 0], true),
+        (&[RepeatedPage(2)], [5, 5, 5, 5], false),
+        (&[Circle], [5, 5, 2, 0], false),
+        (&[EmptyPage(2), NoHints], [5, 0, 5, 2], false),
+    ];
+    for (quirks, rows, whole) in table {
+        peer.simulator.set_list_quirks(quirks.iter().copied());
+        for (number, rows) in (1..).zip(rows) {
+            let page = peer.get(&token, &format!("/api/v2/scripts?pageSize=5&pageNumber={number}")).await.json();
+            assert_eq!(page["entities"].as_array().map(Vec::len), Some(*rows), "{quirks:?}, {number}");
+            assert_eq!(page.get("total").is_none(), quirks.contains(&NoHints), "{quirks:?}");
+            assert_eq!(page.get("pageCount").is_none(), quirks.contains(&NoHints), "{quirks:?}");
+        }
+        let query = genesys_scripts::ListScripts { page_size: 5, ..genesys_scripts::ListScripts::default() };
+        let ids: Result<Vec<String>, _> =
+            agent.scripts(query).map_ok(|script| script.id.to_string()).try_collect().await;
+        match (ids, whole) {
+            (Ok(ids), true) => assert_eq!(ids, all, "{quirks:?}"),
+            // Without a hint an empty page is the end.
+            (Ok(ids), false) => assert_eq!((ids.len(), *quirks), (5, &[EmptyPage(2), NoHints][..])),
+            (Err(error), whole) => assert!(!whole, "{quirks:?}: {error}"),
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! What only a real socket shows: resets, answers cut off, headers as they are spelled, the program itself.
 
-use std::io::ErrorKind;
+use std::io;
 use std::time::Duration;
 
 use genesys_scripts::simulator::{Fault, Simulator, SimulatorBuilder};
+use genesys_scripts::{Client, Credentials, ErrorKind, Region, ScriptFile};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -24,7 +25,7 @@ async fn with(builder: SimulatorBuilder) -> (Simulator, String) {
 }
 
 /// Sends one request on a connection of its own; all that comes back, and how it ended.
-async fn exchange(simulator: &Simulator, token: &str) -> (String, std::io::Result<()>) {
+async fn exchange(simulator: &Simulator, token: &str) -> (String, io::Result<()>) {
     let mut stream = ask(simulator, token).await;
     let mut received = Vec::new();
     let ended = stream.read_to_end(&mut received).await.map(drop);
@@ -56,7 +57,7 @@ async fn a_reset_is_a_reset_before_the_first_byte() {
     let (simulator, token) = with(builder().fault(Fault::Reset, 1.0)).await;
     let (answer, ended) = exchange(&simulator, &token).await;
     assert_eq!(answer, "");
-    assert_eq!(ended.expect_err("reset").kind(), ErrorKind::ConnectionReset);
+    assert_eq!(ended.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
@@ -128,4 +129,25 @@ async fn garbage_does_no_harm() {
         drop(stream);
     }
     assert!(exchange(&simulator, &token).await.0.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn an_upload_of_16_mib_is_taken_and_a_larger_one_is_told_so() {
+    let simulator = builder().start().await.expect("starts");
+    let here = simulator.url();
+    let client = Client::builder(Region::custom(here, here, here).expect("loopback")).build().expect("a client");
+    let agent = client.agent(Credentials::client("uploads", "simulator"));
+    let sized = |bytes: usize| {
+        let file = format!(r#"{{"name":"Large","pages":[],"padding":"{}"}}"#, "x".repeat(bytes));
+        file.parse::<ScriptFile>().expect("an object")
+    };
+    for bytes in [1_900_000, 2_110_000, 16 * 1024 * 1024 - 10_000] {
+        let taken = agent.upload(&sized(bytes), "Large", None).await;
+        assert!(taken.is_ok(), "{bytes}: {taken:?}");
+    }
+    for bytes in [16 * 1024 * 1024 + 1, 48 * 1024 * 1024] {
+        let error = agent.upload(&sized(bytes), "Large", None).await.expect_err("too large");
+        assert_eq!((error.kind(), error.code()), (ErrorKind::TooLarge, Some("request.entity.too.large")), "{error}");
+        assert!(error.to_string().contains("Maximum bytes: 16777216"), "{error}");
+    }
 }
