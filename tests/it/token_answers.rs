@@ -241,11 +241,11 @@ async fn without_a_token_the_error_says_what_came_instead() {
     let secret = format!("issued-{ACCESS}");
     for (body, said) in [
         (String::new(), vec!["is empty"]),
-        ("null".into(), vec!["no JSON that fits"]),
+        ("null".into(), vec!["is null"]),
         (format!("[\"{secret}\"]"), vec!["JSON array"]),
-        (format!("\"{secret}\""), vec!["no JSON that fits"]),
+        (format!("\"{secret}\""), vec!["a JSON string"]),
         ("{}".into(), vec!["JSON object"]),
-        (format!("access_token={secret}&expires_in=3600"), vec!["no JSON that fits"]),
+        (format!("access_token={secret}&expires_in=3600"), vec!["is no JSON"]),
         (
             format!("<!doctype html><HTML><TITLE lang=en>\n Sign in </TITLE><p>{secret}"),
             vec!["HTML page", "\"Sign in\""],
