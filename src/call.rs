@@ -19,7 +19,7 @@ use tracing::Instrument;
 use crate::answer::Answer;
 use crate::auth::token::{Token, TokenSlot};
 use crate::client::{ClientShared, Host};
-use crate::error::bad_request::{Endpoint, RequestFacts};
+use crate::error::cause::{Endpoint, RequestFacts};
 use crate::error::{Error, ErrorKind, GaveUp};
 use crate::failure::Failure;
 use crate::id::is_uuid;
@@ -277,7 +277,7 @@ impl<'a> Run<'a> {
         let latest = after(self.started, self.client.settings.login_throttle_timeout);
         let pass = gate.admit(latest).await.map_err(|refused| {
             let wait = refused.possible_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let throttled = Error::new(ErrorKind::Throttled, "logins of this OAuth client are throttled");
+            let throttled = self.last.clone().filter(Error::is_throttled).unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"));
             self.ended(throttled.with_retry_after(wait))
         })?;
         self.deadline = after(self.deadline, asked.elapsed());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::bad_request::Found;
+use crate::error::cause::Found;
 use crate::retry::after;
 
 /// So many successes are kept.
