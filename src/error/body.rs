@@ -134,7 +134,7 @@ impl ErrorBody {
             _ => Self { envelope: Envelope::Other, ..Self::default() },
         };
         match &json {
-            Some(value) => body.heard.listen("", "", value, KEPT_DEPTH + 1),
+            Some(value) => body.heard.listen("", "", value, 2 * KEPT_DEPTH),
             None if body.envelope == Envelope::Page => page::words(trimmed).iter().for_each(|run| body.heard.word(run)),
             None => trimmed.lines().take(KEPT_ITEMS).for_each(|line| body.heard.word(line)),
         }
@@ -317,7 +317,7 @@ impl Heard {
                 for item in items.iter().take(KEPT_ITEMS) {
                     match item {
                         Value::String(text) if says == Says::Words || key.is_empty() => self.word(&about_that(about, text)),
-                        Value::String(text) if says == Says::Other => self.word(&about_that(key, text)),
+                        Value::String(text) if matches!(says, Says::Other | Says::Code) => self.word(&about_that(key, text)),
                         Value::Object(object) => self.listen_to(object, about, deeper),
                         Value::Array(_) => self.listen(key, about, item, deeper),
                         _ => {}
@@ -488,7 +488,7 @@ mod tests {
     fn wrong_types_lose_one_field_not_the_body_and_nothing_is_kept_without_bound() {
         let body =
             ErrorBody::parse(r#"{"code":42,"message":["x"],"status":"400","details":{},"errors":[1,null],"limit":[]}"#);
-        assert_eq!((body.code(), body.message(), body.status), (Some("42"), None, None));
+        assert_eq!((body.code(), body.message(), body.status), (Some("42"), Some("x"), None));
         let long = format!(r#"{{"message":"{}","errors":[{}]}}"#, "é".repeat(10_000), vec!["{}"; 1000].join(","));
         let body = ErrorBody::parse(&long);
         assert!(body.message().is_some_and(|message| message.len() <= KEPT_BYTES));

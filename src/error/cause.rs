@@ -348,7 +348,7 @@ impl Evidence<'_> {
     }
 
     /// The words of the answer, those of its headers among them.
-    fn words(&self) -> Words {
+    pub(super) fn words(&self) -> Words {
         let heard = &self.body.heard;
         let headers = ["www-authenticate", "x-amzn-errortype", "x-error-code", "x-error-message"];
         let of_headers = headers.iter().filter_map(|name| self.header(*name)).map(|value| {
@@ -394,12 +394,11 @@ const CODES: &[(&str, Cause, Certainty)] = {
         ("version_mismatch", Cause::VersionConflict, Certain),
         ("not_published", Cause::VersionConflict, Certain),
         ("precondition_failed", Cause::VersionConflict, Likely),
-        ("conflict", Cause::VersionConflict, Possible),
         ("general_conflict", Cause::VersionConflict, Possible),
         ("invalid_session", Cause::Session, Certain),
         ("credentials_expired", Cause::Session, Certain),
-        ("bad_credentials", Cause::Session, Likely),
-        ("authentication_required", Cause::Session, Likely),
+        ("bad_credentials", Cause::Session, Certain),
+        ("authentication_required", Cause::Session, Certain),
         // Whether it is load is never certain, whoever says so.
         ("service_unavailable", Cause::Overload, Likely),
         ("request_timeout", Cause::Overload, Possible),

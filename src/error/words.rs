@@ -2,10 +2,12 @@
 
 /// Ends a sentence.
 const END: &str = ".";
+/// No more words are listened to.
+const MOST_WORDS: usize = 600;
 /// Stands for what is quoted: data, which says nothing by itself.
 const DATA: &str = "…";
 /// So many other words may stand where a pattern has `..`, none of which turns it into its opposite or into a guess.
-const GAP: usize = 6;
+const GAP: usize = 8;
 const TURNING: [&str; 11] =
     ["not", "no", "never", "without", "nor", "neither", "may", "might", "would", "if", "unless"];
 /// A sentence that begins with these, or has one of those in it, supposes or lists; it does not say what was wrong.
@@ -61,6 +63,9 @@ impl Words {
     pub(crate) fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut words = Self::default();
         for text in texts {
+            if supposes(text) || words.0.len() > MOST_WORDS {
+                break;
+            }
             let mut sentence = Vec::new();
             for piece in pieces(text) {
                 match piece {
@@ -134,6 +139,18 @@ fn is_one_of(word: &str, of: &str) -> bool {
     of.split('|').any(|of| of == word)
 }
 
+/// Whether what follows is a list of all that may be wrong.
+fn supposes(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let of = ["problem", "cause", "reason", "solution"];
+    of.iter().any(|of| text.contains(&format!("possible {of}")))
+}
+
+/// A class of a program, as in a stack trace: its name says nothing of the request.
+fn is_class(name: &str) -> bool {
+    ["java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."].iter().any(|of| name.starts_with(of))
+}
+
 /// One more word of a sentence, in its one spelling.
 fn push(sentence: &mut Vec<String>, word: String) {
     // It does not matter whether it is said in one word or two.
@@ -179,6 +196,12 @@ fn pieces(text: &str) -> Vec<Piece> {
         }
         if let Some(behind) = example(rest) {
             rest = behind;
+            continue;
+        }
+        if !before.is_alphanumeric() && is_class(rest) {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '$' | '_'))).unwrap_or(rest.len());
+            found.push(Piece::Data);
+            (rest, before) = (rest.get(end..).unwrap_or_default(), ' ');
             continue;
         }
         if c.is_alphanumeric() {
@@ -232,7 +255,8 @@ fn split(word: &str) -> impl Iterator<Item = String> {
         let small = |at: usize| chars.get(at).is_some_and(|c| c.is_lowercase());
         let begins = c.is_uppercase()
             && before.is_some_and(|before| {
-                before.is_lowercase() || (before.is_uppercase() && small(at + 1) && small(at + 2))
+                // An `ETag` is one word.
+                before.is_lowercase() || (at > 1 && before.is_uppercase() && small(at + 1) && small(at + 2))
             });
         if begins || !(c.is_alphanumeric() || matches!(c, '\'' | '’')) {
             words.push(String::new());
@@ -249,7 +273,8 @@ pub(crate) fn quoted_data(text: &str) -> Option<&str> {
     text.char_indices().find_map(|(at, c)| {
         let before = text.get(..at)?.chars().next_back().unwrap_or(' ');
         let (quoted, _) = quote(c, before, text.get(at + c.len_utf8()..)?)?;
-        Some(quoted)
+        // What is quoted may itself be a sentence that quotes.
+        quoted.rsplit(['\'', '"', '`']).next()
     })
 }
 
