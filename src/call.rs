@@ -277,7 +277,11 @@ impl<'a> Run<'a> {
         let latest = after(self.started, self.client.settings.login_throttle_timeout);
         let pass = gate.admit(latest).await.map_err(|refused| {
             let wait = refused.possible_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let throttled = self.last.clone().filter(Error::is_throttled).unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"));
+            let throttled = self
+                .last
+                .clone()
+                .filter(Error::is_throttled)
+                .unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"));
             self.ended(throttled.with_retry_after(wait))
         })?;
         self.deadline = after(self.deadline, asked.elapsed());

@@ -187,8 +187,7 @@ pub(crate) fn signal(outcome: &Result<Answer, Failure>, patient: bool, now: Syst
 fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
-    let is_throttled_login =
-        asked.endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
+    let is_throttled_login = asked.endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
     let why = (answer.status == StatusCode::BAD_REQUEST).then(|| {
         let headers = &answer.headers;
         cause::classify(&cause::Evidence { endpoint: asked.endpoint, headers, body: &body, request: asked.facts })

@@ -265,21 +265,23 @@ impl Says {
     fn of(key: &str) -> Self {
         let key: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
         match key.as_str() {
-            "message" | "messages" | "errordescription" | "errormessage" | "errormessages" | "description" | "detail"
-            | "details" | "title" | "error" | "errors" | "faultstring" | "fault" | "errorsummary" | "msg" | "usermessage"
-            | "developermessage" | "reason" | "hint" | "errorhint" | "cause" | "causes" | "errorcauses" | "defaultmessage" | "summary"
-            | "localizedmessage" | "errormsg" | "statusmessage" | "errortext" | "nonfielderrors" | "violations"
-            | "issues" | "issue" | "text" | "fielderrors" | "invalidparams" | "info" | "moreinformation" | "body" | "statusdescription" | "errordetails" => Self::Words,
+            "message" | "messages" | "errordescription" | "errormessage" | "errormessages" | "description"
+            | "detail" | "details" | "title" | "error" | "errors" | "faultstring" | "fault" | "errorsummary"
+            | "msg" | "usermessage" | "developermessage" | "reason" | "hint" | "errorhint" | "cause" | "causes"
+            | "errorcauses" | "defaultmessage" | "summary" | "localizedmessage" | "errormsg" | "statusmessage"
+            | "errortext" | "nonfielderrors" | "violations" | "issues" | "issue" | "text" | "fielderrors"
+            | "invalidparams" | "info" | "moreinformation" | "body" | "statusdescription" | "errordetails" => {
+                Self::Words
+            }
             "code" | "errorcode" | "type" | "errortype" | "name" | "status" | "errorname" | "subcode" | "faultcode"
             | "keyword" | "constraint" | "errorkey" | "statuscode" | "exception" => Self::Code,
-            "field" | "fieldname" | "param" | "parameter" | "property" | "propertypath" | "loc" | "pointer" | "location"
-            | "in" | "instancepath" | "datapath" | "header" | "source" | "attribute" => Self::Field,
-            "instance" | "path" | "url" | "uri" | "timestamp" | "trace" | "stack" | "stacktrace" | "requestid" | "traceid"
-            | "contextid" | "correlationid" | "entityid" | "entityname" | "messagewithparams" | "messageparams" | "help"
-            | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue" | "value" | "arguments" | "codes"
-            | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx" | "errorid" | "debug" | "errorurl" | "erroruri" => {
-                Self::Nothing
-            }
+            "field" | "fieldname" | "param" | "parameter" | "property" | "propertypath" | "loc" | "pointer"
+            | "location" | "in" | "instancepath" | "datapath" | "header" | "source" | "attribute" => Self::Field,
+            "instance" | "path" | "url" | "uri" | "timestamp" | "trace" | "stack" | "stacktrace" | "requestid"
+            | "traceid" | "contextid" | "correlationid" | "entityid" | "entityname" | "messagewithparams"
+            | "messageparams" | "help" | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue"
+            | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
+            | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
             _ => Self::Other,
         }
     }
@@ -297,7 +299,12 @@ impl Heard {
         // Of an address, as problem types are, its end is what names the problem.
         let code = code.rsplit(['/', '#']).next().unwrap_or_default();
         let says = is_code(code) && code.chars().any(char::is_alphabetic) && !code.starts_with("section-");
-        if self.codes.len() < KEPT_ITEMS && says && code != "blank" && code != "about:blank" && !self.codes.iter().any(|other| other == code) {
+        if self.codes.len() < KEPT_ITEMS
+            && says
+            && code != "blank"
+            && code != "about:blank"
+            && !self.codes.iter().any(|other| other == code)
+        {
             self.codes.push(code.to_owned());
         }
     }
@@ -316,8 +323,12 @@ impl Heard {
             (Value::Array(items), says) => {
                 for item in items.iter().take(KEPT_ITEMS) {
                     match item {
-                        Value::String(text) if says == Says::Words || key.is_empty() => self.word(&about_that(about, text)),
-                        Value::String(text) if matches!(says, Says::Other | Says::Code) => self.word(&about_that(key, text)),
+                        Value::String(text) if says == Says::Words || key.is_empty() => {
+                            self.word(&about_that(about, text))
+                        }
+                        Value::String(text) if matches!(says, Says::Other | Says::Code) => {
+                            self.word(&about_that(key, text))
+                        }
                         Value::Object(object) => self.listen_to(object, about, deeper),
                         Value::Array(_) => self.listen(key, about, item, deeper),
                         _ => {}
@@ -353,9 +364,11 @@ fn named(key: &str, value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-        Value::Object(object) => {
-            object.iter().filter_map(|(key, value)| Some(format!("{key} {}", value.as_str()?))).collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(object) => object
+            .iter()
+            .filter_map(|(key, value)| Some(format!("{key} {}", value.as_str()?)))
+            .collect::<Vec<_>>()
+            .join(" "),
         _ => return String::new(),
     };
     let part = if matches!(key, "header" | "parameter" | "param") { format!("{key} {text}") } else { text };

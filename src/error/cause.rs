@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::HeaderMap;
+use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::body::{Envelope, ErrorBody};
@@ -298,9 +298,7 @@ pub(crate) fn classify(evidence: &Evidence<'_>) -> BadRequest {
 /// The same with some of the rules of words.
 pub(super) fn classify_by(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> BadRequest {
     let known = match evidence.endpoint {
-        Endpoint::Api => by_code(evidence)
-            .or_else(|| by_definition(evidence))
-            .or_else(|| by_limit(evidence.body)),
+        Endpoint::Api => by_code(evidence).or_else(|| by_definition(evidence)).or_else(|| by_limit(evidence.body)),
         Endpoint::Login => by_login_code(evidence),
         // A storage service's words, not Genesys Cloud's.
         Endpoint::SignedUrl => {
@@ -468,7 +466,10 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     }
     let is_of_redirect = || {
         let words = evidence.words();
-        RULES.iter().filter(|(what, ..)| *what == What::Redirect).any(|(.., says)| says.iter().any(|says| words.say(says)))
+        RULES
+            .iter()
+            .filter(|(what, ..)| *what == What::Redirect)
+            .any(|(.., says)| says.iter().any(|says| words.say(says)))
     };
     let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
     let (cause, certainty) = match plain(body.code().unwrap_or_default()).as_str() {
@@ -515,7 +516,8 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
             Envelope::Page | Envelope::Other => Cause::Gateway,
             _ => Cause::Unknown,
         };
-        let found = BadRequest::new(cause, if cause_is_gateway(evidence) { Certainty::Likely } else { Certainty::Possible });
+        let found =
+            BadRequest::new(cause, if cause_is_gateway(evidence) { Certainty::Likely } else { Certainty::Possible });
         Some(if means.is_empty() { found } else { found.by(means) })
     };
     match what {

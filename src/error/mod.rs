@@ -191,8 +191,7 @@ impl Error {
 
     /// A login that was not sent, as its OAuth client's are throttled.
     pub(crate) fn login_throttled(what: &'static str) -> Self {
-        Self::new(ErrorKind::Throttled, what)
-            .with_bad_request(BadRequest::login_throttled())
+        Self::new(ErrorKind::Throttled, what).with_bad_request(BadRequest::login_throttled())
     }
 
     /// Nothing more is sent for now: with what the call's last attempt met, if there was one.

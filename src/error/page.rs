@@ -111,12 +111,16 @@ mod tests {
         let page = "<!DOCTYPE html><html><head><title>400 Bad Request</title><style>h1 {a: b}</style></head>\
             <body><!-- no --><h1>400 Bad Request</h1><p><b>Message</b> it&#39;s &lt;x&gt;<br>twice</p><hr><SCRIPT>x < y</script></body>";
         assert_eq!(words(page), ["400 Bad Request", "Message it's <x>", "twice"]);
-        assert_eq!(words("<Error><Code>SlowDown</Code><Message><![CDATA[wait <now>]]></Message></Error>"), ["SlowDown", "wait <now>"]);
+        assert_eq!(
+            words("<Error><Code>SlowDown</Code><Message><![CDATA[wait <now>]]></Message></Error>"),
+            ["SlowDown", "wait <now>"]
+        );
     }
 
     #[test]
     fn odd_pages_are_read_as_far_as_they_go() {
-        for page in ["<", "<<<", "<style>", "<p", "&#99999999;&#xD800;&;&&amp", "<!--", "<![CDATA[", "<a href='x>y'>z"] {
+        for page in ["<", "<<<", "<style>", "<p", "&#99999999;&#xD800;&;&&amp", "<!--", "<![CDATA[", "<a href='x>y'>z"]
+        {
             let _ = words(page);
         }
         assert_eq!(words(&"<p>a".repeat(100)).len(), 1);

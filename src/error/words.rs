@@ -20,8 +20,24 @@ const OTHER_THINGS: [(&str, &[&str]); 4] = [
     (
         "token",
         &[
-            "csrf", "xsrf", "antiforgery", "forgery", "verification", "page", "next", "continuation", "pagination",
-            "sync", "unexpected", "unrecognized", "device", "reset", "authenticity", "captcha", "method", "continue",
+            "csrf",
+            "xsrf",
+            "antiforgery",
+            "forgery",
+            "verification",
+            "page",
+            "next",
+            "continuation",
+            "pagination",
+            "sync",
+            "unexpected",
+            "unrecognized",
+            "device",
+            "reset",
+            "authenticity",
+            "captcha",
+            "method",
+            "continue",
         ],
     ),
     ("tokens", &["method", "unexpected", "prompt", "input", "output", "completion", "max", "of"]),
@@ -29,21 +45,33 @@ const OTHER_THINGS: [(&str, &[&str]); 4] = [
     (
         "id",
         &[
-            "request", "trace", "correlation", "ray", "reference", "incident", "event", "support", "session", "client",
-            "transaction", "error", "context", "tracking", "activity", "key", "message", "operation", "call", "log",
+            "request",
+            "trace",
+            "correlation",
+            "ray",
+            "reference",
+            "incident",
+            "event",
+            "support",
+            "session",
+            "client",
+            "transaction",
+            "error",
+            "context",
+            "tracking",
+            "activity",
+            "key",
+            "message",
+            "operation",
+            "call",
+            "log",
         ],
     ),
 ];
 
 /// Of what may be quoted: what opens it, and what ends it.
-const QUOTES: [(char, &[char]); 6] = [
-    ('"', &['"']),
-    ('\'', &['\'']),
-    ('`', &['`', '\'']),
-    ('[', &[']']),
-    ('“', &['”']),
-    ('«', &['»']),
-];
+const QUOTES: [(char, &[char]); 6] =
+    [('"', &['"']), ('\'', &['\'']), ('`', &['`', '\'']), ('[', &[']']), ('“', &['”']), ('«', &['»'])];
 
 /// What any refusal says.
 #[rustfmt::skip]
@@ -148,7 +176,9 @@ fn supposes(text: &str) -> bool {
 
 /// A class of a program, as in a stack trace: its name says nothing of the request.
 fn is_class(name: &str) -> bool {
-    ["java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."].iter().any(|of| name.starts_with(of))
+    ["java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."]
+        .iter()
+        .any(|of| name.starts_with(of))
 }
 
 /// One more word of a sentence, in its one spelling.
@@ -316,7 +346,9 @@ mod tests {
     #[test]
     fn what_is_quoted_is_data() {
         assert!(!says("Value [too many requests] is wrong", "too many requests"));
-        assert!(!says("Parameter 'token' expired", "token expired") && says("Parameter 'token' expired", "'token expired"));
+        assert!(
+            !says("Parameter 'token' expired", "token expired") && says("Parameter 'token' expired", "'token expired")
+        );
         assert!(says("\"Too many requests\"", "too many requests"), "all of it is quoted");
         assert!(says("the client's header is missing", "header .. missing"));
         assert!(says("bad URI `/eu west/'.", "bad uri"));
