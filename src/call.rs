@@ -196,6 +196,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whose call it is, to tell what follows a token from what follows a script.
+    fn who(&self) -> usize {
+        self.slot().map_or(0, |slot| Arc::as_ptr(slot).addr())
+    }
+
     /// The agent's token. A login that failed ends the call: its own loop is over.
     async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
         let slot = match &self.call.authority {
@@ -495,8 +500,13 @@ impl<'a> Run<'a> {
         let evidence = &self.route.evidence;
         match verdict {
             Verdict::Retry(floor, error) => {
-                let finding =
-                    evidence.failed(self.key, self.began.unwrap_or(sent), self.failures.saturating_add(1), now);
+                let finding = evidence.failed(
+                    self.key,
+                    self.who(),
+                    self.began.unwrap_or(sent),
+                    self.failures.saturating_add(1),
+                    now,
+                );
                 let error = match finding.cause() {
                     Some(found) => error.found(found),
                     None => error,
@@ -513,7 +523,7 @@ impl<'a> Run<'a> {
             }
             other => {
                 if let Signal::Served = signal {
-                    evidence.served(self.key, sent, self.failures);
+                    evidence.served(self.key, self.who(), sent, self.failures);
                 }
                 other
             }

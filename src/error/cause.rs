@@ -205,6 +205,8 @@ pub(crate) struct RequestFacts<'a> {
 pub(crate) enum Found {
     /// It failed so often in a row while others were served.
     BrokenScript { failed: u32, others_served: u32, others: u32 },
+    /// It failed so often in a row with its token while others were served the same.
+    Token { failed: u32, others_served: u32, others: u32 },
     /// Others are refused and served by turns.
     Overload { others_failed: u32, others: u32 },
 }
@@ -245,6 +247,13 @@ impl BadRequest {
                 Cause::BrokenScript,
                 format!(
                     "it failed {failed} of {failed} times, while {others_served} of {others} attempts for others were served"
+                ),
+            ),
+            Found::Token { failed, others_served, others } => (
+                Cause::Session,
+                format!(
+                    "it follows the token: with this one it failed {failed} of {failed} times, while {others_served} of \
+                     {others} attempts of other tokens for the same were served"
                 ),
             ),
             Found::Overload { others_failed, others } => (
