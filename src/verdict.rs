@@ -214,6 +214,7 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
 fn of_api(status: StatusCode, body: &ErrorBody) -> (ErrorKind, &'static str) {
     let Class { kind, meaning, .. } = class(status);
     let meaning = match status.as_u16() {
+        403 if body.envelope == Envelope::Gateway => "this is forbidden",
         _ if !matches!(body.envelope, Envelope::Page | Envelope::Other) => meaning,
         400 => "the request was refused",
         401 => "the request was refused for want of credentials, by something before the service as it looks",

@@ -135,7 +135,7 @@ impl Cause {
             Self::Undecided => passes("undecided", "a broken script or overload",
                 "try again later; if this script alone goes on failing, open and publish it again"),
             Self::Unknown => lasts("unknown", "of unknown cause",
-                "give whoever answered its words; Genesys support asks for the correlation id"),
+                "show these words to whoever runs what answered; Genesys support asks for the correlation id"),
         }
     }
 
@@ -520,32 +520,36 @@ fn by_words(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> Option<B
 
 fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
     let likely = |cause| Some(BadRequest::new(cause, Certainty::Likely));
-    let before_it = |means: &'static str| {
-        let cause = match evidence.body.envelope {
-            Envelope::Page | Envelope::Other => Cause::Gateway,
-            _ => Cause::Unknown,
+    // Of what a server says before it hands a request on; in an API's own form it may be anything.
+    let before_it = |means: Option<&'static str>| {
+        let found = match is_before_it(evidence) {
+            true => BadRequest::new(Cause::Gateway, Certainty::Likely),
+            false => BadRequest::new(Cause::Unknown, Certainty::Possible),
         };
-        let found =
-            BadRequest::new(cause, if cause_is_gateway(evidence) { Certainty::Likely } else { Certainty::Possible });
-        Some(if means.is_empty() { found } else { found.by(means) })
+        Some(match means {
+            Some(means) => found.by(means),
+            None => found,
+        })
     };
     match what {
         What::Limit if evidence.endpoint == Endpoint::Login => likely(Cause::LoginThrottled),
         What::Limit => likely(Cause::Quota),
         What::Busy => likely(Cause::Overload),
         What::Scheme => likely(Cause::WrongScheme),
-        What::Certificate => before_it("it wants a client certificate, or another one"),
+        What::Certificate => before_it(Some("it wants a client certificate, or another one")),
         What::Version => likely(Cause::VersionConflict),
         What::Redirect => likely(Cause::BadRedirect),
         What::Client => likely(Cause::BadClient),
         What::Grant => likely(Cause::BadGrant),
         What::Header => likely(Cause::Header),
         What::Session => likely(Cause::Session),
-        What::Length => before_it("the address is longer than it takes"),
-        What::Target => before_it("it does not take the address: a character in it, as of an id that nobody encoded"),
-        What::Host => before_it("it does not know the host it was asked for"),
-        What::Line if cause_is_gateway(evidence) && took_other_bytes(evidence.body) => likely(Cause::ConnectionReuse),
-        What::Line => before_it(""),
+        What::Length => before_it(Some("the address is longer than it takes")),
+        What::Target => {
+            before_it(Some("it does not take the address: a character in it, as of an id that nobody encoded"))
+        }
+        What::Host => before_it(Some("it does not know the host it was asked for")),
+        What::Line if is_before_it(evidence) && took_other_bytes(evidence.body) => likely(Cause::ConnectionReuse),
+        What::Line => before_it(None),
         What::Body if evidence.request.had_body => likely(Cause::Body),
         What::Body => None,
         What::Id => likely(Cause::InvalidId),
@@ -553,7 +557,8 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
     }
 }
 
-fn cause_is_gateway(evidence: &Evidence<'_>) -> bool {
+/// Whether the form is none that an API answers in.
+fn is_before_it(evidence: &Evidence<'_>) -> bool {
     matches!(evidence.body.envelope, Envelope::Page | Envelope::Other)
 }
 
@@ -606,7 +611,7 @@ fn spent_limit(evidence: &Evidence<'_>) -> Option<String> {
 fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let (body, request) = (evidence.body, evidence.request);
     let by = |cause, why: String| Some(BadRequest::new(cause, Certainty::Possible).by(why));
-    if evidence.endpoint != Endpoint::Api || cause_is_gateway(evidence) || !evidence.words().are_generic() {
+    if evidence.endpoint != Endpoint::Api || is_before_it(evidence) || !evidence.words().are_generic() {
         return None;
     }
     if let Some(id) = request.odd_id {

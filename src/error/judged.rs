@@ -383,6 +383,18 @@ fn no_message_alone_makes_an_api_call_be_sent_again() {
 }
 
 #[test]
+fn what_is_cut_or_doubled_is_read_as_far_as_it_goes() {
+    for case in cases() {
+        let text = case.body.as_str().map_or_else(|| case.body.to_string(), str::to_owned);
+        let third = |n: usize| text.chars().skip(text.chars().count() * n / 3).collect::<String>();
+        for text in [third(1), third(2), text.chars().rev().collect(), format!("{text}{text}"), text.replace('>', "")] {
+            let found = Case { body: Value::String(text), ..case.clone() }.classified();
+            assert!(!found.evidence.is_empty(), "{}", case.name);
+        }
+    }
+}
+
+#[test]
 fn the_one_form_of_a_cause_has_four_keys() {
     let found = serde_json::to_value(cases()[0].classified()).unwrap();
     let keys: Vec<_> = found.as_object().unwrap().keys().map(String::as_str).collect();

@@ -15,7 +15,7 @@ pub(crate) struct Failure {
     /// resilient one the cause that the crate found.
     pub(crate) bad_request: Option<String>,
     /// What the crate found it to be.
-    pub(crate) cause: Option<BadRequest>,
+    pub(crate) cause: Option<Box<BadRequest>>,
 }
 
 impl Failure {

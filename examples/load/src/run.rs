@@ -84,7 +84,8 @@ impl Run {
                     *self.bad_requests.entry(class.clone()).or_default() += 1;
                 }
                 if let Some(cause) = &failure.cause {
-                    let (surest, count) = self.causes.entry(cause.cause.name()).or_insert_with(|| (cause.clone(), 0));
+                    let (surest, count) =
+                        self.causes.entry(cause.cause.name()).or_insert_with(|| (BadRequest::clone(cause), 0));
                     if cause.certainty > surest.certainty {
                         surest.clone_from(cause);
                     }
