@@ -20,7 +20,7 @@ use tracing::Instrument;
 use crate::answer::Answer;
 use crate::auth::token::{Token, TokenSlot};
 use crate::client::{ClientShared, Host};
-use crate::error::bad_request::{Endpoint, RequestFacts};
+use crate::error::cause::{Endpoint, RequestFacts};
 use crate::error::{Error, ErrorKind, GaveUp};
 use crate::failure::Failure;
 use crate::id::is_uuid;
@@ -197,6 +197,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Whose call it is, to tell what follows a token from what follows a script.
+    fn who(&self) -> usize {
+        self.slot().map_or(0, |slot| Arc::as_ptr(slot).addr())
+    }
+
     /// The agent's token. A login that failed ends the call: its own loop is over.
     async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
         let slot = match &self.call.authority {
@@ -278,7 +283,11 @@ impl<'a> Run<'a> {
         let latest = after(self.started, self.client.settings.login_throttle_timeout);
         let pass = gate.admit(latest).await.map_err(|refused| {
             let wait = refused.possible_at.map(|at| at.saturating_duration_since(Instant::now()));
-            let throttled = Error::new(ErrorKind::Throttled, "logins of this OAuth client are throttled");
+            let throttled = self
+                .last
+                .clone()
+                .filter(Error::is_throttled)
+                .unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"));
             self.ended(throttled.with_retry_after(wait))
         })?;
         self.deadline = after(self.deadline, asked.elapsed());
@@ -505,8 +514,13 @@ impl<'a> Run<'a> {
             // Nothing is broken about it.
             Verdict::Retry(floor, error) if error.kind() == ErrorKind::Conflict => Verdict::Retry(floor, error),
             Verdict::Retry(floor, error) => {
-                let finding =
-                    evidence.failed(self.key, self.began.unwrap_or(sent), self.failures.saturating_add(1), now);
+                let finding = evidence.failed(
+                    self.key,
+                    self.who(),
+                    self.began.unwrap_or(sent),
+                    self.failures.saturating_add(1),
+                    now,
+                );
                 let error = match finding.cause() {
                     Some(found) => error.found(found),
                     None => error,
@@ -523,7 +537,7 @@ impl<'a> Run<'a> {
             }
             other => {
                 if let Signal::Served = signal {
-                    evidence.served(self.key, sent, self.failures);
+                    evidence.served(self.key, self.who(), sent, self.failures);
                 }
                 other
             }

@@ -6,17 +6,14 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use crate::answer::Answer;
-use crate::error::bad_request::{self, Endpoint, RequestFacts};
-use crate::error::{Error, ErrorBody, ErrorKind, GaveUp};
+use crate::error::cause::{self, Endpoint, RequestFacts};
+use crate::error::{BadRequest, Cause, Envelope, Error, ErrorBody, ErrorKind, GaveUp};
 use crate::failure::Failure;
 use crate::limits::outage::Failed;
 use crate::limits::quota::Throttled;
 use crate::request::Repeat;
 use crate::retry::{Wait, hint, retry_after};
 use crate::text::redact;
-
-/// How much of an error's body is read; what is kept of it is less.
-const READ_BYTES: usize = 64 * 1024;
 
 /// So often a 409 is repeated: after so long at first, and twice as long each time.
 const CONFLICTS: u32 = 3;
@@ -139,7 +136,7 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> Verdict {
         Verdict::Throttled(Throttled { wait, limit: error.limit_key().map(str::to_owned) }, error)
     } else if wait.is_some_and(|wait| wait > cap) {
         Verdict::Fail(error)
-    } else if asked.facts.of_script && bad_request::is_invalid_definition(&error) {
+    } else if asked.facts.of_script && cause::is_invalid_definition(&error) {
         // The service did not act; whether it is the script or the moment is for the evidence to say.
         Verdict::Retry(wait, error)
     } else if answer.status == StatusCode::CONFLICT && asked.settles {
@@ -202,15 +199,18 @@ pub(crate) fn signal(outcome: &Result<Answer, Failure>, patient: bool, now: Syst
 
 /// The error that a refusal is, before it is known whether the call goes on. Nothing of it is lost.
 fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
-    let text = String::from_utf8_lossy(answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default());
-    let body = ErrorBody::parse(&redact(&text, asked.secrets));
+    let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
-    let classified = (answer.status == StatusCode::BAD_REQUEST)
-        .then(|| bad_request::classify(&bad_request::Evidence::of_answer(asked.endpoint, &body, asked.facts)));
+    let is_throttled_login = asked.endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
+    let why = (answer.status == StatusCode::BAD_REQUEST).then(|| {
+        let headers = &answer.headers;
+        cause::classify(&cause::Evidence { endpoint: asked.endpoint, headers, body: &body, request: asked.facts })
+    });
+    let why = why.or_else(|| is_throttled_login.then(|| BadRequest::login_refused_for_limit(&body)));
     let (kind, meaning) = match asked.endpoint {
-        Endpoint::Login => of_login(answer.status, &body),
+        Endpoint::Login => of_login(answer.status, &body, why.as_ref().map(|why| &why.cause)),
         Endpoint::SignedUrl => of_signed_url(answer.status),
-        Endpoint::Api => (class(answer.status).kind, class(answer.status).meaning),
+        Endpoint::Api => of_api(answer.status, &body),
     };
     let meaning: Cow<'static, str> =
         match body.limit.as_ref().filter(|_| kind == ErrorKind::Throttled).and_then(|limit| limit.described()) {
@@ -218,19 +218,39 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
             None => meaning.into(),
         };
     let error = Error::new(kind, meaning).with_answer(answer.status, correlation_id).with_body(body);
-    match classified {
-        Some(classified) => error.with_bad_request(classified),
+    match why {
+        Some(why) => error.with_bad_request(why),
         None => error,
     }
 }
 
-fn of_login(status: StatusCode, body: &ErrorBody) -> (ErrorKind, &'static str) {
-    if bad_request::is_login_throttle(status, body) || status == StatusCode::TOO_MANY_REQUESTS {
-        return (ErrorKind::Throttled, "logins of this OAuth client are throttled");
-    }
-    match status.as_u16() {
-        400 | 401 | 403 => (ErrorKind::LoginRefused, "the login was refused: check the credentials"),
-        404 => (ErrorKind::LoginRefused, "there is no login service at this address: check the region or URL"),
+/// What a status means is the service's to say, not that of what stands before it.
+fn of_api(status: StatusCode, body: &ErrorBody) -> (ErrorKind, &'static str) {
+    let Class { kind, meaning, .. } = class(status);
+    let meaning = match status.as_u16() {
+        403 if body.envelope == Envelope::Gateway => "this is forbidden",
+        _ if !matches!(body.envelope, Envelope::Page | Envelope::Other) => meaning,
+        400 => "the request was refused",
+        401 => "the request was refused for want of credentials, by something before the service as it looks",
+        403 => "the request was refused, by something before the service as it looks",
+        404 => "nothing was found at this address, by something before the service as it looks",
+        _ => meaning,
+    };
+    (kind, meaning)
+}
+
+fn of_login(status: StatusCode, body: &ErrorBody, cause: Option<&Cause>) -> (ErrorKind, &'static str) {
+    match (status.as_u16(), cause) {
+        (_, Some(Cause::LoginThrottled)) => (ErrorKind::Throttled, "logins of this OAuth client are throttled"),
+        (_, Some(Cause::Overload)) => (ErrorKind::Server, "the login service has too much to do"),
+        (400, Some(Cause::Gateway | Cause::WrongScheme | Cause::Header | Cause::ConnectionReuse)) => {
+            (ErrorKind::LoginRefused, "the login was refused")
+        }
+        (400 | 401 | 403, _) if matches!(body.envelope, Envelope::Page | Envelope::Other) => {
+            (ErrorKind::LoginRefused, "the login was refused, by something before the login service as it looks")
+        }
+        (400 | 401 | 403, _) => (ErrorKind::LoginRefused, "the login was refused: check the credentials"),
+        (404, _) => (ErrorKind::LoginRefused, "there is no login service at this address: check the region or URL"),
         _ => (class(status).kind, class(status).meaning),
     }
 }

@@ -277,7 +277,7 @@ impl TokenSlot {
             let what =
                 "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled";
             let wait = until.saturating_duration_since(Instant::now());
-            return Error::new(ErrorKind::Throttled, what).with_retry_after(Some(wait));
+            return Error::login_throttled(what).with_retry_after(Some(wait));
         }
         let state = self.lock();
         if let Some(trouble) = state.trouble.clone() {

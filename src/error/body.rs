@@ -1,14 +1,21 @@
-//! What the service says when it refuses: its error envelope, read tolerantly.
+//! What whoever refuses says: the service's error envelope, read tolerantly, or else the words of any other answer.
 
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, SERVER, VIA};
 use serde_json::{Map, Value};
 
-use crate::text::{head, shown};
+use super::page;
+use crate::text::{head, quoted, redact, shown};
 
+/// How much of an error's body is read; what is kept of it is less.
+const READ_BYTES: usize = 64 * 1024;
 /// No string of the body is kept longer than this.
 const KEPT_BYTES: usize = 1024;
 /// No list of it longer, nor nested deeper.
 const KEPT_ITEMS: usize = 16;
 const KEPT_DEPTH: u32 = 3;
+/// So many of the answer's words are shown, beside its message.
+const SHOWN_ITEMS: usize = 4;
 
 /// The error body of an answer, as far as it could be read (contract §2). Credentials in it are redacted;
 /// strings are as they came on the wire, cut at 1 KiB: escape them before a terminal sees them.
@@ -19,7 +26,8 @@ pub struct ErrorBody {
     pub envelope: Envelope,
     /// `code`, like `not.found`; of the login's answers `error`, like `invalid_client`.
     pub code: Option<String>,
-    /// `message`; of the login's answers `error_description` or `description`.
+    /// `message`; of the login's answers `error_description` or `description`; of other answers what stands for it:
+    /// `detail`, `title`, `errorSummary`, a page's title, the first line of a text.
     pub message: Option<String>,
     /// The HTTP status repeated in the body.
     pub status: Option<i64>,
@@ -39,23 +47,35 @@ pub struct ErrorBody {
     pub errors: Vec<ErrorBody>,
     /// The limit that was exceeded.
     pub limit: Option<ErrorLimit>,
-    /// The body itself, up to 4 KiB, where it is no JSON object.
+    /// The body itself, up to 4 KiB, where it is not the service's own envelope.
     pub text: Option<String>,
+    /// Who answered, where the answer tells: its `Server`, else its `Via`.
+    pub speaker: Option<String>,
+    pub(crate) heard: Heard,
+}
+
+/// All that an answer says, in whatever form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Heard {
+    /// What is said in one word, for machines.
+    pub(crate) codes: Vec<String>,
+    /// What is said in sentences.
+    pub(crate) words: Vec<String>,
 }
 
 /// Whose words an error body is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Envelope {
-    /// The service's own: a message and code with status, context id or lists beside them.
+    /// The service's own: a message and code with status or context id beside them.
     Service,
-    /// The login's: `error` and a description.
+    /// That of OAuth, as the login answers: a code in `error`, and a description.
     OAuth,
-    /// JSON with less than the service's own envelope has, as a gateway or a stand-in before it writes.
+    /// Another JSON object, as a gateway or a stand-in before the service writes.
     Gateway,
     /// A page of HTML or XML.
     Page,
-    /// Text of no known form.
+    /// Text of no known form, or JSON that is no object.
     Other,
     /// Nothing at all.
     #[default]
@@ -89,17 +109,41 @@ pub struct ErrorLimit {
 }
 
 impl ErrorBody {
+    /// The body of an answer, without these secrets.
+    pub(crate) fn read(headers: &HeaderMap, bytes: &[u8], secrets: &[&str]) -> Self {
+        let of = |name| headers.get(name).and_then(|value| Some(head(value.to_str().ok()?, 200).0.to_owned()));
+        let content_type = of(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+        let text = decoded(bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default(), &content_type);
+        let mut body = Self::parse(&redact(&text, secrets));
+        body.speaker = of(SERVER).or_else(|| of(VIA)).filter(|name| !name.trim().is_empty());
+        // Again, as a secret may have been written with escapes or entities.
+        body.each_string(&mut |text| *text = redact(text, secrets));
+        body
+    }
+
     /// Reads a body that was made free of credentials.
     pub(crate) fn parse(text: &str) -> Self {
-        let trimmed = text.trim();
+        let trimmed = text.trim_start_matches('\u{FEFF}').trim();
         if trimmed.is_empty() {
             return Self::default();
         }
-        if let Ok(Value::Object(object)) = serde_json::from_str(trimmed) {
-            return Self::of_object(&object, KEPT_DEPTH);
+        let json: Option<Value> = serde_json::from_str(trimmed).ok();
+        let mut body = match &json {
+            Some(Value::Object(object)) => Self::of_object(object, KEPT_DEPTH),
+            _ if trimmed.starts_with('<') => Self { envelope: Envelope::Page, ..Self::default() },
+            _ => Self { envelope: Envelope::Other, ..Self::default() },
+        };
+        match &json {
+            Some(value) => body.heard.listen("", "", value, 2 * KEPT_DEPTH),
+            None if body.envelope == Envelope::Page => page::words(trimmed).iter().for_each(|run| body.heard.word(run)),
+            None => trimmed.lines().take(KEPT_ITEMS).for_each(|line| body.heard.word(line)),
         }
-        let envelope = if trimmed.starts_with('<') { Envelope::Page } else { Envelope::Other };
-        Self { envelope, text: Some(head(trimmed, 4 * KEPT_BYTES).0.to_owned()), ..Self::default() }
+        body.message = body.message.take().or_else(|| body.heard.words.first().cloned());
+        body.code = body.code.take().or_else(|| body.heard.codes.first().cloned());
+        if body.envelope != Envelope::Service {
+            body.text = Some(head(trimmed, 4 * KEPT_BYTES).0.to_owned());
+        }
+        body
     }
 
     /// The service's code, or the login's error.
@@ -108,7 +152,7 @@ impl ErrorBody {
         self.code.as_deref()
     }
 
-    /// The service's message, or the login's description.
+    /// The service's message, or the login's description; of any other answer the words that stand for it.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
@@ -119,12 +163,36 @@ impl ErrorBody {
         matches!(self.envelope, Envelope::Service | Envelope::OAuth)
     }
 
+    /// What the answer says, for a line: quoted, escaped, cut. `None` where it says nothing.
+    pub(crate) fn said(&self) -> Option<String> {
+        let mut said: Vec<&str> = Vec::new();
+        let texts = self.message.iter().chain(&self.heard.words).map(String::as_str);
+        for text in texts.filter(|text| !text.trim().is_empty()) {
+            if said.len() < SHOWN_ITEMS && !said.iter().any(|other| other.contains(text)) {
+                said.push(text);
+            }
+        }
+        let others = self.heard.codes.iter().map(String::as_str).filter(|code| Some(*code) != self.code());
+        let codes: Vec<String> = others.take(SHOWN_ITEMS).map(shown).collect();
+        let words = match (said.is_empty(), &self.text) {
+            (false, _) => Some(format!("\"{}\"", said.into_iter().map(shown).collect::<Vec<_>>().join("; "))),
+            (true, Some(text)) if self.code.is_none() => Some(quoted(text)),
+            (true, _) => None,
+        };
+        match (words, codes.is_empty()) {
+            (words, true) => words,
+            (Some(words), false) => Some(format!("{words} ({})", codes.join(", "))),
+            (None, false) => Some(format!("({})", codes.join(", "))),
+        }
+    }
+
     fn of_object(object: &Map<String, Value>, depth: u32) -> Self {
-        let oauth_error = string(object, "error");
-        let is_oauth = oauth_error.is_some() && !object.contains_key("code");
+        // Some write a sentence where OAuth has its code.
+        let oauth_error = string(object, "error").filter(|error| is_code(error));
+        let has_code = object.contains_key("code");
         let described = || string(object, "error_description").or_else(|| string(object, "description"));
         let mut body = Self {
-            code: string(object, "code").or(oauth_error),
+            code: string(object, "code").filter(|code| is_code(code)).or_else(|| oauth_error.clone()),
             message: string(object, "message").or_else(described),
             status: object.get("status").and_then(Value::as_i64),
             entity_id: string(object, "entityId"),
@@ -140,14 +208,199 @@ impl ErrorBody {
             limit: object.get("limit").and_then(Value::as_object).map(ErrorLimit::of_object),
             ..Self::default()
         };
-        let full = body.status.is_some() || body.context_id.is_some();
-        body.envelope = match (is_oauth, full && body.message.is_some()) {
+        let full = has_code && (body.status.is_some() || body.context_id.is_some());
+        let others = ["message", "status", "timestamp", "path", "statusCode", "errors"];
+        let is_oauth = oauth_error.is_some() && !has_code && !others.iter().any(|key| object.contains_key(*key));
+        body.envelope = match (is_oauth, full && string(object, "message").is_some()) {
             (true, _) => Envelope::OAuth,
             (false, true) => Envelope::Service,
             (false, false) => Envelope::Gateway,
         };
         body
     }
+
+    /// Every string that is kept, to be changed.
+    fn each_string(&mut self, change: &mut dyn FnMut(&mut String)) {
+        let Heard { codes, words } = &mut self.heard;
+        codes.iter_mut().chain(words).for_each(&mut *change);
+        let of_body = [
+            &mut self.code,
+            &mut self.message,
+            &mut self.entity_id,
+            &mut self.entity_name,
+            &mut self.message_with_params,
+            &mut self.context_id,
+            &mut self.text,
+            &mut self.speaker,
+        ];
+        of_body.into_iter().flatten().for_each(&mut *change);
+        self.message_params.iter_mut().flat_map(|(name, value)| [name, value]).for_each(&mut *change);
+        for detail in &mut self.details {
+            let ErrorDetail { error_code, field_name, entity_id, entity_name } = detail;
+            [error_code, field_name, entity_id, entity_name].into_iter().flatten().for_each(&mut *change);
+        }
+        if let Some(ErrorLimit { key, namespace, .. }) = &mut self.limit {
+            [key, namespace].into_iter().flatten().for_each(&mut *change);
+        }
+        for error in &mut self.errors {
+            error.each_string(change);
+        }
+    }
+}
+
+/// What the value of a key is, in the envelopes that are in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Words,
+    Code,
+    /// What the words beside it are about.
+    Field,
+    /// Data, ids and addresses.
+    Nothing,
+    /// Not known: a list of strings in it is words about the key.
+    Other,
+}
+
+impl Says {
+    fn of(key: &str) -> Self {
+        let key: String = key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        match key.as_str() {
+            "message" | "messages" | "errordescription" | "errormessage" | "errormessages" | "description"
+            | "detail" | "details" | "title" | "error" | "errors" | "faultstring" | "fault" | "errorsummary"
+            | "msg" | "usermessage" | "developermessage" | "reason" | "hint" | "errorhint" | "cause" | "causes"
+            | "errorcauses" | "defaultmessage" | "summary" | "localizedmessage" | "errormsg" | "statusmessage"
+            | "errortext" | "nonfielderrors" | "violations" | "issues" | "issue" | "text" | "fielderrors"
+            | "invalidparams" | "info" | "moreinformation" | "body" | "statusdescription" | "errordetails" => {
+                Self::Words
+            }
+            "code" | "errorcode" | "type" | "errortype" | "name" | "status" | "errorname" | "subcode" | "faultcode"
+            | "keyword" | "constraint" | "errorkey" | "statuscode" | "exception" => Self::Code,
+            "field" | "fieldname" | "param" | "parameter" | "property" | "propertypath" | "loc" | "pointer"
+            | "location" | "in" | "instancepath" | "datapath" | "header" | "source" | "attribute" => Self::Field,
+            "instance" | "path" | "url" | "uri" | "timestamp" | "trace" | "stack" | "stacktrace" | "requestid"
+            | "traceid" | "contextid" | "correlationid" | "entityid" | "entityname" | "messagewithparams"
+            | "messageparams" | "help" | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue"
+            | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
+            | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Heard {
+    fn word(&mut self, text: &str) {
+        let text = text.trim();
+        if self.words.len() < KEPT_ITEMS && !text.is_empty() {
+            self.words.push(head(text, KEPT_BYTES).0.to_owned());
+        }
+    }
+
+    fn code(&mut self, code: &str) {
+        // Of an address, as problem types are, its end is what names the problem.
+        let code = code.rsplit(['/', '#']).next().unwrap_or_default();
+        let says = is_code(code) && code.chars().any(char::is_alphabetic) && !code.starts_with("section-");
+        if self.codes.len() < KEPT_ITEMS
+            && says
+            && code != "blank"
+            && code != "about:blank"
+            && !self.codes.iter().any(|other| other == code)
+        {
+            self.codes.push(code.to_owned());
+        }
+    }
+
+    /// Hears a value that stands under this key, about that field.
+    fn listen(&mut self, key: &str, about: &str, value: &Value, depth: u32) {
+        let Some(deeper) = depth.checked_sub(1) else { return };
+        match (value, Says::of(key)) {
+            (_, Says::Nothing) => {}
+            (Value::String(text), Says::Code) if is_code(text) || text.contains("://") => self.code(text),
+            (Value::String(text), Says::Words) if is_code(text) && text.contains(['_', '.', '-']) => self.code(text),
+            // A word of letters only may be either.
+            (Value::String(text), Says::Words) if is_code(text) && matches!(key, "error" | "reason") => self.code(text),
+            (Value::String(text), Says::Words | Says::Code) => self.word(&about_that(about, text)),
+            (Value::String(text), _) if key.is_empty() => self.word(&about_that(about, text)),
+            (Value::Array(items), says) => {
+                for item in items.iter().take(KEPT_ITEMS) {
+                    match item {
+                        Value::String(text) if says == Says::Words || key.is_empty() => {
+                            self.word(&about_that(about, text))
+                        }
+                        Value::String(text) if matches!(says, Says::Other | Says::Code) => {
+                            self.word(&about_that(key, text))
+                        }
+                        Value::Object(object) => self.listen_to(object, about, deeper),
+                        Value::Array(_) => self.listen(key, about, item, deeper),
+                        _ => {}
+                    }
+                }
+            }
+            (Value::Object(object), _) => self.listen_to(object, about, deeper),
+            _ => {}
+        }
+    }
+
+    fn listen_to(&mut self, object: &Map<String, Value>, about: &str, depth: u32) {
+        let mut field = about.to_owned();
+        for (key, value) in object.iter().filter(|(key, _)| Says::of(key) == Says::Field).take(KEPT_ITEMS) {
+            let named = named(key, value);
+            if !named.is_empty() && !field.contains(&named) && field.len() < 200 {
+                field = format!("{field} {named}").trim().to_owned();
+            }
+        }
+        // Sentences before what is nested.
+        let is_nested = |value: &Value| value.is_object() || value.is_array();
+        let (nested, plain): (Vec<_>, Vec<_>) = object.iter().partition(|(_, value)| is_nested(value));
+        for (key, value) in plain.into_iter().chain(nested).take(4 * KEPT_ITEMS) {
+            if Says::of(key) != Says::Field {
+                self.listen(key, &field, value, depth);
+            }
+        }
+    }
+}
+
+/// What a key and its value name: a field, or the part of the request and the field in it.
+fn named(key: &str, value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        Value::Object(object) => object
+            .iter()
+            .filter_map(|(key, value)| Some(format!("{key} {}", value.as_str()?)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        _ => return String::new(),
+    };
+    let part = if matches!(key, "header" | "parameter" | "param") { format!("{key} {text}") } else { text };
+    head(&part, 100).0.to_owned()
+}
+
+fn about_that(about: &str, text: &str) -> String {
+    if about.is_empty() { text.to_owned() } else { format!("{about}: {text}") }
+}
+
+/// One word, as codes are.
+fn is_code(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 200 && !text.contains(char::is_whitespace)
+}
+
+/// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is.
+fn decoded(bytes: &[u8], content_type: &str) -> String {
+    let big = match bytes {
+        [0xFE, 0xFF, ..] => Some(true),
+        [0xFF, 0xFE, ..] => Some(false),
+        [0, other, ..] if *other != 0 => Some(true),
+        [other, 0, ..] if *other != 0 => Some(false),
+        _ if content_type.contains("utf-16be") => Some(true),
+        _ if content_type.contains("utf-16") => Some(false),
+        _ => None,
+    };
+    let Some(big) = big else { return String::from_utf8_lossy(bytes).into_owned() };
+    let unit = |pair: &[u8]| {
+        let pair = pair.try_into().unwrap_or_default();
+        if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
+    };
+    String::from_utf16_lossy(&bytes.chunks_exact(2).map(unit).collect::<Vec<_>>())
 }
 
 impl ErrorDetail {
@@ -248,7 +501,7 @@ mod tests {
     fn wrong_types_lose_one_field_not_the_body_and_nothing_is_kept_without_bound() {
         let body =
             ErrorBody::parse(r#"{"code":42,"message":["x"],"status":"400","details":{},"errors":[1,null],"limit":[]}"#);
-        assert_eq!((body.code(), body.message(), body.status), (Some("42"), None, None));
+        assert_eq!((body.code(), body.message(), body.status), (Some("42"), Some("x"), None));
         let long = format!(r#"{{"message":"{}","errors":[{}]}}"#, "é".repeat(10_000), vec!["{}"; 1000].join(","));
         let body = ErrorBody::parse(&long);
         assert!(body.message().is_some_and(|message| message.len() <= KEPT_BYTES));

@@ -1,7 +1,12 @@
 //! What went wrong, for the person who reads it at 9:03: what was tried, what came back, what it means.
 
-pub(crate) mod bad_request;
 pub(crate) mod body;
+pub(crate) mod cause;
+#[cfg(test)]
+mod judged;
+mod page;
+mod rules;
+mod words;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,9 +17,9 @@ use http::StatusCode;
 
 use crate::id::{InvalidId, UploadId};
 use crate::text::{quoted, shown};
-use bad_request::Found;
-pub use bad_request::{BadRequest, Cause, Certainty};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
+use cause::Found;
+pub use cause::{BadRequest, Cause, Certainty};
 
 /// Why a call failed. Cheap to clone: a login's failure is handed to every call that waited for it.
 ///
@@ -183,6 +188,11 @@ impl Error {
             _ => bad_request,
         });
         self
+    }
+
+    /// A login that was not sent, as its OAuth client's are throttled.
+    pub(crate) fn login_throttled(what: &'static str) -> Self {
+        Self::new(ErrorKind::Throttled, what).with_bad_request(BadRequest::login_throttled())
     }
 
     /// Nothing more is sent for now: with what the call's last attempt met, if there was one.
@@ -413,7 +423,7 @@ impl Error {
         self.0.upload_id.as_ref()
     }
 
-    /// Why a 400 was answered; `None` for everything else.
+    /// Why a 400 was answered, or a login throttled; `None` for everything else.
     #[must_use]
     pub fn bad_request(&self) -> Option<&BadRequest> {
         self.0.bad_request.as_ref()
@@ -444,11 +454,17 @@ impl fmt::Display for Error {
         f.write_str(&inner.what)?;
         if let Some(status) = inner.status {
             write!(f, "; HTTP {}", status.as_u16())?;
-            if let Some(code) = self.code() {
+        }
+        // Why a 400 was answered quotes it, too.
+        if let (Some(_), Some(body), None) = (inner.status, &inner.body, &inner.bad_request) {
+            if let (Some(speaker), false) = (&body.speaker, body.is_error_envelope()) {
+                write!(f, " of {}", shown(speaker))?;
+            }
+            if let Some(code) = body.code() {
                 write!(f, " {}", shown(code))?;
             }
-            if let Some(message) = self.message() {
-                write!(f, " {}", quoted(message))?;
+            if let Some(said) = body.said() {
+                write!(f, " {said}")?;
             }
         }
         if let Some(bad_request) = &inner.bad_request {

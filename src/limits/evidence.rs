@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::bad_request::Found;
+use crate::error::cause::Found;
 use crate::retry::after;
 
 /// So many successes are kept.
@@ -41,6 +41,8 @@ struct State {
 
 struct Served {
     key: u64,
+    /// Whose token it was served to.
+    who: usize,
     sent: Instant,
     /// How often its call had failed before.
     failed_before: u32,
@@ -66,6 +68,9 @@ pub(crate) struct Finding {
     /// Others of the route that were served meanwhile, and how often these had failed before.
     pub(crate) others_served: u32,
     pub(crate) others_failed: u32,
+    /// The same of this very key, for other tokens.
+    pub(crate) elsewhere_served: u32,
+    pub(crate) elsewhere_failed: u32,
 }
 
 impl Evidence {
@@ -80,7 +85,7 @@ impl Evidence {
         state.served.is_empty() || state.served.iter().any(|served| served.key == key)
     }
 
-    pub(crate) fn served(&self, key: u64, sent: Instant, failed_before: u32) {
+    pub(crate) fn served(&self, key: u64, who: usize, sent: Instant, failed_before: u32) {
         let mut state = self.lock();
         if !state.broken.is_empty() {
             state.broken.remove(&key);
@@ -88,11 +93,11 @@ impl Evidence {
         if state.served.len() >= KEPT {
             state.served.pop_front();
         }
-        state.served.push_back(Served { key, sent, failed_before });
+        state.served.push_back(Served { key, who, sent, failed_before });
     }
 
     /// A call whose first attempt was sent then has failed so often.
-    pub(crate) fn failed(&self, key: u64, began: Instant, failures: u32, now: Instant) -> Finding {
+    pub(crate) fn failed(&self, key: u64, who: usize, began: Instant, failures: u32, now: Instant) -> Finding {
         let mut state = self.lock();
         let State { served, broken } = &mut *state;
         let is_forgotten = |one: &Broken| now.saturating_duration_since(one.last) > FORGOTTEN;
@@ -112,12 +117,22 @@ impl Evidence {
             }
             None => (began, failures),
         };
-        let others = served.iter().filter(|other| other.sent > since && other.key != key);
-        let (others_served, others_failed) = others.fold((0_u32, 0_u32), |(served, failed), other| {
-            (served.saturating_add(1), failed.saturating_add(other.failed_before))
-        });
-        let mut finding = Finding { broken: false, failed, others_served, others_failed };
-        if finding.is_no_chance() && (broken.contains_key(&key) || broken.len() < KEYS) {
+        let count = |of: &dyn Fn(&Served) -> bool| {
+            let meanwhile = served.iter().filter(|other| other.sent > since && of(other));
+            meanwhile.fold((0_u32, 0_u32), |(served, failed), other| {
+                (served.saturating_add(1), failed.saturating_add(other.failed_before))
+            })
+        };
+        let (others_served, others_failed) = count(&|other| other.key != key);
+        let (elsewhere_served, elsewhere_failed) = count(&|other| other.key == key && other.who != who);
+        // What was served meanwhile, to whomever, is not broken.
+        let is_served = count(&|other| other.key == key).0 > 0;
+        let mut finding =
+            Finding { broken: false, failed, others_served, others_failed, elsewhere_served, elsewhere_failed };
+        if !is_served
+            && is_no_chance(failed, others_served, others_failed)
+            && (broken.contains_key(&key) || broken.len() < KEYS)
+        {
             let fresh = Broken { failures, since: began, last: now, until: now, spell: SPELL / 2 };
             broken.entry(key).or_insert(fresh).found_again(now);
         }
@@ -133,21 +148,27 @@ impl Evidence {
 impl Finding {
     /// What that makes of an answer that is given for a broken script and for load alike.
     pub(crate) fn cause(self) -> Option<Found> {
-        let Self { broken, failed, others_served, others_failed } = self;
+        let Self { broken, failed, others_served, others_failed, elsewhere_served, elsewhere_failed } = self;
         let others = others_served.saturating_add(others_failed);
+        let follows_token = elsewhere_served > 0 && is_no_chance(failed, elsewhere_served, elsewhere_failed);
         match (broken, others_served > 0 && others_failed > 0) {
             (true, _) => Some(Found::BrokenScript { failed, others_served, others }),
+            (false, _) if follows_token => Some(Found::Token {
+                failed,
+                others_served: elsewhere_served,
+                others: elsewhere_served.saturating_add(elsewhere_failed),
+            }),
             (false, true) => Some(Found::Overload { others_failed, others }),
             (false, false) => None,
         }
     }
+}
 
-    /// Whether so many failures cannot be chance, as the others fared.
-    fn is_no_chance(self) -> bool {
-        let (served, failed) = (f64::from(self.others_served), f64::from(self.others_failed));
-        let chance_of_one = (failed + 1.0) / (served + failed + 2.0);
-        self.failed >= FEWEST && chance_of_one.powf(f64::from(self.failed)) < CHANCE
-    }
+/// Whether so many failures cannot be chance, as the others fared.
+fn is_no_chance(failures: u32, others_served: u32, others_failed: u32) -> bool {
+    let (served, failed) = (f64::from(others_served), f64::from(others_failed));
+    let chance_of_one = (failed + 1.0) / (served + failed + 2.0);
+    failures >= FEWEST && chance_of_one.powf(f64::from(failures)) < CHANCE
 }
 
 impl Broken {
@@ -166,18 +187,21 @@ mod tests {
     use super::*;
 
     const BROKEN: u64 = 0;
+    /// Tokens.
+    const ONE: usize = 1;
+    const OTHER: usize = 2;
 
     /// So many others are served, after this many failures each.
     fn others(evidence: &Evidence, served: u64, failed_before: u32) {
         for key in 1..=served {
-            evidence.served(key, Instant::now(), failed_before);
+            evidence.served(key, OTHER, Instant::now(), failed_before);
         }
     }
 
     /// A call that began then fails for the so-manieth time, a moment later.
     async fn fails(evidence: &Evidence, began: Instant, failures: u32) -> Finding {
         advance(Duration::from_millis(1)).await;
-        evidence.failed(BROKEN, began, failures, Instant::now())
+        evidence.failed(BROKEN, ONE, began, failures, Instant::now())
     }
 
     /// When a call begins, and the others do a moment later.
@@ -195,7 +219,7 @@ mod tests {
             assert!(!fails(&evidence, began, failures).await.broken, "three are not yet no chance");
         }
         let finding = fails(&evidence, began, 4).await;
-        assert_eq!(finding, Finding { broken: true, failed: 4, others_served: 64, others_failed: 0 });
+        assert_eq!(finding, Finding { broken: true, failed: 4, others_served: 64, ..Finding::default() });
         assert!(evidence.is_broken(BROKEN, Instant::now()));
         assert!(!evidence.is_broken(7, Instant::now()));
     }
@@ -236,16 +260,16 @@ mod tests {
     async fn once_found_out_it_is_one_attempt_until_it_is_served_again() {
         let (evidence, began) = (Evidence::default(), begin().await);
         others(&evidence, 64, 0);
-        evidence.failed(BROKEN, began, 4, Instant::now());
+        evidence.failed(BROKEN, ONE, began, 4, Instant::now());
         for spell in [30, 60, 120, 240, 480, 600, 600] {
             advance(Duration::from_secs(spell) - Duration::from_millis(1)).await;
             assert!(evidence.is_broken(BROKEN, Instant::now()), "for {spell} s");
             advance(Duration::from_millis(1)).await;
             assert!(!evidence.is_broken(BROKEN, Instant::now()));
             let now = Instant::now();
-            assert!(evidence.failed(BROKEN, now, 1, now).broken, "its next failure is enough");
+            assert!(evidence.failed(BROKEN, ONE, now, 1, now).broken, "its next failure is enough");
         }
-        evidence.served(BROKEN, Instant::now(), 0);
+        evidence.served(BROKEN, OTHER, Instant::now(), 0);
         assert!(!evidence.is_broken(BROKEN, Instant::now()));
         assert!(!fails(&evidence, Instant::now(), 1).await.broken, "it begins anew");
     }
@@ -256,13 +280,37 @@ mod tests {
         others(&evidence, 1_000, 0);
         assert!(evidence.lock().served.len() <= KEPT);
         for key in 1_000..2_000 + KEYS as u64 {
-            evidence.failed(key, began, 4, Instant::now());
+            evidence.failed(key, ONE, began, 4, Instant::now());
         }
         assert_eq!(evidence.lock().broken.len(), KEYS);
         advance(FORGOTTEN * 2).await;
         let began = begin().await;
         others(&evidence, 64, 0);
-        evidence.failed(BROKEN, began, 4, Instant::now());
+        evidence.failed(BROKEN, ONE, began, 4, Instant::now());
         assert_eq!(evidence.lock().broken.len(), 1, "the old ones made room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_other_tokens_are_served_is_not_broken_and_follows_the_token() {
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 32, 0);
+        for failures in 1..=8 {
+            evidence.served(BROKEN, OTHER, Instant::now(), 0);
+            evidence.served(BROKEN, OTHER, Instant::now(), 0);
+            let finding = fails(&evidence, began, failures).await;
+            assert!(!finding.broken, "it is served");
+            let found = finding.cause();
+            match failures {
+                1..=3 => assert_eq!(found, None, "too few"),
+                8 => assert_eq!(found, Some(Found::Token { failed: 8, others_served: 16, others: 16 })),
+                _ => {}
+            }
+        }
+        // Where others of the same fail as often, it is the moment.
+        let (evidence, began) = (Evidence::default(), begin().await);
+        for failures in 1..=8 {
+            evidence.served(BROKEN, OTHER, Instant::now(), 1);
+            assert_eq!(fails(&evidence, began, failures).await.cause(), None);
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
-use genesys_scripts::{Cause, Certainty, ReadScript, ScriptId};
+use genesys_scripts::{Cause, Certainty, Credentials, ReadScript, ScriptId};
 
 use tokio::time::Instant;
 
@@ -93,6 +93,35 @@ fn the_error_has_the_numbers() {
         assert!(text.contains("likely a broken script"), "{text}");
     });
 }
+
+/// One agent's token is refused what all the others' are served: neither the script nor the service is at fault.
+#[tokio::test(start_paused = true)]
+async fn what_some_tokens_get_and_one_does_not_follows_the_token() {
+    for definition in [r#"{"code":"bad_request","message":"Invalid script definition"}"#, DEFINITION] {
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => token(if seen.header("authorization").ends_with("b25lOng=") { "the-one" } else { "another" }),
+            false if seen.header("authorization").ends_with("the-one") => reply(400, definition),
+            false => script(),
+        });
+        let client = transport.client();
+        let others = client.agent(Credentials::client("others", "x"));
+        let others = tokio::spawn(async move {
+            loop {
+                others.script(&id()).await.unwrap();
+            }
+        });
+        let error = client.agent(Credentials::client("one", "x")).script(&id()).await.unwrap_err();
+        others.abort();
+        let why = error.bad_request().unwrap();
+        assert_eq!((&why.cause, why.certainty), (&Cause::Session, Certainty::Likely), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("follows the token") && text.contains("failed 8 of 8 times"), "{text}");
+    }
+}
+
+/// The same in the service's own envelope.
+const DEFINITION: &str =
+    r#"{"message":"Invalid script definition","code":"bad.request","status":400,"contextId":"c-1"}"#;
 
 #[test]
 fn a_script_that_is_mended_is_served_again_at_once() {

@@ -25,6 +25,7 @@ mod operations;
 mod outage;
 mod proxy;
 mod quota;
+mod refusals;
 mod retry;
 mod simulator;
 mod token;

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use genesys_scripts::BadRequest;
+
 /// One agent's failure.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
@@ -12,13 +14,15 @@ pub(crate) struct Failure {
     /// The class of the 400 that it was, if it was one: in the naive mode what the service called it, in the
     /// resilient one the cause that the crate found.
     pub(crate) bad_request: Option<String>,
+    /// What the crate found it to be.
+    pub(crate) cause: Option<Box<BadRequest>>,
 }
 
 impl Failure {
     /// One that no answer told of.
     pub(crate) fn other(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { kind: text.clone(), text, bad_request: None }
+        Self { kind: text.clone(), text, bad_request: None, cause: None }
     }
 }
 

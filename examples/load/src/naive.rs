@@ -155,7 +155,7 @@ fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Fai
         text.push_str(&format!(" {:?}", clean.chars().take(200).collect::<String>()));
     }
     let class = || class_of_400(refusal.code.as_deref(), refusal.message.as_deref());
-    Failure { kind, text, bad_request: (status == StatusCode::BAD_REQUEST).then(class) }
+    Failure { kind, text, bad_request: (status == StatusCode::BAD_REQUEST).then(class), cause: None }
 }
 
 /// The class of a 400, by what the service said: all that a plain client has.

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use genesys_scripts::BadRequest;
 use serde::Serialize;
 
 use crate::run::Run;
@@ -28,8 +29,17 @@ struct Entry<'a> {
     login_attempts: u64,
     login_throttled: u64,
     bad_requests: &'a BTreeMap<String, u32>,
+    causes: Vec<Counted<'a>>,
     elapsed_ms: u64,
     latency_ms: Latency,
+}
+
+/// A cause in the crate's one form, and how many agents failed by it.
+#[derive(Serialize)]
+struct Counted<'a> {
+    #[serde(flatten)]
+    cause: &'a BadRequest,
+    count: u32,
 }
 
 #[derive(Serialize)]
@@ -53,6 +63,7 @@ impl<'a> Entry<'a> {
             login_attempts: run.sent.login_attempts,
             login_throttled: run.sent.login_throttled,
             bad_requests: &run.bad_requests,
+            causes: run.causes.values().map(|(cause, count)| Counted { cause, count: *count }).collect(),
             elapsed_ms: u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX),
             latency_ms: Latency {
                 p50: run.latency_ms(0.50),

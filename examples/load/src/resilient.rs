@@ -37,5 +37,5 @@ fn failure(error: &Error) -> Failure {
     let bad_request = error.bad_request().map(|bad_request| bad_request.cause.name().to_owned());
     let kind =
         format!("{:?} {} {:?} {:?} {:?}", error.kind(), error.is_login(), error.status(), error.code(), bad_request);
-    Failure { kind, text: error.to_string(), bad_request }
+    Failure { kind, text: error.to_string(), bad_request, cause: error.bad_request().cloned().map(Box::new) }
 }

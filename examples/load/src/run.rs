@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use genesys_scripts::BadRequest;
 use hdrhistogram::Histogram;
 
 use crate::failure::{Failure, Failures};
@@ -15,6 +16,8 @@ pub(crate) struct Run {
     pub(crate) failures: Failures,
     /// The 400s that left agents without a script, by class.
     pub(crate) bad_requests: BTreeMap<String, u32>,
+    /// The causes that the crate found, each as surely as it was found, and how often.
+    pub(crate) causes: BTreeMap<&'static str, (BadRequest, u32)>,
     pub(crate) sent: Sent,
     /// Of the agents served, in microseconds.
     latencies: Histogram<u64>,
@@ -50,6 +53,7 @@ impl Run {
             served: 0,
             failures: Failures::default(),
             bad_requests: BTreeMap::new(),
+            causes: BTreeMap::new(),
             sent: Sent::default(),
             latencies: Histogram::new_with_bounds(1, LONGEST_MICROS, 3)?,
             slowest: Duration::ZERO,
@@ -78,6 +82,14 @@ impl Run {
             Err(failure) => {
                 if let Some(class) = &failure.bad_request {
                     *self.bad_requests.entry(class.clone()).or_default() += 1;
+                }
+                if let Some(cause) = &failure.cause {
+                    let (surest, count) =
+                        self.causes.entry(cause.cause.name()).or_insert_with(|| (BadRequest::clone(cause), 0));
+                    if cause.certainty > surest.certainty {
+                        surest.clone_from(cause);
+                    }
+                    *count += 1;
                 }
                 self.failures.add(failure);
             }

@@ -59,6 +59,7 @@ fn assert_keys(run: &Value) {
         "login_attempts",
         "login_throttled",
         "bad_requests",
+        "causes",
         "elapsed_ms",
         "latency_ms",
     ];
@@ -155,6 +156,14 @@ async fn a_failure_is_told_with_its_cause_and_its_numbers() {
         assert_eq!(runs.len(), if args.contains(&"naive") { 1 } else { 2 }, "{name}");
         for run in &runs {
             assert_eq!((number(run, "served"), number(run, "failed")), (0, 3), "{name}: {run}");
+            let causes = run["causes"].as_array().unwrap();
+            for cause in causes {
+                assert!(["name", "certainty", "advice"].iter().all(|key| cause[*key].is_string()), "{cause}");
+                assert!(cause["evidence"].as_array().is_some_and(|evidence| !evidence.is_empty()), "{cause}");
+            }
+            let counted: u64 = causes.iter().map(|cause| number(cause, "count")).sum();
+            let refused = run["bad_requests"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>();
+            assert!(run["mode"] == "naive" || counted == refused, "{name}: {run}");
         }
     }
 }

@@ -1,0 +1,672 @@
+//! Why a refusal: from the evidence to a cause, how certain it is, and what to do.
+//!
+//! One table, [`Cause::row`], says what each cause is called, what it means and what to do about it. What speaks for it is
+//! data: codes in [`CODES`], words in `rules.rs`. Codes decide first, then the service's own words, then headers, then what
+//! was sent. The shape of an answer is no cause: it says only that something before the service spoke.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::HeaderMap;
+use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::body::{Envelope, ErrorBody};
+use super::rules::{At, RULES, What};
+use super::words::{Words, quoted_data};
+use crate::text::{head, quoted, shown};
+
+/// Why a request was refused, as far as the evidence goes. In JSON `{name, certainty, evidence, advice}`, the one form in
+/// which every tool of this crate gives a cause.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BadRequest {
+    /// What it was.
+    pub cause: Cause,
+    /// How sure that is.
+    pub certainty: Certainty,
+    /// What it is concluded from, each a short sentence, escaped: what the answer says is quoted in it.
+    pub evidence: Vec<Cow<'static, str>>,
+    /// What to do about it.
+    pub advice: &'static str,
+    /// Whether more than words speaks for a cause that passes.
+    passes: bool,
+}
+
+/// The causes of a 400 that can be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The service does not accept the id.
+    InvalidId,
+    /// A query parameter or field has a value it cannot have, or is missing.
+    InvalidParameter {
+        /// Its name, where the service says it.
+        name: Option<String>,
+    },
+    /// A header is missing, malformed, too large or not accepted.
+    Header,
+    /// The body is missing or malformed.
+    Body,
+    /// The session or token is not good for this, or conflicts with another.
+    Session,
+    /// The script is a draft, is locked, or was changed by somebody else meanwhile.
+    VersionConflict,
+    /// The script itself is broken.
+    BrokenScript,
+    /// The service refused for load; nothing is wrong with the request.
+    Overload,
+    /// A limit is reached, although the status says otherwise.
+    Quota,
+    /// Logins of this OAuth client come too fast.
+    LoginThrottled,
+    /// The OAuth client is unknown, its secret is wrong, or it may not log in like this.
+    BadClient,
+    /// The code, assertion or refresh token was refused.
+    BadGrant,
+    /// The redirect URI is not one of the OAuth client's.
+    BadRedirect,
+    /// Something before the service refused it: a proxy, a gateway, a server's own parser.
+    Gateway,
+    /// It was sent without TLS to a port that wants TLS, or with TLS to one that does not.
+    WrongScheme,
+    /// Bytes of another request were taken for the first line of this one, as on a connection that was used before.
+    ConnectionReuse,
+    /// "Invalid script definition": a broken script or overload, and what happened around it does not tell which.
+    Undecided,
+    /// Nothing that is known fits.
+    Unknown,
+}
+
+/// What is to be said of a cause.
+struct Row {
+    name: &'static str,
+    words: &'static str,
+    advice: &'static str,
+    /// Whether the same request may succeed later.
+    passes: bool,
+}
+
+const fn lasts(name: &'static str, words: &'static str, advice: &'static str) -> Row {
+    Row { name, words, advice, passes: false }
+}
+
+const fn passes(name: &'static str, words: &'static str, advice: &'static str) -> Row {
+    Row { name, words, advice, passes: true }
+}
+
+impl Cause {
+    /// The table of causes.
+    #[rustfmt::skip]
+    fn row(&self) -> Row {
+        match self {
+            Self::InvalidId => lasts("invalid_id", "an id the service does not accept",
+                "check where the id comes from; ids are UUIDs"),
+            Self::InvalidParameter { .. } => lasts("invalid_parameter", "an invalid parameter",
+                "correct the parameter; the answer says what is wrong with it"),
+            Self::Header => lasts("header", "a header that is missing or not accepted",
+                "look for a middleware or gateway that adds, removes or changes headers"),
+            Self::Body => lasts("body", "a malformed body",
+                "check what was given to be sent; a gateway may have cut it"),
+            Self::Session => lasts("session", "a session or token that is not good for this",
+                "make a new agent, with a token of its own"),
+            Self::VersionConflict => lasts("version_conflict", "a draft, a lock or a version conflict",
+                "read the script anew and repeat the change; publish a draft before agents need it"),
+            Self::BrokenScript => lasts("broken_script", "a broken script",
+                "open and publish this script again in the editor; other scripts are not affected"),
+            Self::Overload => passes("overload", "overload of the service",
+                "try again later, with fewer requests at once; the script is not at fault"),
+            Self::Quota => passes("quota", "a limit that is reached",
+                "spread the calls over time; who answered says which limit it is"),
+            Self::LoginThrottled => passes("login_throttled", "too many logins",
+                "log in fewer agents at once, or keep their tokens across restarts"),
+            Self::BadClient => lasts("bad_client", "an OAuth client that is unknown, has another secret or may not log in like this",
+                "check client id, secret, grant and region"),
+            Self::BadGrant => lasts("bad_grant", "a code, assertion or refresh token that was refused",
+                "the agent must log in again"),
+            Self::BadRedirect => lasts("bad_redirect", "a redirect URI that is not registered",
+                "register this redirect URI with the OAuth client, letter for letter"),
+            Self::Gateway => lasts("gateway", "a refusal by something before the service",
+                "ask whoever runs what answered; the service may not have seen the request"),
+            Self::WrongScheme => lasts("wrong_scheme", "a port that was spoken to without TLS, or with TLS it does not speak",
+                "write https in the address, or the port that belongs to its scheme"),
+            Self::ConnectionReuse => lasts("connection_reuse", "bytes of another request taken for the first line of this one",
+                "look for what shares or cuts connections between here and the service"),
+            Self::Undecided => passes("undecided", "a broken script or overload",
+                "try again later; if this script alone goes on failing, open and publish it again"),
+            Self::Unknown => lasts("unknown", "of unknown cause",
+                "show these words to whoever runs what answered; Genesys support asks for the correlation id"),
+        }
+    }
+
+    /// A short name, the same in every version: for counters and logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.row().name
+    }
+}
+
+/// How sure a cause is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Certainty {
+    /// It fits, and so do others.
+    Possible,
+    /// The evidence speaks for it. Overload and a broken script are never more than this.
+    Likely,
+    /// The service says so itself, by a code that can mean one thing.
+    Certain,
+}
+
+impl Certainty {
+    /// `possible`, `likely` or `certain`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Possible => "possible",
+            Self::Likely => "likely",
+            Self::Certain => "certain",
+        }
+    }
+}
+
+/// Where a request went: the same words mean different things from different hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Api,
+    Login,
+    SignedUrl,
+}
+
+/// What is known when a 400 is classified: the answer, and our own request. How other calls fare speaks later
+/// ([`BadRequest::found`]).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a ErrorBody,
+    pub(crate) request: RequestFacts<'a>,
+}
+
+/// What was sent, as far as it can be at fault.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestFacts<'a> {
+    /// It was about a script, by an id that was validated.
+    pub(crate) of_script: bool,
+    pub(crate) had_body: bool,
+    /// An id in it that is no UUID: accepted here, but the service has none such.
+    pub(crate) odd_id: Option<&'a str>,
+    /// The names of its query parameters.
+    pub(crate) parameters: &'a [&'a str],
+}
+
+/// What an "Invalid script definition" was found to be, and the numbers of attempts that say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It failed so often in a row while others were served.
+    BrokenScript { failed: u32, others_served: u32, others: u32 },
+    /// It failed so often in a row with its token while others were served the same.
+    Token { failed: u32, others_served: u32, others: u32 },
+    /// Others are refused and served by turns.
+    Overload { others_failed: u32, others: u32 },
+}
+
+impl BadRequest {
+    /// Whether the same request may succeed later. Not on the word of a message alone.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.passes
+    }
+
+    fn new(cause: Cause, certainty: Certainty) -> Self {
+        let Row { advice, passes, .. } = cause.row();
+        Self { cause, certainty, evidence: Vec::new(), advice, passes }
+    }
+
+    fn by(mut self, evidence: impl Into<Cow<'static, str>>) -> Self {
+        self.evidence.push(evidence.into());
+        self
+    }
+
+    /// A login that was not sent, as others of its OAuth client were refused for their number.
+    pub(crate) fn login_throttled() -> Self {
+        Self::new(Cause::LoginThrottled, Certainty::Likely)
+            .by("logins of this OAuth client were refused for their number before")
+    }
+
+    /// A login that was answered with 429.
+    pub(crate) fn login_refused_for_limit(body: &ErrorBody) -> Self {
+        let said = body.said().map_or_else(String::new, |said| format!(", {said}"));
+        Self::new(Cause::LoginThrottled, Certainty::Certain).by(format!("the login answered 429{said}"))
+    }
+
+    /// With what the outcomes around it found.
+    pub(crate) fn found(mut self, found: Found) -> Self {
+        let (cause, evidence) = match found {
+            Found::BrokenScript { failed, others_served, others } => (
+                Cause::BrokenScript,
+                format!(
+                    "it failed {failed} of {failed} times, while {others_served} of {others} attempts for others were served"
+                ),
+            ),
+            Found::Token { failed, others_served, others } => (
+                Cause::Session,
+                format!(
+                    "it follows the token: with this one it failed {failed} of {failed} times, while {others_served} of \
+                     {others} attempts of other tokens for the same were served"
+                ),
+            ),
+            Found::Overload { others_failed, others } => (
+                Cause::Overload,
+                format!(
+                    "scripts that are served are refused too: {others_failed} of {others} attempts for them failed"
+                ),
+            ),
+        };
+        self.evidence.retain(|evidence| evidence != UNDECIDED);
+        let decided = Self::new(cause, Certainty::Likely);
+        Self { evidence: self.evidence, ..decided }.by(evidence)
+    }
+}
+
+impl Serialize for BadRequest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut form = serializer.serialize_struct("BadRequest", 4)?;
+        form.serialize_field("name", self.cause.name())?;
+        form.serialize_field("certainty", self.certainty.name())?;
+        form.serialize_field("evidence", &self.evidence)?;
+        form.serialize_field("advice", self.advice)?;
+        form.end()
+    }
+}
+
+impl fmt::Display for BadRequest {
+    /// Like `likely overload (…): try again later, …`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let certainty = match self.certainty {
+            _ if self.cause == Cause::Unknown => "",
+            Certainty::Possible => "possibly ",
+            Certainty::Likely => "likely ",
+            Certainty::Certain => "certainly ",
+        };
+        let words: Cow<'_, str> = match &self.cause {
+            Cause::InvalidParameter { name: Some(name) } => format!("an invalid value of {}", shown(name)).into(),
+            cause => cause.row().words.into(),
+        };
+        write!(f, "{certainty}{words} ({}): {}", self.evidence.join("; "), self.advice)
+    }
+}
+
+const UNDECIDED: &str = "\"Invalid script definition\" is answered for a broken script and for overload alike";
+
+/// The cause of a refusal, by what the answer says and what was sent.
+pub(crate) fn classify(evidence: &Evidence<'_>) -> BadRequest {
+    classify_by(evidence, &|_| true)
+}
+
+/// The same with some of the rules of words.
+pub(super) fn classify_by(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> BadRequest {
+    let known = match evidence.endpoint {
+        Endpoint::Api => by_code(evidence).or_else(|| by_definition(evidence)).or_else(|| by_limit(evidence.body)),
+        Endpoint::Login => by_login_code(evidence),
+        // A storage service's words, not Genesys Cloud's.
+        Endpoint::SignedUrl => {
+            Some(BadRequest::new(Cause::Unknown, Certainty::Possible).by("the export's host is no part of the API"))
+        }
+    };
+    let mut found = known
+        .or_else(|| by_words(evidence, allowed))
+        .or_else(|| by_headers(evidence))
+        .or_else(|| by_request(evidence))
+        .unwrap_or_else(|| by_speaker(evidence));
+    if evidence.endpoint == Endpoint::Api && evidence.body.envelope != Envelope::Service {
+        // Something in between may speak in the service's words, but not with its authority.
+        found.certainty = found.certainty.min(Certainty::Likely);
+    }
+    found.by(evidence.said())
+}
+
+impl Evidence<'_> {
+    /// Who says what.
+    fn said(&self) -> String {
+        let body = self.body;
+        let form = match (body.envelope, self.endpoint) {
+            (Envelope::Service, _) => "the service",
+            (Envelope::OAuth | Envelope::Gateway, Endpoint::Login) => "the login",
+            (Envelope::OAuth | Envelope::Gateway, _) => "an answer that is not in the service's own form",
+            (Envelope::Page, _) => "a page",
+            (Envelope::Other, _) => "a text",
+            (Envelope::Empty, _) => "an empty answer",
+        };
+        let of = match &body.speaker {
+            Some(speaker) => format!(" of {}", shown(speaker)),
+            None => String::new(),
+        };
+        let code = match (body.code(), body.envelope) {
+            (Some(code), _) => format!(" {}", quoted(code)),
+            (None, _) => String::new(),
+        };
+        let words = body.said().map(|said| format!(" {said}")).unwrap_or_default();
+        match (code.is_empty() && words.is_empty(), body.envelope) {
+            (true, Envelope::Empty) => format!("{form}{of}"),
+            (true, _) => format!("{form}{of} without a word"),
+            (false, _) => format!("{form}{of} says{code}{words}"),
+        }
+    }
+
+    /// The words of the answer, those of its headers among them.
+    pub(super) fn words(&self) -> Words {
+        let heard = &self.body.heard;
+        let headers = ["www-authenticate", "x-amzn-errortype", "x-error-code", "x-error-message"];
+        let of_headers = headers.iter().filter_map(|name| self.header(*name)).map(|value| {
+            // Of a challenge what it says of the error.
+            value.split_once("error=").map_or(if value.contains('=') { "" } else { value }, |(_, error)| error)
+        });
+        let code = self.body.code.as_deref().into_iter();
+        let message = self.body.message.as_deref().into_iter();
+        let said = code.chain(message).chain(heard.codes.iter().chain(&heard.words).map(String::as_str));
+        Words::of(said.chain(of_headers))
+    }
+
+    fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok().map(|value| head(value, 500).0)
+    }
+}
+
+/// What a code of the service means, in its one spelling, and how sure that is.
+const CODES: &[(&str, Cause, Certainty)] = {
+    use Certainty::{Certain, Likely, Possible};
+    const PARAMETER: Cause = Cause::InvalidParameter { name: None };
+    &[
+        ("too_many_requests", Cause::Quota, Certain),
+        ("too_many_requests_retry_after", Cause::Quota, Certain),
+        ("rate_limit_exceeded", Cause::Quota, Certain),
+        ("invalid_value", PARAMETER, Certain),
+        ("invalid_date", PARAMETER, Certain),
+        ("invalid_parameter", PARAMETER, Certain),
+        ("missing_parameter", PARAMETER, Certain),
+        ("constraint_validation", PARAMETER, Likely),
+        ("invalid_id", Cause::InvalidId, Certain),
+        ("invalid_uuid", Cause::InvalidId, Certain),
+        ("invalid_header", Cause::Header, Certain),
+        ("missing_header", Cause::Header, Certain),
+        ("unsupported_media_type", Cause::Header, Certain),
+        ("not_acceptable", Cause::Header, Certain),
+        ("invalid_json", Cause::Body, Certain),
+        ("invalid_body", Cause::Body, Certain),
+        ("malformed_body", Cause::Body, Certain),
+        ("missing_body", Cause::Body, Certain),
+        ("request_entity_too_large", Cause::Body, Certain),
+        ("version_conflict", Cause::VersionConflict, Certain),
+        ("version_mismatch", Cause::VersionConflict, Certain),
+        ("not_published", Cause::VersionConflict, Certain),
+        ("precondition_failed", Cause::VersionConflict, Likely),
+        ("general_conflict", Cause::VersionConflict, Possible),
+        ("invalid_session", Cause::Session, Certain),
+        ("credentials_expired", Cause::Session, Certain),
+        ("bad_credentials", Cause::Session, Certain),
+        ("authentication_required", Cause::Session, Certain),
+        // Whether it is load is never certain, whoever says so.
+        ("service_unavailable", Cause::Overload, Likely),
+        ("request_timeout", Cause::Overload, Possible),
+    ]
+};
+
+/// The details, and the errors within the error, say more than a code that says nothing.
+fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let body = evidence.body;
+    let of_body = body.code.as_deref().map(|code| (code, name_in(body)));
+    let of_details = body.details.iter().filter_map(|detail| Some((detail.error_code.as_deref()?, name_in(body))));
+    let nested = body.errors.iter().filter_map(|error| Some((error.code()?, name_in(error))));
+    let coded = of_body.into_iter().chain(of_details).chain(nested).find_map(|(code, name)| {
+        let code = plain(code);
+        let (_, cause, certainty) = CODES.iter().find(|(known, ..)| *known == code)?;
+        let cause = match cause {
+            Cause::InvalidParameter { .. } => parameter_or_id(name),
+            // A body is not blamed on a request that had none.
+            Cause::Body if !evidence.request.had_body => return None,
+            cause => cause.clone(),
+        };
+        Some(BadRequest::new(cause, *certainty))
+    });
+    coded.or_else(|| {
+        let name = name_in(body).filter(|_| !body.details.is_empty())?;
+        let evidence = format!("the service names {}", quoted(name));
+        Some(BadRequest::new(parameter_or_id(Some(name)), Certainty::Likely).by(evidence))
+    })
+}
+
+fn parameter_or_id(name: Option<&str>) -> Cause {
+    let ids = ["scriptId", "pageId", "divisionId", "uploadId", "versionId", "flowId", "id"];
+    match name {
+        Some(name) if ids.iter().any(|id| id.eq_ignore_ascii_case(name)) => Cause::InvalidId,
+        name => Cause::InvalidParameter { name: name.map(shown) },
+    }
+}
+
+/// The field it is about: in the details, or in "Value [x] is not valid for field type [pageSize]. …" (contract §1.5).
+fn name_in(body: &ErrorBody) -> Option<&str> {
+    let in_message = || Some(body.message()?.split_once("for field type [")?.1.split_once(']')?.0);
+    body.details.iter().find_map(|detail| detail.field_name.as_deref()).or_else(in_message)
+}
+
+/// "Invalid script definition": overload or a broken script, and only what happens around it can tell.
+fn by_definition(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let is = evidence.request.of_script && is_definition_message(evidence.body);
+    is.then(|| BadRequest::new(Cause::Undecided, Certainty::Possible).by(UNDECIDED))
+}
+
+fn by_limit(body: &ErrorBody) -> Option<BadRequest> {
+    let key = body.limit.as_ref()?.key.as_deref()?;
+    let cause = match key {
+        "request.bytes.max" => Cause::Body,
+        key if key.contains("rate.per.") => Cause::Quota,
+        _ => return None,
+    };
+    Some(BadRequest::new(cause, Certainty::Likely).by(format!("the answer names the limit {}", quoted(key))))
+}
+
+/// The codes of RFC 6749 §5.2 and those in use beside them.
+fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    use Certainty::{Certain, Likely};
+    let body = evidence.body;
+    if is_documented_throttle(body) {
+        return Some(BadRequest::new(Cause::LoginThrottled, Certain));
+    }
+    let is_of_redirect = || {
+        let words = evidence.words();
+        RULES
+            .iter()
+            .filter(|(what, ..)| *what == What::Redirect)
+            .any(|(.., says)| says.iter().any(|says| words.say(says)))
+    };
+    let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
+    let (cause, certainty) = match plain(body.code().unwrap_or_default()).as_str() {
+        "invalid_client" => (Cause::BadClient, Certain),
+        "unauthorized_client" => (Cause::BadClient, Likely),
+        // Its code is that of a redirect URI that is another than the code was asked for with, too.
+        "invalid_grant" if is_of_redirect() => (Cause::BadRedirect, Likely),
+        "invalid_grant" => (Cause::BadGrant, Likely),
+        "redirect_uri_mismatch" | "invalid_redirect_uri" => (Cause::BadRedirect, Certain),
+        "unsupported_grant_type" => (parameter("grant_type"), Certain),
+        "invalid_scope" => (parameter("scope"), Certain),
+        _ => return None,
+    };
+    Some(BadRequest::new(cause, certainty))
+}
+
+/// The token endpoint reports its own limit as `400 invalid_request`, "rate limit exceeded; …" (contract §5.1).
+fn is_documented_throttle(body: &ErrorBody) -> bool {
+    plain(body.code().unwrap_or_default()) == "invalid_request" && message_begins(body, &["rate limit exceeded"])
+}
+
+/// By the rules of words.
+fn by_words(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> Option<BadRequest> {
+    let words = evidence.words();
+    let is_heard = |at: At| match at {
+        At::Any => true,
+        At::Api => evidence.endpoint == Endpoint::Api,
+        At::Login => evidence.endpoint == Endpoint::Login,
+    };
+    RULES.iter().filter(|(_, at, _)| is_heard(*at)).find_map(|(what, _, says)| {
+        let says = says.iter().find(|says| allowed(says) && words.say(says))?;
+        let mut found = of_words(*what, evidence)?;
+        // Believed as a reason, but nothing is sent again for it: words may be anybody's.
+        let by_code = Words::of(evidence.body.heard.codes.iter().map(String::as_str)).say(says);
+        found.passes &= by_code || evidence.endpoint == Endpoint::Login;
+        Some(found)
+    })
+}
+
+fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let likely = |cause| Some(BadRequest::new(cause, Certainty::Likely));
+    // Of what a server says before it hands a request on; in an API's own form it may be anything.
+    let before_it = |means: Option<&'static str>| {
+        let found = match is_before_it(evidence) {
+            true => BadRequest::new(Cause::Gateway, Certainty::Likely),
+            false => BadRequest::new(Cause::Unknown, Certainty::Possible),
+        };
+        Some(match means {
+            Some(means) => found.by(means),
+            None => found,
+        })
+    };
+    match what {
+        What::Limit if evidence.endpoint == Endpoint::Login => likely(Cause::LoginThrottled),
+        What::Limit => likely(Cause::Quota),
+        What::Busy => likely(Cause::Overload),
+        What::Scheme => likely(Cause::WrongScheme),
+        What::Certificate => before_it(Some("it wants a client certificate, or another one")),
+        What::Version => likely(Cause::VersionConflict),
+        What::Redirect => likely(Cause::BadRedirect),
+        What::Client => likely(Cause::BadClient),
+        What::Grant => likely(Cause::BadGrant),
+        What::Header => likely(Cause::Header),
+        What::Session => likely(Cause::Session),
+        What::Length => before_it(Some("the address is longer than it takes")),
+        What::Target => {
+            before_it(Some("it does not take the address: a character in it, as of an id that nobody encoded"))
+        }
+        What::Host => before_it(Some("it does not know the host it was asked for")),
+        What::Line if is_before_it(evidence) && took_other_bytes(evidence.body) => likely(Cause::ConnectionReuse),
+        What::Line => before_it(None),
+        What::Body if evidence.request.had_body => likely(Cause::Body),
+        What::Body => None,
+        What::Id => likely(Cause::InvalidId),
+        What::Parameter => likely(parameter_or_id(name_in(evidence.body))),
+    }
+}
+
+/// Whether the form is none that an API answers in.
+fn is_before_it(evidence: &Evidence<'_>) -> bool {
+    matches!(evidence.body.envelope, Envelope::Page | Envelope::Other)
+}
+
+/// Whether the bytes it quotes as a request's first line are none of ours.
+fn took_other_bytes(body: &ErrorBody) -> bool {
+    const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"];
+    body.heard.words.iter().filter_map(|words| quoted_data(words)).any(|bytes| {
+        let first = bytes.split_whitespace().next().unwrap_or_default();
+        !first.is_empty() && !METHODS.contains(&first) && !first.starts_with(['/', '%']) && !first.starts_with("HTTP")
+    })
+}
+
+/// What the answer's headers say beside its words: limits, and who may ask.
+fn by_headers(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let later = evidence.header(RETRY_AFTER).is_some();
+    if let Some(spent) = spent_limit(evidence) {
+        let certainty = if later { Certainty::Likely } else { Certainty::Possible };
+        let cause = if evidence.endpoint == Endpoint::Login { Cause::LoginThrottled } else { Cause::Quota };
+        return Some(BadRequest::new(cause, certainty).by(spent));
+    }
+    if later {
+        let found = BadRequest::new(Cause::Overload, Certainty::Possible);
+        return Some(found.by("its Retry-After asks to come again later"));
+    }
+    evidence.header(WWW_AUTHENTICATE)?;
+    let cause = if evidence.endpoint == Endpoint::Login { Cause::BadClient } else { Cause::Session };
+    Some(BadRequest::new(cause, Certainty::Possible).by("its WWW-Authenticate asks for other credentials"))
+}
+
+/// The header that says of a limit that nothing is left of it.
+fn spent_limit(evidence: &Evidence<'_>) -> Option<String> {
+    let number = |name| evidence.header(name).and_then(|value: &str| value.trim().parse::<u64>().ok());
+    if let (Some(allowed), Some(count)) = (number("inin-ratelimit-allowed"), number("inin-ratelimit-count"))
+        && count > allowed
+    {
+        return Some(format!("its headers count {count} requests of {allowed} allowed"));
+    }
+    evidence.headers.iter().find_map(|(name, value)| {
+        let value = head(value.to_str().ok()?, 200).0;
+        let name = name.as_str();
+        let is_limit = name.contains("ratelimit") || name.contains("rate-limit");
+        let first = value.split([',', ';']).next().unwrap_or_default().trim();
+        let none_left = name.ends_with("remaining") && first == "0"
+            || value.split([',', ';']).any(|part| matches!(part.trim(), "remaining=0" | "r=0"));
+        (is_limit && none_left).then(|| format!("nothing is left of its limit: {name} is {}", quoted(value)))
+    })
+}
+
+/// The service does not say; what was sent may. A guess, which only generic words, or none, make worth telling.
+fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let (body, request) = (evidence.body, evidence.request);
+    let by = |cause, why: String| Some(BadRequest::new(cause, Certainty::Possible).by(why));
+    if evidence.endpoint != Endpoint::Api || is_before_it(evidence) || !evidence.words().are_generic() {
+        return None;
+    }
+    if let Some(id) = request.odd_id {
+        return by(Cause::InvalidId, format!("the id {} is no UUID", quoted(id)));
+    }
+    if !message_begins(body, &["the request could not be understood"]) {
+        return None;
+    }
+    if request.had_body {
+        return by(Cause::Body, "it was sent with a body, and the service could not read it".to_owned());
+    }
+    if let [first, others @ ..] = request.parameters {
+        let name = others.is_empty().then(|| shown(first));
+        let sent = shown(&request.parameters.join(", "));
+        return by(Cause::InvalidParameter { name }, format!("it was sent with {sent}"));
+    }
+    None
+}
+
+/// Nobody says why. Who spoke is seen from the form.
+fn by_speaker(evidence: &Evidence<'_>) -> BadRequest {
+    use Certainty::{Likely, Possible};
+    let of_service = evidence.headers.contains_key("inin-correlation-id");
+    match evidence.body.envelope {
+        Envelope::Page | Envelope::Other if !of_service => BadRequest::new(Cause::Gateway, Likely),
+        Envelope::Empty if !of_service => BadRequest::new(Cause::Gateway, Possible),
+        Envelope::OAuth if plain(evidence.body.code().unwrap_or_default()) == "invalid_request" => {
+            BadRequest::new(Cause::Unknown, Possible)
+                .by("this code is given for what is missing or malformed, and for throttling too")
+        }
+        _ => BadRequest::new(Cause::Unknown, Possible),
+    }
+}
+
+/// One spelling of a code: the service writes `bad.request`, some of its parts `bad_request`.
+fn plain(code: &str) -> String {
+    code.chars().take(64).map(|c| if matches!(c, '.' | '-' | ' ') { '_' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// Whether the message begins with one of these words, in any case.
+fn message_begins(body: &ErrorBody, words: &[&str]) -> bool {
+    let message = body.message().unwrap_or_default().trim_start();
+    words.iter().any(|word| message.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
+}
+
+fn is_definition_message(body: &ErrorBody) -> bool {
+    let code = plain(body.code().unwrap_or_default());
+    matches!(code.as_str(), "bad_request" | "invalid_script_definition" | "")
+        && matches!(body.envelope, Envelope::Service | Envelope::Gateway)
+        && body.message().is_some_and(|message| {
+            message.trim().trim_end_matches('.').eq_ignore_ascii_case("invalid script definition")
+        })
+}
+
+/// Whether a 400 is the one that means either load or a broken script.
+pub(crate) fn is_invalid_definition(error: &super::Error) -> bool {
+    error.status() == Some(400) && error.body().is_some_and(is_definition_message)
+}

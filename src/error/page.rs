@@ -1,0 +1,129 @@
+//! The words of a page: of HTML its title and what can be read, of XML the text of its elements.
+
+/// No more runs of text are taken from a page.
+const RUNS: usize = 12;
+/// What stands within a sentence.
+const INLINE: [&str; 12] = ["a", "abbr", "b", "code", "em", "font", "i", "small", "span", "strong", "tt", "u"];
+/// What nobody reads.
+const HIDDEN: [&str; 4] = ["style", "script", "template", "svg"];
+
+/// The runs of text that a page shows, its title first; each once.
+pub(super) fn words(page: &str) -> Vec<String> {
+    let mut runs: Vec<String> = Vec::new();
+    let (mut run, mut rest) = (String::new(), page);
+    while runs.len() < RUNS {
+        let Some((text, tag)) = rest.split_once('<') else {
+            run.push_str(rest);
+            break;
+        };
+        run.push_str(text);
+        if let Some(comment) = tag.strip_prefix("!--") {
+            rest = comment.split_once("-->").map_or("", |(_, after)| after);
+            continue;
+        }
+        let cdata = tag.strip_prefix("![CDATA[").map(|data| data.split_once("]]>").unwrap_or((data, "")));
+        if let Some((data, after)) = cdata {
+            run.push_str(data);
+            rest = after;
+            continue;
+        }
+        let (tag, after) = tag.split_once('>').unwrap_or((tag, ""));
+        let is_end = |c: char| c.is_whitespace() || c == '/';
+        let name = tag.trim_start_matches('/').split(is_end).next().unwrap_or_default().to_ascii_lowercase();
+        rest = match HIDDEN.contains(&name.as_str()) && !tag.starts_with('/') && !tag.ends_with('/') {
+            true => behind(after, &name),
+            false => after,
+        };
+        if !INLINE.contains(&name.as_str()) {
+            end(&mut runs, &mut run);
+        }
+    }
+    end(&mut runs, &mut run);
+    runs
+}
+
+fn end(runs: &mut Vec<String>, run: &mut String) {
+    let text = unescaped(run).split_whitespace().collect::<Vec<_>>().join(" ");
+    run.clear();
+    let is_new = !runs.iter().any(|other| other.contains(&text));
+    if is_new && text.chars().any(char::is_alphanumeric) {
+        runs.push(text);
+    }
+}
+
+/// What comes after the end of the element.
+fn behind<'a>(text: &'a str, name: &str) -> &'a str {
+    let at = text.match_indices("</").find(|(at, _)| {
+        let tag = text.get(at + 2..at + 2 + name.len());
+        tag.is_some_and(|tag| tag.eq_ignore_ascii_case(name))
+    });
+    at.and_then(|(at, _)| text.get(at..)).unwrap_or_default()
+}
+
+/// The usual entities as the characters they stand for.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, entity)) = rest.split_once('&') {
+        plain.push_str(before);
+        let known = entity.split_once(';').and_then(|(name, after)| Some((entity_of(name)?, after)));
+        rest = match known {
+            Some((c, after)) => {
+                plain.push(c);
+                after
+            }
+            None => {
+                plain.push('&');
+                entity
+            }
+        };
+    }
+    plain.push_str(rest);
+    plain
+}
+
+fn entity_of(name: &str) -> Option<char> {
+    let number = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+    match name {
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "nbsp" => Some(' '),
+        "ndash" | "mdash" => Some('–'),
+        _ => {
+            let digits = name.strip_prefix('#')?;
+            match digits.strip_prefix(['x', 'X']) {
+                Some(hex) => number(hex, 16),
+                None => number(digits, 10),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_page_shows_is_taken_once_and_what_it_hides_is_not() {
+        let page = "<!DOCTYPE html><html><head><title>400 Bad Request</title><style>h1 {a: b}</style></head>\
+            <body><!-- no --><h1>400 Bad Request</h1><p><b>Message</b> it&#39;s &lt;x&gt;<br>twice</p><hr><SCRIPT>x < y</script></body>";
+        assert_eq!(words(page), ["400 Bad Request", "Message it's <x>", "twice"]);
+        assert_eq!(
+            words("<Error><Code>SlowDown</Code><Message><![CDATA[wait <now>]]></Message></Error>"),
+            ["SlowDown", "wait <now>"]
+        );
+    }
+
+    #[test]
+    fn odd_pages_are_read_as_far_as_they_go() {
+        for page in ["<", "<<<", "<style>", "<p", "&#99999999;&#xD800;&;&&amp", "<!--", "<![CDATA[", "<a href='x>y'>z"]
+        {
+            let _ = words(page);
+        }
+        assert_eq!(words(&"<p>a".repeat(100)).len(), 1);
+        assert!(words(&(0..100).map(|n| format!("<p>line{n}.")).collect::<String>()).len() <= RUNS + 1);
+    }
+}

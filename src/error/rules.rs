@@ -1,0 +1,362 @@
+//! What words mean: the rules by which an answer's words, and its codes taken as words, are read. Data, tried in their
+//! order, the first that fits wins. How sure it is, and whether it can be at all, `cause.rs` says.
+//!
+//! A rule is about a thing and what is wrong with it, never about a page: the wordings of servers and frameworks that it
+//! was tried on are in `tests/data`, each with where it is from. Patterns are as [`Words::say`](super::words::Words::say)
+//! reads them.
+
+/// What is said to be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// More was asked than is allowed.
+    Limit,
+    /// The service has too much to do.
+    Busy,
+    /// Spoken without TLS to a port that wants it, or the other way round.
+    Scheme,
+    /// A client certificate.
+    Certificate,
+    /// It was changed, locked or is no version that is asked for.
+    Version,
+    /// The redirect URI.
+    Redirect,
+    /// The OAuth client.
+    Client,
+    /// The code, assertion or refresh token.
+    Grant,
+    Header,
+    Session,
+    /// The length of the address.
+    Length,
+    /// A character of the address.
+    Target,
+    /// The first line, or what was taken for it.
+    Line,
+    /// The name of the host.
+    Host,
+    Body,
+    Id,
+    Parameter,
+}
+
+/// Where the words are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Any,
+    Api,
+    Login,
+}
+
+pub(super) static RULES: &[(What, At, &[&str])] = &[
+    (What::Limit, At::Any, LIMIT),
+    (What::Busy, At::Any, BUSY),
+    (What::Certificate, At::Any, CERTIFICATE),
+    (What::Scheme, At::Any, SCHEME),
+    (What::Parameter, At::Login, GRANT_TYPE),
+    (What::Redirect, At::Login, REDIRECT),
+    (What::Client, At::Login, CLIENT),
+    (What::Grant, At::Login, GRANT),
+    (What::Length, At::Any, LENGTH),
+    (What::Header, At::Any, HEADER),
+    (What::Session, At::Api, SESSION),
+    (What::Version, At::Api, VERSION),
+    (What::Body, At::Any, BODY),
+    (What::Id, At::Api, ID),
+    (What::Line, At::Any, LINE),
+    (What::Target, At::Any, TARGET),
+    (What::Host, At::Any, HOST),
+    (What::Parameter, At::Any, PARAMETER),
+];
+
+const LIMIT: &[&str] = &[
+    "too many requests|calls|logins|attempts|queries|transactions",
+    "too many concurrent|simultaneous|recent|token|api|failed|login|parallel|authentication requests|calls|logins|attempts|connections",
+    "rate|quota|quotas|throughput .. exceeded|exceeds|exceed|exhausted|reached|hit",
+    "exceeded|exceeds|exceed|exceeding|exhausted|reached|hit|over .. rate|quota|quotas|throughput",
+    "request|requests|call|calls|api|usage|login|burst|concurrency|minute|second|hourly|daily limit|limits .. exceeded|exceeds|reached|hit|over",
+    "exceeded|exceeds|exceeding|reached|hit .. request|requests|call|calls|api|usage|login limit|limits",
+    "maximum|max|allowed number|rate of requests|calls|logins .. exceeded|reached",
+    "throttled|throttling|throttle exception|error|limit",
+    "throttled|throttling",
+    "rate limited|limiting|limiter",
+    "ratelimited",
+    "ratelimit exceeded|reached|error",
+    "slow down",
+    "requests|calls|rate|frequency .. too fast|quickly|high|frequent|frequently|often",
+    "limit|limits exceeded exception",
+];
+
+const BUSY: &[&str] = &[
+    "overload|overloaded|overloading",
+    "server|service|system|backend|upstream|api|host is|are|was|currently|too busy",
+    "too busy",
+    "temporarily unavailable|overloaded",
+    "service unavailable",
+    "at|over|insufficient|no capacity",
+    "out of capacity",
+];
+
+const SCHEME: &[&str] = &[
+    "http request|traffic|requests|connection .. to|on .. https|ssl|tls",
+    "plain|plaintext|unencrypted|clear http|text .. https|ssl|tls|encrypted",
+    "requires|require|using|use|utilize|speak|expects|expected tls|https|ssl",
+    "insecure transport",
+    "use|using|utilize|requires|require|must|only the|be|over|through|an https|tls|ssl",
+    "https .. required|only",
+    "ssl|tls required|only",
+    "ssl|tls is required",
+    "tls|ssl|https .. to .. http|plain|plaintext|non port|ssl|http",
+];
+
+const CERTIFICATE: &[&str] = &[
+    "no|missing|required|invalid|bad|untrusted|expired .. client|ssl|tls certificate|cert",
+    "client|ssl|tls|mtls certificate|cert .. required|missing|error|invalid|expired|rejected|untrusted|failed|requested",
+    "client|ssl|tls|mtls certificate|cert .. not .. sent|provided|presented|trusted|valid|verified|verify",
+    "present|provide|send .. client certificate",
+    "certificate required",
+];
+
+const REDIRECT: &[&str] = &[
+    "'redirect 'uri|url|uris|urls .. invalid|mismatch|missing|unknown|unregistered|wrong|mismatched|required",
+    "'redirect 'uri|url .. not .. match|registered|valid|allowed|whitelisted|match",
+    "invalid|mismatching|mismatched|missing|unregistered|bad|wrong|insecure|unknown .. 'redirect|redirection 'uri|url",
+    "'redirect 'uri|url",
+    "redirectionuri|redirecturi|redirection uri",
+];
+
+const CLIENT: &[&str] = &[
+    "client|application|app .. not .. found|exist|registered|known|recognized|enabled|active|authenticated",
+    "client|application .. unknown|disabled|inactive|deleted|suspended|invalid",
+    "unknown|invalid|bad|incorrect|wrong|no|missing|unregistered client application|authentication|credentials|secret|id|assertion",
+    "unknown|invalid|bad|incorrect|wrong client|application|app",
+    "client credentials|secret|authentication .. invalid|failed|wrong|incorrect|missing|expired|mismatch|mismatched",
+    "client credentials|secret|authentication .. not .. valid|match|correct",
+    "invalid|incorrect|wrong|bad .. client secret|credentials",
+    "client authentication failed",
+    "authentication failed",
+    "client .. not .. authorized|allowed|permitted",
+    "unauthorized client",
+];
+
+/// Its name is no grant.
+const GRANT_TYPE: &[&str] = &["missing|unsupported|invalid|unknown|required .. 'grant|response 'type"];
+
+const GRANT: &[&str] = &[
+    "refresh|authorization|assertion token|code|grant .. invalid|expired|revoked|used|inactive|unknown|malformed|incorrect",
+    "refresh|authorization|assertion token|code|grant .. not .. found|valid|exist|active|recognized",
+    "code|assertion|grant|token .. expired|revoked|consumed",
+    "code|assertion .. already been|was|used|redeemed",
+    "code|assertion .. invalid|not",
+    "invalid|expired|used|bad|malformed|unknown|incorrect|revoked .. code|assertion|grant|saml",
+    "signature .. invalid|failed|mismatch",
+    "saml|assertion .. failed|rejected|invalid|expired|signature",
+    "code verifier|challenge .. invalid|failed|mismatch|wrong",
+    "code verifier|challenge .. not .. match|valid|found",
+    "pkce .. failed|invalid|mismatch|not",
+    "user|account|resource owner .. locked|disabled|inactive|deactivated",
+    "invalid|wrong|incorrect user|username|password|credentials",
+    "user|username|password|credentials .. invalid|wrong|incorrect",
+];
+
+const LENGTH: &[&str] = &[
+    "uri|url|target|path|address|line .. too long|large|big",
+    "uri|url|target|query|path|line .. longer|larger than",
+    "uri|url|path|query|request string|length|line .. exceeds|exceeded",
+    "too long|large uri|url|path|query|request|address",
+    "length of .. uri|url|path|query .. exceeds|exceeded|limit",
+];
+
+/// What may be wrong with a header, in the two orders.
+const HEADER: &[&str] = &[
+    "header|headers|cookie|cookies .. missing|absent|required|invalid|malformed|bad|illegal|unsupported|duplicate|duplicated|empty|inconsistent|mismatch|mismatched|unacceptable|ambiguous|unknown|broken|incorrect|wrong|overflow|conflicting",
+    "header|headers|cookie|cookies .. too long|large|big|many",
+    "header|headers|cookie|cookies .. exceeds|exceed|exceeded|longer|larger",
+    "header|headers .. not .. present|set|found|provided|specified|supported|valid|allowed|acceptable|supplied|sent|match|permitted|recognized|conform|included|given|consistent|parseable",
+    "header|headers .. must|should be|contain|have|match|include|start|specify|not",
+    "header|headers .. not .. parsed|empty|read|decoded",
+    "missing|invalid|malformed|bad|illegal|unsupported|duplicate|multiple|conflicting|contradictory|inconsistent|unacceptable|oversized|large|repeated|incorrect|wrong|ambiguous|empty|unexpected .. header|headers|cookie|cookies",
+    "no|null|expected|expecting|requires|require|lacks|lacking .. header|headers",
+    "too many|long|large .. header|headers",
+    "not .. have|provide|contain|include|send|specify|parse|supply|satisfy|find .. header|headers",
+    "error|failed|failure|unable .. parsing|parse|reading|read|processing|process .. header|headers",
+    "must|should have|include|contain|provide|specify|carry .. header|headers",
+    "no .. acceptable|suitable representation|media|response",
+    "not acceptable",
+    "not .. acceptable representation|media|response|content|format",
+    "media|content|mime type|types .. invalid|missing|unsupported|required|unacceptable|wrong|incorrect|unknown|mismatch",
+    "media|content|mime type|types .. not .. supported|acceptable|allowed|valid|specified|set|accepted|match|provided",
+    "media|content|mime type .. must be",
+    "invalid|missing|unsupported|bad|unacceptable|no|wrong|incorrect|multiple|unknown|required|expected media|content|mime type|types",
+    "not support|accept|acceptable .. media|content|mime type|types",
+    "invalid|missing|unsupported|bad|multiple|duplicate|negative|unknown content|transfer length|encoding|coding",
+    "content|transfer length|encoding .. invalid|missing|required|unsupported|duplicate|mismatch",
+    "content|transfer length|encoding .. not .. valid|supported|allowed|acceptable|match",
+    "both .. transfer encoding .. content length",
+    "both .. content length .. transfer encoding",
+    "user agent .. required|missing|invalid|blocked",
+    "'if 'match|none|modified .. required|missing|invalid|malformed",
+    "accept .. unsupported|unacceptable|invalid",
+];
+
+const SESSION: &[&str] = &[
+    "session|token|jwt|bearer|credential|credentials .. expired|revoked|invalid|invalidated|inactive|unknown|malformed|missing|required|rejected|mismatch|conflict|terminated|ended|blacklisted|incorrect|wrong|closed",
+    "session|token|jwt|bearer|credentials .. not .. found|valid|provided|supplied|specified|exist|present|active|recognized|accepted|authorized|granted|match|verified|set|included",
+    "session|token|jwt .. already|another|other .. use|used|active|client|session",
+    "session|token|jwt .. can|could not be",
+    "invalid|expired|missing|bad|malformed|unknown|revoked|no|inactive|wrong|incorrect|stale|unauthorized|conflicting .. session|token|jwt|credentials",
+    "concurrent|another|duplicate session|sessions",
+    "no .. authentication|authorization .. token|credentials|session|header|provided|specified",
+    "authentication|authorization|login|authenticated .. required|failed|missing|needed|invalid|expired",
+    "not authenticated|logged",
+    "not signed in",
+    "not .. authenticated",
+    "unauthenticated|unauthorized",
+    "must log|login|authenticate",
+    "'session 'expired|invalid|conflict|timeout",
+    "session timed|timeout",
+];
+
+const VERSION: &[&str] = &[
+    "version .. not .. match|current|latest",
+    "version|versions|revision|etag .. mismatch|mismatched|conflict|conflicts|stale|changed",
+    "not match .. version|revision|etag",
+    "stale|outdated|conflicting|mismatched version|revision|etag|object|state|data",
+    "conflict|conflicts|conflicting .. version|update|modification|change|edit|revision",
+    "etag|precondition .. failed|mismatch|mismatched",
+    "'if 'match .. failed",
+    "precondition failed",
+    "modified|changed|updated|edited .. by another|someone|others",
+    "modified|changed|updated .. since|meanwhile|concurrently",
+    "optimistic lock|locking|concurrency",
+    "concurrent modification|update|edit|updates|change|access|write",
+    "row|entity|record|object|script|document|resource|flow|item .. locked",
+    "locked by|for|against",
+    "lock .. held|owned|conflict|taken|timeout|failed",
+    "not obtain|acquire|get .. lock",
+    "competing for .. resource",
+    "not .. published",
+    "unpublished",
+    "script|flow|version|it is .. draft",
+    "no published version",
+];
+
+const LINE: &[&str] = &[
+    "invalid|bad|malformed|illegal|unrecognized|broken .. request line|syntax|version",
+    "invalid|bad|malformed|illegal|unrecognized|unknown|unsupported .. http method|verb|version|protocol",
+    "request line .. invalid|malformed|bad|empty|missing",
+    "invalid|illegal|bad .. character|characters|char .. method|protocol",
+    "method name|token .. invalid",
+    "invalid|bad|unsupported|unrecognized|illegal method|verb|version|protocol",
+    "unsupported http version",
+    "http .. version .. not .. supported",
+    "invalid http request|format|message",
+    "bad http",
+    "no uri",
+    "method|protocol .. not .. supported|recognized",
+];
+
+const TARGET: &[&str] = &[
+    "invalid|illegal|bad|disallowed|unescaped|unsafe|unencoded|ambiguous .. character|characters|char|encoding|segment|separator|escape .. target|path|uri|url|query|address|segment",
+    "character|characters .. not allowed|permitted|valid .. path|uri|url|query|target",
+    "uri|url|path|target|query .. illegal|invalid|bad|disallowed .. character|characters|encoding|sequence|escape",
+    "invalid|malformed|bad|illegal|ambiguous|unsafe|unparseable|incorrect uri|url|path|target",
+    "invalid|malformed|bad|illegal .. request uri|url|path|target",
+    "uri|url|target .. invalid|malformed|bad|illegal|ambiguous",
+    "uri|url|path .. not .. valid|normalized|decode|decoded|parse|parsed",
+    "not parse|decode|normalize|understand .. uri|url|path",
+    "failed to decode|parse .. uri|url|path|param",
+    "ambiguous uri|path|segment",
+    "percent|url|uri encoding|decoding|encoded",
+];
+
+const HOST: &[&str] = &[
+    "invalid|unknown|bad|unrecognized|disallowed|illegal|missing|wrong|no hostname|host",
+    "hostname|host .. invalid|unknown|missing|mismatch|unrecognized",
+    "hostname|host .. not .. allowed|found|configured|recognized|match|known|valid",
+    "sni .. mismatch|not|missing",
+    "blocked host",
+];
+
+const BODY: &[&str] = &[
+    "body|payload|json|xml|multipart|entity .. missing|required|empty|malformed|invalid|unreadable|unexpected|unparseable|corrupt|truncated|incomplete|bad|error|failed",
+    "body|payload|json|xml|multipart|entity .. too large|big|long",
+    "body|payload|entity .. exceeds|exceeded|larger",
+    "body|payload|json|xml|multipart|entity .. not .. valid|readable|empty|parse|parsed|well|read|decoded|provided|present",
+    "missing|required|invalid|malformed|bad|empty|unparseable|unreadable|incorrect|no|unexpected|broken .. json|body|payload|xml|multipart",
+    "unexpected|premature end|eof",
+    "unexpected|unterminated other-token|character|string|symbol .. json|position|line|at|in",
+    "invalid|illegal|unrecognized character|token|other-token .. json|position",
+    "unexpected other-token",
+    "not deserialize|deserialise|unmarshal|parse|read|decode|bind .. body|json|payload|type|value|message|instance|object",
+    "failed|error|unable|problem|problems to|while|parsing|during|when|deserializing|reading|decoding|in .. body|json|payload",
+    "failed|unable|error to deserialize|unmarshal|decode",
+    "json|yaml|xml parse|parser|parsing|decode|decoding|syntax|reader|mapping|processing",
+    "expecting value|property",
+    "expected .. json|object|property",
+    "too large|big body|payload|entity",
+    "other-content too large",
+    "file .. missing|required|empty|corrupt",
+];
+
+const ID: &[&str] = &[
+    "uuid|uuids|guid|guids|objectid .. invalid|malformed|badly|incorrect|expected|should|must|failed|wrong|required|bad|length|format|syntax",
+    "uuid|guid|objectid .. not .. valid|recognized|parse|correct|match",
+    "invalid|malformed|badly|incorrect|expected|bad|illegal|not|failed|unable|wrong|unparseable .. uuid|guid|uuids|objectid",
+    "be .. uuid|guid",
+    "object id .. failed|invalid",
+    "cast to .. failed",
+    "invalid|malformed|bad|incorrect|illegal|unknown|wrong|missing|empty|no script|page|division|flow|upload|version|resource|entity|object|path id|ids|identifier|identifiers",
+    "invalid|malformed|bad|incorrect|illegal|unknown|wrong|nonexistent id|ids|identifier|identifiers",
+    "'id|ids|identifier|identifiers .. invalid|malformed|incorrect|unknown|bad|wrong|illegal|empty|missing",
+    "'id|ids|identifier|identifiers .. not .. valid|found|exist|recognized|correct|known|match|properly",
+    "'id|identifier .. must|should .. be|have|match|contain",
+    "invalid|malformed|bad .. resource name|identifier",
+];
+
+const PARAMETER: &[&str] = &[
+    "validation failed|error|errors|failure|failures|exception|problem|problems",
+    "constraint|constraints violation|violations|violated|validation",
+    "failed|failing|errors|fails|failed in|during|of|with validation",
+    "not validate|validated|pass validation",
+    "invalid argument|arguments|input|inputs|choice|option|parameter|parameters|param|params|value|values|field|fields|date|dates|datetime|time|timestamp|enum|filter|sort|query|property|attribute|number|integer|boolean|range|page|expand|format|type|data",
+    "invalid .. parameter|parameters|field|fields|argument|value|date|property",
+    "illegal|bad|wrong|unknown|unsupported|unrecognized|missing|incorrect|unexpected|duplicate|malformed|undefined .. argument|arguments|parameter|parameters|param|params|field|fields|value|values|property|properties|attribute|date|enum|option|filter",
+    "parameter|parameters|param|params|field|fields|argument|arguments|property|properties|attribute|value|values|date|dates|input|option|filter|query|page|sort .. invalid|missing|required|unknown|unsupported|incorrect|wrong|duplicate|unrecognized|malformed|mandatory|negative|bad|empty|null",
+    "parameter|parameters|param|variable|field|fields|argument|property|attribute|value|values|date|dates|input .. not .. valid|allowed|present|supported|specified|match|provided|found|recognized|set|supplied|in|permitted|accepted|correct|exist",
+    "parameter|parameters|param|field|fields|argument|property|attribute|value|values|date|dates|number|size|limit|page .. must|should be|contain|match|only",
+    "parameter|parameters|param|field|fields|argument|property|attribute|value|values|number|string|date|range .. out|too|greater|less|between|larger|smaller|longer|shorter",
+    "must|should|to be one|between|less|greater|equal|positive|null|numeric|integer|unique|specified|larger|smaller|longer|shorter",
+    "must|should be at least|most",
+    "must|should|to be a|an integer|number|string|boolean|date|array|list|url|email|positive|object",
+    "must|should|to be a|an valid integer|number|string|boolean|date|array|list|url|email|value|enum|choice",
+    "must|should match|contain|have .. pattern|characters|items|elements|format|expression",
+    "must|should not be null|empty|blank|negative|greater|less",
+    "may not be null|blank|empty",
+    "'* is|are|must|should|was .. required|mandatory|invalid|missing|be|empty|unknown",
+    "'* is|are not allowed|permitted|recognized",
+    "this|it is required",
+    "required property|properties|field|fields|parameter|parameters|missing",
+    "field required",
+    "must|should contain|include|have|specify|provide .. parameter|parameters|field|fields|property",
+    "value error|errors",
+    "ensure this field|value|list|that",
+    "not a valid integer|number|boolean|string|list|date|choice|value|enum|format|parameter|option|type|email|url",
+    "not a|an integer|number|boolean|string|list|date|array",
+    "a valid integer|number|boolean|date|email|string|choice|url|biginteger .. required",
+    "enter a valid",
+    "wrong format",
+    "type mismatch",
+    "failed|unable|not to|convert|bind|convert|coerce|parse .. value|property|type|parameter|string|argument|query|date|number|integer|boolean|enum",
+    "no enum constant",
+    "failed to convert|bind",
+    "input should be",
+    "expected .. type|number|integer|boolean|list|value|date|between",
+    "incorrect type|format|value",
+    "out of range",
+    "duplicate parameter|key|name",
+    "allowed|allowable|accepted|valid|permitted|supported values",
+    "unsupported grant|response type",
+    "scope .. invalid|unknown|malformed",
+    "scope .. not .. granted|allowed|supported",
+    "unknown parameter|field|property|argument",
+];

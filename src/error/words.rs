@@ -1,0 +1,371 @@
+//! A text as the words it is made of, and whether they say a thing: whole words, in their order, within a sentence.
+
+/// Ends a sentence.
+const END: &str = ".";
+/// No more words are listened to.
+const MOST_WORDS: usize = 600;
+/// Stands for what is quoted: data, which says nothing by itself.
+const DATA: &str = "…";
+/// So many other words may stand where a pattern has `..`, none of which turns it into its opposite or into a guess.
+const GAP: usize = 8;
+const TURNING: [&str; 11] =
+    ["not", "no", "never", "without", "nor", "neither", "may", "might", "would", "if", "unless"];
+/// A sentence that begins with these, or has one of those in it, supposes or lists; it does not say what was wrong.
+const SUPPOSING: [&str; 5] = ["if", "when", "unless", "did", "are"];
+const LISTING: [&str; 7] = ["otherwise", "perhaps", "maybe", "possibly", "probably", "whether", "might"];
+/// RFC 6749 §5.2 lists in one sentence all that `invalid_grant` may be, to the end of it.
+const RFC_6749: [&str; 3] = ["issued", "to", "another"];
+/// Of the words that mean something else after these: the first of a pair is the word, the second what may stand before it.
+const OTHER_THINGS: [(&str, &[&str]); 4] = [
+    (
+        "token",
+        &[
+            "csrf",
+            "xsrf",
+            "antiforgery",
+            "forgery",
+            "verification",
+            "page",
+            "next",
+            "continuation",
+            "pagination",
+            "sync",
+            "unexpected",
+            "unrecognized",
+            "device",
+            "reset",
+            "authenticity",
+            "captcha",
+            "method",
+            "continue",
+        ],
+    ),
+    ("tokens", &["method", "unexpected", "prompt", "input", "output", "completion", "max", "of"]),
+    ("header", &["jwt", "jws", "jose", "csv", "column", "table", "file", "chunk", "token's", "proxy", "magic", "row"]),
+    (
+        "id",
+        &[
+            "request",
+            "trace",
+            "correlation",
+            "ray",
+            "reference",
+            "incident",
+            "event",
+            "support",
+            "session",
+            "client",
+            "transaction",
+            "error",
+            "context",
+            "tracking",
+            "activity",
+            "key",
+            "message",
+            "operation",
+            "call",
+            "log",
+        ],
+    ),
+];
+
+/// Of what may be quoted: what opens it, and what ends it.
+const QUOTES: [(char, &[char]); 6] =
+    [('"', &['"']), ('\'', &['\'']), ('`', &['`', '\'']), ('[', &[']']), ('“', &['”']), ('«', &['»'])];
+
+/// What any refusal says.
+#[rustfmt::skip]
+const GENERIC: &[&str] = &[
+    END, "bad", "request", "requests", "invalid", "malformed", "syntax", "error", "errors", "http", "status", "code",
+    "400", "the", "a", "an", "this", "that", "your", "our", "browser", "client", "server", "service", "sent", "send",
+    "could", "can", "be", "is", "was", "not", "understood", "understand", "by", "to", "due", "of", "and", "or", "it",
+    "has", "failed", "failure", "process", "processed", "occurred", "wrong", "something", "went", "unknown", "in",
+    "with", "handle", "message", "response", "reason", "description",
+];
+
+/// What some texts say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Words(Vec<String>);
+
+impl Words {
+    pub(crate) fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut words = Self::default();
+        for text in texts {
+            if supposes(text) || words.0.len() > MOST_WORDS {
+                break;
+            }
+            let mut sentence = Vec::new();
+            for piece in pieces(text) {
+                match piece {
+                    Piece::Word(word) => push(&mut sentence, word),
+                    Piece::Data => sentence.push(DATA.to_owned()),
+                    Piece::End => words.end(&mut sentence),
+                    Piece::Question => sentence.clear(),
+                    // "Bad request: …" says nothing of what follows.
+                    Piece::Colon if sentence.iter().all(|word: &String| GENERIC.contains(&word.as_str())) => {
+                        words.end(&mut sentence);
+                    }
+                    Piece::Colon => {}
+                }
+            }
+            words.end(&mut sentence);
+        }
+        words
+    }
+
+    fn end(&mut self, sentence: &mut Vec<String>) {
+        let first = sentence.first().map(String::as_str).unwrap_or_default();
+        let supposes = SUPPOSING.contains(&first)
+            || sentence.iter().any(|word| LISTING.contains(&word.as_str()))
+            || sentence.windows(3).any(|words| words == RFC_6749);
+        if !supposes {
+            self.0.append(sentence);
+            self.0.push(END.to_owned());
+        }
+        sentence.clear();
+    }
+
+    /// Whether that is said. A pattern is words in their order: `a|b` is either of them, `..` some words of the same
+    /// sentence or none, `'a` the word as it is or quoted, `'*` any word that is quoted.
+    pub(crate) fn say(&self, pattern: &str) -> bool {
+        let pattern: Vec<&str> = pattern.split(' ').collect();
+        let mut before = END;
+        self.0.iter().enumerate().any(|(at, word)| {
+            let turned = TURNING.contains(&before);
+            before = word;
+            !turned && follows(self.0.get(at..).unwrap_or_default(), &pattern)
+        })
+    }
+
+    /// Whether nothing is said but what any refusal says.
+    pub(crate) fn are_generic(&self) -> bool {
+        self.0.iter().all(|word| GENERIC.contains(&word.as_str()))
+    }
+}
+
+fn follows(words: &[String], pattern: &[&str]) -> bool {
+    let Some((first, rest)) = pattern.split_first() else { return true };
+    if *first == ".." {
+        let gap = words.iter().take(GAP).take_while(|word| *word != END && !TURNING.contains(&word.as_str())).count();
+        return (0..=gap).any(|skipped| follows(words.get(skipped..).unwrap_or_default(), rest));
+    }
+    match words.split_first() {
+        Some((word, after)) => is_one_of(word, first) && follows(after, rest),
+        None => false,
+    }
+}
+
+fn is_one_of(word: &str, of: &str) -> bool {
+    let is_quoted = word.starts_with('\'');
+    let (word, of) = match of.strip_prefix('\'') {
+        Some(of) => (word.strip_prefix('\'').unwrap_or(word), of),
+        None => (word, of),
+    };
+    if of == "*" {
+        return is_quoted;
+    }
+    of.split('|').any(|of| of == word)
+}
+
+/// Whether what follows is a list of all that may be wrong.
+fn supposes(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let of = ["problem", "cause", "reason", "solution"];
+    of.iter().any(|of| text.contains(&format!("possible {of}")))
+}
+
+/// A class of a program, as in a stack trace: its name says nothing of the request.
+fn is_class(name: &str) -> bool {
+    ["java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."]
+        .iter()
+        .any(|of| name.starts_with(of))
+}
+
+/// One more word of a sentence, in its one spelling.
+fn push(sentence: &mut Vec<String>, word: String) {
+    // It does not matter whether it is said in one word or two.
+    let (word, not) = match word.as_str() {
+        "cannot" => ("can".to_owned(), true),
+        word => match word.strip_suffix("n't").or_else(|| word.strip_suffix("n’t")) {
+            Some(word) => (word.to_owned(), true),
+            None => (word.to_owned(), false),
+        },
+    };
+    let before = sentence.last().map(|before| before.trim_start_matches('\'')).unwrap_or_default();
+    let is_other = OTHER_THINGS.iter().any(|(thing, after)| *thing == word && after.contains(&before));
+    sentence.push(if is_other { format!("other-{word}") } else { word });
+    if not {
+        sentence.push("not".to_owned());
+    }
+}
+
+enum Piece {
+    Word(String),
+    Data,
+    End,
+    Colon,
+    Question,
+}
+
+/// The words of a text, and where its sentences end. What is in round brackets as an example is left out.
+fn pieces(text: &str) -> Vec<Piece> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    let mut before = ' ';
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        if let Some((quoted, behind)) = quote(c, before, after) {
+            let whole = quoted.len() + 6 >= text.len();
+            match (whole, quoted.contains(char::is_whitespace) || quoted.len() > 40) {
+                (true, _) => found.extend(pieces(quoted)),
+                (false, true) => found.push(Piece::Data),
+                (false, false) => found.extend(split(quoted).map(|word| Piece::Word(format!("'{word}")))),
+            }
+            (rest, before) = (behind, ' ');
+            continue;
+        }
+        if let Some(behind) = example(rest) {
+            rest = behind;
+            continue;
+        }
+        if !before.is_alphanumeric() && is_class(rest) {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '$' | '_'))).unwrap_or(rest.len());
+            found.push(Piece::Data);
+            (rest, before) = (rest.get(end..).unwrap_or_default(), ' ');
+            continue;
+        }
+        if c.is_alphanumeric() {
+            let is_part = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’');
+            let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+            let (word, behind) = rest.split_at(end);
+            found.extend(split(word).map(Piece::Word));
+            (rest, before) = (behind, 'a');
+            continue;
+        }
+        let ends = after.chars().next().is_none_or(char::is_whitespace);
+        match c {
+            '?' if ends => found.push(Piece::Question),
+            '.' | '!' if ends => found.push(Piece::End),
+            ':' if ends => found.push(Piece::Colon),
+            ';' | '\n' | '|' | '·' | '–' | '—' => found.push(Piece::End),
+            '-' if before == ' ' && ends => found.push(Piece::End),
+            _ => {}
+        }
+        (rest, before) = (after, c);
+    }
+    found
+}
+
+/// What is quoted here, and what comes behind it. An apostrophe within a word opens nothing.
+fn quote(c: char, before: char, after: &str) -> Option<(&str, &str)> {
+    let (_, closing) = QUOTES.iter().find(|(opening, _)| *opening == c)?;
+    if before.is_alphanumeric() && c != '[' {
+        return None;
+    }
+    let end = after.char_indices().position(|(at, c)| {
+        let next = after.get(at + c.len_utf8()..).unwrap_or_default().chars().next();
+        closing.contains(&c) && !(c == '\'' && next.is_some_and(char::is_alphanumeric))
+    })?;
+    let (at, c) = after.char_indices().nth(end)?;
+    Some((after.get(..at)?, after.get(at + c.len_utf8()..)?))
+}
+
+/// What comes behind the example in brackets that begins here.
+fn example(rest: &str) -> Option<&str> {
+    let is_example = ["(e.g.", "(for example", "(such as", "(like "].iter().any(|begin| rest.starts_with(begin));
+    is_example.then(|| rest.split_once(')').map_or("", |(_, behind)| behind))
+}
+
+/// `pageSize`, `HTTPHeader` and `page_size` are two words each. Lower case.
+fn split(word: &str) -> impl Iterator<Item = String> {
+    let chars: Vec<char> = word.chars().collect();
+    let mut words = vec![String::new()];
+    for (at, c) in chars.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| chars.get(before));
+        let small = |at: usize| chars.get(at).is_some_and(|c| c.is_lowercase());
+        let begins = c.is_uppercase()
+            && before.is_some_and(|before| {
+                // An `ETag` is one word.
+                before.is_lowercase() || (at > 1 && before.is_uppercase() && small(at + 1) && small(at + 2))
+            });
+        if begins || !(c.is_alphanumeric() || matches!(c, '\'' | '’')) {
+            words.push(String::new());
+        }
+        if let (true, Some(last)) = (c.is_alphanumeric() || matches!(c, '\'' | '’'), words.last_mut()) {
+            last.extend(c.to_lowercase());
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty())
+}
+
+/// What a text quotes first.
+pub(crate) fn quoted_data(text: &str) -> Option<&str> {
+    text.char_indices().find_map(|(at, c)| {
+        let before = text.get(..at)?.chars().next_back().unwrap_or(' ');
+        let (quoted, _) = quote(c, before, text.get(at + c.len_utf8()..)?)?;
+        // What is quoted may itself be a sentence that quotes.
+        quoted.rsplit(['\'', '"', '`']).next()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(text: &str, pattern: &str) -> bool {
+        Words::of([text]).say(pattern)
+    }
+
+    #[test]
+    fn words_are_whole_in_any_spelling_of_a_code() {
+        for text in ["too.many.requests", "TOO_MANY_REQUESTS", "TooManyRequestsException", "Too many requests!"] {
+            assert!(says(text, "too many requests"), "{text}");
+        }
+        assert!(!says("tokenization expired", "token .. expired"));
+        assert!(says("HTTPHeader pageSize UUIDs IDs", "http header page size uuids ids"));
+    }
+
+    #[test]
+    fn a_sentence_ends_and_a_negation_turns_it() {
+        assert!(says("The session of agent 7 has expired.", "session .. expired"));
+        for text in [
+            "The session is fine. The card expired.",
+            "The session has not expired",
+            "The session hasn't expired",
+            "The session may have expired",
+            "If the session has expired, log in",
+            "Has the session expired?",
+            "no session expired",
+            "a session of one or two or three or four agents has expired",
+        ] {
+            assert!(!says(text, "session .. expired"), "{text}");
+        }
+        assert!(says("It isn't valid", "not valid") && says("it cannot be read", "can not be read"));
+    }
+
+    #[test]
+    fn what_is_quoted_is_data() {
+        assert!(!says("Value [too many requests] is wrong", "too many requests"));
+        assert!(
+            !says("Parameter 'token' expired", "token expired") && says("Parameter 'token' expired", "'token expired")
+        );
+        assert!(says("\"Too many requests\"", "too many requests"), "all of it is quoted");
+        assert!(says("the client's header is missing", "header .. missing"));
+        assert!(says("bad URI `/eu west/'.", "bad uri"));
+        assert!(!says("refused (e.g., a missing header, a bad line)", "missing header"));
+    }
+
+    #[test]
+    fn another_thing_of_the_same_name_is_another_thing() {
+        assert!(!says("CSRF token invalid", "token invalid") && says("Token invalid", "token invalid"));
+        assert!(!says("Request ID: invalid", "id invalid") && says("script id invalid", "id invalid"));
+    }
+
+    #[test]
+    fn generic_is_what_any_refusal_says() {
+        for text in ["Bad Request", "The request could not be understood by the server due to malformed syntax."] {
+            assert!(Words::of([text]).are_generic(), "{text}");
+        }
+        assert!(!Words::of(["Bad template"]).are_generic());
+    }
+}

@@ -1,0 +1,270 @@
+//! Whoever refuses is heard: in the error's one line, whatever the status and the form, and never in clear what is secret.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use genesys_scripts::{Cause, Certainty, Client, Credentials, Envelope, Error, ErrorKind};
+use serde_json::json;
+
+use crate::common::wire::{Wire, say};
+use crate::common::{self, SECRET, Scripted, id, once, reply, script, token};
+
+const TOKEN: &str = "t0ken-that-nobody-may-see";
+const STATUSES: [u16; 9] = [400, 401, 403, 404, 409, 413, 429, 500, 503];
+
+/// The forms in which a refusal can say something.
+fn forms(words: &str) -> Vec<(&'static str, String)> {
+    let html = words.replace('&', "&amp;").replace('<', "&lt;");
+    let json = |value: serde_json::Value| value.to_string();
+    vec![
+        ("message", json(json!({ "message": words }))),
+        ("Message", json(json!({ "Message": words }))),
+        ("error.message", json(json!({ "error": { "code": 400, "message": words } }))),
+        ("error", json(json!({ "error": words }))),
+        ("error_description", json(json!({ "error": "invalid_request", "error_description": words }))),
+        ("detail", json(json!({ "detail": words }))),
+        ("detail beside a title", json(json!({ "type": "about:blank", "title": "Bad Request", "detail": words }))),
+        ("title", json(json!({ "title": words }))),
+        ("fault.faultstring", json(json!({ "fault": { "faultstring": words, "detail": { "errorcode": "a.b" } } }))),
+        ("errorSummary", json(json!({ "errorCode": "E1", "errorSummary": words }))),
+        ("error_message", json(json!({ "error_message": words }))),
+        ("msg", json(json!({ "code": 40, "msg": words }))),
+        ("errors of strings", json(json!({ "errors": [words] }))),
+        ("errors of objects", json(json!({ "errors": [{ "code": "x", "message": words }] }))),
+        ("errors by field", json(json!({ "errors": { "pageSize": [words] } }))),
+        ("a list of strings", json(json!([words]))),
+        ("a string", json(json!(words))),
+        ("no key that is known", json(json!({ "wording": words }))),
+        ("text", words.to_owned()),
+        ("a page's title", format!("<html><head><title>{html}</title></head><body></body></html>")),
+        ("a page's heading", format!("<html><head><style>h1 {{}}</style></head><body><h1>{html}</h1></body></html>")),
+        ("a page's text", format!("<html><title>No</title><body><p>Sorry.</p><p><b>{html}</b></p></body></html>")),
+        ("XML", format!("<?xml version=\"1.0\"?><Error><Code>X</Code><Message>{html}</Message></Error>")),
+    ]
+}
+
+fn assert_fit_for_a_terminal(text: &str) {
+    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}');
+    assert!(!text.chars().any(obeyed), "{text:?}");
+    assert!(text.len() < 3_500, "{} bytes: {text}", text.len());
+}
+
+/// A client whose API refuses, with a login that is well; or whose login does.
+struct Refusing {
+    client: Client,
+    told: Arc<Mutex<(bool, u16, String)>>,
+    agents: AtomicUsize,
+}
+
+impl Refusing {
+    fn new() -> Self {
+        let told = Arc::new(Mutex::new((false, 400, String::new())));
+        let answered = Arc::clone(&told);
+        let transport = Scripted::by(move |seen| {
+            let (at_login, status, body) = answered.lock().unwrap().clone();
+            match seen.is_login() == at_login {
+                true => reply(status, body).with(if status == 429 { "retry-after" } else { "x" }, "3600"),
+                false => token(TOKEN),
+            }
+        });
+        let client = transport.builder().retry(once()).build().unwrap();
+        Self { client, told, agents: AtomicUsize::new(0) }
+    }
+
+    /// How a call of a new agent, of an OAuth client of its own, ends.
+    async fn with(&self, at_login: bool, status: u16, body: &str) -> Error {
+        *self.told.lock().unwrap() = (at_login, status, body.to_owned());
+        let number = self.agents.fetch_add(1, Ordering::Relaxed);
+        let agent = self.client.agent(Credentials::client(format!("client-{number}"), SECRET));
+        agent.with_timeout(Duration::from_secs(20)).script(&id()).await.unwrap_err()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_are_in_the_line_whatever_their_form_and_the_status() {
+    let words = "denied by policy 7 of the gate";
+    let refusing = Refusing::new();
+    for (form, body) in forms(words) {
+        for status in STATUSES {
+            for at_login in [false, true] {
+                let error = refusing.with(at_login, status, &body).await;
+                let line = error.to_string();
+                assert!(line.contains(words), "{status}, {form}, at the login: {at_login}: {line}");
+                assert_eq!((error.status(), error.is_login()), (Some(status), at_login), "{line}");
+                assert!(at_login || !line.contains("login"), "{line}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_are_escaped_and_cut() {
+    let hostile = format!("\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202E}<b>\r\n{}", "far too long ".repeat(400));
+    let refusing = Refusing::new();
+    for (_, body) in forms(&hostile) {
+        for status in STATUSES {
+            for at_login in [false, true] {
+                let error = refusing.with(at_login, status, &body).await;
+                assert_fit_for_a_terminal(&error.to_string());
+                error.bad_request().iter().for_each(|why| assert_fit_for_a_terminal(&why.to_string()));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_in_the_words_is_in_nothing_that_is_printed() {
+    let escaped = |secret: &str| secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<String>();
+    let entities = |secret: &str| secret.chars().map(|c| format!("&#{};", u32::from(c))).collect::<String>();
+    let refusing = Refusing::new();
+    for (at_login, secret) in [(false, TOKEN), (true, SECRET)] {
+        let plain = forms(&format!("no to {secret} and {secret}")).into_iter().map(|(_, body)| body);
+        let others =
+            [format!("{{\"message\":\"no to {}\"}}", escaped(secret)), format!("<p>no to {}</p>", entities(secret))];
+        for body in plain.chain(others) {
+            for status in STATUSES {
+                let error = refusing.with(at_login, status, &body).await;
+                let all = format!("{error} {error:?} {:?} {:?}", error.body(), error.bad_request());
+                assert!(!all.contains(secret), "{status}: {all}");
+                assert!(all.contains("[REDACTED]"), "{status} {body}: {all}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn words_in_utf_16_and_behind_a_mark_are_read() {
+    let words = "denied by policy 7 of the gate";
+    let utf_16 = |text: &str, big: bool, mark: bool| -> Vec<u8> {
+        let mark = if mark { "\u{FEFF}" } else { "" };
+        let units = format!("{mark}{text}").encode_utf16().collect::<Vec<_>>();
+        units.iter().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    };
+    let json = json!({ "message": words }).to_string();
+    let page = format!("<html><title>{words}</title></html>");
+    let mut bodies = vec![format!("\u{FEFF}{json}").into_bytes(), format!("\u{FEFF}{page}").into_bytes()];
+    for text in [json.as_str(), page.as_str(), words] {
+        for (big, mark) in [(true, true), (false, true), (true, false), (false, false)] {
+            bodies.push(utf_16(text, big, mark));
+        }
+    }
+    for status in ["400 Bad Request", "403 Forbidden"] {
+        for body in bodies.clone() {
+            let wire = Wire::listen(move |_, _| say(status, "", &body)).await;
+            let agent = wire.builder().build().unwrap().agent(Credentials::access_token(TOKEN));
+            let line = agent.script(&id()).await.unwrap_err().to_string();
+            assert!(line.contains(words), "{status}: {line}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_the_services_own_is_kept_and_who_said_it_is_named() {
+    let page = "<html><head><title>403 Forbidden</title></head><body>Blocked by rule 12</body></html>";
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token(TOKEN),
+        false => reply(403, page).with("server", "edge/2.1"),
+    });
+    let error = transport.agent().script(&id()).await.unwrap_err();
+    let body = error.body().unwrap();
+    assert_eq!((error.kind(), body.envelope), (ErrorKind::Forbidden, Envelope::Page));
+    assert_eq!((body.text.as_deref(), body.speaker.as_deref()), (Some(page), Some("edge/2.1")));
+    let line = error.to_string();
+    assert!(line.contains("HTTP 403 of edge/2.1") && line.contains("Blocked by rule 12"), "{line}");
+    assert!(!line.contains("the agent may not do this"), "that is the service's to say: {line}");
+
+    let refusing = Refusing::new();
+    for (body, kept) in [
+        (json!({ "Message": "denied" }).to_string(), true),
+        (json!({ "error": { "x": 1 } }).to_string(), true),
+        ("licence expired".to_owned(), true),
+        (r#"{"message":"No.","code":"not.found","status":404,"contextId":"c-1"}"#.to_owned(), false),
+    ] {
+        let error = refusing.with(false, 404, &body).await;
+        assert_eq!(error.body().unwrap().text.as_deref(), kept.then_some(body.as_str()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generic_code_is_told_with_its_telling_detail() {
+    let refusing = Refusing::new();
+    for status in STATUSES {
+        let body = json!({ "message": "It cannot be done", "code": "bad.request", "status": status, "contextId": "c-1",
+            "details": [{ "errorCode": "SCRIPT.PAGES.MISSING" }], "errors": [{ "code": "x.y", "message": "page 3 is empty" }] });
+        let line = refusing.with(false, status, &body.to_string()).await.to_string();
+        for told in ["It cannot be done", "SCRIPT.PAGES.MISSING", "page 3 is empty"] {
+            assert!(line.contains(told), "{status}: {told}: {line}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_is_put_down_to_the_limit_that_is_named_and_to_none_where_none_is() {
+    let refusing = Refusing::new();
+    let limit = json!({ "message": "Rate limit exceeded the maximum. Retry the request in [3600] seconds",
+        "code": "too.many.requests.retry.after", "status": 429, "contextId": "c-1", "details": [], "errors": [],
+        "limit": { "key": "org.app.user.rate.per.minute", "namespace": "platform.api", "value": 300 } });
+    let line = refusing.with(false, 429, &limit.to_string()).await.to_string();
+    assert!(line.contains("org.app.user.rate.per.minute") && line.contains("300"), "{line}");
+    for body in ["<html><title>Slow down</title></html>", "busy", r#"{"message":"come back"}"#] {
+        let line = refusing.with(false, 429, body).await.to_string();
+        assert!(!line.contains("token") && !line.contains("quota"), "{line}");
+    }
+}
+
+const THROTTLED: [&str; 4] = [
+    r#"{"error":"invalid_request","error_description":"rate limit exceeded; try again later"}"#,
+    r#"{"error":"invalid_request","error_description":"Too many login attempts"}"#,
+    r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#,
+    r#"{"message":"Rate limit exceeded the maximum","code":"too.many.requests","status":400,"contextId":"c-1"}"#,
+];
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_ends_while_throttled_says_so_whoever_was_refused() {
+    for (status, body) in THROTTLED.into_iter().map(|body| (400, body)).chain([(429, "{}"), (429, "busy")]) {
+        let client = Scripted::by(move |_| reply(status, body)).client();
+        let agents = [(), ()].map(|()| client.agent(common::credentials()).with_timeout(Duration::from_secs(5)));
+        let script_id = id();
+        for error in futures_util::future::join_all(agents.iter().map(|agent| agent.script(&script_id))).await {
+            let error = error.unwrap_err();
+            assert_eq!((error.kind(), error.is_login()), (ErrorKind::Throttled, true), "{error}");
+            let why = error.bad_request().unwrap_or_else(|| panic!("{error}"));
+            assert_eq!(why.cause, Cause::LoginThrottled, "{error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_throttled_in_any_words_is_waited_for() {
+    for body in THROTTLED {
+        let refused_until = tokio::time::Instant::now() + Duration::from_millis(500);
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true if tokio::time::Instant::now() < refused_until => reply(400, body),
+            true => token(TOKEN),
+            false => script(),
+        });
+        transport.agent().script(&id()).await.unwrap();
+        assert_eq!(transport.logins(), 2, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shape_of_an_answer_is_no_cause() {
+    for body in
+        ["<html><head><title>400 Bad Request</title></head></html>", "Bad Request", "[]", "[\"no\"]", "\"no\"", ""]
+    {
+        let error = refused_with_nothing_else(body).await;
+        let why = error.bad_request().unwrap();
+        assert_eq!(why.cause, Cause::Gateway, "{error}");
+        assert!(why.certainty < Certainty::Certain && !error.is_retryable(), "{error}");
+    }
+    for body in ["{}", r#"{"message":"Bad Request"}"#, r#"{"title":"Bad Request","status":400}"#] {
+        let error = refused_with_nothing_else(body).await;
+        assert_eq!(error.bad_request().unwrap().cause, Cause::Unknown, "{error}");
+    }
+}
+
+async fn refused_with_nothing_else(body: &str) -> Error {
+    Scripted::replies([reply(400, body)]).agent().script(&id()).await.unwrap_err()
+}
