@@ -66,6 +66,7 @@ pub(crate) struct Host {
     pub(crate) transport: Arc<Transport>,
     pub(crate) in_flight: InFlight,
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
+    max_waiting: usize,
     name: String,
 }
 
@@ -147,7 +148,9 @@ impl Host {
     /// One of its operations, and whether others are in use too.
     pub(crate) fn route(&self, operation: &'static str) -> (Arc<Route>, bool) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let route = Arc::clone(routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight))));
+        let route = Arc::clone(
+            routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight, self.max_waiting))),
+        );
         (route, routes.len() > 1)
     }
 
@@ -369,6 +372,7 @@ impl ClientBuilder {
             transport,
             in_flight: InFlight::new(settings.max_in_flight, settings.max_waiting),
             routes: Mutex::default(),
+            max_waiting: settings.max_waiting,
             name,
         };
         let mut transports = Transports { builder: &self, direct: None, proxied: None };
