@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
             host,
             route,
             share: shares.then_some(&route.share),
-            key: key(call.spec),
+            key: call.spec.key(),
             started,
             deadline: after(started, call.timeout),
             began: None,
@@ -464,16 +464,6 @@ impl<'a> Run<'a> {
         let error = error.maybe_sent(self.may_have_been_sent).lost_answers(self.lost);
         error.ended(spec.operation.name, spec.subject, self.attempts, self.started.elapsed())
     }
-}
-
-/// What a call is about, as far as it can be broken itself: the ids, and the data version. FNV-1a: it is made for every call, of
-/// ids that the user chose.
-fn key(spec: &Spec<'_>) -> u64 {
-    let parts = spec.parameters.iter().copied().chain(spec.subject).chain(spec.data_version());
-    parts
-        // No byte of UTF-8 is 0xFF.
-        .flat_map(|part| part.bytes().chain([0xFF]))
-        .fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn settle_login(pass: LoginPass<'_>, verdict: &Verdict, cap: Duration) {

@@ -52,8 +52,7 @@ struct Down {
     since: Instant,
     probes: usize,
     failed_probes: u64,
-    next_probe: Instant,
-    last: String,
+    told: IsDown,
 }
 
 /// What an attempt is sent for.
@@ -102,11 +101,11 @@ impl IsDown {
 /// How a call deals with an outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endurance {
-    pub(crate) deadline: Instant,
+    deadline: Instant,
     /// An outage that is as old is waited for no longer than for one more probe; none rides out any.
-    pub(crate) oldest: Option<Duration>,
+    oldest: Option<Duration>,
     /// It may be the probe.
-    pub(crate) probes: bool,
+    probes: bool,
     /// How many probes had failed when it began to wait for one more, and until when it waits.
     one_more: Option<(u64, Instant)>,
 }
@@ -119,7 +118,7 @@ impl Endurance {
     /// Until when the call waits for this outage.
     fn ends(&mut self, down: &Down, now: Instant) -> Instant {
         // What is asked again only after the deadline is not waited for.
-        if !self.probes || down.next_probe >= self.deadline {
+        if !self.probes || down.told.next_probe >= self.deadline {
             return now;
         }
         if !down.is_as_old(self.oldest, now) {
@@ -133,10 +132,6 @@ impl Endurance {
 impl Down {
     fn is_as_old(&self, as_this: Option<Duration>, now: Instant) -> bool {
         as_this.is_some_and(|old| now.saturating_duration_since(self.since) >= old)
-    }
-
-    fn told(&self) -> IsDown {
-        IsDown { next_probe: self.next_probe, last: self.last.clone() }
     }
 }
 
@@ -154,15 +149,15 @@ impl Outage {
                 let now = Instant::now();
                 let state = self.lock();
                 let Some(down) = &state.down else { return Ok(()) };
-                if call.probes && now >= down.next_probe {
+                if call.probes && now >= down.told.next_probe {
                     return Ok(());
                 }
                 waiting = waiting.or_else(|| self.waiting.enter());
                 let ends = call.ends(down, now);
                 if now >= ends || waiting.is_none() {
-                    return Err(down.told());
+                    return Err(down.told.clone());
                 }
-                ends.min(down.next_probe)
+                ends.min(down.told.next_probe)
             };
             let _ = timeout_at(until, changed).await;
         }
@@ -172,10 +167,10 @@ impl Outage {
     pub(crate) fn take(&self, call: &Endurance, now: Instant) -> Option<Permit> {
         let mut state = self.lock();
         let Some(down) = &mut state.down else { return Some(Permit::Normal) };
-        if !call.probes || now < down.next_probe {
+        if !call.probes || now < down.told.next_probe {
             return None;
         }
-        down.next_probe = after(now, PAUSES.get(down.probes).or(PAUSES.last()).copied().unwrap_or_default());
+        down.told.next_probe = after(now, PAUSES.get(down.probes).or(PAUSES.last()).copied().unwrap_or_default());
         down.probes = down.probes.saturating_add(1);
         Some(Permit::Probe)
     }
@@ -193,7 +188,7 @@ impl Outage {
 
     /// Where it is down, when it is asked again.
     pub(crate) fn next_probe(&self) -> Option<Instant> {
-        self.lock().down.as_ref().map(|down| down.next_probe)
+        self.lock().down.as_ref().map(|down| down.told.next_probe)
     }
 
     /// An attempt sent then failed: by a 5xx, or without an answer. Where it was the one probe that its call waits for, the call
@@ -214,9 +209,9 @@ impl Outage {
                 return None;
             }
             down.failed_probes += 1;
-            down.last = what.text;
-            down.next_probe = down.next_probe.max(next_probe);
-            let over = down.is_as_old(oldest, now).then(|| down.told());
+            down.told.last = what.text;
+            down.told.next_probe = down.told.next_probe.max(next_probe);
+            let over = down.is_as_old(oldest, now).then(|| down.told.clone());
             drop(state);
             self.changed.notify_waiters();
             return over;
@@ -228,37 +223,30 @@ impl Outage {
             state.row = Row::default();
         }
         state.last_failed = Some(now);
-        if let Some(since) = state.row.is_outage(counts, sent, now) {
-            state.down = Some(Down { since, probes: 0, failed_probes: 0, next_probe, last: what.text });
+        let row = &mut state.row;
+        row.length += match counts {
+            // Enough failed already: it is a matter of time.
+            _ if row.length >= ROW => 0,
+            Counts::No => 0,
+            Counts::Once(key) if row.doubtful.contains(&key) => 0,
+            Counts::Once(key) => {
+                row.doubtful.push(key);
+                1
+            }
+            Counts::Yes => 1,
+        };
+        if row.length > 0 {
+            let (since, failed) = *row.began.get_or_insert((sent, now));
+            if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
+                let told = IsDown { next_probe, last: what.text };
+                state.down = Some(Down { since, probes: 0, failed_probes: 0, told });
+            }
         }
         None
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Row {
-    /// With one more failure: since when it is an outage, if it is one.
-    fn is_outage(&mut self, counts: Counts, sent: Instant, now: Instant) -> Option<Instant> {
-        // Once enough have failed it is a matter of time.
-        let counts = self.length < ROW
-            && match counts {
-                Counts::No => false,
-                Counts::Once(key) if self.doubtful.contains(&key) => false,
-                Counts::Once(key) => {
-                    self.doubtful.push(key);
-                    true
-                }
-                Counts::Yes => true,
-            };
-        self.length += u32::from(counts);
-        if self.length == 0 {
-            return None;
-        }
-        let (since, failed) = *self.began.get_or_insert((sent, now));
-        (self.length >= ROW && now.saturating_duration_since(failed) >= OVER).then_some(since)
     }
 }
 

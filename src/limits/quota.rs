@@ -63,20 +63,18 @@ pub(crate) struct QuotaRefused {
 impl QuotaRefused {
     /// With what the call's last attempt met.
     pub(crate) fn into_error(self, operation: &str, last: Option<Error>) -> Error {
-        let error = match (last.filter(Error::is_throttled), self.queue_full, self.limit) {
-            (Some(answered), ..) => answered.gave_up(GaveUp::DeadlineWouldPass),
-            (None, Some(most), _) => Error::new(
-                ErrorKind::Throttled,
-                format!("{most} calls of this agent wait for the quota of `{operation}` already"),
-            ),
-            (None, None, Some(limit)) => Error::new(
-                ErrorKind::Throttled,
-                format!("the service's limit {limit} for `{operation}` is reached until after the deadline"),
-            ),
-            (None, None, None) => Error::new(
-                ErrorKind::Throttled,
-                format!("what this agent's token may ask of `{operation}` is spent until after the deadline"),
-            ),
+        let what = match (self.queue_full, self.limit) {
+            (Some(most), _) => format!("{most} calls of this agent wait for the quota of `{operation}` already"),
+            (None, Some(limit)) => {
+                format!("the service's limit {limit} for `{operation}` is reached until after the deadline")
+            }
+            (None, None) => {
+                format!("what this agent's token may ask of `{operation}` is spent until after the deadline")
+            }
+        };
+        let error = match last.filter(Error::is_throttled) {
+            Some(answered) => answered.gave_up(GaveUp::DeadlineWouldPass),
+            None => Error::new(ErrorKind::Throttled, what),
         };
         error.with_retry_after(self.available_at.map(|at| at.saturating_duration_since(Instant::now())))
     }
@@ -111,11 +109,9 @@ struct Operation {
     queue: Queue,
 }
 
-/// Who goes first, where it is not known what an answer will tell.
+/// Who goes first, where it is not known what an answer will tell. A 429 begins a new round.
 #[derive(Default)]
 struct Round {
-    /// A 429 begins a new one.
-    number: u32,
     /// How many may go; none where the answer is known.
     may: Option<u32>,
     /// How many of the round are under way, and until when the others wait for the first answer.
@@ -199,7 +195,7 @@ impl QuotaGate {
             one.first.until = Some(after(now, patience));
         }
         one.first.out = one.first.out.saturating_add(1);
-        Some(Reservation { gate: self, operation, round: one.first.number, sent: now })
+        Some(Reservation { gate: self, operation, sent: now })
     }
 
     /// The token was replaced. All who wait are sent away; what is in flight may still be answered.
@@ -345,21 +341,19 @@ impl State {
         self.windows.retain(|window| operations.iter().any(|one| one.window == Some(window.number)));
     }
 
-    /// What was sent no longer counts as unanswered.
-    fn give_back(&mut self, operation: &'static str, round: u32) {
-        let operation = self.operation(operation);
-        operation.pending = operation.pending.saturating_sub(1);
-        if round == operation.first.number {
-            operation.first.out = operation.first.out.saturating_sub(1);
+    /// What was sent then no longer counts as unanswered.
+    fn give_back(&mut self, operation: &'static str, sent: Instant) {
+        let one = self.operation(operation);
+        one.pending = one.pending.saturating_sub(1);
+        if !one.was_shut_since(sent) {
+            one.first.out = one.first.out.saturating_sub(1);
         }
     }
 
     /// Tells those for whom it became too late.
     fn give_up_hope(&mut self, now: Instant) {
         let outlooks: Vec<_> = self.operations.iter().map(|operation| self.outlook_of(operation, now)).collect();
-        for (operation, outlook) in self.operations.iter_mut().zip(outlooks) {
-            operation.queue.give_up_hope(outlook);
-        }
+        self.operations.iter_mut().zip(outlooks).for_each(|(operation, outlook)| operation.queue.give_up_hope(outlook));
     }
 
     fn wake(&self) {
@@ -372,37 +366,33 @@ impl Operation {
         self.limit.as_ref().map(|limit| limit.shut_until).filter(|until| *until > now)
     }
 
-    fn refused(
-        &mut self,
-        policy: &RetryPolicy,
-        random: &Random,
-        sent: Instant,
-        now: Instant,
-        refusal: TooManyRequests,
-    ) {
-        let fresh = || Limit { shut_until: now, shut_since: sent, name: None, blind: 0 };
-        let limit = self.limit.get_or_insert_with(|| Box::new(fresh()));
+    /// Whether a 429 came since then.
+    fn was_shut_since(&self, sent: Instant) -> bool {
+        self.limit.as_ref().is_some_and(|limit| limit.shut_since > sent)
+    }
+
+    /// A 429 has shut it.
+    fn shut(&mut self, refusal: TooManyRequests, sent: Instant, now: Instant, policy: &RetryPolicy, random: &Random) {
+        let limit = self
+            .limit
+            .get_or_insert_with(|| Box::new(Limit { shut_until: now, shut_since: sent, name: None, blind: 0 }));
         // No wait at all is no word on it: taken at that, one call alone would ask again and again.
         let said = refusal.wait.filter(|wait| !wait.is_zero());
         let wait = said.unwrap_or_else(|| policy.backoff_bound(limit.blind));
-        if said.is_none() && limit.shut_since <= sent {
-            limit.blind = limit.blind.saturating_add(1);
-        }
+        limit.blind = limit.blind.saturating_add(u32::from(said.is_none() && limit.shut_since <= sent));
         let until = after(now, wait.min(policy.retry_after_cap).saturating_add(random.below(SPREAD)));
         limit.shut_until = limit.shut_until.max(until);
         limit.shut_since = now;
         limit.name = refusal.limit.or(limit.name.take());
         // Whether it is open again is one call's to find out, and none's that is under way.
-        self.first = Round { number: self.first.number.wrapping_add(1), may: Some(1), out: 0, until: None };
+        self.first = Round { may: Some(1), out: 0, until: None };
     }
 
     fn served(&mut self, sent: Instant) {
-        if let Some(limit) = &mut self.limit {
-            if limit.shut_since > sent {
-                return; // It speaks of before.
-            }
-            limit.blind = 0;
+        if self.was_shut_since(sent) {
+            return; // It speaks of before.
         }
+        self.limit.iter_mut().for_each(|limit| limit.blind = 0);
         // Where a window is known, that one says how many may follow; else twice as many as before.
         let more = self.first.may.map(|may| may * 2).filter(|may| *may < FIRST_CALLS);
         self.first.may = more.filter(|_| self.window.is_none());
@@ -414,7 +404,6 @@ impl Operation {
 pub(crate) struct Reservation<'a> {
     gate: &'a QuotaGate,
     operation: &'static str,
-    round: u32,
     sent: Instant,
 }
 
@@ -427,7 +416,7 @@ impl Reservation<'_> {
         refusal: Option<TooManyRequests>,
         policy: &RetryPolicy,
     ) {
-        let Self { gate, operation, round, sent } = self;
+        let Self { gate, operation, sent } = self;
         std::mem::forget(self);
         let mut state = gate.at(now);
         let before = state.outlook(operation, now, Queue::len);
@@ -435,9 +424,9 @@ impl Reservation<'_> {
             Some(headers) => state.note(operation, &headers.observed(sent, now, policy.retry_after_cap), &gate.random),
             None => state.untold |= refusal.is_none(),
         }
-        state.give_back(operation, round);
+        state.give_back(operation, sent);
         match refusal {
-            Some(refusal) => state.operation(operation).refused(policy, &gate.random, sent, now, refusal),
+            Some(refusal) => state.operation(operation).shut(refusal, sent, now, policy, &gate.random),
             None => state.operation(operation).served(sent),
         }
         if state.outlook(operation, now, Queue::len) > before {
@@ -450,7 +439,7 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.give_back(self.operation, self.round);
+        state.give_back(self.operation, self.sent);
         state.wake();
     }
 }
@@ -466,12 +455,6 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.gate.lock().operation(self.operation).queue.leave(self.position);
-    }
-}
-
-impl std::fmt::Debug for QuotaGate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QuotaGate").finish_non_exhaustive()
     }
 }
 
