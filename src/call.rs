@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
     }
 
     /// It goes out with whatever token its agent has, and counts against that one's quota.
-    fn slot(&self) -> Option<&'a Arc<TokenSlot>> {
+    fn agent(&self) -> Option<&'a Arc<TokenSlot>> {
         match &self.call.authority {
             Authority::Agent(slot) => Some(slot),
             _ => None,
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
 
     /// The agent's token. A login that failed ends the call: its own loop is over.
     async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
-        let (Some(slot), spec) = (self.slot(), self.call.spec) else { return Ok(None) };
+        let (Some(slot), spec) = (self.agent(), self.call.spec) else { return Ok(None) };
         match slot.token(spec.operation.name, self.logouts, self.deadline).await {
             Ok(token) => Ok(Some(token)),
             // No login failed: nothing can replace the token. What the service said of it tells more.
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
         let headers = outcome.as_ref().ok().and_then(|answer| QuotaHeaders::parse(&answer.headers));
         let is_answered = outcome.is_ok();
         let (verdict, signal) = self.judge(token.map(AsRef::as_ref), outcome);
-        if let (Some(slot), Some(token)) = (self.slot(), token)
+        if let (Some(slot), Some(token)) = (self.agent(), token)
             && let Verdict::ReplaceToken(error) | Verdict::Fail(error) = &verdict
             && error.kind() == ErrorKind::Unauthorized
         {
@@ -372,7 +372,7 @@ impl<'a> Run<'a> {
             spec: self.call.spec,
             secrets,
             lost: self.lost,
-            can_replace_token: self.slot().is_some() && !self.token_replaced,
+            can_replace_token: self.agent().is_some() && !self.token_replaced,
             retry_after_cap: self.client.settings.retry.retry_after_cap,
             now: self.client.now(),
         };

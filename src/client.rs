@@ -267,8 +267,9 @@ impl ClientBuilder {
         self
     }
 
-    /// How many calls may wait for a place in flight to one host, and how many for the quota of one operation of a token; further
-    /// ones fail at once, with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// How many calls may wait for a place in flight to one host, how many for the end of an outage of one operation, and how many
+    /// for the quota of one operation of a token; further ones fail at once, the first two with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), the last with
     /// [`ErrorKind::Throttled`](crate::ErrorKind::Throttled). Default 20,000.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.settings.max_waiting = calls;
