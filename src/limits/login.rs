@@ -101,15 +101,18 @@ impl LoginGate {
         };
         // The semaphore is never closed.
         let mut turn = pin!(self.turn.acquire());
-        while timeout_at(deadline.min(after(Instant::now(), LOOK)), &mut turn).await.is_err() {
+        let _turn = loop {
+            if let Ok(turn) = timeout_at(deadline.min(after(Instant::now(), LOOK)), &mut turn).await {
+                break turn.ok();
+            }
             let (now, state) = (Instant::now(), self.lock());
             if now >= deadline {
                 return Err(state.refused());
             }
             if state.looked.is_none_or(|looked| now >= after(looked, 2 * LOOK)) {
-                break;
+                break None;
             }
-        }
+        };
         loop {
             let changed = self.changed.notified();
             let until = {
