@@ -69,6 +69,7 @@ pub(crate) struct Host {
     pub(crate) transport: Arc<Transport>,
     pub(crate) in_flight: InFlight,
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
+    max_waiting: usize,
     name: String,
 }
 
@@ -150,7 +151,9 @@ impl Host {
     /// One of its operations, and whether others are in use too.
     pub(crate) fn route(&self, operation: &'static str) -> (Arc<Route>, bool) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let route = Arc::clone(routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight))));
+        let route = Arc::clone(
+            routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight, self.max_waiting))),
+        );
         (route, routes.len() > 1)
     }
 
@@ -269,8 +272,9 @@ impl ClientBuilder {
         self
     }
 
-    /// How many calls may wait for a place in flight to one host, and how many for the quota of one operation of a token; further
-    /// ones fail at once, with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// How many calls may wait for a place in flight to one host, how many for the end of an outage of one operation, and how many
+    /// for the quota of one operation of a token; further ones fail at once, the first two with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), the last with
     /// [`ErrorKind::Throttled`](crate::ErrorKind::Throttled). Default 20,000.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.settings.max_waiting = calls;
@@ -382,6 +386,7 @@ impl ClientBuilder {
             transport,
             in_flight: InFlight::new(settings.max_in_flight, settings.max_waiting),
             routes: Mutex::default(),
+            max_waiting: settings.max_waiting,
             name,
         };
         let mut transports = Transports { builder: &self, direct: None, proxied: None };

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::id::{DivisionId, InvalidId, PageId, ScriptId, UploadId, is_uuid};
 use crate::region::base_url;
 use crate::request::{self, Body, OPERATIONS, OnHost, Operation, Query, Site, Spec};
-use crate::retry::{self, Wait};
+use crate::retry;
 use crate::scripts::{
     ExportScript, ListScripts, PublishScript, ReadScript, ReadUploadStatus, ReadVariables, VariableType, upload_form,
 };
@@ -296,46 +296,32 @@ fn assert_sendable(request: Request, accept: &[u8]) {
     assert!(http::Request::<reqwest::Body>::try_from(request).is_ok(), "no request can be sent to {url}");
 }
 
-/// `Retry-After` never panics, never makes us wait longer than the cap, and never shorter than it says.
+/// `Retry-After` never panics, and never makes us wait shorter than it says.
 ///
-/// Lines: the clock in seconds from 1970 (negative before), the cap in seconds, then header lines: `Date: …`, all else is
-/// the value of a `Retry-After`.
+/// Lines: the clock in seconds from 1970 (negative before), then header lines: `Date: …`, all else is the value of a
+/// `Retry-After`, and a text that may hold a hint.
 pub fn retry_after(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let now = clock(number(lines.next().unwrap_or_default()));
-    let cap = Duration::from_secs(u64::try_from(number(lines.next().unwrap_or_default())).unwrap_or(0));
     let mut headers = HeaderMap::new();
     for line in lines {
         let (name, value) = line.strip_prefix(b"Date: ").map_or((RETRY_AFTER, line), |date| (DATE, date));
         if let Ok(value) = HeaderValue::from_bytes(value) {
             headers.append(name, value);
         }
-        if let Some(wait) = retry::hint(&String::from_utf8_lossy(line), cap) {
-            assert_capped(wait, cap);
-        }
+        let _ = retry::hint(&String::from_utf8_lossy(line));
     }
-    let wait = retry::retry_after(&headers, now, cap);
-    if let Some(wait) = wait {
-        assert_capped(wait, cap);
-    }
-    let waits = wait.map(|(Wait::AtLeast(wait) | Wait::BeyondCap(wait))| wait);
+    let wait = retry::retry_after(&headers, now);
     for line in headers.get_all(RETRY_AFTER) {
         let Some(text) = line.to_str().ok().map(|text| text.trim_matches([' ', '\t'])) else { continue };
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
             let asked = Duration::from_secs(text.parse().unwrap_or(u64::MAX));
-            assert!(waits.is_some_and(|wait| wait >= asked), "{text} was read as {wait:?}");
+            assert!(wait.is_some_and(|wait| wait >= asked), "{text} was read as {wait:?}");
         }
         if let (Ok(at), false) = (httpdate::parse_http_date(text), headers.contains_key(DATE)) {
             let asked = at.duration_since(now).unwrap_or(Duration::ZERO);
-            assert!(waits.is_some_and(|wait| wait >= asked), "{text} was read as {wait:?} at {now:?}");
+            assert!(wait.is_some_and(|wait| wait >= asked), "{text} was read as {wait:?} at {now:?}");
         }
-    }
-}
-
-fn assert_capped(wait: Wait, cap: Duration) {
-    match wait {
-        Wait::AtLeast(wait) => assert!(wait <= cap, "a wait of {wait:?} is above the cap of {cap:?}"),
-        Wait::BeyondCap(wait) => assert!(wait > cap, "a wait of {wait:?} is within the cap of {cap:?}"),
     }
 }
 

@@ -163,8 +163,18 @@ pub(crate) struct Body {
 
 impl<'a> Spec<'a> {
     /// The data version that is asked for: a draft is not its published script.
-    pub(crate) fn data_version(&self) -> Option<&str> {
+    fn data_version(&self) -> Option<&str> {
         self.query.iter().find(|(name, _)| *name == "scriptDataVersion").map(|(_, value)| value.as_ref())
+    }
+
+    /// What is asked for, as far as it can be broken itself: the ids, and the data version. FNV-1a: it is made for every call, of
+    /// ids that the user chose.
+    pub(crate) fn key(&self) -> u64 {
+        let parts = self.parameters.iter().copied().chain(self.subject).chain(self.data_version());
+        parts
+            // No byte of UTF-8 is 0xFF.
+            .flat_map(|part| part.bytes().chain([0xFF]))
+            .fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
     /// An operation with its path's parameters. It is about the first.

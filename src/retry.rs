@@ -74,34 +74,15 @@ pub(crate) fn after(from: Instant, wait: Duration) -> Instant {
     from.checked_add(wait.min(AGES)).unwrap_or(from)
 }
 
-/// What the service asks, held against the most we are willing to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Wait at least this long. Never above the cap.
-    AtLeast(Duration),
-    /// It asks for more than the cap; the wait it asked for.
-    BeyondCap(Duration),
-}
-
-impl Wait {
-    pub(crate) fn of(wait: Duration, cap: Duration) -> Self {
-        if wait > cap { Self::BeyondCap(wait) } else { Self::AtLeast(wait) }
-    }
-}
-
-/// The wait that `Retry-After` asks for, if it says anything that can be read.
+/// The wait that `Retry-After` asks for, if it says anything that can be read; however long.
 ///
 /// Seconds (`1*DIGIT`, saturating) or any of the three date forms of RFC 9110 §5.6.7, against the answer's
 /// own `Date` where there is one, as the two clocks may differ. Of several lines the largest holds. What
 /// is not of these forms (`-5`, `1.5`, `5s`, empty) says nothing.
-pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Option<Wait> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let now = headers.get(DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now);
-    headers
-        .get_all(RETRY_AFTER)
-        .iter()
-        .filter_map(|value| delay(value.to_str().ok()?.trim_matches([' ', '\t']), now))
-        .max()
-        .map(|wait| Wait::of(wait, cap))
+    let delays = headers.get_all(RETRY_AFTER).iter();
+    delays.filter_map(|value| delay(value.to_str().ok()?.trim_matches([' ', '\t']), now)).max()
 }
 
 fn delay(value: &str, now: SystemTime) -> Option<Duration> {
@@ -121,10 +102,10 @@ fn http_date(value: &str) -> Option<SystemTime> {
 }
 
 /// The wait named in the text of a 429: "… Retry the request in [42] seconds" (contract §7).
-pub(crate) fn hint(message: &str, cap: Duration) -> Option<Wait> {
+pub(crate) fn hint(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("Retry the request in [")?;
     let (digits, _) = rest.split_once("] seconds")?;
-    delay(digits, SystemTime::UNIX_EPOCH).map(|wait| Wait::of(wait, cap))
+    delay(digits, SystemTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -166,20 +147,19 @@ mod tests {
         }
     }
 
-    const CAP: Duration = Duration::from_secs(180);
     /// Sun, 06 Nov 1994 08:49:37 GMT
     const NOW: Duration = Duration::from_secs(784_111_777);
 
-    fn of(values: &[&str]) -> Option<Wait> {
+    fn of(values: &[&str]) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(RETRY_AFTER, value.parse().unwrap());
         }
-        retry_after(&headers, SystemTime::UNIX_EPOCH + NOW, CAP)
+        retry_after(&headers, SystemTime::UNIX_EPOCH + NOW)
     }
 
-    fn seconds(seconds: u64) -> Option<Wait> {
-        Some(Wait::AtLeast(Duration::from_secs(seconds)))
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
     }
 
     #[test]
@@ -189,13 +169,13 @@ mod tests {
         assert_eq!(of(&[" 120 "]), seconds(120));
         assert_eq!(of(&["007"]), seconds(7));
         assert_eq!(of(&["180"]), seconds(180));
-        assert_eq!(of(&["181"]), Some(Wait::BeyondCap(Duration::from_secs(181))));
-        assert_eq!(of(&["86400"]), Some(Wait::BeyondCap(Duration::from_secs(86_400))));
-        assert_eq!(of(&["18446744073709551616"]), Some(Wait::BeyondCap(Duration::from_secs(u64::MAX))));
+        assert_eq!(of(&["181"]), seconds(181));
+        assert_eq!(of(&["86400"]), seconds(86_400));
+        assert_eq!(of(&["18446744073709551616"]), seconds(u64::MAX));
         for nothing in ["", "+5", "-5", "1.5", "5s", "soon", "１２"] {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, http::HeaderValue::from_bytes(nothing.as_bytes()).unwrap());
-            assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH, CAP), None, "{nothing}");
+            assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH), None, "{nothing}");
         }
     }
 
@@ -206,7 +186,7 @@ mod tests {
         }
         assert_eq!(of(&["Sun, 06 Nov 1994 08:49:60 GMT"]), seconds(23));
         assert_eq!(of(&["Sun, 06 Nov 1994 08:00:00 GMT"]), seconds(0));
-        assert!(matches!(of(&["Fri, 31 Dec 9999 23:59:59 GMT"]), Some(Wait::BeyondCap(_))));
+        assert!(of(&["Fri, 31 Dec 9999 23:59:59 GMT"]) > seconds(1_000_000));
     }
 
     #[test]
@@ -214,7 +194,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(DATE, "Sun, 06 Nov 1994 08:40:00 GMT".parse().unwrap());
         headers.insert(RETRY_AFTER, "Sun, 06 Nov 1994 08:40:30 GMT".parse().unwrap());
-        assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH + NOW, CAP), seconds(30));
+        assert_eq!(retry_after(&headers, SystemTime::UNIX_EPOCH + NOW), seconds(30));
     }
 
     #[test]
@@ -225,12 +205,9 @@ mod tests {
     #[test]
     fn the_hint_in_the_body_is_read_only_in_its_own_form() {
         let text = "Rate limit exceeded the maximum. Retry the request in [42] seconds";
-        assert_eq!(hint(text, CAP), seconds(42));
-        assert_eq!(hint("Retry the request in [-1] seconds", CAP), None);
-        assert_eq!(
-            hint("Retry the request in [99999999999999999999] seconds", CAP),
-            Some(Wait::BeyondCap(Duration::from_secs(u64::MAX)))
-        );
-        assert_eq!(hint("Retry soon", CAP), None);
+        assert_eq!(hint(text), seconds(42));
+        assert_eq!(hint("Retry the request in [-1] seconds"), None);
+        assert_eq!(hint("Retry the request in [99999999999999999999] seconds"), seconds(u64::MAX));
+        assert_eq!(hint("Retry soon"), None);
     }
 }

@@ -73,24 +73,50 @@ impl Counter {
 
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) calls: Counter,
-    pub(crate) succeeded: Counter,
-    pub(crate) attempts: Counter,
-    pub(crate) retries: Counter,
-    pub(crate) throttled: Counter,
-    pub(crate) login_attempts: Counter,
-    pub(crate) login_throttled: Counter,
+    calls: Counter,
+    succeeded: Counter,
+    attempts: Counter,
+    retries: Counter,
+    throttled: Counter,
+    login_attempts: Counter,
+    login_throttled: Counter,
     failed: Mutex<BTreeMap<ErrorKind, u64>>,
     bad_requests: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counters {
-    pub(crate) fn failed(&self, error: &Error) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner).entry(error.kind()).or_default() += 1;
+    pub(crate) fn begun(&self) {
+        self.calls.add();
     }
 
-    pub(crate) fn bad_request(&self, cause: &'static str) {
-        *self.bad_requests.lock().unwrap_or_else(PoisonError::into_inner).entry(cause).or_default() += 1;
+    /// A call has ended, with this error if it failed.
+    pub(crate) fn ended(&self, failed: Option<&Error>) {
+        match failed {
+            None => self.succeeded.add(),
+            Some(error) => count(&self.failed, error.kind()),
+        }
+    }
+
+    /// A request is sent, of a call or a login.
+    pub(crate) fn attempt(&self, is_login: bool, is_first: bool) {
+        if is_login {
+            return self.login_attempts.add();
+        }
+        self.attempts.add();
+        if !is_first {
+            self.retries.add();
+        }
+    }
+
+    pub(crate) fn throttled(&self, is_login: bool) {
+        if is_login { self.login_throttled.add() } else { self.throttled.add() }
+    }
+
+    /// An attempt has failed: with a 400, perhaps.
+    pub(crate) fn bad_request(&self, error: &Error) {
+        if let Some(bad_request) = error.bad_request() {
+            count(&self.bad_requests, bad_request.cause.name());
+        }
     }
 
     /// The counters alone.
@@ -108,4 +134,8 @@ impl Counters {
             ..Stats::default()
         }
     }
+}
+
+fn count<K: Ord>(numbers: &Mutex<BTreeMap<K, u64>>, of: K) {
+    *numbers.lock().unwrap_or_else(PoisonError::into_inner).entry(of).or_default() += 1;
 }

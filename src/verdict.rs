@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use crate::answer::Answer;
 use crate::error::cause::{self, Endpoint, RequestFacts};
 use crate::error::{BadRequest, Cause, Envelope, Error, ErrorBody, ErrorKind, GaveUp};
 use crate::failure::Failure;
+use crate::id::is_uuid;
 use crate::limits::outage::Failed;
-use crate::limits::quota::Throttled;
-use crate::request::Repeat;
-use crate::retry::{Wait, hint, retry_after};
+use crate::limits::quota::TooManyRequests;
+use crate::request::{OnHost, Repeat, Spec};
+use crate::retry::{hint, retry_after};
 use crate::text::redact;
 
 /// So often a 409 is repeated: after so long at first, and twice as long each time.
@@ -59,7 +60,7 @@ pub(crate) enum Verdict {
     /// The token was refused; with another one the call may be allowed.
     ReplaceToken(Error),
     /// A limit: wait as long as it says, or as long as a backoff where it does not; not at all where that is beyond the cap.
-    Throttled(Throttled, Error),
+    Throttled(TooManyRequests, Error),
     /// Another attempt may fare better, not before this long.
     Retry(Option<Duration>, Error),
     Fail(Error),
@@ -74,15 +75,21 @@ pub(crate) enum Signal {
     Nothing,
 }
 
+impl Verdict {
+    /// The limit that was met, if one was.
+    pub(crate) fn limit(&self) -> Option<TooManyRequests> {
+        match self {
+            Self::Throttled(limit, _) => Some(limit.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// What was asked, as far as the verdict depends on it.
 pub(crate) struct Asked<'a> {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) facts: RequestFacts<'a>,
+    pub(crate) spec: &'a Spec<'a>,
     /// What an answer must not be let echo.
     pub(crate) secrets: &'a [&'a str],
-    /// Whether a 409 may be repeated, once what it speaks of has settled.
-    pub(crate) settles: bool,
-    pub(crate) repeat: Repeat,
     /// Attempts the service may have acted on without its answer reaching us, this one among them.
     pub(crate) lost: u32,
     /// Its attempts that failed before this one.
@@ -92,75 +99,97 @@ pub(crate) struct Asked<'a> {
     pub(crate) now: SystemTime,
 }
 
-/// What an outcome means for its call.
-pub(crate) fn of(asked: &Asked<'_>, outcome: Result<Answer, Failure>) -> Verdict {
+/// What an outcome means for its call, and what it says of its route. Of a patient call, which is slow by nature (a file, or an
+/// answer the service may hold back), no slowness is a failure.
+pub(crate) fn of(asked: &Asked<'_>, outcome: Result<Answer, Failure>) -> (Verdict, Signal) {
     match outcome {
-        Ok(answer) if answer.status.is_success() => Verdict::Done(answer),
+        Ok(answer) if answer.status.is_success() => (Verdict::Done(answer), Signal::Served),
         // Without a token to lose, it can be followed; whose call it is checks where to.
-        Ok(answer) if answer.status.is_redirection() && asked.endpoint == Endpoint::SignedUrl => Verdict::Done(answer),
+        Ok(answer) if answer.status.is_redirection() && asked.endpoint() == Endpoint::SignedUrl => {
+            (Verdict::Done(answer), Signal::Answered)
+        }
         Ok(answer) => of_refusal(asked, &answer),
         Err(failure) => of_failure(asked, failure),
     }
 }
 
-fn of_failure(asked: &Asked<'_>, failure: Failure) -> Verdict {
+fn of_failure(asked: &Asked<'_>, failure: Failure) -> (Verdict, Signal) {
+    let signal = match failure.of_service && !(asked.spec.patient && failure.kind == ErrorKind::Timeout) {
+        true => Signal::Failed(Failed { text: failure.what.clone(), wait: None }),
+        false => Signal::Nothing,
+    };
     let (transient, never_sent) = (failure.transient, failure.never_sent);
     let error = failure.into_error();
-    if !transient {
-        Verdict::Fail(error)
-    } else if asked.may_repeat(never_sent) {
-        Verdict::Retry(None, error)
-    } else {
-        Verdict::Fail(error.gave_up(GaveUp::NotIdempotent))
+    match transient {
+        true => (asked.again(never_sent, None, error), signal),
+        false => (Verdict::Fail(error), signal),
     }
 }
 
-fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> Verdict {
+fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> (Verdict, Signal) {
     let error = refusal(asked, answer);
-    if answer.status == StatusCode::UNAUTHORIZED && asked.can_replace_token {
-        // However long it asks to wait: that is for the token it refused.
-        return Verdict::ReplaceToken(error);
-    }
-    let cap = asked.retry_after_cap;
-    let wait =
-        retry_after(&answer.headers, asked.now, cap).or_else(|| error.message().and_then(|message| hint(message, cap)));
-    let (wait, error) = match wait {
-        Some(Wait::BeyondCap(wait)) => (Some(wait), error.gave_up(GaveUp::WaitBeyondCap)),
-        Some(Wait::AtLeast(wait)) => (Some(wait), error),
-        None => (None, error),
+    let (status, cap, class) = (answer.status, asked.retry_after_cap, class(answer.status));
+    let wait = retry_after(&answer.headers, asked.now).or_else(|| hint(error.message()?));
+    let signal = match status.as_u16() {
+        504 if asked.spec.patient => Signal::Nothing,
+        code if class.outage => {
+            let wait = wait.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE).map(|wait| wait.min(cap));
+            Signal::Failed(Failed { text: format!("it answered {code}"), wait })
+        }
+        // A gateway says these by itself.
+        401 | 403 | 407 | 429 => Signal::Nothing,
+        _ => Signal::Answered,
     };
+    if status == StatusCode::UNAUTHORIZED && asked.can_replace_token {
+        // However long it asks to wait: that is for the token it refused.
+        return (Verdict::ReplaceToken(error), signal);
+    }
+    let is_beyond_cap = wait.is_some_and(|wait| wait > cap);
+    let error = if is_beyond_cap { error.gave_up(GaveUp::WaitBeyondCap) } else { error };
     let error = error.with_retry_after(wait);
-    let is_limit = answer.status == StatusCode::TOO_MANY_REQUESTS || error.is_throttled();
-    let class = class(answer.status);
-    if is_limit {
-        Verdict::Throttled(Throttled { wait, limit: error.limit_key().map(str::to_owned) }, error)
-    } else if wait.is_some_and(|wait| wait > cap) {
+    let verdict = if status == StatusCode::TOO_MANY_REQUESTS || error.is_throttled() {
+        Verdict::Throttled(TooManyRequests { wait, limit: error.limit_key().map(str::to_owned) }, error)
+    } else if is_beyond_cap {
         Verdict::Fail(error)
-    } else if asked.facts.of_script && cause::is_invalid_definition(&error) {
+    } else if asked.spec.operation.is_of_script() && cause::is_invalid_definition(&error) {
         // The service did not act; whether it is the script or the moment is for the evidence to say.
         Verdict::Retry(wait, error)
-    } else if answer.status == StatusCode::CONFLICT && asked.settles {
+    } else if status == StatusCode::CONFLICT && asked.settles() {
         match 1_u32.checked_shl(asked.failures).filter(|_| asked.failures < CONFLICTS) {
             Some(times) => Verdict::Retry(wait.or(Some(SETTLES * times)), error),
             None => Verdict::Fail(error.gave_up(GaveUp::AttemptsSpent)),
         }
-    } else if !class.passing {
-        Verdict::Fail(error)
-    } else if asked.may_repeat(false) {
-        Verdict::Retry(wait, error)
+    } else if class.passing {
+        asked.again(false, wait, error)
     } else {
-        Verdict::Fail(error.gave_up(GaveUp::NotIdempotent))
-    }
+        Verdict::Fail(error)
+    };
+    (verdict, signal)
 }
 
 impl Asked<'_> {
-    /// Whether the request may be sent again after this attempt.
-    fn may_repeat(&self, never_sent: bool) -> bool {
-        match self.repeat {
+    fn endpoint(&self) -> Endpoint {
+        match self.spec.operation.host {
+            OnHost::Login => Endpoint::Login,
+            OnHost::Download => Endpoint::SignedUrl,
+            OnHost::Api | OnHost::Upload => Endpoint::Api,
+        }
+    }
+
+    /// Whether a 409 may be repeated, once what it speaks of has settled. It refuses, so nothing was done. But of an upload that
+    /// something on the way sent twice, it is the second's answer, and a third would make another script.
+    fn settles(&self) -> bool {
+        self.spec.operation.host == OnHost::Api && self.spec.operation.method != Method::GET
+    }
+
+    /// Another attempt, where the request may be sent again after this one.
+    fn again(&self, never_sent: bool, floor: Option<Duration>, error: Error) -> Verdict {
+        let may = match self.spec.operation.repeat {
             Repeat::Always => true,
             Repeat::IfNeverSent => never_sent,
             Repeat::OnceIfLost => never_sent || self.lost <= 1,
-        }
+        };
+        if may { Verdict::Retry(floor, error) } else { Verdict::Fail(error.gave_up(GaveUp::NotIdempotent)) }
     }
 }
 
@@ -172,42 +201,25 @@ pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
     }
 }
 
-/// What an outcome says of its route. Of a `patient` call, which is slow by nature (a file, or an answer the service may
-/// hold back), no slowness is a failure.
-pub(crate) fn signal(outcome: &Result<Answer, Failure>, patient: bool, now: SystemTime, cap: Duration) -> Signal {
-    match outcome {
-        Ok(answer) if answer.status.is_success() => Signal::Served,
-        Ok(answer) if patient && answer.status == StatusCode::GATEWAY_TIMEOUT => Signal::Nothing,
-        Ok(answer) if class(answer.status).outage => {
-            let wait = match retry_after(&answer.headers, now, cap) {
-                _ if answer.status != StatusCode::SERVICE_UNAVAILABLE => None,
-                Some(Wait::AtLeast(wait)) => Some(wait),
-                Some(Wait::BeyondCap(_)) => Some(cap),
-                None => None,
-            };
-            Signal::Failed(Failed { text: format!("it answered {}", answer.status.as_u16()), wait })
-        }
-        // A gateway says these by itself.
-        Ok(answer) if matches!(answer.status.as_u16(), 401 | 403 | 407 | 429) => Signal::Nothing,
-        Ok(_) => Signal::Answered,
-        Err(failure) if failure.of_service && !(patient && failure.kind == ErrorKind::Timeout) => {
-            Signal::Failed(Failed { text: failure.what.clone(), wait: None })
-        }
-        Err(_) => Signal::Nothing,
-    }
-}
-
 /// The error that a refusal is, before it is known whether the call goes on. Nothing of it is lost.
 fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
+    let (spec, endpoint) = (asked.spec, asked.endpoint());
+    let parameters: Vec<&str> = spec.query.iter().map(|(name, _)| *name).collect();
+    let facts = RequestFacts {
+        of_script: spec.operation.is_of_script(),
+        had_body: spec.body.is_some(),
+        odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
+        parameters: &parameters,
+    };
     let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
-    let is_throttled_login = asked.endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
+    let is_throttled_login = endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
     let why = (answer.status == StatusCode::BAD_REQUEST).then(|| {
         let headers = &answer.headers;
-        cause::classify(&cause::Evidence { endpoint: asked.endpoint, headers, body: &body, request: asked.facts })
+        cause::classify(&cause::Evidence { endpoint, headers, body: &body, request: facts })
     });
     let why = why.or_else(|| is_throttled_login.then(|| BadRequest::login_refused_for_limit(&body)));
-    let (kind, meaning) = match asked.endpoint {
+    let (kind, meaning) = match endpoint {
         Endpoint::Login => of_login(answer.status, &body, why.as_ref().map(|why| &why.cause)),
         Endpoint::SignedUrl => of_signed_url(answer.status),
         Endpoint::Api => of_api(answer.status, &body),

@@ -91,8 +91,8 @@ pub(crate) async fn by_refresh_token(slot: &TokenSlot, token: &SecretString) -> 
 
 /// Revokes this very token; one that is void already counts as revoked.
 pub(crate) async fn revoke(client: &ClientShared, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
-    let spec = Spec::of(&request::DELETE_TOKEN, &[]);
-    let call = Call { spec: &spec, authority: Authority::Token(token), timeout };
+    let spec = Spec { authorization: Some(token.bearer().clone()), ..Spec::of(&request::DELETE_TOKEN, &[]) };
+    let call = Call { spec: &spec, authority: Authority::Own { secrets: vec![token.secret()] }, timeout };
     match call::run(client, &call).await {
         Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
         result => result.map(drop),

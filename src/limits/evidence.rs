@@ -101,15 +101,11 @@ impl Evidence {
         let mut state = self.lock();
         let State { served, broken } = &mut *state;
         let is_forgotten = |one: &Broken| now.saturating_duration_since(one.last) > FORGOTTEN;
-        if broken.len() >= KEYS {
+        if broken.len() >= KEYS || broken.get(&key).is_some_and(is_forgotten) {
             broken.retain(|_, one| !is_forgotten(one));
         }
-        if broken.get(&key).is_some_and(is_forgotten) {
-            broken.remove(&key);
-        }
-        let known = broken.get_mut(&key);
         // Of what was found broken before, all that was served since speaks; else only what this call saw.
-        let (since, failed) = match known {
+        let (since, failed) = match broken.get_mut(&key) {
             Some(known) => {
                 known.failures = known.failures.saturating_add(1);
                 known.last = now;
@@ -134,7 +130,11 @@ impl Evidence {
             && (broken.contains_key(&key) || broken.len() < KEYS)
         {
             let fresh = Broken { failures, since: began, last: now, until: now, spell: SPELL / 2 };
-            broken.entry(key).or_insert(fresh).found_again(now);
+            let found = broken.entry(key).or_insert(fresh);
+            if now >= found.until {
+                found.spell = (found.spell * 2).min(LONGEST_SPELL);
+                found.until = after(now, found.spell);
+            }
         }
         finding.broken = broken.get(&key).is_some_and(|broken| now < broken.until);
         finding
@@ -169,15 +169,6 @@ fn is_no_chance(failures: u32, others_served: u32, others_failed: u32) -> bool {
     let (served, failed) = (f64::from(others_served), f64::from(others_failed));
     let chance_of_one = (failed + 1.0) / (served + failed + 2.0);
     failures >= FEWEST && chance_of_one.powf(f64::from(failures)) < CHANCE
-}
-
-impl Broken {
-    fn found_again(&mut self, now: Instant) {
-        if now >= self.until {
-            self.spell = (self.spell * 2).min(LONGEST_SPELL);
-            self.until = after(now, self.spell);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,107 +1,100 @@
 //! How many attempts may be in flight to a host: a bound that protects this machine's memory and open files, no guess at what
 //! the service bears.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-/// The places of one host, given first come, first served.
+use super::queue::Crowd;
+use crate::error::Error;
+
+/// The slots of one host, given first come, first served.
 pub(crate) struct InFlight {
-    places: Semaphore,
+    slots: Semaphore,
     bound: usize,
-    waiting: AtomicUsize,
-    most_waiting: usize,
+    waiting: Crowd,
 }
 
-/// What of its host's places one route may take while other routes are in use: not the last eighth, so that a route that
+/// What of its host's slots one route may take while other routes are in use: not the last eighth, so that a route that
 /// hangs leaves room for the others.
 pub(crate) struct Share(Semaphore);
 
-/// A place in flight, given back when it is dropped.
-pub(crate) struct Place<'a> {
+/// A slot in flight, given back when it is dropped.
+pub(crate) struct Slot<'a> {
     _of_route: Option<SemaphorePermit<'a>>,
     _of_host: SemaphorePermit<'a>,
 }
 
-/// Why there is no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// As many wait as may.
-    QueueFull,
+/// Why there is no slot, and how many there are.
+pub(crate) enum NoSlot {
+    /// So many wait already.
+    QueueFull { most: usize, bound: usize },
     /// None was free before the deadline.
-    Deadline,
+    Deadline { bound: usize },
+}
+
+impl NoSlot {
+    /// With what the call's last attempt met.
+    pub(crate) fn into_error(self, host: &str, last: Option<Error>) -> Error {
+        match self {
+            Self::QueueFull { most, bound } => Error::unavailable(
+                last,
+                format!(
+                    "{most} calls of this client wait for {host} already (`max_waiting`), and {bound} are in flight"
+                ),
+            ),
+            Self::Deadline { bound } => Error::unanswered(
+                last,
+                format!(
+                    "the call's time ran out while {bound} others of this client were in flight to {host} (`max_in_flight`)"
+                ),
+            ),
+        }
+    }
 }
 
 impl InFlight {
     pub(crate) fn new(bound: usize, most_waiting: usize) -> Self {
         let bound = bound.clamp(1, Semaphore::MAX_PERMITS);
-        Self { places: Semaphore::new(bound), bound, waiting: AtomicUsize::new(0), most_waiting }
+        Self { slots: Semaphore::new(bound), bound, waiting: Crowd::new(most_waiting) }
     }
 
     pub(crate) fn share(&self) -> Share {
         Share(Semaphore::new(self.bound - self.bound / 8))
     }
 
-    /// A place, if one is free.
-    pub(crate) fn free<'a>(&'a self, share: Option<&'a Share>) -> Option<Place<'a>> {
+    /// A slot, if one is free; within the share of its route where there are others.
+    pub(crate) fn free<'a>(&'a self, share: Option<&'a Share>) -> Option<Slot<'a>> {
         let of_route = match share {
             Some(Share(share)) => Some(share.try_acquire().ok()?),
             None => None,
         };
-        Some(Place { _of_route: of_route, _of_host: self.places.try_acquire().ok()? })
+        Some(Slot { _of_route: of_route, _of_host: self.slots.try_acquire().ok()? })
     }
 
-    /// A place, within the share of its route where there are others.
-    pub(crate) async fn place<'a>(&'a self, share: Option<&'a Share>, deadline: Instant) -> Result<Place<'a>, NoPlace> {
-        let of_route = match share {
-            Some(Share(share)) => Some(self.of(share, deadline).await?),
-            None => None,
+    /// The same, waited for.
+    pub(crate) async fn slot<'a>(&'a self, share: Option<&'a Share>, deadline: Instant) -> Result<Slot<'a>, NoSlot> {
+        if let Some(slot) = self.free(share) {
+            return Ok(slot);
+        }
+        let (most, bound) = (self.waiting.most(), self.bound);
+        let _waiting = self.waiting.enter().ok_or(NoSlot::QueueFull { most, bound })?;
+        let both = async {
+            let of_route = match share {
+                Some(Share(share)) => Some(share.acquire().await?),
+                None => None,
+            };
+            Ok(Slot { _of_route: of_route, _of_host: self.slots.acquire().await? })
         };
-        Ok(Place { _of_route: of_route, _of_host: self.of(&self.places, deadline).await? })
-    }
-
-    async fn of<'a>(&self, places: &'a Semaphore, deadline: Instant) -> Result<SemaphorePermit<'a>, NoPlace> {
-        if let Ok(place) = places.try_acquire() {
-            return Ok(place);
-        }
-        let _waiting = Waiting::new(self).ok_or(NoPlace::QueueFull)?;
-        // The semaphore is never closed.
-        match timeout_at(deadline, places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(NoPlace::Deadline),
-        }
-    }
-
-    pub(crate) fn bound(&self) -> usize {
-        self.bound
-    }
-
-    pub(crate) fn most_waiting(&self) -> usize {
-        self.most_waiting
+        // The semaphores are never closed.
+        let slot: Result<Result<_, tokio::sync::AcquireError>, _> = timeout_at(deadline, both).await;
+        slot.ok().and_then(Result::ok).ok_or(NoSlot::Deadline { bound })
     }
 
     pub(crate) fn taken(&self) -> usize {
-        self.bound.saturating_sub(self.places.available_permits())
+        self.bound.saturating_sub(self.slots.available_permits())
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-}
-
-struct Waiting<'a>(&'a InFlight);
-
-impl<'a> Waiting<'a> {
-    fn new(of: &'a InFlight) -> Option<Self> {
-        let waiting = of.waiting.fetch_add(1, Ordering::Relaxed);
-        let waits = Self(of);
-        (waiting < of.most_waiting).then_some(waits)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.count()
     }
 }

@@ -5,13 +5,17 @@
 //! the others wait their turn. A probe that succeeds opens the gate again, a little wider with each success. Of the
 //! logins that were in flight when the gate closed none opens it, and none closes it once more.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::queue::Crowd;
+use crate::error::Error;
 use crate::random::Random;
+use crate::retry::after;
 
 /// The distances between probes; the last one repeats.
 const PROBES: [u64; 5] = [1, 2, 4, 8, 15];
@@ -21,26 +25,31 @@ const WINDOW: Duration = Duration::from_secs(60);
 const QUEUE: usize = 20_000;
 /// A login's answer is waited for no longer than this before the next is let in: its task may stand still for ever.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Whoever watches the gate looks as often at least. After two without a look it stands still, and is not waited for.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(crate) struct LoginGate {
     state: Mutex<State>,
     /// One waiter at a time watches the gate; the others queue behind it, in order.
     turn: Semaphore,
     changed: Notify,
+    waiting: Crowd,
     random: Arc<Random>,
 }
 
+#[derive(Default)]
 struct State {
-    waiting: usize,
     /// The first login of the current burst.
     window_began: Option<Instant>,
     /// Since a refusal; `None` while the gate is open.
-    throttled: Option<Throttled>,
+    closed: Option<Closed>,
     /// How often the gate has closed.
     closings: u64,
+    /// When a waiter last looked.
+    looked: Option<Instant>,
 }
 
-struct Throttled {
+struct Closed {
     /// Logins that may be in flight: 1 while it probes, one more with each success.
     allowed: usize,
     /// Of those let in since the gate closed.
@@ -55,7 +64,18 @@ struct Throttled {
 #[derive(Debug)]
 pub(crate) struct GateRefused {
     /// When the next login may be tried, as far as is known.
-    pub(crate) possible_at: Option<Instant>,
+    possible_at: Option<Instant>,
+}
+
+impl GateRefused {
+    /// What was met last, if it was the limit, tells more.
+    pub(crate) fn into_error(self, last: Option<Error>) -> Error {
+        let wait = self.possible_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let throttled = last.filter(Error::is_throttled);
+        throttled
+            .unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"))
+            .with_retry_after(wait)
+    }
 }
 
 /// Leave to send one login. Dropped without a word, it was not sent or failed for another reason.
@@ -70,54 +90,58 @@ pub(crate) struct LoginPass<'a> {
 
 impl LoginGate {
     pub(crate) fn new(random: Arc<Random>) -> Self {
-        let state = State { waiting: 0, window_began: None, throttled: None, closings: 0 };
-        Self { state: Mutex::new(state), turn: Semaphore::new(1), changed: Notify::new(), random }
+        let (state, turn) = (Mutex::default(), Semaphore::new(1));
+        Self { state, turn, changed: Notify::new(), waiting: Crowd::new(QUEUE), random }
     }
 
-    /// Waits until a login may be sent. Dropping the future gives up the place in the queue, no more.
+    /// Waits until a login may be sent. Dropping the future gives up the position in the queue, no more.
     pub(crate) async fn admit(&self, deadline: Instant) -> Result<LoginPass<'_>, GateRefused> {
         let _waiting = {
             let mut state = self.lock();
-            if state.throttled.is_none() {
+            if state.closed.is_none() {
                 return Ok(self.pass(&mut state));
             }
-            if state.waiting >= QUEUE {
-                return Err(state.refused());
-            }
-            state.waiting += 1;
-            Waiting(self)
+            self.waiting.enter().ok_or_else(|| state.refused())?
         };
         // The semaphore is never closed.
-        let Ok(Ok(_turn)) = timeout_at(deadline, self.turn.acquire()).await else {
-            return Err(self.lock().refused());
+        let mut turn = pin!(self.turn.acquire());
+        let _turn = loop {
+            if let Ok(turn) = timeout_at(deadline.min(after(Instant::now(), LOOK)), &mut turn).await {
+                break turn.ok();
+            }
+            let (now, state) = (Instant::now(), self.lock());
+            if now >= deadline {
+                return Err(state.refused());
+            }
+            if state.looked.is_none_or(|looked| now >= after(looked, 2 * LOOK)) {
+                break None;
+            }
         };
         loop {
             let changed = self.changed.notified();
             let until = {
-                let mut state = self.lock();
-                match state.may_go(Instant::now()) {
-                    Go::Now => return Ok(self.pass(&mut state)),
-                    Go::At(at) if at >= deadline => return Err(state.refused()),
-                    Go::At(at) => at,
-                    Go::WhenAnsweredOrAt(at) => at.min(deadline),
+                let (now, mut state) = (Instant::now(), self.lock());
+                state.looked = Some(now);
+                let Some(until) = state.blocked_until(now) else { return Ok(self.pass(&mut state)) };
+                if now >= deadline || state.not_before() >= Some(deadline) {
+                    return Err(state.refused());
                 }
+                until.min(deadline).min(after(now, LOOK))
             };
-            if timeout_at(until, changed).await.is_err() && until >= deadline {
-                return Err(self.lock().refused());
-            }
+            let _ = timeout_at(until, changed).await;
         }
     }
 
     /// When the next login may be tried, while the gate is not open.
     pub(crate) fn throttled_until(&self) -> Option<Instant> {
-        self.lock().throttled.as_ref().map(|throttled| throttled.not_before)
+        self.lock().not_before()
     }
 
     fn pass(&self, state: &mut State) -> LoginPass<'_> {
         let now = Instant::now();
-        if let Some(throttled) = &mut state.throttled {
-            throttled.in_flight += 1;
-            throttled.last_sent = Some(now);
+        if let Some(closed) = &mut state.closed {
+            closed.in_flight += 1;
+            closed.last_sent = Some(now);
         }
         if state.window_began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
             state.window_began = Some(now);
@@ -130,42 +154,35 @@ impl LoginGate {
     }
 }
 
-enum Go {
-    Now,
-    At(Instant),
-    WhenAnsweredOrAt(Instant),
-}
-
 impl State {
-    fn may_go(&self, now: Instant) -> Go {
-        match &self.throttled {
-            None => Go::Now,
-            Some(throttled) if throttled.not_before > now => Go::At(throttled.not_before),
-            Some(throttled) if throttled.in_flight < throttled.allowed => Go::Now,
-            Some(throttled) => match throttled.last_sent.and_then(|sent| sent.checked_add(ANSWER)) {
-                Some(at) if at > now => Go::WhenAnsweredOrAt(at),
-                _ => Go::Now,
-            },
-        }
+    fn not_before(&self) -> Option<Instant> {
+        self.closed.as_ref().map(|closed| closed.not_before)
     }
 
     fn refused(&self) -> GateRefused {
-        GateRefused { possible_at: self.throttled.as_ref().map(|throttled| throttled.not_before) }
+        GateRefused { possible_at: self.not_before() }
     }
 
-    /// Nobody is let in before the next probe, which comes no later than the assumed window's end.
-    fn probe_later(&mut self, probes: usize, now: Instant, at_least: Duration, random: &Random) {
-        let distance = PROBES.get(probes).or(PROBES.last()).copied().unwrap_or(1);
-        let distance = Duration::from_secs(distance).mul_f64(0.75 + random.fraction() / 2.0).max(at_least);
-        let mut not_before = now.checked_add(distance).unwrap_or(now);
-        let window_ends = self.window_began.and_then(|began| began.checked_add(WINDOW)).filter(|ends| *ends > now);
-        if let Some(ends) = window_ends
-            && ends < not_before
-            && at_least.is_zero()
-        {
-            not_before = ends.checked_add(random.below(Duration::from_millis(100))).unwrap_or(ends);
+    /// Until when no login may be sent, unless one that is under way is answered; none where one may be now.
+    fn blocked_until(&self, now: Instant) -> Option<Instant> {
+        let closed = self.closed.as_ref()?;
+        let answered = closed.last_sent.filter(|_| closed.in_flight >= closed.allowed).map(|sent| after(sent, ANSWER));
+        Some(closed.not_before).max(answered).filter(|until| *until > now)
+    }
+
+    /// After a login that was let in then got nowhere, nobody is let in before the next probe, which comes no later than the
+    /// end of the assumed window.
+    fn probe_later(&mut self, probes: usize, given: Instant, at_least: Duration, random: &Random) {
+        let now = Instant::now();
+        let distance = Duration::from_secs(PROBES.get(probes).or(PROBES.last()).copied().unwrap_or(1));
+        let mut not_before = after(now, distance.mul_f64(0.75 + random.fraction() / 2.0).max(at_least));
+        // What was sent before that end and is answered after it says nothing of the next window.
+        let ends =
+            self.window_began.map(|began| after(began, WINDOW)).filter(|ends| (given..not_before).contains(ends));
+        if let (Some(ends), true) = (ends, at_least.is_zero()) {
+            not_before = after(ends.max(now), random.below(Duration::from_millis(100)));
         }
-        self.throttled = Some(Throttled { allowed: 1, in_flight: 0, last_sent: None, not_before, probes });
+        self.closed = Some(Closed { allowed: 1, in_flight: 0, last_sent: None, not_before, probes });
     }
 }
 
@@ -177,30 +194,30 @@ impl LoginPass<'_> {
 
     /// The login got through, whatever became of it otherwise: its limit was not in the way.
     pub(crate) fn accepted(mut self) {
-        let given = self.given;
+        let (gate, given) = (self.gate, self.given);
         self.settle(|state| {
-            let Some(throttled) = &mut state.throttled else { return };
-            if throttled.allowed == 1 {
+            let Some(closed) = &mut state.closed else { return };
+            if closed.allowed == 1 {
                 // The window that was closed is over; this login opened the next.
                 state.window_began = Some(given);
             }
-            throttled.allowed = throttled.allowed.saturating_add(1);
-            throttled.probes = 0;
-            if state.waiting == 0 {
-                state.throttled = None;
+            closed.allowed = closed.allowed.saturating_add(1);
+            closed.probes = 0;
+            if gate.waiting.count() == 0 {
+                state.closed = None;
             }
         });
     }
 
     /// The token endpoint reported its limit.
     pub(crate) fn throttled(mut self, retry_after: Option<Duration>) {
-        let random = &self.gate.random;
+        let (given, random) = (self.given, &self.gate.random);
         self.settle(|state| {
-            let probes = match &state.throttled {
-                Some(throttled) if throttled.allowed == 1 => throttled.probes + 1,
+            let probes = match &state.closed {
+                Some(closed) if closed.allowed == 1 => closed.probes + 1,
                 _ => 0,
             };
-            state.probe_later(probes, Instant::now(), retry_after.unwrap_or_default(), random);
+            state.probe_later(probes, given, retry_after.unwrap_or_default(), random);
             state.closings += 1;
         });
     }
@@ -210,8 +227,8 @@ impl LoginPass<'_> {
         self.settled = true;
         let mut state = self.gate.lock();
         if self.closings == state.closings {
-            if let Some(throttled) = &mut state.throttled {
-                throttled.in_flight = throttled.in_flight.saturating_sub(1);
+            if let Some(closed) = &mut state.closed {
+                closed.in_flight = closed.in_flight.saturating_sub(1);
             }
             told(&mut state);
         }
@@ -225,22 +242,12 @@ impl Drop for LoginPass<'_> {
         if self.settled {
             return;
         }
-        let random = &self.gate.random;
+        let (given, random) = (self.given, &self.gate.random);
         self.settle(|state| {
-            if let Some(Throttled { allowed: 1, probes, .. }) = state.throttled {
-                state.probe_later(probes, Instant::now(), Duration::ZERO, random);
+            if let Some(Closed { allowed: 1, probes, .. }) = state.closed {
+                state.probe_later(probes, given, Duration::ZERO, random);
             }
         });
-    }
-}
-
-/// A place in the queue.
-struct Waiting<'a>(&'a LoginGate);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.waiting = state.waiting.saturating_sub(1);
     }
 }
 
@@ -341,6 +348,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_refused_just_after_the_window_has_ended_is_repeated_at_once() {
+        for late in [1, 20, 500] {
+            let gate = gate();
+            let began = Instant::now();
+            gate.admit(in_an_hour()).await.unwrap().throttled(None);
+            advance(WINDOW - Duration::from_millis(10)).await;
+            let probe = gate.admit(in_an_hour()).await.unwrap();
+            advance(Duration::from_millis(10 + late)).await;
+            probe.throttled(None);
+            drop(gate.admit(in_an_hour()).await.unwrap());
+            assert!(began.elapsed() <= WINDOW + Duration::from_millis(late + 110), "{:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_sent_before_the_gate_closed_neither_opens_nor_closes_it() {
         let gate = gate();
         let mut burst = futures_util::future::join_all((0..100).map(|_| gate.admit(in_an_hour()))).await;
@@ -388,6 +410,45 @@ mod tests {
         drop(gate.admit(in_an_hour()).await.unwrap());
         gate.admit(in_an_hour()).await.unwrap().accepted();
         assert!(gate.throttled_until().is_none(), "open again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_waits_and_stands_still_holds_nobody_up_for_long() {
+        for still in 1..=3 {
+            let gate = gate();
+            gate.admit(in_an_hour()).await.unwrap().throttled(Some(Duration::from_secs(30)));
+            // Polled once, and then no more: their runtime is not driven.
+            let mut stand_still: Vec<_> = (0..still).map(|_| Box::pin(gate.admit(in_an_hour()))).collect();
+            for one in &mut stand_still {
+                assert!(futures_util::poll!(one).is_pending());
+            }
+            let began = Instant::now();
+            for _ in 0..3 {
+                gate.admit(in_an_hour()).await.unwrap().accepted();
+            }
+            let latest = Duration::from_secs(31) + 4 * LOOK;
+            assert!(began.elapsed() <= latest, "{still}: {:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_let_in_in_order() {
+        let gate = gate();
+        gate.admit(in_an_hour()).await.unwrap().throttled(None);
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..50 {
+            let (gate, tell) = (gate.clone(), tell.clone());
+            tokio::spawn(async move {
+                let pass = gate.admit(in_an_hour()).await.unwrap();
+                tell.send(number).unwrap();
+                sleep(Duration::from_secs(2)).await;
+                pass.accepted();
+            });
+            advance(Duration::from_millis(1)).await;
+        }
+        for number in 0..50 {
+            assert_eq!(told.recv().await, Some(number));
+        }
     }
 
     #[tokio::test(start_paused = true)]

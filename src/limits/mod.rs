@@ -16,7 +16,8 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn new(of: &in_flight::InFlight) -> Self {
-        Self { share: of.share(), outage: outage::Outage::default(), evidence: evidence::Evidence::default() }
+    pub(crate) fn new(of: &in_flight::InFlight, most_waiting: usize) -> Self {
+        let outage = outage::Outage::new(most_waiting);
+        Self { share: of.share(), outage, evidence: evidence::Evidence::default() }
     }
 }

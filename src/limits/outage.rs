@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::queue::Crowd;
+use crate::error::Error;
 use crate::retry::after;
 
 /// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them. What was
@@ -21,49 +23,44 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis
 const ONE_PROBE: Duration = Duration::from_millis(1_500);
 
 /// Whether a route is down, and when it is asked again.
-#[derive(Default)]
 pub(crate) struct Outage {
     state: Mutex<State>,
     changed: Notify,
+    waiting: Crowd,
 }
 
 #[derive(Default)]
 struct State {
-    /// First attempts that failed in a row, and of what that may be broken itself.
-    row: u32,
-    doubtful: Vec<u64>,
+    row: Row,
     last_failed: Option<Instant>,
-    /// When the first of them was sent, and when it had failed.
-    row_began: Option<(Instant, Instant)>,
     down: Option<Down>,
     /// When the last attempt that was answered was sent: what was sent before and fails later speaks of before.
     answered: Option<Instant>,
+}
+
+/// First attempts that failed, without a success between them.
+#[derive(Default)]
+struct Row {
+    length: u32,
+    /// Of what may be broken itself.
+    doubtful: Vec<u64>,
+    /// When the first of them was sent, and when it had failed.
+    began: Option<(Instant, Instant)>,
 }
 
 struct Down {
     since: Instant,
     probes: usize,
     failed_probes: u64,
-    next_probe: Instant,
-    last: String,
+    told: IsDown,
 }
 
-impl Down {
-    fn is_old(&self, patience: Patience, now: Instant) -> bool {
-        patience.young.is_some_and(|young| now.saturating_duration_since(self.since) >= young)
-    }
-
-    fn told(&self) -> IsDown {
-        IsDown { next_probe: self.next_probe, last: self.last.clone() }
-    }
-}
-
-/// An attempt that was made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt {
-    pub(crate) leave: Leave,
-    pub(crate) sent: Instant,
-    pub(crate) counts: Counts,
+/// What an attempt is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permit {
+    Normal,
+    /// To find out whether the outage is over.
+    Probe,
 }
 
 /// Whether a failure counts towards an outage.
@@ -76,139 +73,6 @@ pub(crate) enum Counts {
     Yes,
 }
 
-/// Leave to send one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leave {
-    Freely,
-    /// To find out whether the outage is over.
-    AsProbe,
-}
-
-/// Nobody is sent for now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct IsDown {
-    pub(crate) next_probe: Instant,
-    /// What the last failure was.
-    pub(crate) last: String,
-}
-
-/// How long a call waits for an outage.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    pub(crate) deadline: Instant,
-    /// An outage older than this is waited for no longer than for one more probe; none rides out any.
-    pub(crate) young: Option<Duration>,
-}
-
-impl Outage {
-    /// Waits until an attempt may be sent.
-    pub(crate) async fn admit(&self, patience: Patience) -> Result<Leave, IsDown> {
-        let mut one_probe = None;
-        loop {
-            let changed = self.changed.notified();
-            let until = {
-                let now = Instant::now();
-                let mut state = self.lock();
-                let Some(down) = &mut state.down else { return Ok(Leave::Freely) };
-                if now >= down.next_probe {
-                    down.next_probe = after(now, pause(down.probes));
-                    down.probes = down.probes.saturating_add(1);
-                    return Ok(Leave::AsProbe);
-                }
-                // What is asked again only after the deadline is not waited for.
-                let mut until = if down.next_probe >= patience.deadline { now } else { patience.deadline };
-                if down.is_old(patience, now) {
-                    let (failed, give_up) = *one_probe.get_or_insert((down.failed_probes, after(now, ONE_PROBE)));
-                    until = until.min(give_up);
-                    if down.failed_probes > failed {
-                        until = now;
-                    }
-                }
-                if now >= until {
-                    return Err(down.told());
-                }
-                until.min(down.next_probe)
-            };
-            let _ = timeout_at(until, changed).await;
-        }
-    }
-
-    /// The route answered an attempt sent then: whatever it was, it is up.
-    pub(crate) fn answered(&self, sent: Instant) {
-        let mut state = self.lock();
-        state.answered = state.answered.max(Some(sent));
-        (state.row, state.row_began) = (0, None);
-        state.doubtful.clear();
-        if state.down.take().is_some() {
-            drop(state);
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// Where it is down, what came last and when it is asked again.
-    pub(crate) fn down(&self) -> Option<IsDown> {
-        self.lock().down.as_ref().map(Down::told)
-    }
-
-    /// Where it is down, when it is asked again.
-    pub(crate) fn next_probe(&self) -> Option<Instant> {
-        self.lock().down.as_ref().map(|down| down.next_probe)
-    }
-
-    /// An attempt sent then failed: by a 5xx, or without an answer. Where it was the one probe that its call waits for, the call
-    /// is over.
-    pub(crate) fn failed(&self, attempt: Attempt, patience: Patience, what: Failed) -> Option<IsDown> {
-        let Attempt { leave, sent, counts } = attempt;
-        let now = Instant::now();
-        let mut state = self.lock();
-        let wait = what.wait.unwrap_or_default();
-        if let Some(down) = &mut state.down {
-            if leave != Leave::AsProbe {
-                return None;
-            }
-            down.failed_probes += 1;
-            down.last = what.text;
-            down.next_probe = down.next_probe.max(after(now, wait));
-            let over = down.is_old(patience, now).then(|| down.told());
-            drop(state);
-            self.changed.notify_waiters();
-            return over;
-        }
-        if state.answered.is_some_and(|answered| sent <= answered) {
-            return None;
-        }
-        if state.last_failed.is_some_and(|last| now.saturating_duration_since(last) > STALE) {
-            (state.row, state.row_began) = (0, None);
-            state.doubtful.clear();
-        }
-        state.last_failed = Some(now);
-        match counts {
-            Counts::No => {}
-            // Enough failed already; it is a matter of time.
-            _ if state.row >= ROW => {}
-            Counts::Once(key) if state.doubtful.contains(&key) => {}
-            Counts::Once(key) => {
-                state.doubtful.push(key);
-                state.row = state.row.saturating_add(1);
-            }
-            Counts::Yes => state.row = state.row.saturating_add(1),
-        }
-        if state.row == 0 {
-            return None;
-        }
-        let (since, failed) = *state.row_began.get_or_insert((sent, now));
-        if state.row >= ROW && now.saturating_duration_since(failed) >= OVER {
-            let next_probe = after(now, wait);
-            state.down = Some(Down { since, probes: 0, failed_probes: 0, next_probe, last: what.text });
-        }
-        None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A failure that speaks of the route.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
@@ -217,8 +81,173 @@ pub(crate) struct Failed {
     pub(crate) wait: Option<Duration>,
 }
 
-fn pause(probes: usize) -> Duration {
-    PAUSES.get(probes).or(PAUSES.last()).copied().unwrap_or_default()
+/// Nobody is sent for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IsDown {
+    next_probe: Instant,
+    /// What the last failure was.
+    last: String,
+}
+
+impl IsDown {
+    /// With what the call's last attempt met.
+    pub(crate) fn into_error(self, host: &str, operation: &str, last: Option<Error>) -> Error {
+        let Self { next_probe, last: met } = self;
+        let what = format!("{host} fails every `{operation}` for now (last, {met}); it is asked again then");
+        Error::unavailable(last, what).with_retry_after(Some(next_probe.saturating_duration_since(Instant::now())))
+    }
+}
+
+/// How a call deals with an outage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endurance {
+    deadline: Instant,
+    /// An outage that is as old is waited for no longer than for one more probe; none rides out any.
+    oldest: Option<Duration>,
+    /// It may be the probe.
+    probes: bool,
+    /// How many probes had failed when it began to wait for one more, and until when it waits.
+    one_more: Option<(u64, Instant)>,
+}
+
+impl Endurance {
+    pub(crate) fn new(deadline: Instant, oldest: Option<Duration>, probes: bool) -> Self {
+        Self { deadline, oldest, probes, one_more: None }
+    }
+
+    /// Until when the call waits for this outage.
+    fn ends(&mut self, down: &Down, now: Instant) -> Instant {
+        // What is asked again only after the deadline is not waited for.
+        if !self.probes || down.told.next_probe >= self.deadline {
+            return now;
+        }
+        if !down.is_as_old(self.oldest, now) {
+            return self.deadline;
+        }
+        let (failed, until) = *self.one_more.get_or_insert((down.failed_probes, after(now, ONE_PROBE)));
+        if down.failed_probes > failed { now } else { until.min(self.deadline) }
+    }
+}
+
+impl Down {
+    fn is_as_old(&self, as_this: Option<Duration>, now: Instant) -> bool {
+        as_this.is_some_and(|old| now.saturating_duration_since(self.since) >= old)
+    }
+}
+
+impl Outage {
+    pub(crate) fn new(most_waiting: usize) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), waiting: Crowd::new(most_waiting) }
+    }
+
+    /// Waits until an attempt could be sent, if it may wait that long, and not too many do.
+    pub(crate) async fn wait(&self, call: &mut Endurance) -> Result<(), IsDown> {
+        let mut waiting = None;
+        loop {
+            let changed = self.changed.notified();
+            let until = {
+                let now = Instant::now();
+                let state = self.lock();
+                let Some(down) = &state.down else { return Ok(()) };
+                if call.probes && now >= down.told.next_probe {
+                    return Ok(());
+                }
+                waiting = waiting.or_else(|| self.waiting.enter());
+                let ends = call.ends(down, now);
+                if now >= ends || waiting.is_none() {
+                    return Err(down.told.clone());
+                }
+                ends.min(down.told.next_probe)
+            };
+            let _ = timeout_at(until, changed).await;
+        }
+    }
+
+    /// What an attempt that is sent now is sent for; none where it must wait.
+    pub(crate) fn take(&self, call: &Endurance, now: Instant) -> Option<Permit> {
+        let mut state = self.lock();
+        let Some(down) = &mut state.down else { return Some(Permit::Normal) };
+        if !call.probes || now < down.told.next_probe {
+            return None;
+        }
+        down.told.next_probe = after(now, PAUSES.get(down.probes).or(PAUSES.last()).copied().unwrap_or_default());
+        down.probes = down.probes.saturating_add(1);
+        Some(Permit::Probe)
+    }
+
+    /// The route answered an attempt sent then: whatever it was, it is up.
+    pub(crate) fn answered(&self, sent: Instant) {
+        let mut state = self.lock();
+        state.answered = state.answered.max(Some(sent));
+        state.row = Row::default();
+        if state.down.take().is_some() {
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Where it is down, when it is asked again.
+    pub(crate) fn next_probe(&self) -> Option<Instant> {
+        self.lock().down.as_ref().map(|down| down.told.next_probe)
+    }
+
+    /// An attempt sent then failed: by a 5xx, or without an answer. Where it was the one probe that its call waits for, the call
+    /// is over.
+    pub(crate) fn failed(
+        &self,
+        permit: Permit,
+        sent: Instant,
+        counts: Counts,
+        oldest: Option<Duration>,
+        what: Failed,
+    ) -> Option<IsDown> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let next_probe = after(now, what.wait.unwrap_or_default());
+        if let Some(down) = &mut state.down {
+            if permit != Permit::Probe {
+                return None;
+            }
+            down.failed_probes += 1;
+            down.told.last = what.text;
+            down.told.next_probe = down.told.next_probe.max(next_probe);
+            let over = down.is_as_old(oldest, now).then(|| down.told.clone());
+            drop(state);
+            self.changed.notify_waiters();
+            return over;
+        }
+        if state.answered.is_some_and(|answered| sent <= answered) {
+            return None;
+        }
+        if state.last_failed.is_some_and(|last| now.saturating_duration_since(last) > STALE) {
+            state.row = Row::default();
+        }
+        state.last_failed = Some(now);
+        let row = &mut state.row;
+        row.length += match counts {
+            // Enough failed already: it is a matter of time.
+            _ if row.length >= ROW => 0,
+            Counts::No => 0,
+            Counts::Once(key) if row.doubtful.contains(&key) => 0,
+            Counts::Once(key) => {
+                row.doubtful.push(key);
+                1
+            }
+            Counts::Yes => 1,
+        };
+        if row.length > 0 {
+            let (since, failed) = *row.began.get_or_insert((sent, now));
+            if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
+                let told = IsDown { next_probe, last: what.text };
+                state.down = Some(Down { since, probes: 0, failed_probes: 0, told });
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -236,13 +265,27 @@ mod tests {
         Failed { text: "it answered 503".to_owned(), wait: None }
     }
 
-    fn fail(outage: &Outage, leave: Leave, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
-        let counts = if first_of_call { Counts::Yes } else { Counts::No };
-        outage.failed(Attempt { leave, sent, counts }, patience(60), what)
+    fn fresh() -> Outage {
+        Outage::new(20_000)
     }
 
-    fn patience(seconds: u64) -> Patience {
-        Patience { deadline: Instant::now() + Duration::from_secs(seconds), young: Some(YOUNG) }
+    fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
+        let counts = if first_of_call { Counts::Yes } else { Counts::No };
+        outage.failed(permit, sent, counts, Some(YOUNG), what)
+    }
+
+    fn within(seconds: u64) -> Endurance {
+        Endurance::new(Instant::now() + Duration::from_secs(seconds), Some(YOUNG), true)
+    }
+
+    /// As `call.rs` does it.
+    async fn admit(outage: &Outage, mut call: Endurance) -> Result<Permit, IsDown> {
+        loop {
+            outage.wait(&mut call).await?;
+            if let Some(permit) = outage.take(&call, Instant::now()) {
+                return Ok(permit);
+            }
+        }
     }
 
     /// Calls fail one after another, over this long.
@@ -251,12 +294,12 @@ mod tests {
             if call > 0 {
                 sleep(over / (calls - 1)).await;
             }
-            fail(outage, Leave::Freely, Instant::now(), true, refused());
+            fail(outage, Permit::Normal, Instant::now(), true, refused());
         }
     }
 
     async fn down() -> Outage {
-        let outage = Outage::default();
+        let outage = fresh();
         failing(&outage, ROW, OVER).await;
         assert!(outage.next_probe().is_some());
         outage
@@ -264,41 +307,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ten_failed_calls_in_a_row_over_a_second_are_an_outage_and_nothing_less() {
-        let outage = Outage::default();
+        let outage = fresh();
         failing(&outage, 9, OVER).await;
         assert_eq!(outage.next_probe(), None, "nine");
-        fail(&outage, Leave::Freely, Instant::now(), true, refused());
+        fail(&outage, Permit::Normal, Instant::now(), true, refused());
         assert!(outage.next_probe().is_some(), "the tenth");
 
-        let outage = Outage::default();
+        let outage = fresh();
         failing(&outage, 100, OVER / 2).await;
         assert_eq!(outage.next_probe(), None, "in half a second");
 
-        let outage = Outage::default();
+        let outage = fresh();
         failing(&outage, 9, OVER).await;
         outage.answered(Instant::now());
         failing(&outage, 9, OVER).await;
         assert_eq!(outage.next_probe(), None, "a success between them");
 
-        let outage = Outage::default();
+        let outage = fresh();
         for _ in 0..100 {
             sleep(OVER / 20).await;
-            fail(&outage, Leave::Freely, Instant::now(), false, refused());
+            fail(&outage, Permit::Normal, Instant::now(), false, refused());
         }
         assert_eq!(outage.next_probe(), None, "of one call that is tried again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_few_broken_scripts_that_are_asked_for_again_and_again_are_no_outage() {
-        let outage = Outage::default();
+        let outage = fresh();
         for call in 0..100 {
             sleep(OVER / 20).await;
-            let attempt = Attempt { leave: Leave::Freely, sent: Instant::now(), counts: Counts::Once(call % 9) };
-            outage.failed(attempt, patience(60), refused());
+            outage.failed(Permit::Normal, Instant::now(), Counts::Once(call % 9), Some(YOUNG), refused());
         }
         assert_eq!(outage.next_probe(), None, "nine scripts");
-        let attempt = Attempt { leave: Leave::Freely, sent: Instant::now(), counts: Counts::Once(9) };
-        outage.failed(attempt, patience(60), refused());
+        outage.failed(Permit::Normal, Instant::now(), Counts::Once(9), Some(YOUNG), refused());
         assert!(outage.next_probe().is_some(), "ten");
     }
 
@@ -309,13 +350,13 @@ mod tests {
         let mut at = Vec::new();
         let waiting = {
             let outage = Arc::clone(&outage);
-            tokio::spawn(async move { outage.admit(patience(60)).await.map(|leave| (leave, Instant::now())) })
+            tokio::spawn(async move { admit(&outage, within(60)).await.map(|leave| (leave, Instant::now())) })
         };
         // The one that waits is the first probe itself.
-        assert_eq!(waiting.await.unwrap().unwrap().0, Leave::AsProbe);
+        assert_eq!(waiting.await.unwrap().unwrap().0, Permit::Probe);
         at.push(began.elapsed());
         for _ in 0..4 {
-            assert_eq!(outage.admit(patience(60)).await.unwrap(), Leave::AsProbe);
+            assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
             at.push(began.elapsed());
         }
         let at: Vec<_> = at.iter().map(Duration::as_millis).collect();
@@ -325,18 +366,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn any_answer_ends_it_for_all_who_wait() {
         let outage = Arc::new(down().await);
-        assert_eq!(outage.admit(patience(60)).await.unwrap(), Leave::AsProbe);
+        assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
         let waiting: Vec<_> = (0..5)
             .map(|_| {
                 let outage = Arc::clone(&outage);
-                tokio::spawn(async move { outage.admit(patience(60)).await })
+                tokio::spawn(async move { admit(&outage, within(60)).await })
             })
             .collect();
         sleep(Duration::from_millis(100)).await;
         let ended = Instant::now();
         outage.answered(Instant::now());
         for call in waiting {
-            assert_eq!(call.await.unwrap().unwrap(), Leave::Freely);
+            assert_eq!(call.await.unwrap().unwrap(), Permit::Normal);
         }
         assert_eq!(ended.elapsed(), Duration::ZERO);
         assert_eq!(outage.next_probe(), None);
@@ -346,14 +387,14 @@ mod tests {
     async fn an_old_outage_is_waited_for_no_longer_than_for_one_more_probe() {
         let outage = Arc::new(down().await);
         sleep(YOUNG).await;
-        assert_eq!(outage.admit(patience(100)).await.unwrap(), Leave::AsProbe);
+        assert_eq!(admit(&outage, within(100)).await.unwrap(), Permit::Probe);
         let asked = Instant::now();
         let waiting = {
             let outage = Arc::clone(&outage);
-            tokio::spawn(async move { outage.admit(patience(100)).await.map(|leave| (leave, Instant::now())) })
+            tokio::spawn(async move { admit(&outage, within(100)).await.map(|leave| (leave, Instant::now())) })
         };
         sleep(Duration::from_millis(100)).await;
-        fail(&outage, Leave::AsProbe, asked, false, refused());
+        fail(&outage, Permit::Probe, asked, false, refused());
         let told = waiting.await.unwrap().unwrap_err();
         assert_eq!(asked.elapsed(), Duration::from_millis(100), "as soon as that probe failed");
         assert_eq!(told, IsDown { next_probe: asked + Duration::from_millis(250), last: "it answered 503".to_owned() });
@@ -367,7 +408,7 @@ mod tests {
         let calls: Vec<_> = (0..10)
             .map(|_| {
                 let outage = Arc::clone(&outage);
-                tokio::spawn(async move { outage.admit(patience(100)).await })
+                tokio::spawn(async move { admit(&outage, within(100)).await })
             })
             .collect();
         let mut told = 0;
@@ -384,7 +425,7 @@ mod tests {
         let outage = down().await;
         let until = Instant::now() + Duration::from_secs(90);
         while Instant::now() + Duration::from_secs(2) < until {
-            let leave = outage.admit(Patience { deadline: until, young: None }).await.unwrap();
+            let leave = admit(&outage, Endurance::new(until, None, true)).await.unwrap();
             fail(&outage, leave, Instant::now(), false, refused());
         }
     }
@@ -392,11 +433,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wait_that_a_503_asks_for_is_a_floor() {
         let outage = down().await;
-        assert_eq!(outage.admit(patience(60)).await.unwrap(), Leave::AsProbe);
+        assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
         let wait = Some(Duration::from_secs(7));
-        fail(&outage, Leave::AsProbe, Instant::now(), false, Failed { wait, ..refused() });
+        fail(&outage, Permit::Probe, Instant::now(), false, Failed { wait, ..refused() });
         let asked = Instant::now();
-        assert_eq!(outage.admit(patience(60)).await.unwrap(), Leave::AsProbe);
+        assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
         assert_eq!(asked.elapsed(), Duration::from_secs(7));
     }
 
@@ -404,11 +445,48 @@ mod tests {
     async fn who_cannot_be_let_through_in_time_is_told_with_when_it_is_asked_again() {
         let outage = down().await;
         let wait = Some(Duration::from_secs(30));
-        assert_eq!(outage.admit(patience(60)).await.unwrap(), Leave::AsProbe);
-        fail(&outage, Leave::AsProbe, Instant::now(), false, Failed { wait, ..refused() });
+        assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
+        fail(&outage, Permit::Probe, Instant::now(), false, Failed { wait, ..refused() });
         let asked = Instant::now();
-        let told = outage.admit(patience(5)).await.unwrap_err();
+        let told = admit(&outage, within(5)).await.unwrap_err();
         assert_eq!(asked.elapsed(), Duration::ZERO, "at once: nothing can change before");
         assert_eq!(told.next_probe, asked + Duration::from_secs(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_probe_is_told_at_once() {
+        let outage = down().await;
+        for wait in [0, 500] {
+            sleep(Duration::from_millis(wait)).await;
+            let asked = Instant::now();
+            let mut call = Endurance::new(asked + YOUNG, Some(YOUNG), false);
+            assert!(outage.take(&call, asked).is_none());
+            assert!(outage.wait(&mut call).await.is_err());
+            assert_eq!(asked.elapsed(), Duration::ZERO);
+        }
+        assert_eq!(outage.take(&within(60), Instant::now()), Some(Permit::Probe), "the probe is another's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_wait_and_the_next_is_told_at_once() {
+        for most in [0, 1, 3] {
+            let outage = Arc::new(Outage::new(most));
+            failing(&outage, ROW, OVER).await;
+            assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
+            let waiting: Vec<_> = (0..most)
+                .map(|_| {
+                    let outage = Arc::clone(&outage);
+                    tokio::spawn(async move { outage.wait(&mut within(60)).await })
+                })
+                .collect();
+            sleep(Duration::from_millis(1)).await;
+            let asked = Instant::now();
+            assert!(outage.wait(&mut within(60)).await.is_err(), "{most} wait");
+            assert_eq!(asked.elapsed(), Duration::ZERO);
+            outage.answered(Instant::now());
+            for one in waiting {
+                assert!(one.await.unwrap().is_ok());
+            }
+        }
     }
 }

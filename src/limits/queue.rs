@@ -5,25 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// When the call began, then the order of arrival: a call that comes back keeps its place among the younger ones.
-pub(super) type Place = (Instant, u64);
+/// When the call began, then the order of arrival: a call that comes back is before the younger ones.
+pub(super) type Position = (Instant, u64);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Queue {
-    waiting: BTreeMap<Place, Waiter>,
+    waiting: BTreeMap<Position, Waiter>,
     arrivals: u64,
 }
 
-#[derive(Debug)]
 struct Waiter {
     deadline: Instant,
     wake: Arc<Notify>,
-    /// It cannot be served in time.
-    hopeless: bool,
+    /// When it could be served, where that is after its deadline.
+    too_late: Option<Instant>,
 }
 
 impl Queue {
@@ -31,61 +31,87 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Whether a call that began then would be the first.
-    pub(super) fn would_be_first(&self, begun: Instant) -> bool {
-        self.waiting.first_key_value().is_none_or(|((first, _), _)| begun < *first)
+    /// Whether nobody is before this position, which need not be taken.
+    pub(super) fn is_first(&self, position: Position) -> bool {
+        self.waiting.first_key_value().is_none_or(|(first, _)| position <= *first)
     }
 
-    /// How many would be before a call that began then.
-    pub(super) fn before(&self, begun: Instant) -> usize {
+    /// How many are before this position.
+    pub(super) fn before(&self, position: Position) -> usize {
         match self.waiting.last_key_value() {
-            Some(((last, _), _)) if begun < *last => self.waiting.range(..=(begun, u64::MAX)).count(),
+            Some((last, _)) if position < *last => self.waiting.range(..position).count(),
             _ => self.waiting.len(),
         }
     }
 
-    pub(super) fn join(&mut self, begun: Instant, deadline: Instant) -> (Place, Arc<Notify>) {
+    pub(super) fn join(&mut self, begun: Instant, deadline: Instant) -> (Position, Arc<Notify>) {
         self.arrivals += 1;
-        let place = (begun, self.arrivals);
-        let wake = Arc::new(Notify::new());
-        self.waiting.insert(place, Waiter { deadline, wake: Arc::clone(&wake), hopeless: false });
-        (place, wake)
+        let (position, wake) = ((begun, self.arrivals), Arc::new(Notify::new()));
+        self.waiting.insert(position, Waiter { deadline, wake: Arc::clone(&wake), too_late: None });
+        (position, wake)
     }
 
     /// Whoever was behind the one that leaves may be the first now.
-    pub(super) fn leave(&mut self, place: Place) {
-        if self.waiting.remove(&place).is_some() {
+    pub(super) fn leave(&mut self, position: Position) {
+        if self.waiting.remove(&position).is_some() {
             self.wake_first();
         }
     }
 
-    pub(super) fn is_first(&self, place: Place) -> bool {
-        self.waiting.first_key_value().is_some_and(|(first, _)| *first == place)
-    }
-
     pub(super) fn wake_first(&self) {
-        if let Some((_, waiter)) = self.waiting.first_key_value() {
-            waiter.wake.notify_one();
-        }
+        self.waiting.values().take(1).for_each(|waiter| waiter.wake.notify_one());
     }
 
     pub(super) fn wake_all(&self) {
-        for waiter in self.waiting.values() {
-            waiter.wake.notify_one();
-        }
+        self.waiting.values().for_each(|waiter| waiter.wake.notify_one());
     }
 
     /// Wakes all that `served` (of how many are before) says will be served after their deadline.
     pub(super) fn give_up_hope(&mut self, served: impl Fn(usize) -> Option<Instant>) {
         for (before, waiter) in self.waiting.values_mut().enumerate() {
-            if served(before).is_some_and(|served| served > waiter.deadline) {
-                waiter.hopeless = true;
+            waiter.too_late = served(before).filter(|served| *served > waiter.deadline);
+            if waiter.too_late.is_some() {
                 waiter.wake.notify_one();
             }
         }
     }
 
-    pub(super) fn is_hopeless(&self, place: Place) -> bool {
-        self.waiting.get(&place).is_some_and(|waiter| waiter.hopeless)
+    /// When the one that waits here could be served, where that is after its deadline.
+    pub(super) fn too_late(&self, position: Position) -> Option<Instant> {
+        self.waiting.get(&position)?.too_late
+    }
+}
+
+/// Who waits where order is kept otherwise: so many, and no more.
+pub(super) struct Crowd {
+    count: AtomicUsize,
+    most: usize,
+}
+
+/// One of them, until it is dropped.
+pub(super) struct Member<'a>(&'a AtomicUsize);
+
+impl Crowd {
+    pub(super) fn new(most: usize) -> Self {
+        Self { count: AtomicUsize::new(0), most }
+    }
+
+    pub(super) fn enter(&self) -> Option<Member<'_>> {
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        Some(Member(&self.count)).filter(|_| before < self.most)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

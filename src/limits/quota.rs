@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::queue::{Place, Queue};
-use super::window::{QuotaHeaders, ROUNDING, SPREAD, Told, Window};
+use super::queue::{Position, Queue};
+use super::window::{Observed, QuotaHeaders, SPREAD, Window};
+use crate::error::{Error, ErrorKind, GaveUp};
 use crate::random::Random;
 use crate::retry::{RetryPolicy, after};
 
@@ -44,29 +45,39 @@ pub struct QuotaStanding {
 
 /// A refusal for a limit (429): the wait it asks for, if it says, and the limit's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Throttled {
+pub(crate) struct TooManyRequests {
     pub(crate) wait: Option<Duration>,
     pub(crate) limit: Option<String>,
 }
 
-/// Why a call may not be sent, nor wait.
+/// A call may not be sent in time, or, where so many wait already, not wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaRefused {
-    pub(crate) why: QuotaRefusal,
+    queue_full: Option<usize>,
     /// When it could be sent, as far as is known.
-    pub(crate) available_at: Option<Instant>,
+    available_at: Option<Instant>,
     /// The limit's name, where a 429 gave it.
-    pub(crate) limit: Option<String>,
+    limit: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum QuotaRefusal {
-    /// It would come after the deadline.
-    TooLate,
-    /// Too many wait.
-    QueueFull,
-    /// The token was replaced: ask the gate of the new one.
-    Retired,
+impl QuotaRefused {
+    /// With what the call's last attempt met.
+    pub(crate) fn into_error(self, operation: &str, last: Option<Error>) -> Error {
+        let what = match (self.queue_full, self.limit) {
+            (Some(most), _) => format!("{most} calls of this agent wait for the quota of `{operation}` already"),
+            (None, Some(limit)) => {
+                format!("the service's limit {limit} for `{operation}` is reached until after the deadline")
+            }
+            (None, None) => {
+                format!("what this agent's token may ask of `{operation}` is spent until after the deadline")
+            }
+        };
+        let error = match last.filter(Error::is_throttled) {
+            Some(answered) => answered.gave_up(GaveUp::DeadlineWouldPass),
+            None => Error::new(ErrorKind::Throttled, what),
+        };
+        error.with_retry_after(self.available_at.map(|at| at.saturating_duration_since(Instant::now())))
+    }
 }
 
 /// The gate of one token.
@@ -81,8 +92,8 @@ struct State {
     windows: Vec<Window>,
     /// Numbers the windows.
     seen: u64,
-    /// Whether the answers of this token carry headers, once there was one.
-    tells: Option<bool>,
+    /// Some answer carried no headers.
+    untold: bool,
     retired: bool,
 }
 
@@ -90,7 +101,7 @@ struct Operation {
     name: &'static str,
     /// The window that its own answers show.
     window: Option<u64>,
-    /// Sent or about to be, and not answered.
+    /// Sent and not answered.
     pending: u32,
     first: Round,
     /// What its 429s told, once there was one.
@@ -98,22 +109,14 @@ struct Operation {
     queue: Queue,
 }
 
-/// Who goes first, where it is not known what an answer will tell.
+/// Who goes first, where it is not known what an answer will tell. A 429 begins a new round.
 #[derive(Default)]
 struct Round {
-    /// A 429 begins a new one.
-    number: u32,
     /// How many may go; none where the answer is known.
     may: Option<u32>,
-    /// How many are under way, and until when the others wait for the first answer.
+    /// How many of the round are under way, and until when the others wait for the first answer.
     out: u32,
     until: Option<Instant>,
-}
-
-/// A request that is about to be sent: of this round, if it goes first.
-#[derive(Clone, Copy)]
-struct Promise {
-    round: Option<u32>,
 }
 
 /// What 429s told of a limit.
@@ -127,24 +130,72 @@ struct Limit {
     blind: u32,
 }
 
-/// Whether a call may be sent now.
-#[derive(Clone, Copy)]
-enum Leave {
-    Yes,
-    /// It goes first, and the others wait for its answer.
-    First,
-    /// Not before then, as far as is known.
-    At(Instant),
-}
-
 impl QuotaGate {
     pub(crate) fn new(random: Arc<Random>) -> Self {
         Self { random, state: Mutex::default() }
     }
 
-    /// The turn of a call of this operation that began then: its place among those that wait, of whom there may be so many.
-    pub(crate) fn turn(&self, operation: &'static str, begun: Instant, most_waiting: usize) -> Turn<'_> {
-        Turn { gate: self, operation, begun, most_waiting, promise: None }
+    /// Returns when a call that began then could be sent. Fails at once where that would be after the deadline, as far as is
+    /// known, and as soon as it is. False: the token was replaced, so the call must go to the gate of the new one.
+    pub(crate) async fn wait(
+        &self,
+        operation: &'static str,
+        begun: Instant,
+        deadline: Instant,
+        most_waiting: usize,
+    ) -> Result<bool, QuotaRefused> {
+        let mut waiting: Option<Waiting<'_>> = None;
+        loop {
+            let now = Instant::now();
+            let until = {
+                let mut state = self.at(now);
+                let position = waiting.as_ref().map_or((begun, u64::MAX), |waiting| waiting.position);
+                let blocked = state.blocked_until(operation, now);
+                let first = state.operation(operation).queue.is_first(position);
+                if state.retired || (first && blocked.is_none()) {
+                    return Ok(!state.retired);
+                }
+                let possible_at = match &waiting {
+                    Some(_) => state.operation(operation).queue.too_late(position),
+                    None => state.outlook(operation, now, |queue| queue.before(position)),
+                };
+                let one = state.operation(operation);
+                let late = now >= deadline || possible_at.is_some_and(|at| at > deadline);
+                if late || (waiting.is_none() && one.queue.len() >= most_waiting) {
+                    let limit = one.limit.as_ref().and_then(|limit| limit.name.clone());
+                    let queue_full = (!late).then_some(most_waiting);
+                    return Err(QuotaRefused { queue_full, available_at: possible_at, limit });
+                }
+                if waiting.is_none() {
+                    let (position, wake) = one.queue.join(begun, deadline);
+                    waiting = Some(Waiting { gate: self, operation, position, wake });
+                }
+                blocked.filter(|_| first).map_or(deadline, |at| at.min(deadline))
+            };
+            if let Some(Waiting { wake, .. }) = &waiting {
+                // Woken or in time: look again.
+                let _ = timeout_at(until, wake.notified()).await;
+            }
+        }
+    }
+
+    /// Takes one request of the quota for a call that began then, without waiting: now it must be sent. None when there is none
+    /// any more (a 429, or another took it): wait again.
+    pub(crate) fn take(&self, operation: &'static str, begun: Instant, now: Instant) -> Option<Reservation<'_>> {
+        let mut state = self.at(now);
+        let blocked = state.retired || state.blocked_until(operation, now).is_some();
+        let one = state.operation(operation);
+        // Among those that began at the same time it had its turn already.
+        if blocked || !one.queue.is_first((begun, 0)) {
+            return None;
+        }
+        one.pending = one.pending.saturating_add(1);
+        if one.first.out == 0 {
+            let patience = if one.limit.is_some() { ANSWER_AFTER_A_429 } else { FIRST_ANSWER };
+            one.first.until = Some(after(now, patience));
+        }
+        one.first.out = one.first.out.saturating_add(1);
+        Some(Reservation { gate: self, operation, sent: now })
     }
 
     /// The token was replaced. All who wait are sent away; what is in flight may still be answered.
@@ -158,13 +209,12 @@ impl QuotaGate {
         let state = self.at(now);
         let of = |operation: &Operation| {
             let window = state.window(operation);
-            let shut = operation.shut_until(now);
-            let remaining = window.map(|window| if shut.is_some() { 0 } else { state.left(window) });
+            let left = |window| if operation.shut_until(now).is_some() { 0 } else { state.left(window) };
             QuotaStanding {
                 operation: operation.name,
                 allowed: window.map(|window| window.allowed),
-                remaining,
-                available_in: state.outlook(operation, 0, now).map(|at| at.saturating_duration_since(now)),
+                remaining: window.map(left),
+                available_in: state.outlook_of(operation, now)(0).map(|at| at.saturating_duration_since(now)),
                 waiting: operation.queue.len(),
             }
         };
@@ -185,144 +235,129 @@ impl QuotaGate {
 }
 
 impl State {
-    /// Where the operation is in the list; from its first call on it is there.
-    fn position(&mut self, name: &'static str) -> usize {
+    /// The operation; from its first call on it is there.
+    fn operation(&mut self, name: &'static str) -> &mut Operation {
         let known = self.operations.iter().position(|operation| operation.name == name);
-        known.unwrap_or_else(|| {
+        let at = known.unwrap_or_else(|| {
+            // Where this token's answers carry no headers, nobody could tell the others anything.
+            let tells = !self.untold || !self.windows.is_empty();
+            let first = Round { may: tells.then_some(FIRST_CALLS), ..Round::default() };
             // Few agents call more than one or two operations.
             self.operations.reserve_exact(1);
             self.operations.push(Operation {
                 name,
                 window: None,
                 pending: 0,
-                // Where this token's answers carry no headers, nobody could tell the others anything.
-                first: Round { may: (self.tells != Some(false)).then_some(FIRST_CALLS), ..Round::default() },
+                first,
                 limit: None,
                 queue: Queue::default(),
             });
             self.operations.len() - 1
-        })
+        });
+        #[expect(clippy::indexing_slicing, reason = "it was found there, or just put there")]
+        &mut self.operations[at]
     }
 
     fn window(&self, of: &Operation) -> Option<&Window> {
         self.windows.iter().find(|window| Some(window.number) == of.window)
     }
 
-    /// How many requests of a window are used, those that are not answered yet among them.
-    fn taken(&self, window: &Window) -> u64 {
-        let sharing = self.operations.iter().filter(|operation| operation.window == Some(window.number));
-        u64::from(window.used) + sharing.map(|operation| u64::from(operation.pending)).sum::<u64>()
-    }
-
+    /// How many requests are left in a window, those that are not answered yet taken off.
     fn left(&self, window: &Window) -> u32 {
-        let left = u64::from(window.allowed).saturating_sub(self.taken(window));
-        u32::try_from(left).unwrap_or(u32::MAX)
+        let sharing = self.operations.iter().filter(|operation| operation.window == Some(window.number));
+        sharing.fold(window.allowed.saturating_sub(window.used), |left, one| left.saturating_sub(one.pending))
     }
 
-    /// Until when what is left of a window is kept for those that went first, whose answers may show it too.
-    fn kept_until(&self, window: &Window, now: Instant) -> Option<Instant> {
-        let unknown = |operation: &&Operation| operation.window.is_none() && operation.limit.is_none();
-        let first = self.operations.iter().filter(unknown);
-        let first =
-            first.filter_map(|operation| Some((operation.pending, operation.first.until.filter(|by| *by > now)?)));
-        let (pending, until) =
-            first.fold((0_u32, None), |(sum, until), (pending, by)| (sum.saturating_add(pending), until.max(Some(by))));
-        until.filter(|_| pending >= self.left(window))
-    }
-
-    fn leave(&self, operation: &Operation, now: Instant) -> Leave {
+    /// Until when no call of the operation may be sent, as far as is known; none where one may be now.
+    fn blocked_until(&self, operation: &str, now: Instant) -> Option<Instant> {
+        let operation = self.operations.iter().find(|one| one.name == operation)?;
         if let Some(until) = operation.shut_until(now) {
-            return Leave::At(until);
+            return Some(until);
         }
-        if let Some(window) = self.window(operation).filter(|window| self.left(window) == 0) {
-            // Without an end nothing was answered since it began: one of those in flight will tell.
-            return Leave::At(window.reopens().unwrap_or_else(|| after(now, FIRST_ANSWER)));
-        }
-        if let Some(until) = self.window(operation).and_then(|window| self.kept_until(window, now)) {
-            return Leave::At(until);
+        if let Some(window) = self.window(operation) {
+            let left = self.left(window);
+            if left == 0 {
+                // Without an end nothing was answered since it began: one of those in flight will tell.
+                return Some(window.reopens().unwrap_or_else(|| after(now, FIRST_ANSWER)));
+            }
+            // What is left is kept for those that went first elsewhere, whose answers may show this window too.
+            let unknown = self.operations.iter().filter(|one| one.window.is_none() && one.limit.is_none());
+            let waited_for = unknown.filter(|one| one.first.until.is_some_and(|until| until > now));
+            let (pending, until) = waited_for.fold((0_u32, None), |(pending, until), one| {
+                (pending.saturating_add(one.pending), one.first.until.max(until))
+            });
+            if pending >= left {
+                return until;
+            }
         }
         let Round { may, out, until, .. } = operation.first;
-        match (may, until) {
-            (None, _) => Leave::Yes,
-            (Some(may), _) if out < may => Leave::First,
-            (Some(_), Some(until)) if until > now => Leave::At(until),
-            (Some(_), _) => Leave::Yes,
-        }
+        until.filter(|until| may.is_some_and(|may| out >= may) && *until > now)
     }
 
     /// When a call with so many before it could be sent, at the earliest, where it could not be now and that is known.
-    fn outlook(&self, operation: &Operation, before: usize, now: Instant) -> Option<Instant> {
+    fn outlook_of(&self, operation: &Operation, now: Instant) -> impl Fn(usize) -> Option<Instant> + use<> {
         let shut = operation.shut_until(now);
-        let before = u32::try_from(before).unwrap_or(u32::MAX);
-        let Some(window) = self.window(operation) else { return shut };
-        let Some(beyond) = before.checked_sub(self.left(window)) else { return shut };
-        let windows = beyond.checked_div(window.allowed).unwrap_or_default();
-        shut.max(window.reopens().map(|at| after(at, window.length.saturating_mul(windows))))
+        let window = self.window(operation).map(|one| (self.left(one), one.allowed, one.length, one.reopens()));
+        move |before| {
+            let Some((left, allowed, length, reopens)) = window else { return shut };
+            let Some(beyond) = u32::try_from(before).unwrap_or(u32::MAX).checked_sub(left) else { return shut };
+            let windows = beyond.checked_div(allowed).unwrap_or_default();
+            shut.max(reopens.map(|at| after(at, length.saturating_mul(windows))))
+        }
     }
 
-    /// Notes the window that an answer of this operation shows.
-    fn note(&mut self, at: usize, told: &Told, now: Instant, random: &Random) {
-        let current = self.operations.get(at).and_then(|operation| operation.window);
-        let shared = self.operations.iter().filter(|operation| operation.window == current).count() > 1;
-        if let Some(window) = self.windows.iter_mut().find(|window| Some(window.number) == current) {
-            if window.is_over_for(told) {
-                return;
-            }
-            if !shared || window.may_be_of(told) {
-                return window.note(told, now);
-            }
+    /// The same, with as many before it as its queue says.
+    fn outlook(&self, operation: &str, now: Instant, before: impl Fn(&Queue) -> usize) -> Option<Instant> {
+        let operation = self.operations.iter().find(|one| one.name == operation)?;
+        self.outlook_of(operation, now)(before(&operation.queue))
+    }
+
+    /// Notes the window that an answer of this operation shows: its own, or one that others show too.
+    fn note(&mut self, operation: &'static str, seen: &Observed, random: &Random) {
+        let current = self.operation(operation).window;
+        let shared = self.operations.iter().filter(|one| one.window == current).count() > 1;
+        let own = |window: &Window| Some(window.number) == current;
+        if self.windows.iter().any(|window| own(window) && window.is_over_for(seen)) {
+            return;
         }
-        // Its own, or one that others show too.
-        let joined = self
-            .windows
-            .iter_mut()
-            .find(|window| Some(window.number) != current && window.ends.is_some() && window.may_be_of(told));
-        let number = match joined {
+        let fits = |window: &&mut Window| match own(window) {
+            true => !shared || window.may_be_of(seen),
+            false => window.ends.is_some() && window.may_be_of(seen),
+        };
+        let number = match self.windows.iter_mut().filter(fits).max_by_key(|window| own(window)) {
             Some(window) => {
-                window.note(told, now);
+                window.note(seen);
                 window.number
             }
             None => {
                 self.seen += 1;
                 self.windows.reserve_exact(1);
-                self.windows.push(Window::new(self.seen, told, now, random));
+                self.windows.push(Window::new(self.seen, seen, random));
                 self.seen
             }
         };
-        if let Some(operation) = self.operations.get_mut(at) {
-            operation.window = Some(number);
-        }
+        self.operation(operation).window = Some(number);
         let operations = &self.operations;
-        self.windows.retain(|window| operations.iter().any(|operation| operation.window == Some(window.number)));
+        self.windows.retain(|window| operations.iter().any(|one| one.window == Some(window.number)));
     }
 
-    /// Tells the first of each queue, and, where it became later than it looked, those for whom it is too late now.
-    fn wake(&mut self, later: bool) {
-        let now = Instant::now();
-        let outlooks: Vec<Vec<Option<Instant>>> = match later {
-            true => self
-                .operations
-                .iter()
-                .map(|operation| {
-                    (0..operation.queue.len()).map(|before| self.outlook(operation, before, now)).collect()
-                })
-                .collect(),
-            false => Vec::new(),
-        };
-        for (operation, outlook) in self.operations.iter_mut().zip(&outlooks) {
-            operation.queue.give_up_hope(|before| outlook.get(before).copied().flatten());
+    /// What was sent then no longer counts as unanswered.
+    fn give_back(&mut self, operation: &'static str, sent: Instant) {
+        let one = self.operation(operation);
+        one.pending = one.pending.saturating_sub(1);
+        if !one.was_shut_since(sent) {
+            one.first.out = one.first.out.saturating_sub(1);
         }
+    }
+
+    /// Tells those for whom it became too late.
+    fn give_up_hope(&mut self, now: Instant) {
+        let outlooks: Vec<_> = self.operations.iter().map(|operation| self.outlook_of(operation, now)).collect();
+        self.operations.iter_mut().zip(outlooks).for_each(|(operation, outlook)| operation.queue.give_up_hope(outlook));
+    }
+
+    fn wake(&self) {
         self.operations.iter().for_each(|operation| operation.queue.wake_first());
-    }
-
-    /// What was promised or sent no longer counts as unanswered.
-    fn give_back(&mut self, operation: &'static str, promise: Promise) {
-        if let Some(operation) = self.operations.iter_mut().find(|one| one.name == operation) {
-            operation.pending = operation.pending.saturating_sub(1);
-            if promise.round == Some(operation.first.number) {
-                operation.first.out = operation.first.out.saturating_sub(1);
-            }
-        }
     }
 }
 
@@ -331,249 +366,95 @@ impl Operation {
         self.limit.as_ref().map(|limit| limit.shut_until).filter(|until| *until > now)
     }
 
-    fn refused(&mut self, policy: &RetryPolicy, random: &Random, sent: Instant, now: Instant, throttled: Throttled) {
-        let fresh = || Limit { shut_until: now, shut_since: sent, name: None, blind: 0 };
-        let limit = self.limit.get_or_insert_with(|| Box::new(fresh()));
+    /// Whether a 429 came since then.
+    fn was_shut_since(&self, sent: Instant) -> bool {
+        self.limit.as_ref().is_some_and(|limit| limit.shut_since > sent)
+    }
+
+    /// A 429 has shut it.
+    fn shut(&mut self, refusal: TooManyRequests, sent: Instant, now: Instant, policy: &RetryPolicy, random: &Random) {
+        let limit = self
+            .limit
+            .get_or_insert_with(|| Box::new(Limit { shut_until: now, shut_since: sent, name: None, blind: 0 }));
         // No wait at all is no word on it: taken at that, one call alone would ask again and again.
-        let said = throttled.wait.filter(|wait| !wait.is_zero());
+        let said = refusal.wait.filter(|wait| !wait.is_zero());
         let wait = said.unwrap_or_else(|| policy.backoff_bound(limit.blind));
-        if said.is_none() && limit.shut_since <= sent {
-            limit.blind = limit.blind.saturating_add(1);
-        }
+        limit.blind = limit.blind.saturating_add(u32::from(said.is_none() && limit.shut_since <= sent));
         let until = after(now, wait.min(policy.retry_after_cap).saturating_add(random.below(SPREAD)));
         limit.shut_until = limit.shut_until.max(until);
         limit.shut_since = now;
-        limit.name = throttled.limit.or(limit.name.take());
+        limit.name = refusal.limit.or(limit.name.take());
         // Whether it is open again is one call's to find out, and none's that is under way.
-        self.first = Round { number: self.first.number.wrapping_add(1), may: Some(1), out: 0, until: None };
+        self.first = Round { may: Some(1), out: 0, until: None };
     }
 
     fn served(&mut self, sent: Instant) {
-        if let Some(limit) = &mut self.limit {
-            if limit.shut_since > sent {
-                return; // It speaks of before.
-            }
-            limit.blind = 0;
+        if self.was_shut_since(sent) {
+            return; // It speaks of before.
         }
+        self.limit.iter_mut().for_each(|limit| limit.blind = 0);
         // Where a window is known, that one says how many may follow; else twice as many as before.
         let more = self.first.may.map(|may| may * 2).filter(|may| *may < FIRST_CALLS);
         self.first.may = more.filter(|_| self.window.is_none());
     }
 }
 
-/// A call's turn at the gate: first [`Self::wait`], then, when all else is ready, [`Self::take`].
-#[must_use]
-pub(crate) struct Turn<'a> {
-    gate: &'a QuotaGate,
-    operation: &'static str,
-    begun: Instant,
-    most_waiting: usize,
-    promise: Option<Promise>,
-}
-
-impl<'a> Turn<'a> {
-    /// Returns when a request could be sent; it is then promised to this turn. Fails at once where that would be after the
-    /// deadline, as far as is known, and as soon as it is.
-    pub(crate) async fn wait(&mut self, deadline: Instant) -> Result<(), QuotaRefused> {
-        if self.promise.is_some() {
-            return Ok(());
-        }
-        let (place, wake) = {
-            let now = Instant::now();
-            let mut state = self.gate.at(now);
-            let at = state.position(self.operation);
-            let first = state.operations.get(at).is_none_or(|operation| operation.queue.would_be_first(self.begun));
-            match self.look(&mut state, at, first, now) {
-                None => return Ok(()),
-                Some(_) => self.join(&mut state, at, deadline, now)?,
-            }
-        };
-        let _waiting = Waiting { gate: self.gate, operation: self.operation, place };
-        loop {
-            let until = {
-                let now = Instant::now();
-                let mut state = self.gate.at(now);
-                let at = state.position(self.operation);
-                let (first, hopeless) = state.operations.get(at).map_or((false, true), |operation| {
-                    (operation.queue.is_first(place), operation.queue.is_hopeless(place))
-                });
-                let until = match self.look(&mut state, at, first, now) {
-                    None => return Ok(()),
-                    Some(until) => until.filter(|_| first).map_or(deadline, |at| at.min(deadline)),
-                };
-                if now >= deadline || hopeless || state.retired {
-                    return Err(self.refused(&state, at, QuotaRefusal::TooLate));
-                }
-                until
-            };
-            // Woken or in time: look again.
-            let _ = timeout_at(until, wake.notified()).await;
-        }
-    }
-
-    /// Promises a request to this turn, if it is its turn and there is one; else says when to look again, if that is known.
-    fn look(&mut self, state: &mut State, at: usize, its_turn: bool, now: Instant) -> Option<Option<Instant>> {
-        let leave = state.operations.get(at).map(|operation| state.leave(operation, now))?;
-        let first = match leave {
-            Leave::At(at) => return Some(Some(at)),
-            _ if !its_turn || state.retired => return Some(None),
-            Leave::First => true,
-            Leave::Yes => false,
-        };
-        let operation = state.operations.get_mut(at)?;
-        operation.pending = operation.pending.saturating_add(1);
-        if first {
-            if operation.first.out == 0 {
-                let patience = if operation.limit.is_some() { ANSWER_AFTER_A_429 } else { FIRST_ANSWER };
-                operation.first.until = Some(after(now, patience));
-            }
-            operation.first.out = operation.first.out.saturating_add(1);
-        }
-        self.promise = Some(Promise { round: first.then_some(operation.first.number) });
-        None
-    }
-
-    /// Gives up what is promised: while its call waits for something else, it is another's to take.
-    pub(crate) fn put_back(&mut self) {
-        if let Some(promise) = self.promise.take() {
-            let mut state = self.gate.lock();
-            state.give_back(self.operation, promise);
-            state.wake(false);
-        }
-    }
-
-    fn join(
-        &self,
-        state: &mut State,
-        at: usize,
-        deadline: Instant,
-        now: Instant,
-    ) -> Result<(Place, Arc<Notify>), QuotaRefused> {
-        let (outlook, is_full) = match state.operations.get(at) {
-            Some(operation) => (
-                state.outlook(operation, operation.queue.before(self.begun), now),
-                operation.queue.len() >= self.most_waiting,
-            ),
-            None => (None, false),
-        };
-        if state.retired || now >= deadline || outlook.is_some_and(|at| at > deadline) {
-            return Err(self.refused(state, at, QuotaRefusal::TooLate));
-        }
-        match state.operations.get_mut(at) {
-            Some(operation) if !is_full => Ok(operation.queue.join(self.begun, deadline)),
-            _ => Err(self.refused(state, at, QuotaRefusal::QueueFull)),
-        }
-    }
-
-    /// Takes one request of the quota, without waiting: now it must be sent. None when it is gone meanwhile (a 429, or
-    /// another took it): wait again.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<Ticket<'a>> {
-        let mut state = self.gate.at(now);
-        let at = state.position(self.operation);
-        if self.promise.is_none() {
-            let first = state.operations.get(at)?.queue.would_be_first(self.begun);
-            self.look(&mut state, at, first, now);
-        }
-        let promise = self.promise.take()?;
-        let operation = state.operations.get(at)?;
-        let overrun = state.window(operation).is_some_and(|window| state.taken(window) > u64::from(window.allowed));
-        if operation.shut_until(now).is_some() || overrun || state.retired {
-            state.give_back(self.operation, promise);
-            state.wake(false);
-            return None;
-        }
-        Some(Ticket { gate: self.gate, operation: self.operation, promise, sent: now })
-    }
-
-    fn refused(&self, state: &State, at: usize, why: QuotaRefusal) -> QuotaRefused {
-        let now = Instant::now();
-        let why = if state.retired { QuotaRefusal::Retired } else { why };
-        let operation = state.operations.get(at);
-        QuotaRefused {
-            why,
-            available_at: operation.and_then(|operation| state.outlook(operation, 0, now)),
-            limit: operation.and_then(|operation| operation.limit.as_ref()?.name.clone()),
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.put_back();
-    }
-}
-
 /// One request of the quota, being sent. To drop it is to say that no answer came.
 #[must_use]
-pub(crate) struct Ticket<'a> {
+pub(crate) struct Reservation<'a> {
     gate: &'a QuotaGate,
     operation: &'static str,
-    promise: Promise,
     sent: Instant,
 }
 
-impl Ticket<'_> {
-    /// An answer came; `throttled` where it is a 429.
+impl Reservation<'_> {
+    /// An answer came, with these headers; `refusal` where it is a 429.
     pub(crate) fn answered(
         self,
         now: Instant,
-        headers: &QuotaHeaders,
-        throttled: Option<Throttled>,
+        headers: Option<QuotaHeaders>,
+        refusal: Option<TooManyRequests>,
         policy: &RetryPolicy,
     ) {
-        let Self { gate, operation, promise, sent } = self;
+        let Self { gate, operation, sent } = self;
         std::mem::forget(self);
         let mut state = gate.at(now);
-        let at = state.position(operation);
-        let told = headers.told(sent, now, policy.retry_after_cap);
-        let outlook = |state: &State| state.operations.get(at).and_then(|one| state.outlook(one, one.queue.len(), now));
-        let looked = outlook(&state);
-        if let Some(told) = &told {
-            state.note(at, told, now, &gate.random);
-            state.tells = Some(true);
-        } else if throttled.is_none() {
-            state.tells = Some(state.tells == Some(true));
+        let before = state.outlook(operation, now, Queue::len);
+        match headers {
+            Some(headers) => state.note(operation, &headers.observed(sent, now, policy.retry_after_cap), &gate.random),
+            None => state.untold |= refusal.is_none(),
         }
-        state.give_back(operation, promise);
-        if let Some(operation) = state.operations.get_mut(at) {
-            match throttled {
-                Some(throttled) => operation.refused(policy, &gate.random, sent, now, throttled),
-                None => operation.served(sent),
-            }
+        state.give_back(operation, sent);
+        match refusal {
+            Some(refusal) => state.operation(operation).shut(refusal, sent, now, policy, &gate.random),
+            None => state.operation(operation).served(sent),
         }
-        // What is later by a jitter alone is no news.
-        let later = outlook(&state) > looked.map(|looked| after(looked, ROUNDING));
-        state.wake(later);
+        if state.outlook(operation, now, Queue::len) > before {
+            state.give_up_hope(now);
+        }
+        state.wake();
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.give_back(self.operation, self.promise);
-        state.wake(false);
+        state.give_back(self.operation, self.sent);
+        state.wake();
     }
 }
 
-/// A place in the queue, given up when dropped.
+/// A position in the queue, given up when dropped.
 struct Waiting<'a> {
     gate: &'a QuotaGate,
     operation: &'static str,
-    place: Place,
+    position: Position,
+    wake: Arc<Notify>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
-        if let Some(operation) = state.operations.iter_mut().find(|one| one.name == self.operation) {
-            operation.queue.leave(self.place);
-        }
-    }
-}
-
-impl std::fmt::Debug for QuotaGate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QuotaGate").finish_non_exhaustive()
+        self.gate.lock().operation(self.operation).queue.leave(self.position);
     }
 }
 
@@ -608,12 +489,12 @@ mod tests {
         Arc::new(QuotaGate::new(Arc::new(Random::new(Some(seed)))))
     }
 
-    fn told(allowed: u32, count: u32, reset: u64) -> QuotaHeaders {
-        QuotaHeaders { allowed: Some(allowed), count: Some(count), reset: Some(secs(reset)) }
+    fn told(allowed: u32, count: u32, reset: u64) -> Option<QuotaHeaders> {
+        Some(QuotaHeaders { allowed, count, reset: secs(reset) })
     }
 
-    fn refused(seconds: Option<u64>) -> Option<Throttled> {
-        Some(Throttled { wait: seconds.map(secs), limit: None })
+    fn refused(seconds: Option<u64>) -> Option<TooManyRequests> {
+        Some(TooManyRequests { wait: seconds.map(secs), limit: None })
     }
 
     /// Fixed windows of 60 s, opened by the first request after the last one ended; refused ones do not count. Operations of
@@ -631,7 +512,7 @@ mod tests {
             Arc::new(Self { limits, tells, windows: Mutex::default(), refused: AtomicU32::new(0) })
         }
 
-        fn answer(&self, operation: &str) -> (QuotaHeaders, Option<Throttled>) {
+        fn answer(&self, operation: &str) -> (Option<QuotaHeaders>, Option<TooManyRequests>) {
             let (number, limit) = self.limits[operation];
             let mut windows = self.windows.lock().unwrap();
             let now = Instant::now();
@@ -643,8 +524,8 @@ mod tests {
             let is_refused = window.1 == limit;
             window.1 += u32::from(!is_refused);
             self.refused.fetch_add(u32::from(is_refused), Ordering::Relaxed);
-            let headers = if self.tells { told(limit, window.1, left) } else { QuotaHeaders::default() };
-            (headers, is_refused.then(|| Throttled { wait: Some(secs(left)), limit: None }))
+            let headers = if self.tells { told(limit, window.1, left) } else { None };
+            (headers, is_refused.then(|| TooManyRequests { wait: Some(secs(left)), limit: None }))
         }
 
         fn refused(&self) -> u32 {
@@ -653,18 +534,24 @@ mod tests {
     }
 
     /// One call until it is served, as `call.rs` does it.
-    async fn call(gate: &QuotaGate, service: &Service, operation: &'static str, latency: Duration) -> bool {
-        let mut turn = gate.turn(operation, Instant::now(), 20_000);
+    async fn call(
+        gate: &QuotaGate,
+        service: &Service,
+        operation: &'static str,
+        latency: Duration,
+        deadline: Instant,
+    ) -> bool {
+        let begun = Instant::now();
         loop {
-            if turn.wait(in_an_hour()).await.is_err() {
+            if !gate.wait(operation, begun, deadline, 20_000).await.is_ok_and(|gate_holds| gate_holds) {
                 return false;
             }
-            let Some(ticket) = turn.take(Instant::now()) else { continue };
+            let Some(ticket) = gate.take(operation, begun, Instant::now()) else { continue };
             sleep(latency / 2).await;
             let (headers, throttled) = service.answer(operation);
             sleep(latency / 2).await;
             let done = throttled.is_none();
-            ticket.answered(Instant::now(), &headers, throttled, &RetryPolicy::default());
+            ticket.answered(Instant::now(), headers, throttled, &RetryPolicy::default());
             if done {
                 return true;
             }
@@ -685,7 +572,7 @@ mod tests {
         for number in 0..calls {
             let (gate, service, operation) = (Arc::clone(gate), Arc::clone(service), of[number % of.len()]);
             let latency = Duration::from_millis(rng.u64(latency[0]..=latency[1]));
-            running.spawn(async move { call(&gate, &service, operation, latency).await });
+            running.spawn(async move { call(&gate, &service, operation, latency, in_an_hour()).await });
         }
         assert!(running.join_all().await.into_iter().all(|served| served));
         start.elapsed()
@@ -696,29 +583,30 @@ mod tests {
         let gate = Arc::clone(gate);
         let asked = Instant::now();
         tokio::spawn(async move {
-            let mut turn = gate.turn(operation, asked, 20_000);
-            turn.wait(in_an_hour()).await?;
-            let waited = asked.elapsed();
-            drop(turn.take(Instant::now()));
-            Ok(waited)
+            gate.wait(operation, asked, in_an_hour(), 20_000).await?;
+            drop(gate.take(operation, asked, Instant::now()));
+            Ok(asked.elapsed())
         })
     }
 
     /// As many as may go while nothing is known.
-    async fn all_that_go_first(gate: &QuotaGate) -> Vec<Ticket<'_>> {
-        let mut tickets = Vec::new();
-        for _ in 0..FIRST_CALLS {
-            let mut turn = gate.turn(READ, Instant::now(), 20_000);
-            turn.wait(Instant::now() + secs(1)).await.unwrap();
-            tickets.push(turn.take(Instant::now()).unwrap());
-        }
-        tickets
+    async fn all_that_go_first(gate: &QuotaGate) -> Vec<Reservation<'_>> {
+        (0..FIRST_CALLS).map(|_| gate.take(READ, Instant::now(), Instant::now()).unwrap()).collect()
     }
 
-    async fn answered(gate: &QuotaGate, operation: &'static str, headers: QuotaHeaders, throttled: Option<Throttled>) {
-        let mut turn = gate.turn(operation, Instant::now(), 20_000);
-        turn.wait(in_an_hour()).await.unwrap();
-        turn.take(Instant::now()).unwrap().answered(Instant::now(), &headers, throttled, &RetryPolicy::default());
+    async fn answered(
+        gate: &QuotaGate,
+        operation: &'static str,
+        headers: Option<QuotaHeaders>,
+        throttled: Option<TooManyRequests>,
+    ) {
+        assert!(gate.wait(operation, Instant::now(), in_an_hour(), 20_000).await.unwrap());
+        gate.take(operation, Instant::now(), Instant::now()).unwrap().answered(
+            Instant::now(),
+            headers,
+            throttled,
+            &RetryPolicy::default(),
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -766,9 +654,9 @@ mod tests {
         advance(Duration::from_millis(10)).await;
         answered(&gate, LIST, told(100, 1, 60), None).await;
         let asked = Instant::now();
-        gate.turn(LIST, asked, 20_000).wait(asked + secs(1)).await.unwrap();
+        gate.wait(LIST, asked, asked + secs(1), 20_000).await.unwrap();
         assert_eq!(asked.elapsed(), Duration::ZERO);
-        assert!(gate.turn(READ, asked, 20_000).wait(asked + secs(1)).await.is_err(), "its own is spent");
+        assert!(gate.wait(READ, asked, asked + secs(1), 20_000).await.is_err(), "its own is spent");
     }
 
     #[tokio::test(start_paused = true)]
@@ -776,40 +664,38 @@ mod tests {
         let hour = refused(Some(3_600));
         for (headers, throttled) in [
             (told(300, 6, 60), refused(Some(20))),
-            (QuotaHeaders::default(), refused(Some(20))),
-            (QuotaHeaders::default(), refused(None)),
+            (None, refused(Some(20))),
+            (None, refused(None)),
             (told(3, 3, 60), None),
             (told(3, 3, 60), refused(Some(60))),
-            (QuotaHeaders::default(), hour),
+            (None, hour),
         ] {
             let gate = gate();
             answered(&gate, READ, told(300, 8, 60), None).await;
             answered(&gate, PUBLISH, headers, throttled.clone()).await;
             for _ in 0..100 {
-                let mut turn = gate.turn(READ, Instant::now(), 20_000);
-                let waited = Instant::now();
-                turn.wait(waited + secs(1)).await.unwrap();
-                assert_eq!(waited.elapsed(), Duration::ZERO);
-                turn.take(Instant::now()).unwrap().answered(
+                gate.take(READ, Instant::now(), Instant::now()).unwrap().answered(
                     Instant::now(),
-                    &told(300, 9, 60),
+                    told(300, 9, 60),
                     None,
                     &RetryPolicy::default(),
                 );
             }
-            let mut turn = gate.turn(PUBLISH, Instant::now(), 20_000);
-            assert!(turn.wait(Instant::now()).await.is_err(), "{headers:?} {throttled:?} holds its own");
+            assert!(
+                gate.take(PUBLISH, Instant::now(), Instant::now()).is_none(),
+                "{headers:?} {throttled:?} holds its own"
+            );
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_429_holds_its_operation_for_as_long_as_it_says() {
         let gate = gate();
-        answered(&gate, READ, QuotaHeaders::default(), refused(Some(20))).await;
+        answered(&gate, READ, None, refused(Some(20))).await;
         let waited = waits(&gate, READ).await.unwrap().unwrap();
         assert!((secs(20)..secs(20) + SPREAD).contains(&waited), "{waited:?}");
         // Beyond the cap nobody waits for ever.
-        answered(&gate, LIST, QuotaHeaders::default(), refused(Some(u64::MAX))).await;
+        answered(&gate, LIST, None, refused(Some(u64::MAX))).await;
         let waited = waits(&gate, LIST).await.unwrap().unwrap();
         assert!((secs(180)..secs(180) + SPREAD).contains(&waited), "{waited:?}");
     }
@@ -820,7 +706,7 @@ mod tests {
         let mut waits_ms = Vec::new();
         for _ in 0..8 {
             let asked = Instant::now();
-            answered(&gate, READ, QuotaHeaders::default(), refused(None)).await;
+            answered(&gate, READ, None, refused(None)).await;
             waits_ms.push(asked.elapsed().as_millis() as u64);
         }
         for (waited, bound) in waits_ms.iter().skip(1).zip([100, 200, 400, 800, 1_600, 3_200, 5_000]) {
@@ -835,7 +721,7 @@ mod tests {
         let ticket = tickets.pop().unwrap();
         let others: Vec<_> = (0..10).map(|_| waits(&gate, READ)).collect();
         advance(Duration::from_millis(100)).await;
-        ticket.answered(Instant::now(), &told(300, 1, 60), None, &RetryPolicy::default());
+        ticket.answered(Instant::now(), told(300, 1, 60), None, &RetryPolicy::default());
         for other in others {
             assert_eq!(other.await.unwrap().unwrap(), Duration::from_millis(100));
         }
@@ -851,13 +737,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_no_header_tells_nobody_waits() {
         let gate = gate();
-        answered(&gate, READ, QuotaHeaders::default(), None).await;
+        answered(&gate, READ, None, None).await;
         let mut tickets = Vec::new();
         for operation in [READ, LIST, PUBLISH] {
             for _ in 0..1_000 {
-                let mut turn = gate.turn(operation, Instant::now(), 20_000);
-                turn.wait(Instant::now() + secs(1)).await.unwrap();
-                tickets.push(turn.take(Instant::now()).unwrap());
+                tickets.push(gate.take(operation, Instant::now(), Instant::now()).unwrap());
             }
         }
     }
@@ -867,10 +751,10 @@ mod tests {
         let gate = gate();
         answered(&gate, READ, told(50, 50, 60), None).await;
         let asked = Instant::now();
-        let told_so = gate.turn(READ, asked, 20_000).wait(asked + secs(30)).await.unwrap_err();
+        let told_so = gate.wait(READ, asked, asked + secs(30), 20_000).await.unwrap_err();
         assert_eq!(asked.elapsed(), Duration::ZERO);
         let available = told_so.available_at.unwrap() - asked;
-        assert_eq!(told_so.why, QuotaRefusal::TooLate);
+        assert_eq!(told_so.queue_full, None);
         assert!((secs(60)..secs(60) + SPREAD).contains(&available), "{available:?}");
 
         // Those who wait already, as soon as it is known.
@@ -879,11 +763,11 @@ mod tests {
         let ticket = tickets.pop().unwrap();
         let waiting = {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.turn(READ, Instant::now(), 20_000).wait(Instant::now() + secs(30)).await })
+            tokio::spawn(async move { gate.wait(READ, asked, asked + secs(30), 20_000).await })
         };
         advance(Duration::from_millis(10)).await;
-        ticket.answered(Instant::now(), &QuotaHeaders::default(), refused(Some(60)), &RetryPolicy::default());
-        assert_eq!(waiting.await.unwrap().unwrap_err().why, QuotaRefusal::TooLate);
+        ticket.answered(Instant::now(), None, refused(Some(60)), &RetryPolicy::default());
+        assert!(waiting.await.unwrap().unwrap_err().available_at.unwrap() >= asked + secs(60));
         assert!(asked.elapsed() < secs(1));
     }
 
@@ -891,14 +775,9 @@ mod tests {
     async fn the_refusal_names_the_limit_where_the_service_did() {
         let gate = gate();
         let limit = Some("scripts.publish.rate.per.minute".to_owned());
-        answered(
-            &gate,
-            PUBLISH,
-            QuotaHeaders::default(),
-            Some(Throttled { wait: Some(secs(20)), limit: limit.clone() }),
-        )
-        .await;
-        let told = gate.turn(PUBLISH, Instant::now(), 20_000).wait(Instant::now() + secs(5)).await.unwrap_err();
+        answered(&gate, PUBLISH, None, Some(TooManyRequests { wait: Some(secs(20)), limit: limit.clone() })).await;
+        let asked = Instant::now();
+        let told = gate.wait(PUBLISH, asked, asked + secs(5), 20_000).await.unwrap_err();
         assert_eq!(told.limit, limit);
     }
 
@@ -914,15 +793,67 @@ mod tests {
         advance(Duration::from_millis(10)).await;
         drop(ticket);
         assert!(stays.await.unwrap().unwrap() < secs(2));
-        // A promise that is not used is another's.
+        // What was taken and not sent is another's.
         let gate = self::gate();
         answered(&gate, READ, told(2, 1, 60), None).await;
-        let mut promised = gate.turn(READ, Instant::now(), 20_000);
-        promised.wait(in_an_hour()).await.unwrap();
+        let taken = gate.take(READ, Instant::now(), Instant::now()).unwrap();
         let next = waits(&gate, READ);
         advance(Duration::from_millis(10)).await;
-        drop(promised);
+        drop(taken);
         assert!(next.await.unwrap().unwrap() < secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_began_earlier_goes_first_and_those_of_one_moment_do_not_wait_for_each_other() {
+        let gate = gate();
+        answered(&gate, READ, told(50, 49, 60), None).await;
+        let early = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        let last = gate.take(READ, Instant::now(), Instant::now()).unwrap();
+        let young: Vec<_> = (0..3).map(|_| waits(&gate, READ)).collect();
+        advance(Duration::from_millis(1)).await;
+        let old = {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move {
+                gate.wait(READ, early, in_an_hour(), 20_000).await.unwrap();
+                gate.take(READ, early, Instant::now()).is_some_and(|one| {
+                    std::mem::forget(one); // It is still under way.
+                    true
+                })
+            })
+        };
+        advance(Duration::from_millis(1)).await;
+        drop(last);
+        assert!(old.await.unwrap());
+        assert!(young.iter().all(|one| !one.is_finished()), "one was left");
+        for one in young {
+            assert!(one.await.unwrap().unwrap() >= secs(59), "in the next window, all of them");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_who_wait_only_those_who_cannot_be_served_in_time_are_told() {
+        for (within, fit) in [(30, 9), (90, 19), (150, 25)] {
+            let (gate, service) = (gate(), Service::new(&[(READ, 0, 10)], true));
+            assert!(call(&gate, &service, READ, secs(0), in_an_hour()).await, "tells of ten a minute");
+            let asked = Instant::now();
+            let calls: Vec<_> = (0..25)
+                .map(|_| {
+                    let (gate, service) = (Arc::clone(&gate), Arc::clone(&service));
+                    tokio::spawn(async move {
+                        let served = call(&gate, &service, READ, secs(1) / 100, asked + secs(within)).await;
+                        (served, asked.elapsed())
+                    })
+                })
+                .collect();
+            let mut served = 0;
+            for call in calls {
+                let (is_served, took) = call.await.unwrap();
+                served += u32::from(is_served);
+                assert!(is_served || took < secs(1), "told after {took:?}");
+            }
+            assert_eq!(served, fit, "within {within} s");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -932,7 +863,9 @@ mod tests {
         let waiting = waits(&gate, READ);
         advance(Duration::from_millis(10)).await;
         gate.retire();
-        assert_eq!(waiting.await.unwrap().unwrap_err().why, QuotaRefusal::Retired);
+        assert!(waiting.await.unwrap().is_ok(), "it is to go to another gate");
+        assert!(!gate.wait(READ, Instant::now(), in_an_hour(), 20_000).await.unwrap());
+        assert!(gate.take(LIST, Instant::now(), Instant::now()).is_none());
     }
 
     #[tokio::test(start_paused = true)]

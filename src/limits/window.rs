@@ -14,38 +14,50 @@ pub(super) const ROUNDING: Duration = Duration::from_secs(1);
 pub(super) const SPREAD: Duration = Duration::from_millis(250);
 
 /// What an answer says about the window that it was counted in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaHeaders {
-    pub(crate) allowed: Option<u32>,
-    pub(crate) count: Option<u32>,
-    pub(crate) reset: Option<Duration>,
+    pub(crate) allowed: u32,
+    pub(crate) count: u32,
+    pub(crate) reset: Duration,
 }
 
 impl QuotaHeaders {
-    /// Whole numbers; what is too large is the largest there is. Anything else, and what is said more than once, is not said.
-    pub(crate) fn parse(headers: &HeaderMap) -> Self {
+    /// Whole numbers; what is too large is the largest there is. Anything else, and what is said more than once, is not said; and
+    /// no window is known without all three.
+    pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
         let number = |name| {
             let mut lines = headers.get_all(name).iter();
             let value = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?.trim_matches([' ', '\t']);
             let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
             digits.then(|| value.parse::<u32>().unwrap_or(u32::MAX))
         };
-        Self {
+        Some(Self {
             // None at all is no quota: the token could never be used.
-            allowed: number("inin-ratelimit-allowed").filter(|allowed| *allowed > 0),
-            count: number("inin-ratelimit-count"),
-            reset: number("inin-ratelimit-reset").map(|seconds| Duration::from_secs(seconds.into())),
-        }
+            allowed: number("inin-ratelimit-allowed").filter(|allowed| *allowed > 0)?,
+            count: number("inin-ratelimit-count")?,
+            reset: Duration::from_secs(number("inin-ratelimit-reset")?.into()),
+        })
     }
 
-    /// All that an answer, sent and received then, tells of its window, if it tells all. No window is taken to last longer than
-    /// the cap.
-    pub(super) fn told(self, sent: Instant, now: Instant, cap: Duration) -> Option<Told> {
-        let (allowed, count, reset) = (self.allowed?, self.count?, self.reset?.min(cap));
+    /// What they are worth where the answer was sent and received then. No window is taken to last longer than the cap.
+    pub(super) fn observed(self, sent: Instant, now: Instant, cap: Duration) -> Observed {
+        let Self { allowed, count, reset } = self;
+        let reset = reset.min(cap);
         let latest = after(now, reset);
         let earliest = after(sent, reset.saturating_sub(ROUNDING)).min(latest);
-        Some(Told { allowed, count, reset, sent, earliest, latest })
+        Observed { allowed, count, reset, sent, now, ends: (earliest, latest) }
     }
+}
+
+/// The headers of an answer, with when it was sent and received, and between when and when its window so ends.
+#[derive(Clone, Copy)]
+pub(super) struct Observed {
+    allowed: u32,
+    count: u32,
+    reset: Duration,
+    sent: Instant,
+    now: Instant,
+    ends: (Instant, Instant),
 }
 
 /// See the module.
@@ -64,27 +76,16 @@ pub(super) struct Window {
     spread: Duration,
 }
 
-/// The headers of an answer, all three, with when the request was sent and its window so ends.
-#[derive(Clone, Copy)]
-pub(super) struct Told {
-    allowed: u32,
-    count: u32,
-    reset: Duration,
-    sent: Instant,
-    earliest: Instant,
-    latest: Instant,
-}
-
 impl Window {
-    pub(super) fn new(number: u64, told: &Told, now: Instant, random: &Random) -> Self {
+    pub(super) fn new(number: u64, seen: &Observed, random: &Random) -> Self {
         Self {
             number,
-            allowed: told.allowed,
-            used: told.count,
-            used_since: now,
-            ends: Some((told.earliest, told.latest)),
+            allowed: seen.allowed,
+            used: seen.count,
+            used_since: seen.now,
+            ends: Some(seen.ends),
             ended: None,
-            length: told.reset,
+            length: seen.reset,
             spread: random.below(SPREAD),
         }
     }
@@ -104,32 +105,28 @@ impl Window {
     }
 
     /// Whether an answer is late, and speaks of the window before.
-    pub(super) fn is_over_for(&self, told: &Told) -> bool {
-        self.ended.is_some_and(|ended| told.earliest < ended) || self.ends.is_some_and(|ends| told.latest < ends.0)
+    pub(super) fn is_over_for(&self, seen: &Observed) -> bool {
+        self.ended.is_some_and(|ended| seen.ends.0 < ended) || self.ends.is_some_and(|ends| seen.ends.1 < ends.0)
     }
 
     /// Whether an answer may have been counted in this window: as much allowed, an end that agrees, and no count below what
     /// was shown before its request was sent.
-    pub(super) fn may_be_of(&self, told: &Told) -> bool {
-        let ends_agree = self.ends.is_none_or(|ends| told.earliest <= ends.1 && ends.0 <= told.latest);
-        told.allowed == self.allowed && ends_agree && !(told.count < self.used && self.used_since < told.sent)
+    pub(super) fn may_be_of(&self, seen: &Observed) -> bool {
+        let ends_agree = self.ends.is_none_or(|ends| seen.ends.0 <= ends.1 && ends.0 <= seen.ends.1);
+        seen.allowed == self.allowed && ends_agree && !(seen.count < self.used && self.used_since < seen.sent)
     }
 
-    pub(super) fn note(&mut self, told: &Told, now: Instant) {
-        let ends = match self.ends {
-            Some(ends) if told.earliest <= ends.1 => (ends.0.max(told.earliest), ends.1.min(told.latest)),
+    pub(super) fn note(&mut self, seen: &Observed) {
+        let ends = self.ends.filter(|ends| seen.ends.0 <= ends.1);
+        if ends.is_none() && self.ends.is_some() {
             // The one before was over a little earlier than it was here.
-            Some(_) => {
-                (self.used, self.used_since) = (0, now);
-                (told.earliest, told.latest)
-            }
-            None => (told.earliest, told.latest),
-        };
-        self.ends = Some(ends);
-        self.allowed = told.allowed;
-        self.length = self.length.max(told.reset);
-        if told.count > self.used {
-            (self.used, self.used_since) = (told.count, now);
+            (self.used, self.used_since) = (0, seen.now);
+        }
+        self.ends = Some(ends.map_or(seen.ends, |ends| (ends.0.max(seen.ends.0), ends.1.min(seen.ends.1))));
+        self.allowed = seen.allowed;
+        self.length = self.length.max(seen.reset);
+        if seen.count > self.used {
+            (self.used, self.used_since) = (seen.count, seen.now);
         }
     }
 }
@@ -149,15 +146,21 @@ mod tests {
             QuotaHeaders::parse(&headers)
         };
         let all = [("inin-ratelimit-allowed", "300"), ("inin-ratelimit-count", " 7 "), ("inin-ratelimit-reset", "60")];
-        assert_eq!(
-            parse(&all),
-            QuotaHeaders { allowed: Some(300), count: Some(7), reset: Some(Duration::from_secs(60)) }
-        );
-        for odd in ["", "-1", "1.5", "many", "+3"] {
-            assert_eq!(parse(&[("inin-ratelimit-count", odd)]).count, None, "{odd}");
+        let said = QuotaHeaders { allowed: 300, count: 7, reset: Duration::from_secs(60) };
+        assert_eq!(parse(&all), Some(said));
+        for number in 0..3 {
+            for odd in ["", "-1", "1.5", "many", "+3"] {
+                let mut pairs = all;
+                pairs[number].1 = odd;
+                assert_eq!(parse(&pairs), None, "{pairs:?}");
+            }
+            let missing: Vec<_> =
+                all.into_iter().enumerate().filter(|(at, _)| *at != number).map(|(_, one)| one).collect();
+            assert_eq!(parse(&missing), None, "{missing:?}");
+            assert_eq!(parse(&[&all[..], &all[number..=number]].concat()), None, "twice");
         }
-        assert_eq!(parse(&[("inin-ratelimit-allowed", "0")]).allowed, None);
-        assert_eq!(parse(&[("inin-ratelimit-count", "99999999999999999999")]).count, Some(u32::MAX));
-        assert_eq!(parse(&[("inin-ratelimit-count", "1"), ("inin-ratelimit-count", "2")]).count, None);
+        assert_eq!(parse(&[("inin-ratelimit-allowed", "0"), all[1], all[2]]), None);
+        let many = parse(&[all[0], ("inin-ratelimit-count", "99999999999999999999"), all[2]]);
+        assert_eq!(many, Some(QuotaHeaders { count: u32::MAX, ..said }));
     }
 }

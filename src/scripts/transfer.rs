@@ -235,7 +235,7 @@ impl Agent {
             check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
             let spec = Spec { address: Some(&url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
             let secrets = secrets_of(&url);
-            let authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
+            let authority = Authority::Own { secrets: secrets.iter().map(String::as_str).collect() };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
             let answer = call::run(client, &call).await.map_err(|error| match error.kind() {
                 ErrorKind::Forbidden | ErrorKind::NotFound if is_altered => error.noted(ALTERED),
