@@ -13,7 +13,7 @@ use crate::auth::{Credentials, Session, login};
 use crate::call::{self, Authority, Call};
 use crate::client::{Client, ClientShared};
 use crate::error::Error;
-use crate::json::{Json, decode};
+use crate::json::{Json, decode_any};
 use crate::limits::quota::QuotaStanding;
 use crate::request::{self, Spec};
 use crate::retry::after;
@@ -144,7 +144,7 @@ impl Agent {
     /// As any call; a token that is no longer good is replaced first.
     pub async fn check_token(&self) -> Result<Json, Error> {
         let spec = Spec::of(&request::GET_TOKEN, &[]);
-        decode("what is known of a token", &spec, &self.run(&spec).await?)
+        decode_any("what is known of a token", &spec, &self.run(&spec).await?)
     }
 
     /// Logs out: revokes the access token and forgets all tokens.

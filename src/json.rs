@@ -1,10 +1,12 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::Answer;
@@ -56,9 +58,36 @@ impl PartialEq for Json {
     }
 }
 
-/// The answer's body as the model it should be.
+/// The answer's body as the object it should be.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
+    let Object(model) = decode_any(what, spec, answer)?;
+    Ok(model)
+}
+
+/// The answer's body as whatever JSON it should be.
+pub(crate) fn decode_any<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
     serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
+}
+
+/// A model that is an object. Derived, it would take an array as well, for its fields in their order.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Object)
+    }
 }
 
 /// A success that is not what it should be.

@@ -4,13 +4,13 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::{
     AsyncHttpClient, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, HttpRequest, HttpResponse,
@@ -21,11 +21,12 @@ use tokio::time::timeout;
 
 use super::credentials::{Credentials, OAuthClient, Session, TokenSource};
 use super::token::{Token, TokenSlot};
+use crate::answer::Answer;
 use crate::call::{self, Authority, Call};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::request::{self, Body, Operation, Spec};
-use crate::text::shown;
+use crate::text::{redact, shown};
 
 /// What a login brought.
 pub(crate) struct Issued {
@@ -38,11 +39,12 @@ pub(crate) struct Issued {
 pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
     match &slot.credentials {
         Credentials::Client(client) => {
-            let transport = LoginTransport { slot, client, operation: &request::CLIENT_LOGIN, extra_secret: None };
-            issued(oauth_client(client)?.exchange_client_credentials().request_async(&transport).await)
+            let transport = LoginTransport::new(slot, client, &request::CLIENT_LOGIN, None);
+            let response = oauth_client(client)?.exchange_client_credentials().request_async(&transport).await;
+            transport.issued(response)
         }
         Credentials::AuthorizationCode { client, code, redirect_uri, verifier } => {
-            let transport = LoginTransport { slot, client, operation: &request::ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport::new(slot, client, &request::ONE_TIME_LOGIN, None);
             let redirect_uri = RedirectUrl::new(redirect_uri.clone())
                 .map_err(|error| Error::invalid_input("the redirect URI does not parse").with_source(error))?;
             let client = oauth_client(client)?.set_redirect_uri(redirect_uri);
@@ -50,10 +52,10 @@ pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
             if let Some(verifier) = verifier {
                 exchange = exchange.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
             }
-            issued(exchange.request_async(&transport).await)
+            transport.issued(exchange.request_async(&transport).await)
         }
         Credentials::Saml2Bearer { client, org_name, assertion } => {
-            let transport = LoginTransport { slot, client, operation: &request::ONE_TIME_LOGIN, extra_secret: None };
+            let transport = LoginTransport::new(slot, client, &request::ONE_TIME_LOGIN, None);
             saml2_bearer(&transport, client, org_name, assertion).await
         }
         Credentials::Source(source) => from_source(slot, source).await,
@@ -69,9 +71,9 @@ pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
 pub(crate) async fn by_refresh_token(slot: &TokenSlot, token: &SecretString) -> Result<Issued, Error> {
     let client =
         slot.credentials.oauth_client().ok_or_else(|| Error::invalid_input("a refresh token needs an OAuth client"))?;
-    let transport = LoginTransport { slot, client, operation: &request::REFRESH, extra_secret: Some(token) };
+    let transport = LoginTransport::new(slot, client, &request::REFRESH, Some(token));
     let token = RefreshToken::new(token.expose_secret().to_owned());
-    issued(oauth_client(client)?.exchange_refresh_token(&token).request_async(&transport).await)
+    transport.issued(oauth_client(client)?.exchange_refresh_token(&token).request_async(&transport).await)
 }
 
 /// Revokes this very token; one that is void already counts as revoked.
@@ -122,8 +124,8 @@ async fn saml2_bearer(
     headers.insert(header::AUTHORIZATION, basic);
     let response = transport.call(exchange).await?;
     match serde_json::from_slice::<BasicTokenResponse>(response.body()) {
-        Ok(response) => issued(Ok(response)),
-        Err(_) => Err(unusable("it cannot be read")),
+        Ok(response) => transport.issued(Ok(response)),
+        Err(_) => Err(transport.unusable("it cannot be read")),
     }
 }
 
@@ -147,30 +149,6 @@ async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, E
     Ok(Issued { access_token, lifetime, refresh_token: None })
 }
 
-fn unusable(why: &str) -> Error {
-    Error::new(ErrorKind::UnexpectedAnswer, format!("the login's answer is no token response: {why}"))
-        .maybe_sent(true)
-        .ended(request::CLIENT_LOGIN.name, None, 1, Duration::ZERO)
-}
-
-fn issued(response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErrorResponse>>) -> Result<Issued, Error> {
-    match response {
-        Ok(response) if response.access_token().secret().is_empty() => Err(unusable("its access_token is empty")),
-        Ok(response) => Ok(Issued {
-            access_token: response.access_token().secret().as_str().into(),
-            lifetime: response.expires_in(),
-            refresh_token: response.refresh_token().map(|token| token.secret().as_str().into()),
-        }),
-        Err(RequestTokenError::Request(error)) => Err(error),
-        // Neither the body nor the parser's words: both can hold the token.
-        Err(RequestTokenError::Parse(error, _)) => {
-            Err(unusable(&format!("it cannot be read at `{}`", shown(&error.path().to_string()))))
-        }
-        Err(RequestTokenError::ServerResponse(_)) => Err(unusable("it is an error with a success status")),
-        Err(RequestTokenError::Other(_)) => Err(unusable("it is empty")),
-    }
-}
-
 /// Our transport, as oauth2 knows transports: through the one loop every call runs through.
 struct LoginTransport<'a> {
     slot: &'a TokenSlot,
@@ -178,6 +156,60 @@ struct LoginTransport<'a> {
     operation: &'static Operation,
     /// A secret sent besides those of the credentials.
     extra_secret: Option<&'a SecretString>,
+    /// Answered with a success, which may yet be no token.
+    answered: OnceLock<Answered>,
+}
+
+struct Answered {
+    status: StatusCode,
+    correlation_id: Option<Box<str>>,
+    attempts: u32,
+    elapsed: Duration,
+}
+
+impl<'a> LoginTransport<'a> {
+    fn new(
+        slot: &'a TokenSlot,
+        client: &'a OAuthClient,
+        operation: &'static Operation,
+        extra_secret: Option<&'a SecretString>,
+    ) -> Self {
+        Self { slot, client, operation, extra_secret, answered: OnceLock::new() }
+    }
+
+    fn unusable(&self, why: &str) -> Error {
+        let what = format!("the login's answer is no token response: {why}");
+        let error = Error::new(ErrorKind::UnexpectedAnswer, what).maybe_sent(true);
+        match self.answered.get() {
+            Some(Answered { status, correlation_id, attempts, elapsed }) => {
+                error.with_answer(*status, correlation_id.clone()).ended(self.operation.name, None, *attempts, *elapsed)
+            }
+            None => error,
+        }
+    }
+
+    fn issued(
+        &self,
+        response: Result<BasicTokenResponse, RequestTokenError<Error, BasicErrorResponse>>,
+    ) -> Result<Issued, Error> {
+        match response {
+            Ok(response) if response.access_token().secret().is_empty() => {
+                Err(self.unusable("its access_token is empty"))
+            }
+            Ok(response) => Ok(Issued {
+                access_token: response.access_token().secret().as_str().into(),
+                lifetime: response.expires_in(),
+                refresh_token: response.refresh_token().map(|token| token.secret().as_str().into()),
+            }),
+            Err(RequestTokenError::Request(error)) => Err(error),
+            // Neither the body nor the parser's words: both can hold the token.
+            Err(RequestTokenError::Parse(error, _)) => {
+                Err(self.unusable(&format!("it cannot be read at `{}`", shown(&error.path().to_string()))))
+            }
+            Err(RequestTokenError::ServerResponse(_)) => Err(self.unusable("it is an error with a success status")),
+            Err(RequestTokenError::Other(_)) => Err(self.unusable("it is empty")),
+        }
+    }
 }
 
 impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
@@ -194,9 +226,12 @@ impl<'c> AsyncHttpClient<'c> for LoginTransport<'_> {
             // The client's secret as `Basic` carries it.
             let basic = spec.authorization.as_ref().and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
             secrets.extend(basic.map(|basic| basic.trim_end_matches('=')));
-            let authority = Authority::Login { gate: &gate, slot: self.slot, secrets };
+            let authority = Authority::Login { gate: &gate, slot: self.slot, secrets: secrets.clone() };
             let call = Call { spec: &spec, authority, timeout: client.settings.login_timeout };
             let answer = call::run(client, &call).await?;
+            let correlation_id = answer.correlation_id().map(|id| redact(id, &secrets).into());
+            let Answer { status, attempts, elapsed, .. } = answer;
+            let _ = self.answered.set(Answered { status, correlation_id, attempts, elapsed });
             let mut response = http::Response::new(answer.body.to_vec());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Ok(response)

@@ -30,7 +30,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
-use crate::json::{Json, decode};
+use crate::json::{Json, decode, decode_any};
 use crate::request::{self, Body, Spec};
 
 /// The scripts as they are edited.
@@ -96,7 +96,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
-        self.call("a list of pages", Spec::of(&request::GET_SCRIPT_PAGES, &[id.as_str()]).query(query.query())).await
+        self.call_any("a list of pages", Spec::of(&request::GET_SCRIPT_PAGES, &[id.as_str()]).query(query.query()))
+            .await
     }
 
     /// The scripts that are being edited, as a stream.
@@ -259,7 +260,8 @@ impl Agent {
     /// ```
     pub async fn published_script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Vec<Page>, Error> {
         let ids = [id.as_str()];
-        self.call("a list of pages", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query())).await
+        self.call_any("a list of pages", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query()))
+            .await
     }
 
     /// The published scripts, as a stream.
@@ -325,7 +327,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_variables(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
-        self.call("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES, &[id.as_str()]).query(query.query())).await
+        self.call_any("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES, &[id.as_str()]).query(query.query())).await
     }
 
     /// The variables of a published script in a division the agent may search. Raw JSON, as of
@@ -346,7 +348,7 @@ impl Agent {
     /// ```
     pub async fn published_variables_in_divisions(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
         let ids = [id.as_str()];
-        self.call("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
+        self.call_any("JSON", Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
     }
 
     /// Publishes a script: from now on agents see it as it is being edited now, or the version named. It answers the
@@ -374,8 +376,13 @@ impl Agent {
 }
 
 impl Agent {
-    /// A call, and its answer as the model it should be.
+    /// A call, and its answer as the object it should be.
     async fn call<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<T, Error> {
         decode(what, &spec, &self.run(&spec).await?)
+    }
+
+    /// A call that is answered with an array, or with whatever JSON.
+    async fn call_any<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<T, Error> {
+        decode_any(what, &spec, &self.run(&spec).await?)
     }
 }

@@ -14,6 +14,7 @@ mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod faults;
 mod listing;
 mod logins;
 mod models;
