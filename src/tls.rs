@@ -21,6 +21,17 @@ pub(crate) fn fault(words: &str) -> Option<String> {
         ));
     }
     if says(&["invalid peer certificate", "certificate verify failed", "UnknownIssuer"]) {
+        if says(&["not valid for name", "Hostname mismatch", "hostname mismatch"]) {
+            return Some(format!("its certificate is for another name ({shown}): check the URL"));
+        }
+        if says(&["certificate expired", "has expired"]) {
+            return Some(format!(
+                "its certificate has expired ({shown}): it must be renewed, or this machine's clock is wrong"
+            ));
+        }
+        if says(&["not valid yet", "not yet valid"]) {
+            return Some(format!("its certificate is not valid yet ({shown}): this machine's clock may be wrong"));
+        }
         return Some(format!(
             "its certificate is not trusted ({shown}): give the CA's certificate to root_certificate_pem, or to the system by \
              SSL_CERT_FILE"

@@ -2,7 +2,11 @@
 //! nothing of it is left, neither a place in flight nor a connection nor a task.
 
 mod http1;
+#[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+mod http2;
 mod server;
+#[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -61,7 +61,7 @@ impl Request<'_> {
 }
 
 /// How a connection is served.
-type Serving = Arc<dyn Fn(TcpStream, Arc<Shared>) -> BoxFuture<'static, io::Result<()>> + Send + Sync>;
+pub(super) type Serving = Arc<dyn Fn(TcpStream, Arc<Shared>) -> BoxFuture<'static, io::Result<()>> + Send + Sync>;
 
 pub(super) struct Server {
     pub(super) url: String,
@@ -138,7 +138,7 @@ impl Server {
 
     /// How many connections it has had.
     pub(super) fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.shared.connections()
     }
 
     /// Waits until no more than so many are open.
@@ -159,6 +159,11 @@ impl Drop for Server {
 impl Shared {
     pub(super) fn is_well(&self) -> bool {
         self.is_well.load(Ordering::SeqCst)
+    }
+
+    /// How many connections there have been.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Notes a request, and says how many there were before.
