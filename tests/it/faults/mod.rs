@@ -1,6 +1,7 @@
 //! What goes wrong between two machines, over real sockets: each row says how a call ends, after how many attempts, and that
 //! nothing of it is left, neither a place in flight nor a connection nor a task.
 
+mod cancel;
 mod http1;
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
 mod http2;
@@ -42,6 +43,8 @@ struct Row {
     retryable: bool,
     /// What the error says.
     words: &'static [&'static str],
+    /// Whether the host can get well again.
+    heals: bool,
     /// For a host that is silent: nobody waits for longer than an attempt may take.
     attempt: Duration,
     configure: fn(ClientBuilder) -> ClientBuilder,
@@ -51,7 +54,8 @@ impl Row {
     fn new(what: &'static str, kind: ErrorKind) -> Self {
         let configure = |builder| builder;
         let (attempts, words) = (1, &[][..]);
-        Self { what, kind, status: None, attempts, sent: true, retryable: false, words, attempt: ATTEMPT, configure }
+        let (status, retryable, sent, heals) = (None, false, true, true);
+        Self { what, kind, status, attempts, sent, retryable, words, heals, attempt: ATTEMPT, configure }
     }
 
     /// Worth further attempts.
@@ -120,9 +124,11 @@ impl Row {
             trial.is_at_rest(what);
         }
         assert!(trial.api.connections() <= if reaches { attempts } else { 0 }, "{what}");
-        trial.get_well();
-        agent.script(&id()).await.expect(what);
-        agent.publish(&id(), &PublishScript::default()).await.expect(what);
+        if self.heals {
+            trial.get_well();
+            agent.script(&id()).await.expect(what);
+            agent.publish(&id(), &PublishScript::default()).await.expect(what);
+        }
         // What failed is closed. Of an answer that was read far enough to know the connection is good, two may be kept.
         trial.api.open_no_more_than(2).await;
         trial.is_at_rest(what);
@@ -149,9 +155,11 @@ impl Row {
             true => assert_eq!((error.kind(), error.is_login()), (ErrorKind::LoginRefused, true), "{what}: {error}"),
             false => self.is_told(&error),
         }
-        trial.get_well();
-        assert_eq!(code.script(&id()).await.is_err(), self.sent, "{what}");
-        agent.script(&id()).await.expect(what);
+        if self.heals {
+            trial.get_well();
+            assert_eq!(code.script(&id()).await.is_err(), self.sent, "{what}");
+            agent.script(&id()).await.expect(what);
+        }
         trial.login.open_no_more_than(2).await;
         trial.is_at_rest(what);
         drop((agent, code));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use genesys_scripts::ErrorKind;
+use genesys_scripts::{Credentials, ErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +14,10 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::server::{Server, Serving, converse};
-use super::{Row, all};
+use super::server::{Do, Request, Server, Serving, answer, converse, http};
+use super::{Row, Trial, all};
+use crate::common::{credentials, id};
+use crate::proxy::PROXIES;
 
 /// The one that clients trust, and one that they do not.
 pub(super) static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
@@ -102,9 +104,14 @@ enum Hello {
 
 /// HTTP/1.1 over TLS, once it is well.
 fn https(hello: Hello) -> Server {
+    https_of(hello, |request| request.right_answer())
+}
+
+fn https_of(hello: Hello, act: impl Fn(&Request<'_>) -> Vec<Do> + Send + Sync + 'static) -> Server {
+    let act = Arc::new(act);
     let (good, shown) = (GOOD.acceptor(), if let Hello::Shows(shows) = hello { Some(shows.acceptor()) } else { None });
     let serving: Serving = Arc::new(move |mut stream: TcpStream, shared| {
-        let (good, shown) = (good.clone(), shown.clone());
+        let (good, shown, act) = (good.clone(), shown.clone(), Arc::clone(&act));
         Box::pin(async move {
             let acceptor = match (hello, shown) {
                 _ if shared.is_well() => good,
@@ -124,7 +131,7 @@ fn https(hello: Hello) -> Server {
                 }
             };
             match acceptor.accept(stream).into_fallible().await {
-                Ok(mut stream) => converse(&mut stream, &shared, &|request| request.right_answer()).await.map(drop),
+                Ok(mut stream) => converse(&mut stream, &shared, &*act).await.map(drop),
                 Err((_, mut stream)) => {
                     // Its alert is read before the connection ends.
                     while stream.read(&mut [0; 1_024]).await? > 0 {}
@@ -164,4 +171,40 @@ async fn a_handshake_that_fails_says_why_and_is_tried_again_where_it_may_pass() 
         (row("no end to the handshake", ErrorKind::Timeout).passing().says(&["no connection to"]), Hello::Nothing),
     ];
     all(rows.map(|(row, hello)| (row, move || https(hello)))).await;
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_asked_for_again() {
+    // With a proxy the name is that one's to resolve.
+    if PROXIES.iter().any(|name| std::env::var_os(name).is_some()) {
+        return;
+    }
+    // No label of a name is that long: no resolver need be asked.
+    let host = format!("https://{}.invalid", "a".repeat(64));
+    let nowhere = move || Server::deaf(&host, http(|request| request.right_answer()));
+    let lost = row("no such name", ErrorKind::Connection).passing().says(&["no connection to aaaa"]);
+    all([(Row { heals: false, ..lost }, nowhere)]).await;
+}
+
+#[tokio::test]
+async fn no_redirect_takes_a_bearer_or_a_secret_elsewhere_or_out_of_tls() {
+    let (clear, other) = (Server::well(), https(Hello::Shows(GOOD)));
+    for (to, status) in [(&clear.url, 301), (&clear.url, 302), (&clear.url, 307), (&other.url, 303), (&other.url, 308)]
+    {
+        let moved = answer(&format!("{status} Moved"), &format!("location: {to}/api/v2/scripts/x\r\n"), "");
+        let here = || {
+            let moved = moved.clone();
+            https_of(Hello::Shows(GOOD), move |_| vec![moved.clone()])
+        };
+        let trial = Trial::new(here(), here(), |builder| builder.root_certificate_pem(AUTHORITY.pem.clone()));
+        let agent = trial.client.agent(Credentials::access_token("t0ken"));
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::UnexpectedAnswer, Some(status), 1));
+        let error = trial.client.agent(credentials()).script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.is_login()), (ErrorKind::UnexpectedAnswer, Some(status), true));
+        trial.is_at_rest("moved");
+        drop(agent);
+        trial.ends("moved").await;
+    }
+    assert_eq!((clear.connections(), other.connections()), (0, 0));
 }
