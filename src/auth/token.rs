@@ -295,6 +295,15 @@ impl TokenSlot {
         Error::new(ErrorKind::Timeout, what)
     }
 
+    /// Nobody is left to use what a login under way brings: it ends. One that was sent goes on where the user is to be told of
+    /// its session, as it may have voided the refresh token that is stored.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        if let Some(login) = state.running_login().filter(|_| state.on_session.is_none() || !state.login_sent) {
+            state.give_up(&login);
+        }
+    }
+
     /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
     /// again may.
     ///

@@ -3,12 +3,13 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::{BoxFuture, join_all};
-use genesys_scripts::{Agent, Client, ImportScript, ListScripts, PublishScript, ScriptFile};
+use genesys_scripts::{Agent, CachePolicy, Client, ImportScript, ListScripts, PublishScript, ScriptFile};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -57,11 +58,8 @@ fn served(seen: &Seen) -> Reply {
 
 impl Wait {
     /// Whether the call was done after so many polls.
-    async fn dropped_after(&self, polls: usize) -> bool {
+    async fn dropped_after(&self, polls: usize, transport: &Scripted, client: &Client) -> bool {
         let what = self.what;
-        let transport = Scripted::by(self.answer);
-        // One place that is lost is missed at once.
-        let client = transport.builder().max_in_flight(1).build().unwrap();
         let beside = tokio::spawn((self.beside)(client.clone()));
         tokio::task::yield_now().await;
         let agent = client.agent(credentials());
@@ -92,13 +90,28 @@ impl Wait {
         done.is_some()
     }
 
-    fn dropped_everywhere(&self) {
-        let mut polls = 0;
-        while !virtually(self.dropped_after(polls)) {
-            polls += 1;
+    /// One client for all: what a dropped call leaves behind is met by those after it.
+    async fn dropped_wherever_it_waits(self) {
+        let (answer, begun) = (self.answer, Arc::new(Mutex::new(Duration::ZERO)));
+        let since = Arc::clone(&begun);
+        // Each time the world begins anew.
+        let transport = Scripted::by(move |seen| {
+            answer(&Seen { at: seen.at.saturating_sub(*since.lock().unwrap()), ..seen.clone() })
+        });
+        // One place that is lost is missed at once.
+        let client = transport.builder().max_in_flight(1).cache(CachePolicy::default()).build().unwrap();
+        let (started, mut polls) = (Instant::now(), 0);
+        while !self.dropped_after(polls, &transport, &client).await {
+            *begun.lock().unwrap() = started.elapsed();
+            // Those of many calls at once are much alike.
+            polls += 1 + polls / 30;
             assert!(polls < 1_000, "{}: it is never done", self.what);
         }
         assert!(polls >= self.polls, "{}: it waited {polls} times only", self.what);
+    }
+
+    fn dropped_everywhere(self) {
+        virtually(self.dropped_wherever_it_waits());
     }
 }
 
@@ -190,6 +203,17 @@ fn behind_others() {
     };
     let queue: fn(Client) -> BoxFuture<'static, ()> = |client| others(client, 3, Duration::ZERO);
     Wait { what: "a place in flight", answer: slow_at_first, beside: queue, call: read, polls: 4 }.dropped_everywhere();
+    let cached: fn(Client) -> BoxFuture<'static, ()> = |client| {
+        Box::pin(async move {
+            let agent = client.agent(credentials()).with_cache_scope("all");
+            sleep(SECOND / 2).await;
+            assert_eq!(agent.cached_script(&id()).await.unwrap().value.id, id());
+        })
+    };
+    let read: fn(Agent) -> BoxFuture<'static, bool> =
+        |agent| Box::pin(async move { agent.with_cache_scope("all").cached_script(&id()).await.is_ok() });
+    Wait { what: "a load of the cache's", answer: slow_at_first, beside: cached, call: read, polls: 2 }
+        .dropped_everywhere();
     // Found out by a dozen who go first; the call is one of those who ask whether it is over.
     let down = |seen: &Seen| match seen.at < 4 * SECOND && !seen.is_login() {
         true => reply(503, ""),
@@ -208,7 +232,10 @@ fn behind_others() {
 #[test]
 fn in_a_call_of_many_requests() {
     let pages = |seen: &Seen| match seen.url.contains("pageNumber") {
-        true => reply(200, format!(r#"{{"entities":[{{"id":"{ID}"}}],"pageCount":3}}"#)),
+        true => {
+            let number = seen.url.split_once("pageNumber=").unwrap().1.split('&').next().unwrap();
+            reply(200, format!(r#"{{"entities":[{{"id":"{number}"}}],"pageCount":3}}"#))
+        }
         false => served(seen),
     };
     let list: fn(Agent) -> BoxFuture<'static, bool> =

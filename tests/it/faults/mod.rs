@@ -6,6 +6,7 @@ mod http1;
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
 mod http2;
 mod server;
+mod shutdown;
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
 mod tls;
 
