@@ -307,6 +307,8 @@ async fn a_connection_that_goes_silent_keeps_nobody_out_for_longer_than_an_attem
         let out = outs.await.into_iter().max().unwrap();
         assert!(out >= attempt, "{silence:?}: {out:?}, so it never was");
         assert!(out <= attempt + Duration::from_secs(2), "{silence:?}: {out:?}");
+        let stats = trial.client.stats();
+        assert!(stats.retries <= 40 && stats.api.down.is_empty(), "{silence:?}: {stats:?}");
         trial.api.open_no_more_than(1).await;
         trial.is_at_rest("silent");
         drop(agents);

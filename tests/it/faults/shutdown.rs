@@ -21,7 +21,7 @@ fn patient(builder: ClientBuilder) -> ClientBuilder {
     builder.login_throttle_timeout(hour)
 }
 
-async fn until(what: &str, so: impl Fn() -> bool) {
+async fn until(what: &str, so: impl Fn() -> bool + Send + Sync) {
     let wait = async {
         while !so() {
             sleep(Duration::from_millis(1)).await;
