@@ -217,6 +217,10 @@ impl Trial {
         retry.max_backoff = Duration::ZERO;
         let region = Region::custom(&api.url, &login.url, &api.url).unwrap();
         let builder = Client::builder(region).retry(retry).call_timeout(CALL).login_timeout(CALL).max_in_flight(1);
+        let builder = match api.proxy.as_ref().or(login.proxy.as_ref()) {
+            Some(proxy) => builder.proxy(proxy),
+            None => builder,
+        };
         let client = configure(builder).build().unwrap();
         Self { api, login, client, tasks_before: alive_tasks() }
     }

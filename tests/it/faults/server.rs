@@ -65,6 +65,8 @@ pub(super) type Serving = Arc<dyn Fn(TcpStream, Arc<Shared>) -> BoxFuture<'stati
 
 pub(super) struct Server {
     pub(super) url: String,
+    /// It is the proxy on the way there.
+    pub(super) proxy: Option<String>,
     pub(super) shared: Arc<Shared>,
     serving: Serving,
     /// Bound, and not heard yet.
@@ -92,7 +94,7 @@ impl Server {
             open: watch::Sender::new(0),
         };
         let (deaf, accepting) = (Mutex::new(Some(socket)), Mutex::default());
-        Self { url, shared: Arc::new(shared), serving, deaf, accepting }
+        Self { url, proxy: None, shared: Arc::new(shared), serving, deaf, accepting }
     }
 
     pub(super) fn new(host: &str, serving: Serving) -> Self {
@@ -239,7 +241,7 @@ pub(super) async fn converse(
 }
 
 /// The head of a request, once its body has arrived as well.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<String>> {
+pub(super) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<String>> {
     let mut bytes = Vec::new();
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {

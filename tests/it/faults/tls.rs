@@ -14,7 +14,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::server::{Do, Request, Server, Serving, answer, converse, http};
+use super::server::{Do, Ended, Request, Server, Serving, answer, converse, http, read_request, say};
 use super::{Row, Trial, all};
 use crate::common::{credentials, id};
 use crate::proxy::PROXIES;
@@ -207,4 +207,57 @@ async fn no_redirect_takes_a_bearer_or_a_secret_elsewhere_or_out_of_tls() {
         trial.ends("moved").await;
     }
     assert_eq!((clear.connections(), other.connections()), (0, 0));
+}
+
+const FAR: &str = "api.example.invalid";
+
+/// A host behind a proxy that does this with each request to open the way, until it is well.
+fn behind_a_proxy(fault: Vec<Do>) -> Server {
+    let far = Shows { name: FAR, ..GOOD }.acceptor();
+    let serving: Serving = Arc::new(move |mut stream, shared| {
+        let (fault, far) = (fault.clone(), far.clone());
+        Box::pin(async move {
+            if !shared.is_well() {
+                return match converse(&mut stream, &shared, &|_| fault.clone()).await? {
+                    Ended::Closed => Ok(()),
+                    Ended::ToBeReset => stream.set_zero_linger(),
+                };
+            }
+            let head = read_request(&mut stream).await?.unwrap_or_default();
+            assert!(head.starts_with("CONNECT ") && !head.contains("Bearer") && !head.contains("t0ken"), "{head}");
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await?;
+            let mut stream = far.accept(stream).await?;
+            converse(&mut stream, &shared, &|request| request.right_answer()).await.map(drop)
+        })
+    });
+    let mut server = Server::new("http://127.0.0.1", serving);
+    let url = std::mem::replace(&mut server.url, format!("https://{FAR}"));
+    server.proxy = Some(url.replace("http://", "http://corp:hunter2@"));
+    server
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_open_the_way_is_named_and_what_was_to_be_sent_never_was() {
+    let told = |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).says(words), fault);
+    let passing = |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).passing().says(words), fault);
+    let status = |status: &str| vec![answer(status, "proxy-authenticate: Basic realm=\"corp\"\r\n", ""), Do::Close];
+    let no_way: &[&str] = &["the proxy 127.0.0.1:", "did not open the way to api.example.invalid"];
+    let through: &[&str] = &["api.example.invalid through the proxy 127.0.0.1:"];
+    let rows = [
+        told("407", &["the proxy 127.0.0.1:", "wants credentials (407)"], status("407 Proxy Authentication Required")),
+        passing("403", no_way, status("403 Forbidden")),
+        passing("429", no_way, status("429 Too Many Requests")),
+        passing("502", no_way, status("502 Bad Gateway")),
+        passing("504", no_way, status("504 Gateway Timeout")),
+        passing("garbage", no_way, vec![say("garbage\r\n\r\n"), Do::Close]),
+        passing("closes", through, vec![Do::Close]),
+        passing("resets", &[], vec![Do::Reset]),
+        passing("opens the way and closes", &[], vec![say("HTTP/1.1 200 OK\r\n\r\n"), Do::Close]),
+        (row("never answers", ErrorKind::Timeout).passing().says(&["no connection to"]), vec![Do::Nothing]),
+        (
+            row("opens the way and never answers", ErrorKind::Timeout).passing().says(&["no connection to"]),
+            vec![say("HTTP/1.1 200 OK\r\n\r\n"), Do::Nothing],
+        ),
+    ];
+    all(rows.map(|(row, fault)| (row, move || behind_a_proxy(fault.clone())))).await;
 }
