@@ -135,7 +135,7 @@ impl Server {
     }
 
     pub(super) fn requests(&self) -> usize {
-        self.shared.heads.lock().unwrap().len()
+        self.heads().len()
     }
 
     /// How many connections it has had.
