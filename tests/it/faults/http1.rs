@@ -282,7 +282,7 @@ async fn a_limit_for_ever_is_told_as_one_without_asking_again_and_again() {
         retry.initial_backoff = Duration::from_millis(200);
         let mut trial =
             Trial::new(Server::http(move |_| vec![fault.clone()]), Server::well(), |builder| builder.retry(retry));
-        let agent = trial.client.agent(credentials()).with_timeout(Duration::from_millis(800));
+        let agent = trial.client.agent(credentials()).with_timeout(Duration::from_secs(2));
         for is_post in [false, true] {
             let error = match is_post {
                 true => agent.publish(&id(), &PublishScript::default()).await.unwrap_err(),
