@@ -22,10 +22,12 @@ use crate::retry::after;
 ///
 /// Made by [`Client::agent`]. A cheap handle: clones share the token, its quota and
 /// the login under way. Two agents made from the same credentials share nothing, so keep the agent as long
-/// as its session lasts; dropping the last clone forgets the token.
+/// as its session lasts; dropping the last clone forgets the token, and ends a login under way unless
+/// [`on_session`](Self::on_session) is to be told what it brings.
 #[derive(Clone)]
 pub struct Agent {
     slot: Arc<TokenSlot>,
+    _last_clone: Arc<LastClone>,
     /// Which of the client's agents it is.
     #[cfg(feature = "cache")]
     pub(crate) number: u64,
@@ -46,14 +48,28 @@ impl Client {
     #[must_use]
     pub fn agent(&self, credentials: Credentials) -> Agent {
         let client = Arc::clone(&self.shared);
+        #[cfg(feature = "cache")]
+        let number = client.agents.next();
+        let timeout = client.settings.call_timeout;
+        let slot = Arc::new(TokenSlot::new(client, credentials));
         Agent {
-            timeout: client.settings.call_timeout,
+            timeout,
             #[cfg(feature = "cache")]
-            number: client.agents.next(),
+            number,
             #[cfg(feature = "cache")]
             cache_scope: None,
-            slot: Arc::new(TokenSlot::new(client, credentials)),
+            _last_clone: Arc::new(LastClone(Arc::clone(&slot))),
+            slot,
         }
+    }
+}
+
+/// Shared by the clones of an agent, and by nothing that goes on by itself.
+struct LastClone(Arc<TokenSlot>);
+
+impl Drop for LastClone {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

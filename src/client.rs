@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
@@ -60,7 +60,7 @@ pub(crate) struct ClientShared {
     pub(crate) imports: Imports,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
-    login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
+    login_gates: Mutex<HashMap<String, Arc<LoginGate>>>,
 }
 
 /// One of the service's hosts, as this client reaches it.
@@ -134,15 +134,16 @@ impl ClientShared {
         }
     }
 
-    /// The gate all logins of this OAuth client go through, kept while any agent of it logs in.
+    /// The gate all logins of this OAuth client go through, kept while any agent of it logs in or none may.
     pub(crate) fn login_gate(&self, client_id: &str) -> Arc<LoginGate> {
         let mut gates = self.login_gates.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(client_id).and_then(Weak::upgrade) {
-            return gate;
+        if let Some(gate) = gates.get(client_id) {
+            return Arc::clone(gate);
         }
-        gates.retain(|_, gate| gate.strong_count() > 0);
+        let now = Instant::now();
+        gates.retain(|_, gate| Arc::strong_count(gate) > 1 || gate.throttled_until().is_some_and(|until| until > now));
         let gate = Arc::new(LoginGate::new(Arc::clone(&self.random)));
-        gates.insert(client_id.to_owned(), Arc::downgrade(&gate));
+        gates.insert(client_id.to_owned(), Arc::clone(&gate));
         gate
     }
 }

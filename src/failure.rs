@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use h2::Reason;
 use reqwest_retry::{Retryable, default_on_request_failure};
 
 use crate::error::{Error, ErrorKind};
@@ -85,14 +86,18 @@ impl Failure {
     fn of_reqwest(error: reqwest::Error, transient: bool, host: &str, proxy: Option<&str>) -> Self {
         let io = io_error(&error).map(io::Error::kind);
         let cause = innermost(&error);
-        let (unprocessed, going_away) = h2_says(&error);
+        let http2 = causes(&error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+        let unprocessed =
+            http2.is_some_and(|http2| http2.is_remote() && http2.reason() == Some(Reason::REFUSED_STREAM));
+        let is_no_http = is_no_http(&error);
         // A server that refuses who we are hands nothing on.
         let never_sent = error.is_connect() || error.is_builder() || unprocessed || tls::refuses_identity(&cause);
         let way =
             Way { host, proxy, at_proxy: causes(&error).any(|cause| cause.to_string().starts_with("tunnel error")) };
         let lasting = if never_sent { way.lasting(&cause) } else { None };
         let is_lasting = lasting.is_some();
-        let transient = transient || unprocessed || going_away || io.is_some_and(is_broken_connection);
+        // Whatever reason the other end gives for a stream or a connection that it ends: a new one may fare better.
+        let transient = transient || http2.is_some_and(h2::Error::is_remote) || io.is_some_and(is_broken_connection);
         let shown = text::shown(&cause);
         let (kind, what) = if let Some(what) = lasting {
             (ErrorKind::Connection, what)
@@ -100,15 +105,15 @@ impl Failure {
             (ErrorKind::Connection, way.proxy_fails(&error, &cause))
         } else if error.is_builder() {
             (ErrorKind::InvalidInput, format!("the request for {host} cannot be sent: {shown}"))
+        } else if is_no_http {
+            let tls = if cause.contains(NO_HTTP) { " (does it want https?)" } else { "" };
+            (ErrorKind::UnexpectedAnswer, format!("the answer of {host} is no HTTP that can be read{tls}: {shown}"))
         } else if io == Some(io::ErrorKind::ConnectionRefused) {
             (ErrorKind::Connection, format!("{host} refused the connection: nothing listens there"))
         } else if never_sent && error.is_timeout() {
             (ErrorKind::Timeout, format!("no connection to {way} in time"))
         } else if never_sent {
             (ErrorKind::Connection, format!("no connection to {way}: {shown}"))
-        } else if cause.contains(NO_HTTP) {
-            // Line noise, or a port that speaks TLS: these cannot be told apart, so it is tried again.
-            (ErrorKind::Connection, format!("what {host} answered is no HTTP (does it want https?): {shown}"))
         } else {
             (ErrorKind::Connection, format!("the connection to {host} broke before it answered: {shown}"))
         };
@@ -225,22 +230,20 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stat
     std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source())
 }
 
+/// HTTP/2 keeps its own within.
 fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
-    causes(error).find_map(|cause| cause.downcast_ref())
+    causes(error).find_map(|cause| match cause.downcast_ref::<h2::Error>() {
+        Some(http2) => http2.get_io(),
+        None => cause.downcast_ref(),
+    })
 }
 
-/// Whether HTTP/2 tells that the request was not processed, or that the peer is closing down in good order: then
-/// another connection takes it. A load balancer that drains says one or the other of every stream.
-fn h2_says(error: &reqwest::Error) -> (bool, bool) {
-    let mut found =
-        causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()).filter(|error| error.is_remote());
-    match found.next() {
-        Some(error) => (
-            error.reason() == Some(h2::Reason::REFUSED_STREAM),
-            error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR),
-        ),
-        None => (false, false),
-    }
+/// Whether what came is against the rules of HTTP.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| {
+        cause.downcast_ref().is_some_and(hyper::Error::is_parse)
+            || cause.downcast_ref().is_some_and(h2::Error::is_library)
+    })
 }
 
 /// The innermost cause, which names the fact; those around it say where it was met.

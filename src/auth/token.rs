@@ -253,7 +253,10 @@ impl TokenSlot {
                 }
                 match state.running_login() {
                     Some(login) => login,
-                    None => state.start_login(self),
+                    None => match self.throttled().filter(|(until, _)| *until >= deadline) {
+                        Some((_, error)) => return Err(error),
+                        None => state.start_login(self),
+                    },
                 }
             };
             match timeout_at(deadline, login.ended()).await {
@@ -267,18 +270,21 @@ impl TokenSlot {
         }
     }
 
+    /// Until when no login of this OAuth client is sent, and what that is to a call whose time runs out before.
+    fn throttled(&self) -> Option<(Instant, Error)> {
+        let gate = self.client.login_gate(&self.credentials.oauth_client()?.id);
+        let (now, until) = (Instant::now(), gate.throttled_until()?);
+        let what = "the call's time is over before the login's turn: logins of this OAuth client are throttled";
+        let error = Error::login_throttled(what).with_retry_after(Some(until.saturating_duration_since(now)));
+        (until > now).then_some((until, error))
+    }
+
     /// The call's time ran out before the login ended: why that took so long.
     fn late(&self) -> Error {
-        let client = self.credentials.oauth_client();
-        let throttled = client
-            .and_then(|client| self.client.login_gate(&client.id).throttled_until())
-            .filter(|until| *until > Instant::now());
-        if let Some(until) = throttled {
-            let what =
-                "the call's time ran out while the login waited its turn: logins of this OAuth client are throttled";
-            let wait = until.saturating_duration_since(Instant::now());
-            return Error::login_throttled(what).with_retry_after(Some(wait));
+        if let Some((_, error)) = self.throttled() {
+            return error;
         }
+        let client = self.credentials.oauth_client();
         let state = self.lock();
         if let Some(trouble) = state.trouble.clone() {
             return trouble.outlasted("the call's time ran out while the login was tried again");
@@ -289,6 +295,15 @@ impl TokenSlot {
             "the call's time ran out while the login was under way"
         };
         Error::new(ErrorKind::Timeout, what)
+    }
+
+    /// Nobody is left to use what a login under way brings: it ends. One that was sent goes on where the user is to be told of
+    /// its session, as it may have voided the refresh token that is stored.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        if let Some(login) = state.running_login().filter(|_| state.on_session.is_none() || !state.login_sent) {
+            state.give_up(&login);
+        }
     }
 
     /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in

@@ -380,7 +380,7 @@ impl Agent {
 }
 
 impl Agent {
-    /// A call, and its answer as the model it should be.
+    /// A call, and its answer as the object it should be.
     async fn call<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<T, Error> {
         decode(what, &spec, &self.run(&spec).await?)
     }

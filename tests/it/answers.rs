@@ -40,6 +40,9 @@ async fn a_success_that_is_no_script_is_a_typed_error() {
         r#""a text""#,
         "<!DOCTYPE html><html><body>Please log in</body></html>",
         "[]",
+        // The values of an object, in the order of its fields.
+        r#"["476c2b71-7429-11e4-9a5b-3f91746bffa3"]"#,
+        r#"["476c2b71-7429-11e4-9a5b-3f91746bffa3","a name",null,"a version"]"#,
         r#"[{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3","name":"in an array"}]"#,
         r#"{"entities":[{"id":"476c2b71-7429-11e4-9a5b-3f91746bffa3"}],"pageSize":25,"pageNumber":1,"total":1}"#,
         r#"{"message":"Invalid script definition","code":"bad_request","status":400,"contextId":"c-1","details":[],"errors":[]}"#,
@@ -67,6 +70,25 @@ async fn a_success_that_is_no_script_is_a_typed_error() {
     }
     let transport = Scripted::replies([reply(204, "")]);
     assert_eq!(transport.agent().script(&id()).await.unwrap_err().kind(), ErrorKind::UnexpectedAnswer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_array_is_none_of_the_answers_that_are_objects() {
+    let array = r#"["476c2b71-7429-11e4-9a5b-3f91746bffa3","a name","https://x.example/y"]"#;
+    let agent = Scripted::by(move |seen| if seen.is_login() { token("t0ken") } else { reply(200, array) }).agent();
+    let (upload, page) = ("an-upload".parse().unwrap(), "a-page".parse().unwrap());
+    let answers = [
+        agent.published_script(&id(), &Default::default()).await.map(drop),
+        agent.script_page(&id(), &page, &Default::default()).await.map(drop),
+        agent.scripts(Default::default()).try_next().await.map(drop),
+        agent.upload_status(&upload, &Default::default()).await.map(drop),
+        agent.export(&id(), &Default::default()).await.map(drop),
+    ];
+    for answer in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{error}");
+        assert!(error.to_string().contains("is a JSON array"), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

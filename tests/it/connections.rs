@@ -226,16 +226,6 @@ mod tls {
         }
     }
 
-    #[tokio::test]
-    async fn a_silent_http2_connection_costs_all_its_calls_one_time_out() {
-        let (root, leaf, key) = certified();
-        let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
-        let node = Node::default();
-        let port = node.listen(move |node, number, stream| http2(node, number, stream, acceptor.clone())).await;
-        let client = builder(&format!("https://localhost:{port}")).root_certificate_pem(root.pem()).build().unwrap();
-        all_are_served_after_one_time_out(&node, client, 1).await;
-    }
-
     /// Whoever asks, and however often, is told the same, after one attempt, and nothing is taken for an outage.
     async fn is_told_at_once(builder: ClientBuilder, words: &[&str]) {
         let client = builder.build().unwrap();

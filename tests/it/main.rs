@@ -15,6 +15,7 @@ mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod connections;
+mod faults;
 mod files;
 mod import;
 mod listing;

@@ -15,7 +15,8 @@ use crate::common::wire::{Say, Wire, say, two_seconds_pass};
 use crate::common::{ID, credentials, id, once};
 
 const IN_CHILD: &str = "GENESYS_SCRIPTS_TEST_IN_CHILD";
-const PROXIES: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+pub(crate) const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// A listener that is there to be left alone.
 struct Proxy(TcpListener);
