@@ -125,8 +125,14 @@ impl Failure {
 
     /// The head of the answer came, but not all of its body.
     pub(crate) fn broken_off(error: Option<reqwest::Error>, host: &str, after: usize) -> Self {
+        let error = error.map(reqwest::Error::without_url);
+        let is_no_http = error.as_ref().and_then(io_error).is_some_and(|io| io.kind() == io::ErrorKind::InvalidInput);
+        let source = error.map(|error| Box::new(error) as _);
+        if is_no_http {
+            let what = format!("the answer of {host} is no HTTP that can be read, after {after} bytes of its body");
+            return Self { source, ..Self::new(ErrorKind::UnexpectedAnswer, what) };
+        }
         let what = format!("the answer of {host} broke off after {after} bytes of its body");
-        let source = error.map(|error| Box::new(error.without_url()) as _);
         Self { transient: true, of_service: true, source, ..Self::new(ErrorKind::Connection, what) }
     }
 

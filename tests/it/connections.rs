@@ -360,11 +360,10 @@ mod tls {
         let (_, leaf, key) = certified();
         let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
         let port = Node::default().listen(move |node, n, stream| http2(node, n, stream, acceptor.clone())).await;
-        let mut once = genesys_scripts::RetryPolicy::default();
-        once.attempts = 1;
-        let client = patient(&format!("http://localhost:{port}")).retry(once).build().unwrap();
+        let client = patient(&format!("http://localhost:{port}")).build().unwrap();
         let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
-        assert!(error.to_string().contains("is no HTTP (does it want https?)"), "{error}");
+        assert_eq!((error.attempts(), error.is_retryable()), (1, false), "{error}");
+        assert!(error.to_string().contains("is no HTTP that can be read (does it want https?)"), "{error}");
     }
 
     #[tokio::test]

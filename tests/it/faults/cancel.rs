@@ -234,7 +234,7 @@ fn in_a_call_of_many_requests() {
     let pages = |seen: &Seen| match seen.url.contains("pageNumber") {
         true => {
             let number = seen.url.split_once("pageNumber=").unwrap().1.split('&').next().unwrap();
-            reply(200, format!(r#"{{"entities":[{{"id":"{number}"}}],"pageCount":3}}"#))
+            reply(200, format!(r#"{{"entities":[{{"id":"{number}"}}],"pageCount":3,"total":3}}"#))
         }
         false => served(seen),
     };
@@ -245,8 +245,11 @@ fn in_a_call_of_many_requests() {
         url if url.contains("/uploads/v2/scripter") => reply(200, r#"{"correlationId":"up-1"}"#),
         url if url.contains("/status") && seen.at < 5 * SECOND => reply(200, "{}"),
         url if url.contains("/status") => reply(200, r#"{"succeeded":true}"#),
+        url if url.contains("pageNumber") && seen.at < 5 * SECOND => {
+            reply(200, r#"{"entities":[],"pageCount":1,"total":0}"#)
+        }
         url if url.contains("pageNumber") => {
-            reply(200, format!(r#"{{"entities":[{{"id":"{ID}","name":"Inbound"}}],"pageCount":1}}"#))
+            reply(200, format!(r#"{{"entities":[{{"id":"{ID}","name":"Inbound"}}],"pageCount":1,"total":1}}"#))
         }
         _ => served(seen),
     };

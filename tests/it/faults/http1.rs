@@ -109,7 +109,6 @@ async fn what_is_no_http_is_told_at_once() {
 async fn what_is_too_large_or_not_as_it_says_is_told_at_once() {
     let chunk = [b"1000\r\n".as_slice(), &[b' '; 0x1000], b"\r\n"].concat();
     let chunked = format!("{HEAD}transfer-encoding: chunked\r\n\r\n");
-    let gzip = format!("{HEAD}content-encoding: gzip\r\n");
     let too_large = |(row, fault): (Row, Fault)| (row.says(&["larger than the 65536 bytes"]), fault);
     let (lying, short) =
         odd("a length too small", [say(format!("{HEAD}content-length: 9\r\n\r\n{{\"id\":\"{ID}\"}}"))]);
@@ -118,7 +117,6 @@ async fn what_is_too_large_or_not_as_it_says_is_told_at_once() {
         too_large(odd("a body without end", [say(&chunked), Do::Endlessly(chunk)])),
         too_large(odd("a gzip bomb", [answer("200 OK", "content-encoding: gzip\r\n", gzip_bomb(4_000))])),
         odd("garbage for a chunk", [say(format!("{chunked}none\r\n{{}}\r\n0\r\n\r\n"))]),
-        odd("gzip that is none", [say(format!("{gzip}content-length: 48\r\n\r\n{}", "<html>".repeat(8)))]),
         // What came beyond it is no answer to the next request.
         (lying.status(200), short),
     ])
@@ -155,7 +153,7 @@ async fn an_answer_that_is_none_of_the_services_keeps_its_status() {
         success("an empty 200", ""),
         success("a 200 with an error", envelope),
         success("a 200 of HTML", html),
-        success("JSON cut short", r#"{"access_token":"x","id":"#),
+        success("JSON cut short", r#"{"id":"x","access_token":"x"#),
         success("JSON of another shape", r#"["access_token","id"]"#),
         success("JSON with another type", r#"{"access_token":1,"token_type":[],"id":{}}"#),
         success("null", "null"),
@@ -178,7 +176,7 @@ fn unavailable(until: &str) -> Do {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_is_closed_as_a_request_is_sent_costs_a_read_nothing_and_a_publish_its_answer() {
+async fn a_kept_connection_that_is_closed_as_a_request_is_sent_costs_a_read_nothing_and_a_publish_takes_none() {
     for end in [Do::Close, Do::Reset] {
         let served_once = || {
             let end = end.clone();
@@ -192,10 +190,8 @@ async fn a_kept_connection_that_is_closed_as_a_request_is_sent_costs_a_read_noth
         agent.script(&id()).await.unwrap();
         agent.script(&id()).await.unwrap();
         assert_eq!((trial.api.requests(), trial.api.connections()), (3, 2));
-        let error = agent.publish(&id(), &PublishScript::default()).await.unwrap_err();
-        assert_eq!((error.kind(), error.attempts(), trial.api.requests()), (ErrorKind::Connection, 1, 4), "{error}");
-        assert!(error.may_have_been_sent() && error.to_string().contains("may have been acted on"), "{error}");
         agent.publish(&id(), &PublishScript::default()).await.unwrap();
+        assert_eq!((trial.api.requests(), trial.api.connections(), trial.client.stats().retries), (4, 3, 1));
         assert_eq!(trial.client.stats().login_attempts, 1);
 
         // Of logins, that of a client is like a read, that of a code is not.

@@ -158,7 +158,7 @@ async fn a_handshake_that_fails_says_why_and_is_tried_again_where_it_may_pass() 
     let (old, unborn) = ((2020, 2021), (4000, 4001));
     let mutual = Shows { wants_identity: true, ..GOOD };
     let rows = [
-        shows("another name", &["elsewhere.example", "check the URL"], Shows { name: "elsewhere.example", ..GOOD }),
+        shows("another name", &["elsewhere.example", "subjectAltName"], Shows { name: "elsewhere.example", ..GOOD }),
         shows("expired", &["has expired", "clock"], Shows { valid: old, ..GOOD }),
         shows("not valid yet", &["not valid yet", "clock"], Shows { valid: unborn, ..GOOD }),
         shows("unknown issuer", &["root_certificate_pem"], Shows { authority: &STRANGER, ..GOOD }),
