@@ -490,13 +490,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
-    fn variables(set: &[(&str, &str)]) -> impl Fn(&str) -> Result<Option<String>, Error> {
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    fn variables(set: Variables<'_>) -> impl Fn(&str) -> Result<Option<String>, Error> {
         let set: Vec<(String, String)> =
             set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         move |name| Ok(set.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()))
     }
 
-    fn client(set: &[(&str, &str)]) -> Result<Client, Error> {
+    fn client(set: Variables<'_>) -> Result<Client, Error> {
         ClientConfig::from_variables(&variables(set))?.builder()?.build()
     }
 
@@ -543,7 +545,7 @@ mod tests {
     /// Each with what its error is to name.
     #[test]
     fn a_broken_environment_is_told_by_the_variable() {
-        let of_client: &[(&[(&str, &str)], &[&str])] = &[
+        let of_client: &[(Variables, &[&str])] = &[
             (&[], &["GENESYSCLOUD_REGION", "us-east-1"]),
             (&[("GENESYSCLOUD_REGION", "mars-1")], &["GENESYSCLOUD_REGION", "mars-1", "us-east-1"]),
             (
@@ -575,7 +577,7 @@ mod tests {
             assert!(named.iter().all(|word| error.contains(word)), "{set:?}: {error}");
             assert!(!error.contains("hush"), "{error}");
         }
-        let of_credentials: &[(&[(&str, &str)], &str)] = &[
+        let of_credentials: &[(Variables, &str)] = &[
             (&[], "GENESYSCLOUD_OAUTHCLIENT_ID"),
             (&[("GENESYSCLOUD_OAUTHCLIENT_ID", "id")], "GENESYSCLOUD_OAUTHCLIENT_SECRET"),
             (&[("GENESYSCLOUD_OAUTHCLIENT_SECRET", "hush")], "GENESYSCLOUD_OAUTHCLIENT_ID"),
