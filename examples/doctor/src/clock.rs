@@ -121,7 +121,8 @@ mod tests {
     fn midnight_is_passed_forwards_and_a_late_row_goes_back_over_it() {
         let mut clock = Clock::default();
         let read: Vec<_> = ["23:59:59", "00:00:01", "23:59:59", "00:00:02"].map(|t| clock.read(t.as_bytes())).into();
-        let seconds: Vec<_> = read.iter().map(|ms| (ms.unwrap_or_default() - read[0].unwrap_or_default()) / 1_000).collect();
+        let seconds: Vec<_> =
+            read.iter().map(|ms| (ms.unwrap_or_default() - read[0].unwrap_or_default()) / 1_000).collect();
         assert_eq!(seconds, [0, 2, 0, 3]);
     }
 }

@@ -121,7 +121,8 @@ impl<'a> Case<'a> {
     /// Exact counts of all requests.
     fn count(&mut self, parts: &HashSet<u32>) {
         let results = self.results;
-        let all = results.counts.iter().map(|entry| (entry, true)).chain(results.earlier.iter().map(|entry| (entry, false)));
+        let all =
+            results.counts.iter().map(|entry| (entry, true)).chain(results.earlier.iter().map(|entry| (entry, false)));
         for (((label, answer), n), last_run) in all {
             if parts.contains(label) {
                 continue;
@@ -143,10 +144,18 @@ impl<'a> Case<'a> {
         }
         if self.out.requests == 0 && results.transactions > 0 {
             let rows = many(results.transactions, "transaction", "transactions");
-            self.note("transactions", Level::Warning, format!("only sums of {rows}, and none of their requests: save the results of the samplers too"));
+            self.note(
+                "transactions",
+                Level::Warning,
+                format!("only sums of {rows}, and none of their requests: save the results of the samplers too"),
+            );
         }
         if !results.has.code && self.out.requests > 0 {
-            self.note("columns", Level::Warning, "no responseCode was saved: a failure can only be told by success, and not what it was".to_owned());
+            self.note(
+                "columns",
+                Level::Warning,
+                "no responseCode was saved: a failure can only be told by success, and not what it was".to_owned(),
+            );
         }
     }
 
@@ -161,7 +170,11 @@ impl<'a> Case<'a> {
             let apart = last.start.saturating_sub(before.end) as f64 / 1_000.0;
             let evidence = format!(
                 "{} runs in one file: lines {} to {} and, {apart:.0} s later, lines {} to {}. The last one is explained here",
-                runs.len(), before.first_line, before.last_line, last.first_line, last.last_line
+                runs.len(),
+                before.first_line,
+                before.last_line,
+                last.first_line,
+                last.last_line
             );
             self.say(Name::MixedRuns, Certainty::Certain, 0, evidence);
         }
@@ -169,13 +182,18 @@ impl<'a> Case<'a> {
         if results.twins >= 5 && results.twins * 50 >= rows {
             let evidence = format!(
                 "{} of {} rows say again what another says, to the millisecond of the same thread: two listeners write to one file. Each request is counted once",
-                count(results.twins), count(rows)
+                count(results.twins),
+                count(rows)
             );
             self.say(Name::MixedRuns, Certainty::Certain, 0, evidence);
         }
         if !parts.is_empty() {
             let labels = many(parts.len() as u64, "label is", "labels are");
-            self.note("parts", Level::Note, format!("{labels} of parts of other requests (redirects, embedded resources), and not counted"));
+            self.note(
+                "parts",
+                Level::Note,
+                format!("{labels} of parts of other requests (redirects, embedded resources), and not counted"),
+            );
         }
     }
 
@@ -237,7 +255,8 @@ impl<'a> Case<'a> {
 
     /// A page is well, and what it embeds is not.
     fn embedded(&mut self) {
-        let resource = self.results.answers.iter().find(|a| a.fate == Fate::Own && a.message.contains("mbedded resource"));
+        let resource =
+            self.results.answers.iter().find(|a| a.fate == Fate::Own && a.message.contains("mbedded resource"));
         if let Some(answer) = resource {
             let message = format!("the pages were served; what they embed was not: {}", shown(&answer.message));
             self.note("embedded", Level::Warning, message);
@@ -247,8 +266,7 @@ impl<'a> Case<'a> {
     /// Refused logins of a client that also logs in are no wrong secret.
     fn gone_logins(&mut self) {
         let logged_in = self.rows.iter().any(|row| {
-            !self.failed(row)
-                && signs::is_login(self.results.labels.text(row.label), self.results.urls.text(row.url))
+            !self.failed(row) && signs::is_login(self.results.labels.text(row.label), self.results.urls.text(row.url))
         });
         if logged_in && self.found.remove(&Name::LoginRefused).is_some() {
             for because in &mut self.because {
@@ -293,7 +311,8 @@ impl<'a> Case<'a> {
         let raw: Vec<f64> = asked.iter().flat_map(|(_, answers)| answers.iter().map(|answer| answer.p)).collect();
         let mut corrected = hypothesis::holm(&raw).into_iter();
         for (code, answers) in asked {
-            let answers: Vec<(Answered, f64)> = answers.into_iter().map(|a| (a, corrected.next().unwrap_or(1.0))).collect();
+            let answers: Vec<(Answered, f64)> =
+                answers.into_iter().map(|a| (a, corrected.next().unwrap_or(1.0))).collect();
             let group = self.group(code);
             if group.failures() > 0 {
                 self.explain(code, &group, &answers);
@@ -353,16 +372,32 @@ impl<'a> Case<'a> {
         let certainty = if failures >= 20 && outside < 0.05 { Certainty::Certain } else { Certainty::Likely };
         let evidence = format!(
             "{} of {} addresses failed every time they were asked for, {} in all; the other {} failed in {} ({}). The first: {}",
-            never.len(), table.len(), many(taken, "time", "times"), count(others), percent(outside), p_value(p), shown(example)
+            never.len(),
+            table.len(),
+            many(taken, "time", "times"),
+            count(others),
+            percent(outside),
+            p_value(p),
+            shown(example)
         );
         self.say(name, certainty, taken, evidence);
     }
 
     fn ask(&self, group: &Group<'_>) -> Vec<Answered> {
         let mut questions = vec![
-            Question::Address, Question::Thread, Question::Clock, Question::Load, Question::Threads,
-            Question::Connection, Question::Before, Question::Nth, Question::Host, Question::Same, Question::Burst,
-            Question::Window(1_000), Question::Window(60_000),
+            Question::Address,
+            Question::Thread,
+            Question::Clock,
+            Question::Load,
+            Question::Threads,
+            Question::Connection,
+            Question::Before,
+            Question::Nth,
+            Question::Host,
+            Question::Same,
+            Question::Burst,
+            Question::Window(1_000),
+            Question::Window(60_000),
         ];
         questions.extend((0..self.results.extra_names.len()).map(Question::Extra));
         questions.into_iter().filter_map(|question| group.ask(question, self.results)).collect()
@@ -396,16 +431,22 @@ impl<'a> Case<'a> {
             let failing = table.values().filter(|(bad, _)| *bad > 0).count();
             let both = table.values().filter(|(bad, well)| *bad > 0 && *well > 0).count();
             if both == failing {
-                let why = format!("each of the {} that failed also succeeded", many(both as u64, "address", "addresses"));
+                let why =
+                    format!("each of the {} that failed also succeeded", many(both as u64, "address", "addresses"));
                 out.extend([(Name::BrokenScript, why.clone()), (Name::FeedUnknownId, why)]);
             }
         }
-        let nothing = |a: &Answered| format!("the failing does not go with it ({}, effect {:.2})", p_value(a.p), a.effect);
+        let nothing =
+            |a: &Answered| format!("the failing does not go with it ({}, effect {:.2})", p_value(a.p), a.effect);
         if let Some(a) = asked(Question::Load).filter(|a| a.p > 0.1 && (0.4..0.6).contains(&a.effect)) {
             out.push((Name::Overload, nothing(a)));
         }
         if let Some(a) = asked(Question::Clock).filter(|a| a.p > 0.1) {
-            out.extend([(Name::TimeWindow, nothing(a)), (Name::ColdStart, nothing(a)), (Name::ServiceDown, nothing(a))]);
+            out.extend([
+                (Name::TimeWindow, nothing(a)),
+                (Name::ColdStart, nothing(a)),
+                (Name::ServiceDown, nothing(a)),
+            ]);
         }
         if let Some(a) = asked(Question::Thread).filter(|a| a.p > 0.1) {
             out.push((Name::TokenExpired, nothing(a)));
@@ -459,11 +500,20 @@ impl<'a> Case<'a> {
             cause.evidence.clone_from(&found.evidence);
             cause.follows = found.follows;
             if *name != Name::MixedRuns && found.rows > 0 {
-                cause.evidence.insert(0, format!("{} of {}, of {}", count(found.rows), many(failed, "failure", "failures"), many(in_sample, "request", "requests")));
+                cause.evidence.insert(
+                    0,
+                    format!(
+                        "{} of {}, of {}",
+                        count(found.rows),
+                        many(failed, "failure", "failures"),
+                        many(in_sample, "request", "requests")
+                    ),
+                );
             }
             self.out.causes.push(cause);
         }
-        let named: HashSet<Name> = self.found.iter().filter(|(_, f)| f.certainty > Certainty::Possible).map(|(n, _)| *n).collect();
+        let named: HashSet<Name> =
+            self.found.iter().filter(|(_, f)| f.certainty > Certainty::Possible).map(|(n, _)| *n).collect();
         self.out.ruled_out.retain(|ruled| !named.contains(&ruled.name));
         self.left_over();
         self.missing_columns();
@@ -480,7 +530,11 @@ impl<'a> Case<'a> {
         }
         for (code, n) in left.into_iter().take(8) {
             let few = if n < FEW as u64 { "too few to follow a pattern" } else { "no pattern beyond chance" };
-            self.note("unexplained", Level::Warning, format!("{} with {code}, not explained: {few}", many(n, "failure", "failures")));
+            self.note(
+                "unexplained",
+                Level::Warning,
+                format!("{} with {code}, not explained: {few}", many(n, "failure", "failures")),
+            );
         }
     }
 

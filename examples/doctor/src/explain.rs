@@ -42,8 +42,16 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
         return view.all_failed();
     }
     let patterns: [Pattern<'_>; 10] = [
-        View::node, View::one_of_a_burst, View::window, View::expired, View::one_object, View::load, View::connection,
-        View::clock, View::after_a_failure, View::thread,
+        View::node,
+        View::one_of_a_burst,
+        View::window,
+        View::expired,
+        View::one_object,
+        View::load,
+        View::connection,
+        View::clock,
+        View::after_a_failure,
+        View::thread,
     ];
     patterns.iter().find_map(|pattern| pattern(&view)).or_else(|| view.by_itself()).unwrap_or_default()
 }
@@ -87,7 +95,11 @@ impl View<'_> {
     /// Nothing of the kind went well.
     fn all_failed(&self) -> Explanation {
         let all = self.group.failures() as u64;
-        let never = format!("all {} ended with {}: not one went well, from the first on", many(all, "request", "requests"), self.code());
+        let never = format!(
+            "all {} ended with {}: not one went well, from the first on",
+            many(all, "request", "requests"),
+            self.code()
+        );
         let name = match self.status() {
             Some(401) => Name::TokenMissing,
             Some(404 | 410) => Name::WrongAddress,
@@ -96,11 +108,14 @@ impl View<'_> {
             Some(_) => Name::ServiceDown,
             None if self.says(&["unknownhost", "noroutetohost", "no route"]) => Name::WrongAddress,
             None if self.says(&["connection refused", "connectexception"]) => {
-                return Explanation::of(Name::ServiceDown, Certainty::Likely, never)
-                    .or(Name::WrongAddress, "a connection that is always refused may be asked for at the wrong address");
+                return Explanation::of(Name::ServiceDown, Certainty::Likely, never).or(
+                    Name::WrongAddress,
+                    "a connection that is always refused may be asked for at the wrong address",
+                );
             }
             None if self.says(&["sslhandshake", "sslexception", "certificate"]) => {
-                return Explanation::of(Name::ClientMade, Certainty::Likely, never).or(Name::WrongScheme, "TLS failed each time");
+                return Explanation::of(Name::ClientMade, Certainty::Likely, never)
+                    .or(Name::WrongScheme, "TLS failed each time");
             }
             None => Name::ClientMade,
         };
@@ -110,13 +125,19 @@ impl View<'_> {
     /// A host, a column or a header of which one value fails.
     fn node(&self) -> Option<Explanation> {
         let extras = (0..self.results.extra_names.len()).map(Question::Extra);
-        let question = std::iter::once(Question::Host).chain(extras).find(|q| self.yes(*q).is_some_and(|(_, e)| e >= 0.8))?;
+        let question =
+            std::iter::once(Question::Host).chain(extras).find(|q| self.yes(*q).is_some_and(|(_, e)| e >= 0.8))?;
         let (p, share) = self.yes(question)?;
         let (column, value): (&str, Box<dyn Fn(&Sample) -> String>) = match question {
             Question::Extra(i) => {
                 let column = self.results.extra_names.get(i)?;
                 let texts = self.results.extras.get(i)?;
-                (column, Box::new(move |row| texts.text(u32::from(row.extras.get(i).copied().unwrap_or_default())).to_owned()))
+                (
+                    column,
+                    Box::new(move |row| {
+                        texts.text(u32::from(row.extras.get(i).copied().unwrap_or_default())).to_owned()
+                    }),
+                )
             }
             _ => ("host", Box::new(|row| crate::groups::host(self.results.urls.text(row.url)).to_owned())),
         };
@@ -124,7 +145,12 @@ impl View<'_> {
         let (worst, (bad, well)) = table.iter().max_by(|a, b| rate(a.1).total_cmp(&rate(b.1)))?;
         let evidence = format!(
             "with {column} {}: {} of {} failed; {} of the failures are with those that fail most, of {} ({})",
-            shown(worst), count(*bad), count(bad + well), percent(share), many(table.len() as u64, "value", "values"), p_value(p)
+            shown(worst),
+            count(*bad),
+            count(bad + well),
+            percent(share),
+            many(table.len() as u64, "value", "values"),
+            p_value(p)
         );
         let lower = column.to_lowercase();
         let name = if lower == "hostname" || lower == "hn" {
@@ -152,10 +178,14 @@ impl View<'_> {
         }
         let evidence = format!(
             "{one} of {} bursts of requests had exactly one success, and the others at the same time got {}: they use one thing, and the first takes it",
-            several.len(), self.code()
+            several.len(),
+            self.code()
         );
         let name = if self.status() == Some(401) { Name::SessionConflict } else { Name::Contention };
-        Some(Explanation::of(name, Certainty::Likely, evidence).or(Name::SessionConflict, "one session or one code for all threads looks so too"))
+        Some(
+            Explanation::of(name, Certainty::Likely, evidence)
+                .or(Name::SessionConflict, "one session or one code for all threads looks so too"),
+        )
     }
 
     /// In each second, or minute, so many pass and the rest fails.
@@ -180,10 +210,17 @@ impl View<'_> {
         }
         let evidence = format!(
             "in each of {} {word}s about {} passed (at most {}), and what came after in the same {word} got {} ({}, effect {effect:.2})",
-            full.len(), count(middle), count(most), self.code(), p_value(p)
+            full.len(),
+            count(middle),
+            count(most),
+            self.code(),
+            p_value(p)
         );
         let name = if self.is_login() { Name::LoginThrottled } else { Name::Quota };
-        Some(Explanation::of(name, Certainty::Likely, evidence).or(Name::AddressLimit, "a limit per address looks the same from one machine"))
+        Some(
+            Explanation::of(name, Certainty::Likely, evidence)
+                .or(Name::AddressLimit, "a limit per address looks the same from one machine"),
+        )
     }
 
     /// 401 from some time on.
@@ -205,7 +242,10 @@ impl View<'_> {
         }
         let evidence = format!(
             "{} went from well to 401 and {} of {} failures were followed by a success in the same thread ({})",
-            many(threads, "thread", "threads"), count(flips), count(failures), p_value(order.0)
+            many(threads, "thread", "threads"),
+            count(flips),
+            count(failures),
+            p_value(order.0)
         );
         Some(Explanation::of(Name::TokenExpired, Certainty::Likely, evidence))
     }
@@ -222,7 +262,11 @@ impl View<'_> {
         let well: u64 = table.values().filter(|(bad, _)| *bad > 0).map(|(_, well)| *well).sum();
         let evidence = format!(
             "the failures are at {failing} of {} addresses, which also succeeded {}; they fail {} more often while another request to the same one is under way ({}; addresses: {})",
-            table.len(), many(well, "time", "times"), percent(difference), p_value(p), p_value(p_address)
+            table.len(),
+            many(well, "time", "times"),
+            percent(difference),
+            p_value(p),
+            p_value(p_address)
         );
         Some(Explanation::of(Name::Contention, Certainty::Likely, evidence))
     }
@@ -230,7 +274,8 @@ impl View<'_> {
     /// More fails when more is under way.
     fn load(&self) -> Option<Explanation> {
         let threads: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.threads)).collect();
-        let candidates = [(Question::Load, &self.group.in_flight, "under way"), (Question::Threads, &threads, "threads")];
+        let candidates =
+            [(Question::Load, &self.group.in_flight, "under way"), (Question::Threads, &threads, "threads")];
         let asked = candidates.into_iter().filter_map(|(q, load, words)| Some((self.yes(q)?, load, words)));
         let ((p, effect), load, words) = asked.max_by(|a, b| a.0.1.total_cmp(&b.0.1))?;
         if effect < 0.62 {
@@ -243,7 +288,8 @@ impl View<'_> {
         }
         let evidence = format!(
             "more fails when more is asked at once: {} ({}, effect {effect:.2})",
-            steps(load, &self.group.failed, words), p_value(p)
+            steps(load, &self.group.failed, words),
+            p_value(p)
         );
         let certainty = if effect > 0.9 { Certainty::Certain } else { Certainty::Likely };
         if self.is_login() {
@@ -251,7 +297,12 @@ impl View<'_> {
         }
         let explanation = Explanation::of(Name::Overload, certainty.min(Certainty::Likely), evidence);
         let (first, length) = self.group.bins();
-        let early = self.group.rows.iter().zip(&self.group.failed).filter(|(row, failed)| **failed && (row.start - first) as f64 <= length.max(1_000.0));
+        let early = self
+            .group
+            .rows
+            .iter()
+            .zip(&self.group.failed)
+            .filter(|(row, failed)| **failed && (row.start - first) as f64 <= length.max(1_000.0));
         if early.count() * 10 >= self.group.failures() * 9 {
             return Some(explanation.or(Name::Burst, "all of it at the start, when the threads begin together"));
         }
@@ -264,13 +315,12 @@ impl View<'_> {
         if difference.abs() < 0.1 {
             return None;
         }
-        let (name, which) = if difference > 0.0 {
-            (Name::ConnectionChurn, "new")
-        } else {
-            (Name::ConnectionReuse, "kept")
-        };
+        let (name, which) =
+            if difference > 0.0 { (Name::ConnectionChurn, "new") } else { (Name::ConnectionReuse, "kept") };
         let evidence = format!(
-            "requests on {which} connections fail {} more often than on others ({})", percent(difference.abs()), p_value(p)
+            "requests on {which} connections fail {} more often than on others ({})",
+            percent(difference.abs()),
+            p_value(p)
         );
         Some(Explanation::of(name, Certainty::Likely, evidence))
     }
@@ -286,7 +336,11 @@ impl View<'_> {
         let inside = span.failed as f64 / span.all as f64;
         let evidence = format!(
             "{} of {} failures are between {begin:.1} s and {end:.1} s of the run, where {} of {} failed ({})",
-            count(span.failed), count(self.group.failures() as u64), count(span.failed), count(span.all), p_value(p)
+            count(span.failed),
+            count(self.group.failures() as u64),
+            count(span.failed),
+            count(span.all),
+            p_value(p)
         );
         let (at_start, at_end) = (span.first == 0, span.last + 1 == span.of);
         let server = self.status().is_none_or(|status| status >= 500);
@@ -305,13 +359,23 @@ impl View<'_> {
     /// The step before failed.
     fn after_a_failure(&self) -> Option<Explanation> {
         let (p, difference) = self.yes(Question::Before)?;
-        let after = self.group.rows.iter().zip(&self.group.failed).filter(|(row, failed)| {
-            **failed && row.before > 0 && self.results.answer(row.before).fate.failed()
-        });
-        if difference < 0.5 || after.count() * 10 < self.group.failures() * 9 || self.by_itself().is_some_and(|e| e.main.is_some_and(|(_, c, _)| c > Certainty::Possible)) {
+        let after = self
+            .group
+            .rows
+            .iter()
+            .zip(&self.group.failed)
+            .filter(|(row, failed)| **failed && row.before > 0 && self.results.answer(row.before).fate.failed());
+        if difference < 0.5
+            || after.count() * 10 < self.group.failures() * 9
+            || self.by_itself().is_some_and(|e| e.main.is_some_and(|(_, c, _)| c > Certainty::Possible))
+        {
             return None;
         }
-        let evidence = format!("it fails {} more often right after a failed step of the same thread ({})", percent(difference), p_value(p));
+        let evidence = format!(
+            "it fails {} more often right after a failed step of the same thread ({})",
+            percent(difference),
+            p_value(p)
+        );
         Some(Explanation::of(Name::SessionConflict, Certainty::Possible, evidence))
     }
 
@@ -322,7 +386,10 @@ impl View<'_> {
         let always = table.values().filter(|(bad, well)| *bad > 0 && *well == 0).count();
         let evidence = format!(
             "the failing goes with the thread: {} of {} threads fail always, and {} of the failures are of those that fail most ({})",
-            always, table.len(), percent(share), p_value(p)
+            always,
+            table.len(),
+            percent(share),
+            p_value(p)
         );
         let (name, certainty) = match self.status() {
             Some(401 | 403) if always > 0 && share > 0.9 => (Name::TokenMissing, Certainty::Likely),
@@ -334,14 +401,30 @@ impl View<'_> {
     /// No pattern: what the code says by itself.
     fn by_itself(&self) -> Option<Explanation> {
         let n = self.group.failures() as u64;
-        let said = format!("{} ended with {} {}", many(n, "request", "requests"), self.code(), shown(&self.answer.message));
+        let said =
+            format!("{} ended with {} {}", many(n, "request", "requests"), self.code(), shown(&self.answer.message));
         let likely = |name| Some(Explanation::of(name, Certainty::Likely, said.clone()));
         match self.status() {
             Some(502 | 504) => likely(Name::GatewayFailure),
             Some(_) => self.transient(),
-            None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => likely(Name::GeneratorLimited),
-            None if self.says(&["nohttpresponse", "failed to respond", "connection reset", "broken pipe", "unexpected end of file"]) => {
-                let kept = self.group.rows.iter().zip(&self.group.failed).filter(|(row, failed)| **failed && row.connect == 0).count();
+            None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => {
+                likely(Name::GeneratorLimited)
+            }
+            None if self.says(&[
+                "nohttpresponse",
+                "failed to respond",
+                "connection reset",
+                "broken pipe",
+                "unexpected end of file",
+            ]) =>
+            {
+                let kept = self
+                    .group
+                    .rows
+                    .iter()
+                    .zip(&self.group.failed)
+                    .filter(|(row, failed)| **failed && row.connect == 0)
+                    .count();
                 let reuse = self.results.has.connect && kept * 10 >= self.group.failures() * 9;
                 if reuse { likely(Name::ConnectionReuse) } else { self.transient() }
             }
@@ -360,7 +443,11 @@ impl View<'_> {
         }
         let evidence = format!(
             "{} of {} failed with {} ({}), and it goes with none of {} things asked: address, thread, time, load or order",
-            count(n as u64), count(all as u64), self.code(), percent(n as f64 / all as f64), self.answers.len()
+            count(n as u64),
+            count(all as u64),
+            self.code(),
+            percent(n as f64 / all as f64),
+            self.answers.len()
         );
         let certainty = if n >= 20 && all >= 200 { Certainty::Likely } else { Certainty::Possible };
         Some(Explanation::of(Name::Transient, certainty, evidence))

@@ -131,7 +131,9 @@ impl<'a> Group<'a> {
         let (p, effect) = match question {
             Question::Address => self.category(results.has.url, |row| row.url)?,
             Question::Thread => self.category(results.has.thread, |row| row.thread)?,
-            Question::Extra(i) => self.category(true, |row| u32::from(row.extras.get(i).copied().unwrap_or_default()))?,
+            Question::Extra(i) => {
+                self.category(true, |row| u32::from(row.extras.get(i).copied().unwrap_or_default()))?
+            }
             Question::Host => {
                 let mut hosts = HashMap::new();
                 let of = |row: &Sample| host(results.urls.text(row.url));
@@ -232,7 +234,11 @@ impl<'a> Group<'a> {
             self.rows.windows(2).filter_map(|two| Some(two.get(1)?.start - two.first()?.start)).collect();
         gaps.sort_unstable();
         let ratio = |two: &[i64]| Some((two.get(1)? + 1) as f64 / (two.first()? + 1) as f64);
-        let (at, most) = gaps.windows(2).enumerate().filter_map(|(i, two)| Some((i, ratio(two)?))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (at, most) = gaps
+            .windows(2)
+            .enumerate()
+            .filter_map(|(i, two)| Some((i, ratio(two)?)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))?;
         let threshold = *gaps.get(at + 1)?;
         if most < 5.0 {
             return None;

@@ -110,8 +110,7 @@ fn markup(text: &[u8]) -> Result<Kind, Unreadable> {
 }
 
 /// Why entities are not expanded.
-pub(crate) const ENTITY: &str =
-    "it declares an entity (<!ENTITY …>): entities are not expanded, since a few lines of them can fill the memory. \
+pub(crate) const ENTITY: &str = "it declares an entity (<!ENTITY …>): entities are not expanded, since a few lines of them can fill the memory. \
      JMeter writes none: take it out";
 
 fn json(text: &[u8]) -> Result<Kind, Unreadable> {
@@ -152,7 +151,8 @@ fn other_tool(text: &[u8]) -> Option<&'static str> {
     if begins(&["method", "name", "error"]) || begins(&["count", "message", "traceback"]) {
         return Some("failures of Locust, sums and no requests");
     }
-    let sums = ["average", "avg", "avg_rt", "mean", "median", "90% line", "aggregate_report_90%_line", "throughput", "avg_ct"];
+    let sums =
+        ["average", "avg", "avg_rt", "mean", "median", "90% line", "aggregate_report_90%_line", "throughput", "avg_ct"];
     let summed = ["label", "sampler_label", "name", "transaction"];
     if columns.iter().any(|c| summed.contains(c)) && columns.iter().filter(|c| sums.contains(*c)).count() >= 2 {
         return Some("an aggregate report: sums, statistics and no requests");
@@ -160,7 +160,10 @@ fn other_tool(text: &[u8]) -> Option<&'static str> {
     if begins(&["response-time", "dns+dialup"]) {
         return Some("results of hey");
     }
-    if line.starts_with("run\t") || line.starts_with("run ") && line.contains("gatling") || line.starts_with("assertion\t") {
+    if line.starts_with("run\t")
+        || line.starts_with("run ") && line.contains("gatling")
+        || line.starts_with("assertion\t")
+    {
         return Some("a log of Gatling");
     }
     if line.starts_with("this is apachebench") {

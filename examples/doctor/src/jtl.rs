@@ -13,7 +13,7 @@ use crate::layout::{Layout, Role};
 use crate::sample::{Has, Raw, Results};
 use crate::text;
 
-pub use crate::layout::looks_like_results;
+pub(crate) use crate::layout::looks_like_results;
 
 /// A row may be so long; longer is a quote that is never closed.
 const LONGEST_ROW: u64 = 1 << 20;
@@ -106,7 +106,11 @@ impl<'a> Rows<'a> {
             return self.other_header(record);
         }
         let Some(start) = self.clock.read(get(Role::Time)) else {
-            return if layout.at(Role::Time).is_some() { self.other_header(record) } else { self.untimed(record, line) };
+            return if layout.at(Role::Time).is_some() {
+                self.other_header(record)
+            } else {
+                self.untimed(record, line)
+            };
         };
         self.take(record, line, start);
         true
@@ -165,13 +169,26 @@ impl<'a> Rows<'a> {
         self.misfits += 1;
         let (has, width) = (record.len(), self.layout.width);
         let (level, message) = if done && has <= width {
-            (Level::Warning, format!("the file is cut: the last row has {has} of {width} values. It is read up to there"))
+            (
+                Level::Warning,
+                format!("the file is cut: the last row has {has} of {width} values. It is read up to there"),
+            )
         } else if after > line + 2 {
             let lines = after - line;
-            (Level::Warning, format!("a row of {lines} lines that does not fit its columns: a quote that is not closed? Not counted"))
+            (
+                Level::Warning,
+                format!(
+                    "a row of {lines} lines that does not fit its columns: a quote that is not closed? Not counted"
+                ),
+            )
         } else if has != width {
             let more = if has > width { "more" } else { "fewer" };
-            (Level::Warning, format!("{has} values where the columns are {width}: {more} than there are columns, by a separator or a line break in a value that is not quoted. Not counted"))
+            (
+                Level::Warning,
+                format!(
+                    "{has} values where the columns are {width}: {more} than there are columns, by a separator or a line break in a value that is not quoted. Not counted"
+                ),
+            )
         } else {
             (Level::Warning, "no time stands where the time should be. Not counted".to_owned())
         };
@@ -188,11 +205,21 @@ impl<'a> Rows<'a> {
         }
         if self.misfits > self.findings.len() as u64 {
             let rows = text::many(self.misfits, "row does", "rows do");
-            self.say("row", Level::Warning, line, format!("{rows} not fit the columns, and are not counted; the first are named"));
+            self.say(
+                "row",
+                Level::Warning,
+                line,
+                format!("{rows} not fit the columns, and are not counted; the first are named"),
+            );
         }
         if self.sums > 0 {
             let rows = text::many(self.sums, "row", "rows");
-            self.say("sums", Level::Warning, 1, format!("{rows} sum several samples each (SampleCount): counted as one request"));
+            self.say(
+                "sums",
+                Level::Warning,
+                1,
+                format!("{rows} sum several samples each (SampleCount): counted as one request"),
+            );
         }
         Ok((self.results, self.findings))
     }

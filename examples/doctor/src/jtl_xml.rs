@@ -11,7 +11,15 @@ use crate::xml::{Part, Xml};
 
 /// Headers of a response that tell nodes apart.
 const NODE_HEADERS: [&str; 10] = [
-    "server", "via", "x-served-by", "x-node", "x-backend", "x-backend-server", "x-server", "x-instance", "x-host",
+    "server",
+    "via",
+    "x-served-by",
+    "x-node",
+    "x-backend",
+    "x-backend-server",
+    "x-server",
+    "x-instance",
+    "x-host",
     "x-upstream",
 ];
 /// So much of a response is looked at.
@@ -173,12 +181,25 @@ impl Elements<'_> {
         let (count, first, name) = &self.unknown;
         if *count > 0 {
             let elements = text::many(*count, "element is", "elements are");
-            let message = format!("{elements} not understood, the first <{}>: of a plugin's own? Not counted", text::shown(name));
-            self.findings.push(Finding { rule: "element", level: Level::Note, file: self.file.to_owned(), line: *first, message });
+            let message =
+                format!("{elements} not understood, the first <{}>: of a plugin's own? Not counted", text::shown(name));
+            self.findings.push(Finding {
+                rule: "element",
+                level: Level::Note,
+                file: self.file.to_owned(),
+                line: *first,
+                message,
+            });
         }
         if !whole {
             let message = "the file is cut: it ends within an element. It is read up to there".to_owned();
-            self.findings.push(Finding { rule: "cut", level: Level::Warning, file: self.file.to_owned(), line, message });
+            self.findings.push(Finding {
+                rule: "cut",
+                level: Level::Warning,
+                file: self.file.to_owned(),
+                line,
+                message,
+            });
         }
         (self.results, self.findings)
     }

@@ -39,7 +39,7 @@ pub(crate) struct Layout {
 }
 
 /// Whether a text is results as rows.
-pub fn looks_like_results(head: &[u8]) -> bool {
+pub(crate) fn looks_like_results(head: &[u8]) -> bool {
     Layout::find(head).is_some()
 }
 
@@ -199,7 +199,9 @@ fn most_common(widths: impl Iterator<Item = usize>) -> Option<usize> {
 
 /// A status, words that JMeter puts there instead, or nothing.
 fn is_code(value: &[u8]) -> bool {
-    value.is_empty() || value.starts_with(b"Non HTTP response code") || (value.len() == 3 && value.iter().all(u8::is_ascii_digit))
+    value.is_empty()
+        || value.starts_with(b"Non HTTP response code")
+        || (value.len() == 3 && value.iter().all(u8::is_ascii_digit))
 }
 
 /// `Agents 1-6`.

@@ -218,7 +218,13 @@ pub(crate) struct Has {
 
 impl Results {
     pub(crate) fn new(extra_names: Vec<String>) -> Self {
-        let none = Answer { code: String::new(), message: String::new(), failure: String::new(), fate: Fate::Well, code_number: 0 };
+        let none = Answer {
+            code: String::new(),
+            message: String::new(),
+            failure: String::new(),
+            fate: Fate::Well,
+            code_number: 0,
+        };
         Self {
             labels: Texts::new(LABELS),
             threads: Texts::new(THREADS),
@@ -288,20 +294,23 @@ impl Results {
         let (nth, before) = (thread_state.asked, thread_state.before);
         *thread_state = Thread { asked: nth.saturating_add(1), before: answer, last: fingerprint };
         *self.counts.entry((label, answer)).or_default() += 1;
-        self.keep(raw, Sample {
-            seq: 0,
-            start: raw.start,
-            elapsed: raw.elapsed,
-            answer,
-            label,
-            thread,
-            url,
-            connect: raw.connect.unwrap_or(NONE),
-            threads: raw.threads.unwrap_or(NONE),
-            nth,
-            before: if thread > 0 { before } else { 0 },
-            extras: [0; EXTRAS],
-        });
+        self.keep(
+            raw,
+            Sample {
+                seq: 0,
+                start: raw.start,
+                elapsed: raw.elapsed,
+                answer,
+                label,
+                thread,
+                url,
+                connect: raw.connect.unwrap_or(NONE),
+                threads: raw.threads.unwrap_or(NONE),
+                nth,
+                before: if thread > 0 { before } else { 0 },
+                extras: [0; EXTRAS],
+            },
+        );
     }
 
     fn thread_state(&mut self, thread: u32) -> Option<&mut Thread> {

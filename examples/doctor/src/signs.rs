@@ -117,7 +117,8 @@ fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
 /// A request that fetches a token.
 pub(crate) fn is_login(label: &str, url: &str) -> bool {
     let label = label.to_lowercase();
-    path(url).contains("/oauth") || ["login", "log in", "logon", "sign in", "oauth"].iter().any(|word| label.contains(word))
+    path(url).contains("/oauth")
+        || ["login", "log in", "logon", "sign in", "oauth"].iter().any(|word| label.contains(word))
 }
 
 /// What one failed request tells by itself, and how surely.
@@ -153,7 +154,14 @@ fn says(text: &str, words: &[&str]) -> bool {
 }
 
 const THROTTLED: [&str; 8] = [
-    "rate limit", "ratelimit", "too many requests", "toomanyrequests", "throttl", "rate exceeded", "quota", "slow down",
+    "rate limit",
+    "ratelimit",
+    "too many requests",
+    "toomanyrequests",
+    "throttl",
+    "rate exceeded",
+    "quota",
+    "slow down",
 ];
 
 fn of_status(status: u16, text: &str, login: bool) -> Option<(Name, Certainty)> {
@@ -186,17 +194,19 @@ fn of_status(status: u16, text: &str, login: bool) -> Option<(Name, Certainty)> 
 /// By the exception that the tool names instead of a status.
 fn of_exception(text: &str) -> Option<(Name, Certainty)> {
     use Certainty::Likely;
-    let name = if says(text, &["outofmemory", "too many open files", "unable to create new native thread", "no buffer space"]) {
-        Name::GeneratorLimited
-    } else if says(text, &["unrecognized ssl message", "plaintext connection", "unsupported or unrecognized ssl"]) {
-        Name::WrongScheme
-    } else if says(text, &["connect timed out", "connecttimeout", "read timed out", "sockettimeout", "timed out"]) {
-        Name::Timeout
-    } else if says(text, &["urisyntax", "malformedurl", "illegalargument", "illegal character"]) {
-        Name::ClientMade
-    } else {
-        return None;
-    };
+    let name =
+        if says(text, &["outofmemory", "too many open files", "unable to create new native thread", "no buffer space"])
+        {
+            Name::GeneratorLimited
+        } else if says(text, &["unrecognized ssl message", "plaintext connection", "unsupported or unrecognized ssl"]) {
+            Name::WrongScheme
+        } else if says(text, &["connect timed out", "connecttimeout", "read timed out", "sockettimeout", "timed out"]) {
+            Name::Timeout
+        } else if says(text, &["urisyntax", "malformedurl", "illegalargument", "illegal character"]) {
+            Name::ClientMade
+        } else {
+            return None;
+        };
     Some((name, Likely))
 }
 

@@ -5,7 +5,7 @@ const LONGEST: usize = 140;
 
 /// What of a file's text may be shown: at most 140 characters, without control characters, and without what stands
 /// in the query of an address or looks like a token.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut out = String::new();
     let cut = text.char_indices().nth(LONGEST);
     let head = cut.map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
@@ -52,7 +52,7 @@ fn without_user(address: &str) -> String {
 }
 
 /// `1,234,567`.
-pub fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -65,17 +65,17 @@ pub fn count(n: u64) -> String {
 }
 
 /// `40.0 %`.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// `p = 0.0012`, or below what so many draws can show.
-pub fn p_value(p: f64) -> String {
+pub(crate) fn p_value(p: f64) -> String {
     if p < 0.000_1 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") }
 }
 
 /// `1 row`, `2 rows`.
-pub fn many(n: u64, one: &str, more: &str) -> String {
+pub(crate) fn many(n: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { more })
 }
 

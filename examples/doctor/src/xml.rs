@@ -151,7 +151,10 @@ fn resolve(reference: &BytesRef<'_>, line: u64) -> Result<char, Unreadable> {
         "apos" => '\'',
         _ => {
             let name = crate::text::shown(&name);
-            return Err(Unreadable::new(line, format!("the entity &{name}; is not known, and entities are not expanded")));
+            return Err(Unreadable::new(
+                line,
+                format!("the entity &{name}; is not known, and entities are not expanded"),
+            ));
         }
     })
 }
