@@ -41,7 +41,8 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
     if group.well() < 5 && group.failures() > group.well() * 20 {
         return view.all_failed();
     }
-    let patterns: [Pattern<'_>; 10] = [
+    let patterns: [Pattern<'_>; 11] = [
+        View::machine,
         View::node,
         View::one_of_a_burst,
         View::window,
@@ -120,6 +121,26 @@ impl View<'_> {
             None => Name::ClientMade,
         };
         Explanation::of(name, Certainty::Likely, never)
+    }
+
+    /// The machine that makes the load ran out of ports.
+    fn machine(&self) -> Option<Explanation> {
+        if self.status().is_some()
+            || !self.says(&["bindexception", "cannot assign requested address", "address already in use"])
+        {
+            return None;
+        }
+        let n = self.group.failures() as u64;
+        let evidence = format!(
+            "{} ended with {} {}, while others went well: no port was free for another connection",
+            many(n, "request", "requests"),
+            self.code(),
+            shown(&self.answer.message)
+        );
+        Some(
+            Explanation::of(Name::GeneratorLimited, Certainty::Likely, evidence)
+                .or(Name::ConnectionChurn, "a new connection for each request uses up the ports"),
+        )
     }
 
     /// A host, a column or a header of which one value fails.
@@ -406,6 +427,11 @@ impl View<'_> {
         let likely = |name| Some(Explanation::of(name, Certainty::Likely, said.clone()));
         match self.status() {
             Some(502 | 504) => likely(Name::GatewayFailure),
+            Some(401) => Some(Explanation::of(
+                Name::SessionConflict,
+                Certainty::Possible,
+                format!("{said}, now and then: a session that another ends looks so"),
+            )),
             Some(_) => self.transient(),
             None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => {
                 likely(Name::GeneratorLimited)

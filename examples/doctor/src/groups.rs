@@ -44,7 +44,7 @@ pub(crate) enum Question {
     Threads,
     /// A new connection. Effect: the failing share with one less that without.
     Connection,
-    /// The failure of the step before. Effect: likewise.
+    /// Another failure of the step before. Effect: likewise.
     Before,
     /// The place in the thread. Effect: as of the load.
     Nth,
@@ -155,7 +155,17 @@ impl<'a> Group<'a> {
             }
             Question::Connection => self.two(results.has.connect, |_, row| row.connect != NONE && row.connect > 0)?,
             Question::Before => {
-                self.two(results.has.thread, |_, row| row.before > 0 && results.answer(row.before).fate.failed())?
+                // The same failure again and again is no consequence.
+                let own = self
+                    .rows
+                    .iter()
+                    .zip(&self.failed)
+                    .find(|(_, failed)| **failed)
+                    .map(|(row, _)| results.answer(row.answer).code_number);
+                let other = |answer: u32| {
+                    results.answer(answer).fate.failed() && Some(results.answer(answer).code_number) != own
+                };
+                self.two(results.has.thread, |_, row| row.before > 0 && other(row.before))?
             }
             Question::Same => {
                 let same = self.same_address_under_way();

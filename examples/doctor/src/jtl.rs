@@ -62,13 +62,25 @@ struct Rows<'a> {
     good: u64,
     misfits: u64,
     sums: u64,
+    /// The line of the last row, and its values, if it does not fit.
+    cut: Option<(u64, usize)>,
 }
 
 impl<'a> Rows<'a> {
     fn new(file: &'a str, layout: Layout) -> Self {
         let mut results = Results::new(layout.extras.iter().map(|(name, _)| name.clone()).collect());
         results.has = has(&layout);
-        Self { file, layout, results, clock: Clock::default(), findings: Vec::new(), good: 0, misfits: 0, sums: 0 }
+        Self {
+            file,
+            layout,
+            results,
+            clock: Clock::default(),
+            findings: Vec::new(),
+            good: 0,
+            misfits: 0,
+            sums: 0,
+            cut: None,
+        }
     }
 
     fn read<R: Read>(mut self, mut reader: Reader<R>, used: &Cell<u64>) -> Result<(Results, Vec<Finding>), Unreadable> {
@@ -92,7 +104,7 @@ impl<'a> Rows<'a> {
                 continue;
             }
             if !self.row(&record, line) {
-                self.misfit(&record, line, after, reader.is_done());
+                self.misfit(&record, line, after);
             }
         }
         self.end(after)
@@ -144,6 +156,7 @@ impl<'a> Rows<'a> {
             *extra = record.get(*i).unwrap_or_default();
         }
         self.good += 1;
+        self.cut = None;
         self.sums += u64::from(number(Role::SampleCount).is_some_and(|n| n > 1));
         self.results.add(&Raw {
             line,
@@ -162,48 +175,44 @@ impl<'a> Rows<'a> {
         });
     }
 
-    fn misfit(&mut self, record: &ByteRecord, line: u64, after: u64, done: bool) {
+    fn misfit(&mut self, record: &ByteRecord, line: u64, after: u64) {
         if record.iter().all(<[u8]>::is_empty) && record.len() <= 1 {
             return;
         }
         self.misfits += 1;
         let (has, width) = (record.len(), self.layout.width);
-        let (level, message) = if done && has <= width {
-            (
-                Level::Warning,
-                format!("the file is cut: the last row has {has} of {width} values. It is read up to there"),
-            )
-        } else if after > line + 2 {
+        let message = if after > line + 2 {
             let lines = after - line;
-            (
-                Level::Warning,
-                format!(
-                    "a row of {lines} lines that does not fit its columns: a quote that is not closed? Not counted"
-                ),
-            )
+            format!("a row of {lines} lines that does not fit its columns: a quote that is not closed? Not counted")
         } else if has != width {
             let more = if has > width { "more" } else { "fewer" };
-            (
-                Level::Warning,
-                format!(
-                    "{has} values where the columns are {width}: {more} than there are columns, by a separator or a line break in a value that is not quoted. Not counted"
-                ),
+            format!(
+                "{has} values where the columns are {width}: {more} than there are columns, by a separator or a line \
+                 break in a value that is not quoted. Not counted"
             )
         } else {
-            (Level::Warning, "no time stands where the time should be. Not counted".to_owned())
+            "no time stands where the time should be. Not counted".to_owned()
         };
-        if self.findings.len() < NAMED || (done && has < width) {
-            self.findings.push(Finding { rule: "row", level, file: self.file.to_owned(), line, message });
+        self.cut = (has <= width).then_some((line, has));
+        if self.findings.len() < NAMED {
+            self.say("row", Level::Warning, line, message);
         }
     }
 
     fn end(mut self, last_line: u64) -> Result<(Results, Vec<Finding>), Unreadable> {
+        if let Some((line, has)) = self.cut.filter(|_| self.good > 0) {
+            self.findings.retain(|finding| finding.line != line);
+            self.misfits -= 1;
+            let width = self.layout.width;
+            let message = format!("the file is cut: its last row has {has} of {width} values. It is read up to there");
+            self.say("cut", Level::Warning, line, message);
+        }
         let line = self.findings.first().map_or(last_line, |finding| finding.line);
         if self.good == 0 && self.misfits > 0 {
             let why = self.findings.first().map_or("", |finding| &finding.message);
             return Err(Unreadable::new(line, format!("no row fits the columns: {why}")));
         }
-        if self.misfits > self.findings.len() as u64 {
+        if self.misfits > NAMED as u64 {
             let rows = text::many(self.misfits, "row does", "rows do");
             self.say(
                 "row",
