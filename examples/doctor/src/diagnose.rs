@@ -95,7 +95,7 @@ struct Found {
 struct Case<'a> {
     results: &'a Results,
     file: &'a str,
-    /// Requests of the last run, by start.
+    /// Requests of the last run, in the order in which they were sent.
     rows: Vec<&'a Sample>,
     in_flight: Vec<u32>,
     /// The cause of each row, as far as it is known.

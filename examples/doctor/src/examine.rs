@@ -259,6 +259,7 @@ impl Seen {
             Name::ClientMade,
             Name::FeedPlaceholder,
             Name::ServiceDown,
+            Name::HeaderWrong,
         ];
         let of_plan = matches!(
             predicted.name,

@@ -41,17 +41,18 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
     if group.well() < 5 && group.failures() > group.well() * 20 {
         return view.all_failed();
     }
-    let patterns: [Pattern<'_>; 11] = [
+    let patterns: [Pattern<'_>; 12] = [
         View::machine,
+        View::logins,
         View::node,
         View::one_of_a_burst,
         View::window,
+        View::after_a_failure,
         View::expired,
         View::one_object,
         View::load,
         View::connection,
         View::clock,
-        View::after_a_failure,
         View::thread,
     ];
     patterns.iter().find_map(|pattern| pattern(&view)).or_else(|| view.by_itself()).unwrap_or_default()
@@ -141,6 +142,21 @@ impl View<'_> {
             Explanation::of(Name::GeneratorLimited, Certainty::Likely, evidence)
                 .or(Name::ConnectionChurn, "a new connection for each request uses up the ports"),
         )
+    }
+
+    /// Genesys refuses too many logins with 400: some of them, and not those with a wrong secret.
+    fn logins(&self) -> Option<Explanation> {
+        if self.status() != Some(400) || !self.is_login() || self.group.well() < 3 {
+            return None;
+        }
+        let (bad, well) = (self.group.failures() as u64, self.group.well() as u64);
+        let evidence = format!(
+            "{} of {} ended with 400, which is how too many logins at once are refused; the other {} went well, so the client is known",
+            count(bad),
+            many(bad + well, "login", "logins"),
+            count(well)
+        );
+        Some(Explanation::of(Name::LoginThrottled, Certainty::Likely, evidence))
     }
 
     /// A host, a column or a header of which one value fails.
@@ -303,8 +319,7 @@ impl View<'_> {
             return None;
         }
         // A span of time of its own, at whatever load, is no matter of load.
-        let (given_clock, given_load) = self.group.load_or_clock(load);
-        if self.yes(Question::Clock).is_some() && given_clock > ALPHA && given_load < ALPHA {
+        if self.yes(Question::Clock).is_some() && !self.group.load_not_clock(load) {
             return None;
         }
         let evidence = format!(
@@ -397,7 +412,10 @@ impl View<'_> {
             percent(difference),
             p_value(p)
         );
-        Some(Explanation::of(Name::SessionConflict, Certainty::Possible, evidence))
+        Some(match self.status() {
+            Some(401 | 403) => Explanation::of(Name::TokenMissing, Certainty::Likely, evidence),
+            _ => Explanation::of(Name::FeedPlaceholder, Certainty::Possible, evidence),
+        })
     }
 
     /// Some threads fail and others do not.
@@ -464,6 +482,18 @@ impl View<'_> {
         let has = self.results.has;
         let asked = has.url && has.thread && has.time && self.answers.len() >= 4;
         let (n, all) = (self.group.failures(), self.group.rows.len());
+        let load = self.answers.iter().find(|(a, _)| a.question == Question::Load && a.p < 0.05 && a.effect > 0.6);
+        if let Some((load, _)) = load {
+            let evidence = format!(
+                "{} of {} failed with {}, rather when more was under way ({}, effect {:.2}): too few to be sure",
+                count(n as u64),
+                count(all as u64),
+                self.code(),
+                p_value(load.p),
+                load.effect
+            );
+            return Some(Explanation::of(Name::Overload, Certainty::Possible, evidence));
+        }
         if !asked || self.answers.iter().any(|(_, p)| *p < 0.05) {
             return None;
         }

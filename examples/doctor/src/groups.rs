@@ -216,12 +216,21 @@ impl<'a> Group<'a> {
         Some((hypothesis::by_span(&self.bin(), BINS, &self.failed, None), inside - outside))
     }
 
-    /// Whether failing goes with the load within spans of time, and with the time within levels of load.
-    pub(crate) fn load_or_clock(&self, load: &[f64]) -> (f64, f64) {
-        let level: Vec<u32> = load.iter().map(|n| level(*n)).collect();
+    /// Whether the load explains the failing rather than a span of time does, where both go with it.
+    pub(crate) fn load_not_clock(&self, load: &[f64]) -> bool {
+        let mut order: Vec<f64> = load.to_vec();
+        order.sort_by(f64::total_cmp);
+        // Eighths of the rows by their load.
+        let edges: Vec<f64> = (1..8).filter_map(|i| order.get(order.len() * i / 8).copied()).collect();
+        let level: Vec<u32> = load.iter().map(|n| edges.partition_point(|edge| edge <= n) as u32).collect();
+        let span = self.span();
         let bin = self.bin();
-        let load = hypothesis::by_rank(load, &self.failed, Some(&bin));
-        (load, hypothesis::by_span(&bin, BINS, &self.failed, Some(&level)))
+        let inside: Vec<u32> =
+            bin.iter().map(|b| u32::from((span.first..=span.last).contains(&(*b as usize)))).collect();
+        let by_load = hypothesis::explained(&level, &self.failed);
+        let by_span = hypothesis::explained(&inside, &self.failed);
+        let within = hypothesis::by_rank(load, &self.failed, Some(&bin));
+        by_load >= by_span * 0.75 || (by_load >= by_span * 0.4 && within < 0.01)
     }
 
     /// Whether the failing goes with the address at the same load.
@@ -336,7 +345,7 @@ pub(crate) fn host(url: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-/// How many others were under way when each was sent; the rows are in the order of their starts.
+/// How many others were under way when each was sent; the rows are in the order of that.
 pub(crate) fn in_flight(rows: &[&Sample]) -> Vec<u32> {
     let mut ends: BinaryHeap<std::cmp::Reverse<i64>> = BinaryHeap::new();
     let mut counts = Vec::with_capacity(rows.len());

@@ -114,6 +114,19 @@ pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
     best
 }
 
+/// How much of the failing a category explains, in nats a row, less what as many categories explain by chance.
+pub fn explained(category: &[u32], failed: &[bool]) -> f64 {
+    let mut tables: std::collections::BTreeMap<u32, (u32, u32)> = std::collections::BTreeMap::new();
+    for (category, failed) in category.iter().zip(failed) {
+        let (bad, all) = tables.entry(*category).or_default();
+        *bad += u32::from(*failed);
+        *all += 1;
+    }
+    let (k, n) = tables.values().fold((0, 0), |(k, n), (bad, all)| (k + bad, n + all));
+    let sum: f64 = tables.values().map(|(bad, all)| bernoulli(*bad, *all)).sum();
+    (sum - bernoulli(k, n) - tables.len().saturating_sub(1) as f64 / 2.0) / f64::from(n.max(1))
+}
+
 fn bernoulli(o: u32, m: u32) -> f64 {
     x_ln_x(o) + x_ln_x(m.saturating_sub(o)) - x_ln_x(m)
 }

@@ -14,6 +14,10 @@ pub(crate) const EXTRAS: usize = 4;
 const EXTRA_VALUES: usize = 1_000;
 /// Of the texts of one kind, all together.
 const BYTES: usize = 4 << 20;
+/// Rows come in the order of their ends, give or take some milliseconds: so far back is another run.
+const BACK: i64 = 10_000;
+/// So long nothing is asked in one run.
+const PAUSE: i64 = 600_000;
 /// A number that is not there.
 pub(crate) const NONE: u32 = u32::MAX;
 /// Texts longer than this are told apart by their beginning.
@@ -273,7 +277,7 @@ impl Results {
         let url = if self.has.url { self.urls.number(raw.url) } else { 0 };
         let thread = if self.has.thread { self.threads.number(raw.thread) } else { 0 };
         let fingerprint = fingerprint(raw, [answer, label, url, thread]);
-        if self.boundary || self.is_other_run(raw) {
+        if self.boundary || self.is_other_run(raw, fingerprint) {
             self.start_run(raw, fingerprint);
         }
         let Some(run) = self.runs.last_mut() else { return };
@@ -286,8 +290,10 @@ impl Results {
             self.twins += 1;
             return;
         }
+        let served = self.answer(answer).fate != Fate::NoAnswer;
         let Some(thread_state) = self.thread_state(thread) else { return };
-        if thread > 0 && raw.elapsed > 0 && thread_state.last == fingerprint {
+        // Of one thread no two requests that take a while begin at once; what never left it may.
+        if thread > 0 && raw.elapsed > 1 && served && thread_state.last == fingerprint {
             self.twins += 1;
             return;
         }
@@ -322,13 +328,16 @@ impl Results {
     }
 
     /// A file of more than one run: the clock goes back, or nothing is asked for long and then it begins anew.
-    fn is_other_run(&self, raw: &Raw<'_>) -> bool {
+    fn is_other_run(&self, raw: &Raw<'_>, fingerprint: u64) -> bool {
         let Some(run) = self.runs.last() else { return true };
         let end = raw.start.saturating_add(i64::from(raw.elapsed));
         let gap = raw.start.saturating_sub(run.end);
         let anew = gap > run.end.saturating_sub(run.start)
             || raw.threads.is_some_and(|threads| threads.saturating_mul(4) <= run.most_threads);
-        self.has.time && (end < run.start || (gap > 600_000 && anew))
+        let back = end < run.start.saturating_sub(BACK);
+        // The same run put to the file once more.
+        let again = run.rows > 1 && raw.elapsed > 1 && raw.start == run.start && fingerprint == run.first;
+        self.has.time && (back || again || (gap > PAUSE && anew))
     }
 
     fn start_run(&mut self, raw: &Raw<'_>, fingerprint: u64) {
