@@ -131,7 +131,8 @@ fn closing(text: &str) -> Option<usize> {
 
 fn parse(body: &str) -> Reference {
     let body = body.trim();
-    if !body.starts_with("__") {
+    // `${!__isEmpty(x)}` is no function either, whatever it is called.
+    if !body.trim_start_matches('!').starts_with("__") {
         return Reference::Variable(body.to_owned());
     }
     let (name, arguments) = match body.split_once('(') {

@@ -60,6 +60,10 @@ pub struct Feed {
     /// Whether a value has a space in it.
     pub spaces: bool,
     uuids: u64,
+    /// Ids that look well and are no UUIDs: the first one's line, and how many.
+    others: (u64, u64),
+    /// Rows with fewer values than variables.
+    short: u64,
 }
 
 impl Feed {
@@ -90,6 +94,7 @@ impl Feed {
             feed.row(text, number, reading, &mut first_row);
         }
         feed.first_line(first_row, reading);
+        feed.together(reading);
         if feed.rows == 0 {
             feed.add(
                 None,
@@ -121,8 +126,9 @@ impl Feed {
         }
         let width = if reading.variables.is_empty() { self.named.len() } else { reading.variables.len() };
         if reading.known && values.len() < width {
+            self.short += 1;
             let message =
-                format!("{} values for {width} variables: the others keep those of the row before", values.len());
+                format!("{} of {width} values: the other variables keep those of the row before", values.len());
             self.add(None, Level::Warning, line, message);
         }
         for (i, value) in values.iter().enumerate() {
@@ -179,6 +185,10 @@ impl Feed {
         if is_placeholder(value) {
             return self.add(Some(Name::FeedPlaceholder), Level::Error, line, format!("{called} was never filled in"));
         }
+        if id && self.others.1 == 0 && !is_uuid(value) {
+            self.others.0 = line;
+        }
+        self.others.1 += u64::from(id && !is_uuid(value));
         // A whole address may stand in the feed.
         let address = value.contains("://") || value.starts_with('/');
         if in_path
@@ -186,7 +196,28 @@ impl Feed {
             && value.contains(['/', '?', '#', '\\', '^', '|', '{', '}', '<', '>', '`', '"', ' ', '%'])
         {
             let message = format!("{called} has a character that ends or breaks the path");
+            self.others.1 = self.others.1.saturating_sub(u64::from(!is_uuid(value)));
             self.add(Some(Name::FeedUnencodedId), Level::Error, line, message);
+        }
+    }
+
+    /// What only all rows together tell.
+    fn together(&mut self, reading: &Reading) {
+        if self.short > 0 && self.short == self.rows - self.blank {
+            let last = reading.variables.last().map_or("", String::as_str);
+            let message = format!("no row has a value for ${{{last}}}: another delimiter, or a column less");
+            self.add(Some(Name::FeedPlaceholder), Level::Error, 1, message);
+            if let Some(defect) = self.defects.last_mut() {
+                defect.rows = self.rows;
+            }
+        }
+        let (line, others) = self.others;
+        if others > 0 && others * 10 <= self.rows && self.uuids * 10 >= self.rows * 9 {
+            let message = format!("{others} of {} ids are no UUIDs, and all others are", self.rows);
+            self.add(Some(Name::FeedUnknownId), Level::Error, line, message);
+            if let Some(defect) = self.defects.last_mut() {
+                defect.rows = others;
+            }
         }
     }
 
@@ -211,6 +242,7 @@ impl Feed {
             } else {
                 "the first line is a header: a CSV Data Set with variableNames must have ignoreFirstLine"
             };
+            self.others.1 = self.others.1.saturating_sub(1);
             self.add(Some(Name::FeedHeaderRow), level, line, message.to_owned());
         } else if !is_header && skipped && ids && trimmed().any(is_uuid) {
             let message =

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cause::{Cause, Certainty, Finding, Level, Name};
 use crate::expression::{self, Reference};
 use crate::feed::Feed;
-use crate::plan::{self, DataSet, Plan, Sampler, Share, Threads};
+use crate::plan::{self, DataSet, Header, Plan, Sampler, Share, Threads};
 use crate::signs::is_placeholder;
 use crate::text::{count, many, percent, shown};
 use crate::tree::Node;
@@ -492,7 +492,8 @@ impl<'a> Rules<'a> {
             self.header(sampler, &header.name, &header.value, header.line, share);
         }
         let api = sampler.path.contains("/api/v2/");
-        let has = |name: &str| sampler.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name));
+        let called = |header: &Header, name: &str| header.name.trim_end_matches(':').trim().eq_ignore_ascii_case(name);
+        let has = |name: &str| sampler.headers.iter().any(|header| called(header, name));
         if !api || sampler.authorized_otherwise {
             return;
         }
