@@ -103,12 +103,12 @@ fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
     if !uuids || is_uuid(id) {
         return None;
     }
-    if id.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
+    let inside = path(url).split('/').any(is_uuid);
+    if !inside && id.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
         return Some(Name::FeedHeaderRow);
     }
-    let inside = path(url).split('/').any(|part| part != id && part.len() > 36 && part.get(..36).is_some_and(is_uuid));
     let odd = ["%2f", "%3f", "%23", "%5c", "%25"].iter().any(|code| id.to_lowercase().contains(code));
-    if odd || inside || path(url).split('/').any(is_uuid) {
+    if odd || inside {
         return Some(Name::FeedUnencodedId);
     }
     Some(Name::FeedUnknownId)
