@@ -396,6 +396,8 @@ impl<'a> Case<'a> {
             Question::Host,
             Question::Same,
             Question::Burst,
+            Question::First,
+            Question::Form,
             Question::Window(1_000),
             Question::Window(60_000),
         ];

@@ -41,13 +41,15 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
     if group.well() < 5 && group.failures() > group.well() * 20 {
         return view.all_failed();
     }
-    let patterns: [Pattern<'_>; 12] = [
+    let patterns: [Pattern<'_>; 14] = [
         View::machine,
         View::logins,
+        View::form,
         View::node,
         View::one_of_a_burst,
         View::window,
         View::after_a_failure,
+        View::first_of_thread,
         View::expired,
         View::one_object,
         View::load,
@@ -198,6 +200,44 @@ impl View<'_> {
             Name::NodeFault
         };
         Some(Explanation::of(name, Certainty::Likely, evidence))
+    }
+
+    /// Addresses with odd characters fail and others do not.
+    fn form(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Form)?;
+        let odd = |row: &Sample| crate::groups::has_odd_form(self.results.urls.text(row.url));
+        let of = self.group.by(|row| odd(row)).get(&true).copied().unwrap_or_default();
+        if difference < 0.8 || of.0 * 10 < self.group.failures() as u64 * 9 {
+            return None;
+        }
+        let example = self.group.rows.iter().find(|row| odd(row)).map_or("", |row| self.results.urls.text(row.url));
+        let evidence = format!(
+            "{} of {} requests failed whose address has encoded or special characters, and {} of the others ({}). The first: {}",
+            count(of.0),
+            count(of.0 + of.1),
+            count(self.group.failures() as u64 - of.0),
+            p_value(p),
+            shown(example)
+        );
+        Some(Explanation::of(Name::FeedUnencodedId, Certainty::Likely, evidence))
+    }
+
+    /// The first request of each thread fails, whenever it begins.
+    fn first_of_thread(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::First)?;
+        let of = self.group.by(|row| row.nth == 0).get(&true).copied().unwrap_or_default();
+        if difference < 0.3 || of.0 * 10 < self.group.failures() as u64 * 8 {
+            return None;
+        }
+        let evidence = format!(
+            "{} of {} failures are the first request of their thread, and {} of {} first requests failed ({})",
+            count(of.0),
+            count(self.group.failures() as u64),
+            count(of.0),
+            count(of.0 + of.1),
+            p_value(p)
+        );
+        Some(Explanation::of(Name::ColdStart, Certainty::Likely, evidence))
     }
 
     /// Of each burst one succeeds.
@@ -384,6 +424,8 @@ impl View<'_> {
             Name::ColdStart
         } else if self.status() == Some(401) && at_end {
             Name::TokenExpired
+        } else if self.status() == Some(403) && at_end && inside > 0.9 {
+            Name::AddressLimit
         } else if server && inside > 0.9 {
             Name::ServiceDown
         } else {
@@ -445,6 +487,7 @@ impl View<'_> {
         let likely = |name| Some(Explanation::of(name, Certainty::Likely, said.clone()));
         match self.status() {
             Some(502 | 504) => likely(Name::GatewayFailure),
+            Some(404 | 410) if self.never_well() => likely(Name::FeedUnknownId),
             Some(401) => Some(Explanation::of(
                 Name::SessionConflict,
                 Certainty::Possible,
@@ -475,6 +518,14 @@ impl View<'_> {
             None if self.says(&["connection refused"]) => self.transient(),
             None => likely(Name::ClientMade),
         }
+    }
+
+    /// Whether several addresses failed, and none of them ever went well.
+    fn never_well(&self) -> bool {
+        let table = self.group.by(|row| row.url);
+        let failing = table.iter().filter(|(url, (bad, _))| **url > 0 && *bad > 0);
+        let (failing, well) = failing.fold((0, 0), |(n, well), (_, (_, w))| (n + 1, well + w));
+        self.results.has.url && failing >= 2 && well == 0
     }
 
     /// Nothing that was asked has anything to do with it, and enough was asked.

@@ -58,6 +58,10 @@ pub(crate) enum Question {
     Burst,
     /// Another request to the same address under way. Effect: the failing share with one less that without.
     Same,
+    /// The first request of its thread. Effect: likewise.
+    First,
+    /// Characters in the address that are encoded, or ought to be. Effect: likewise.
+    Form,
 }
 
 impl<'a> Group<'a> {
@@ -171,6 +175,8 @@ impl<'a> Group<'a> {
                 let same = self.same_address_under_way();
                 self.two(results.has.url && results.has.time, |i, _| same.get(i).copied().unwrap_or_default())?
             }
+            Question::First => self.two(results.has.thread, |_, row| row.nth == 0)?,
+            Question::Form => self.two(results.has.url, |_, row| has_odd_form(results.urls.text(row.url)))?,
             Question::Window(length) => self.placed(results, &self.windows(length)?)?,
             Question::Burst => self.placed(results, &self.bursts()?)?,
         };
@@ -331,6 +337,16 @@ pub(crate) struct Span {
     pub(crate) all: u64,
     /// Of how many bins.
     pub(crate) of: usize,
+}
+
+/// Whether the path has characters that are encoded or ought to be.
+pub(crate) fn has_odd_form(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    path.split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .contains(['%', '+', ';', ',', '\'', '!', '*', '(', ')', '@', ':', '&', '=', ' '])
 }
 
 /// Levels of load that double.

@@ -157,8 +157,18 @@ fn other_tool(text: &[u8]) -> Option<&'static str> {
     if columns.iter().any(|c| summed.contains(c)) && columns.iter().filter(|c| sums.contains(*c)).count() >= 2 {
         return Some("an aggregate report: sums, statistics and no requests");
     }
-    if begins(&["response-time", "dns+dialup"]) {
-        return Some("results of hey");
+    if begins(&["response-time", "dns+dialup"]) || begins(&["request-start", "dns"]) {
+        return Some("results of hey or oha");
+    }
+    if begins(&["elapsed time"])
+        || begins(&["percentiles"])
+        || begins(&["percentage served"])
+        || line.contains("1/(1-percentile)")
+    {
+        return Some("the points of a graph: sums, statistics and no requests");
+    }
+    if begins(&["starttime", "seconds", "ctime"]) {
+        return Some("results of ApacheBench");
     }
     if line.starts_with("run\t")
         || line.starts_with("run ") && line.contains("gatling")

@@ -115,6 +115,7 @@ impl Layout {
                 layout.set(Role::Label, code - 1);
             }
             let thread = (code + 1..success).rev().find(|i| some(*i, is_thread));
+            let thread = thread.or_else(|| (code + 1..success).rev().find(|i| all(*i, is_old_thread)));
             if let Some(thread) = thread {
                 layout.set(Role::Thread, thread);
                 if thread > code + 1 {
@@ -209,6 +210,12 @@ fn is_thread(value: &[u8]) -> bool {
     let Some(dash) = value.iter().rposition(|b| *b == b'-') else { return false };
     let digits = |part: Option<&[u8]>| part.is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
     digits(value.get(dash + 1..)) && digits(value.get(dash.saturating_sub(1)..dash))
+}
+
+/// `Agents-6`, as it was before 2.0.
+fn is_old_thread(value: &[u8]) -> bool {
+    let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    value.iter().rposition(|b| *b == b'-').is_some_and(|dash| dash > 0 && value.get(dash + 1..).is_some_and(digits))
 }
 
 fn is_address(value: &[u8]) -> bool {

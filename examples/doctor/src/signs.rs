@@ -126,7 +126,7 @@ pub(crate) fn of(answer: &Answer, label: &str, url: &str, shape: Option<&Shape>)
     use Certainty::{Certain, Likely};
     let text = format!("{} {} {}", answer.code, answer.message, answer.failure);
     if answer.fate == Fate::Own {
-        return Some(own(&text));
+        return Some(own(&answer.code, &text));
     }
     if let Some(name) = of_text(&text) {
         return Some((name, Certain));
@@ -142,11 +142,13 @@ pub(crate) fn of(answer: &Answer, label: &str, url: &str, shape: Option<&Shape>)
     }
 }
 
-fn own(text: &str) -> (Name, Certainty) {
-    if text.contains("mbedded resource download error") {
-        return (Name::WrongAddress, Certainty::Likely);
+fn own(code: &str, text: &str) -> (Name, Certainty) {
+    match code {
+        "304" => (Name::NotModified, Certainty::Likely),
+        "301" | "302" | "303" | "307" | "308" => (Name::Redirected, Certainty::Likely),
+        _ if text.contains("mbedded resource download error") => (Name::WrongAddress, Certainty::Likely),
+        _ => (Name::OwnAssertion, Certainty::Certain),
     }
-    (Name::OwnAssertion, Certainty::Certain)
 }
 
 fn says(text: &str, words: &[&str]) -> bool {
