@@ -14,6 +14,8 @@ use crate::text::{count, many, p_value, percent, shown};
 pub(crate) const ALPHA: f64 = 0.01;
 /// Fewer failures of one kind follow no pattern.
 const FEW: usize = 5;
+/// What was asked for so often and never went well is broken.
+const NEVER: u64 = 3;
 
 /// What the results of one file come to.
 #[derive(Debug, Default)]
@@ -299,7 +301,7 @@ impl<'a> Case<'a> {
                 *groups.entry(code_of(self.results, row)).or_default() += 1;
             }
         }
-        let groups: Vec<u32> = groups.into_iter().filter(|(_, n)| *n >= FEW as u64).map(|(code, _)| code).collect();
+        let groups: Vec<u32> = groups.into_iter().filter(|(_, n)| *n >= NEVER).map(|(code, _)| code).collect();
         // Timeouts are told by themselves, and still go with the load or do not.
         let mut asked: Vec<(u32, Vec<Answered>)> = Vec::new();
         for code in groups {
@@ -314,7 +316,7 @@ impl<'a> Case<'a> {
             let answers: Vec<(Answered, f64)> =
                 answers.into_iter().map(|a| (a, corrected.next().unwrap_or(1.0))).collect();
             let group = self.group(code);
-            if group.failures() > 0 {
+            if group.failures() >= FEW {
                 self.explain(code, &group, &answers);
                 self.rule_out(&group, &answers);
             }
@@ -348,7 +350,7 @@ impl<'a> Case<'a> {
         let base = group.failures() as f64 / group.rows.len() as f64;
         let never: BTreeMap<u32, u64> = table
             .iter()
-            .filter(|(url, (bad, well))| **url > 0 && *well == 0 && *bad >= 3)
+            .filter(|(url, (bad, well))| **url > 0 && *well == 0 && *bad >= NEVER)
             .map(|(url, (bad, _))| (*url, *bad))
             .collect();
         let failures: u64 = never.values().sum();

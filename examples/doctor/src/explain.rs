@@ -41,7 +41,7 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
     if group.well() < 5 && group.failures() > group.well() * 20 {
         return view.all_failed();
     }
-    let patterns: [Pattern<'_>; 14] = [
+    let patterns: [Pattern<'_>; 15] = [
         View::machine,
         View::logins,
         View::form,
@@ -55,6 +55,7 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
         View::load,
         View::connection,
         View::clock,
+        View::nth,
         View::thread,
     ];
     patterns.iter().find_map(|pattern| pattern(&view)).or_else(|| view.by_itself()).unwrap_or_default()
@@ -267,6 +268,10 @@ impl View<'_> {
 
     /// In each second, or minute, so many pass and the rest fails.
     fn window(&self) -> Option<Explanation> {
+        // So many at once, which is as many in a second when all of them start together.
+        if self.yes(Question::Load).is_some_and(|(_, effect)| effect > 0.95) {
+            return None;
+        }
         [(1_000, "second"), (60_000, "minute")].into_iter().find_map(|(length, word)| self.window_of(length, word))
     }
 
@@ -458,6 +463,26 @@ impl View<'_> {
             Some(401 | 403) => Explanation::of(Name::TokenMissing, Certainty::Likely, evidence),
             _ => Explanation::of(Name::FeedPlaceholder, Certainty::Possible, evidence),
         })
+    }
+
+    /// From one of its requests on a thread fails.
+    fn nth(&self) -> Option<Explanation> {
+        let (p, effect) = self.yes(Question::Nth).filter(|(_, effect)| *effect > 0.9)?;
+        let first = self
+            .group
+            .rows
+            .iter()
+            .zip(&self.group.failed)
+            .filter(|(_, failed)| **failed)
+            .map(|(row, _)| row.nth)
+            .min()?;
+        let evidence = format!(
+            "each thread's first {first} requests went well, and what it asked later got {} ({}, effect {effect:.2})",
+            self.code(),
+            p_value(p)
+        );
+        let grows = "a header that grows, as of cookies, fails from some request of each thread on";
+        Some(Explanation::of(Name::Quota, Certainty::Possible, evidence).or(Name::HeaderWrong, grows))
     }
 
     /// Some threads fail and others do not.
