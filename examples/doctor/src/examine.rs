@@ -204,6 +204,11 @@ impl Seen {
                 }
             }
         }
+        if !predicted.iter().any(|cause| cause.name == Name::FeedExhausted)
+            && predicted.iter().any(|cause| cause.name == Name::FeedBlankLine)
+        {
+            rename_marker(&mut causes);
+        }
         for cause in predicted {
             self.confirm(cause, &mut causes, failures);
         }
@@ -224,77 +229,38 @@ impl Seen {
             return;
         }
         let all: u64 = self.results.iter().flat_map(|(_, d)| d.labels.values()).map(|(_, all)| all).sum();
-        let explained: f64 = causes
-            .values()
-            .filter(|c| c.certainty > Certainty::Possible && c.follows.is_none())
-            .filter_map(|c| c.share)
-            .sum();
-        // The marker of the file's end comes of blank lines too.
-        let marker = predicted.name == Name::FeedBlankLine && !causes.contains_key(&Name::FeedBlankLine);
-        if marker && let Some(mut found) = causes.remove(&Name::FeedExhausted) {
-            found.name = Name::FeedBlankLine;
-            found.advice = Name::FeedBlankLine.advice().to_owned();
-            causes.insert(Name::FeedBlankLine, found);
-        }
+        let failing = failures as f64 / all.max(1) as f64;
+        let sure = causes.values().filter(|c| c.certainty > Certainty::Possible && c.follows.is_none());
+        let left = (1.0 - sure.filter_map(|c| c.share).sum::<f64>()).max(0.0);
         if let Some(found) = causes.get_mut(&predicted.name) {
-            let seen = found.share.unwrap_or_default() * failures as f64 / all.max(1) as f64;
-            if let Some(share) = predicted.share {
-                found.evidence.push(format!(
-                    "the plan and the data file say {} of the requests, and {} of {} failed so",
-                    percent(share),
-                    percent(seen),
-                    count(all)
-                ));
-            }
-            found.evidence.append(&mut predicted.evidence);
-            if predicted.certainty > Certainty::Possible {
-                found.certainty = Certainty::Certain;
-            }
-            return;
+            return agree(found, predicted, failing, all);
         }
-        let refused = [
-            Name::TokenMissing,
-            Name::AllRefused,
-            Name::WrongAddress,
-            Name::ClientMade,
-            Name::FeedPlaceholder,
-            Name::ServiceDown,
-            Name::HeaderWrong,
-        ];
-        let of_plan = matches!(
-            predicted.name,
-            Name::HeaderDead
-                | Name::HeaderWrong
-                | Name::HeaderDuplicate
-                | Name::HeaderMissing
-                | Name::TokenMissing
-                | Name::WrongScheme
-                | Name::WrongAddress
-        );
-        let most = refused.into_iter().find(|name| causes.get(name).is_some_and(|found| found.share > Some(0.5)));
-        if of_plan && let Some(found) = most.and_then(|name| causes.get_mut(&name)) {
+        let effects = effects(&predicted);
+        let most = effects.iter().find(|name| causes.get(name).is_some_and(|found| found.share > Some(0.5)));
+        if let Some(found) = most.and_then(|name| causes.get_mut(name)) {
             found.follows = Some(predicted.name);
             predicted.share = found.share;
-            predicted.certainty = predicted.certainty.max(Certainty::Likely);
+            predicted.certainty = Certainty::Likely;
             predicted.evidence.extend(found.evidence.first().cloned());
             causes.insert(predicted.name, predicted);
             return;
         }
-        let left = (1.0 - explained).max(0.0) * failures as f64 / all.max(1) as f64;
-        if let Some(share) = predicted.share.filter(|share| *share > 0.0 && (share - left).abs() <= NEAR) {
+        let near = |share: &f64| *share > 0.0 && (share - left * failing).abs() <= NEAR;
+        if let Some(share) = predicted.share.filter(near).filter(|_| predicted.certainty > Certainty::Possible) {
+            let (foretold, came) = (percent(share), percent(left * failing));
             predicted.evidence.push(format!(
-                "the plan and the data file say that {} of the requests fail, and {} failed without another cause",
-                percent(share),
-                percent(left)
+                "the plan and the data file say that {foretold} of the requests fail, and {came} of {} failed without \
+                 another cause",
+                count(all)
             ));
-            predicted.share = Some(1.0 - explained);
+            predicted.share = Some(left);
             causes.insert(predicted.name, predicted);
             return;
         }
         // It may be, and the results do not show it.
         predicted.certainty = Certainty::Possible;
         predicted.share = None;
-        if explained < 1.0 - NEAR || matches!(predicted.name, Name::TokenShared | Name::Burst | Name::ConnectionChurn) {
+        if left > NEAR || matches!(predicted.name, Name::TokenShared | Name::Burst | Name::ConnectionChurn) {
             causes.insert(predicted.name, predicted);
         }
     }
@@ -313,6 +279,45 @@ impl Seen {
         let named = |name: Name| causes.iter().any(|cause| cause.name == name);
         ruled_out.retain(|ruled| !named(ruled.name));
         Report { verdict, causes, findings, ruled_out, not_tested, read: self.read }
+    }
+}
+
+/// The marker of the file's end, <EOF>, comes of blank lines too.
+fn rename_marker(causes: &mut BTreeMap<Name, Cause>) {
+    if let Some(mut found) = causes.remove(&Name::FeedExhausted) {
+        found.name = Name::FeedBlankLine;
+        found.advice = Name::FeedBlankLine.advice().to_owned();
+        causes.insert(Name::FeedBlankLine, found);
+    }
+}
+
+/// The plan and the results say the same.
+fn agree(found: &mut Cause, mut predicted: Cause, failing: f64, all: u64) {
+    if let Some(share) = predicted.share {
+        let (foretold, came) = (percent(share), percent(found.share.unwrap_or_default() * failing));
+        found.evidence.push(format!(
+            "the plan and the data file say {foretold} of the requests, and {came} of {} failed so",
+            count(all)
+        ));
+    }
+    found.evidence.append(&mut predicted.evidence);
+    if predicted.certainty > Certainty::Possible {
+        found.certainty = Certainty::Certain;
+    }
+}
+
+/// As what a defect of the plan is seen in results, where they do not name it.
+fn effects(predicted: &Cause) -> &'static [Name] {
+    let sure = predicted.certainty > Certainty::Possible;
+    match predicted.name {
+        Name::HeaderMissing => &[Name::HeaderWrong, Name::AllRefused],
+        Name::HeaderDead | Name::HeaderWrong | Name::HeaderDuplicate | Name::TokenMissing if sure => {
+            &[Name::TokenMissing, Name::AllRefused, Name::HeaderWrong]
+        }
+        Name::WrongScheme | Name::WrongAddress if sure => {
+            &[Name::WrongAddress, Name::WrongScheme, Name::ServiceDown, Name::ClientMade, Name::AllRefused]
+        }
+        _ => &[],
     }
 }
 

@@ -28,6 +28,9 @@ impl Explanation {
 /// A pattern, and what it comes to where it is seen.
 type Pattern<'a> = fn(&View<'a>) -> Option<Explanation>;
 
+/// Reads a row's value of a column.
+type Value<'a> = Box<dyn Fn(&Sample) -> String + 'a>;
+
 struct View<'a> {
     results: &'a Results,
     answer: &'a Answer,
@@ -168,7 +171,7 @@ impl View<'_> {
         let question =
             std::iter::once(Question::Host).chain(extras).find(|q| self.yes(*q).is_some_and(|(_, e)| e >= 0.8))?;
         let (p, share) = self.yes(question)?;
-        let (column, value): (&str, Box<dyn Fn(&Sample) -> String>) = match question {
+        let (column, value): (&str, Value<'_>) = match question {
             Question::Extra(i) => {
                 let column = self.results.extra_names.get(i)?;
                 let texts = self.results.extras.get(i)?;
@@ -227,7 +230,7 @@ impl View<'_> {
     fn first_of_thread(&self) -> Option<Explanation> {
         let (p, difference) = self.yes(Question::First)?;
         let of = self.group.by(|row| row.nth == 0).get(&true).copied().unwrap_or_default();
-        if difference < 0.3 || of.0 * 10 < self.group.failures() as u64 * 8 {
+        if difference < 0.5 || of.0 * 10 < self.group.failures() as u64 * 8 {
             return None;
         }
         let evidence = format!(

@@ -367,7 +367,7 @@ impl Results {
     fn keep(&mut self, raw: &Raw<'_>, mut sample: Sample) {
         sample.seq = self.seq;
         self.seq += 1;
-        if sample.seq / BLOCK % self.stride != 0 {
+        if !(sample.seq / BLOCK).is_multiple_of(self.stride) {
             return;
         }
         for (i, value) in raw.extras.iter().enumerate().take(self.extra_names.len()) {
@@ -378,8 +378,8 @@ impl Results {
         if self.rows.len() >= KEPT {
             self.stride *= 2;
             let stride = self.stride;
-            self.rows.retain(|row| row.seq / BLOCK % stride == 0);
-            if sample.seq / BLOCK % stride != 0 {
+            self.rows.retain(|row| (row.seq / BLOCK).is_multiple_of(stride));
+            if !(sample.seq / BLOCK).is_multiple_of(stride) {
                 return;
             }
         }

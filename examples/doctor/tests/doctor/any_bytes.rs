@@ -25,7 +25,7 @@ fn damaged(good: &'static str) -> impl Strategy<Value = Vec<u8>> {
         for (at, byte, how) in spots {
             let at = at.index(bytes.len());
             match how {
-                0 => bytes[at] = byte,
+                0 => bytes.splice(at..=at, [byte]).for_each(drop),
                 1 => bytes.insert(at, byte),
                 _ if bytes.len() > 1 => drop(bytes.remove(at)),
                 _ => {}
