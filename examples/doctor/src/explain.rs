@@ -196,13 +196,15 @@ impl View<'_> {
             p_value(p)
         );
         let lower = column.to_lowercase();
-        let name = if lower == "hostname" || lower == "hn" {
-            Name::GeneratorLimited
-        } else if lower.contains("script") || lower.ends_with("id") {
-            Name::BrokenScript
-        } else {
-            Name::NodeFault
-        };
+        if lower == "hostname" || lower == "hn" {
+            // The machine that made the load. Refused by the service, or at its own limit?
+            let sure = if self.status().is_none() { Certainty::Likely } else { Certainty::Possible };
+            return Some(
+                Explanation::of(Name::GeneratorLimited, sure, evidence)
+                    .or(Name::AddressLimit, "the service may refuse what comes from the address of one machine"),
+            );
+        }
+        let name = if lower.contains("script") || lower.ends_with("id") { Name::BrokenScript } else { Name::NodeFault };
         Some(Explanation::of(name, Certainty::Likely, evidence))
     }
 

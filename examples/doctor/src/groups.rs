@@ -6,7 +6,7 @@ use crate::hypothesis;
 use crate::sample::{NONE, Results, Sample};
 
 /// More rows than these are not asked: every so manieth of them is.
-const ASKED: usize = 40_000;
+const ASKED: usize = 20_000;
 /// Spans of time.
 const BINS: usize = 48;
 
@@ -192,7 +192,7 @@ impl<'a> Group<'a> {
         let category: Vec<u32> = self.rows.iter().map(|row| of(row)).collect();
         let p = hypothesis::by_category(&category, &self.failed, None);
         let all = self.failures() as f64 / self.rows.len() as f64;
-        let most = table.values().filter(|(bad, well)| *bad as f64 / (bad + well) as f64 > (all * 2.0).min(0.9));
+        let most = table.values().filter(|(bad, well)| *bad as f64 / (bad + well) as f64 > (all * 1.5).min(0.9));
         let share = most.map(|(bad, _)| *bad).sum::<u64>() as f64 / self.failures() as f64;
         Some((p, share))
     }

@@ -5,8 +5,10 @@
 
 use fastrand::Rng;
 
-/// Draws of a permutation test. The smallest p-value it can show is one in so many.
-const DRAWS: u32 = 4_000;
+/// Draws of a permutation test. The smallest p-value it can show is one in so many: it must stand some fifty questions.
+const DRAWS: u32 = 20_000;
+/// Failures moved in all draws together; with many failures there are fewer draws.
+const MOVES: usize = 40_000_000;
 /// After so many draws as extreme as what was seen it is nothing.
 const ENOUGH: u32 = 40;
 const SEED: u64 = 0x5eed;
@@ -164,7 +166,8 @@ fn permuted(failed: &[bool], strata: Option<&[u32]>, statistic: impl Fn(&[u32]) 
     let mut rng = Rng::with_seed(SEED);
     let (mut as_much, mut draws) = (0_u32, 0_u32);
     let mut drawn = Vec::with_capacity(seen.len());
-    while draws < DRAWS && as_much < ENOUGH {
+    let most = u32::try_from(MOVES / seen.len().max(1)).unwrap_or(DRAWS).clamp(4_000, DRAWS);
+    while draws < most && as_much < ENOUGH {
         drawn.clear();
         for (members, failures) in groups.values_mut() {
             for i in 0..*failures {

@@ -50,6 +50,11 @@ pub(crate) fn page(report: &Report, style: Style) -> String {
         lines.extend(cause.evidence.iter().map(|evidence| format!("    - {evidence}")));
         lines.push(format!("    What to do: {}", cause.advice));
     }
+    let tested = report.causes.iter().flat_map(|cause| &cause.evidence).any(|evidence| evidence.contains("(p "));
+    if tested {
+        lines.push(String::new());
+        lines.push("p is the chance to see so much if it were nothing, corrected for all that was asked.".to_owned());
+    }
     findings(report, style, &mut lines);
     if !report.ruled_out.is_empty() {
         lines.push(String::new());

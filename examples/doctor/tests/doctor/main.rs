@@ -1,4 +1,5 @@
 //! What the doctor says of files, a file a promise.
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod any_bytes;
 mod command;
