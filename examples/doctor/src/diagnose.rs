@@ -152,6 +152,12 @@ impl<'a> Case<'a> {
                 format!("only sums of {rows}, and none of their requests: save the results of the samplers too"),
             );
         }
+        let (failures, all) = self.out.labels.values().fold((0, 0), |(bad, all), (b, a)| (bad + b, all + a));
+        if failures == all && all >= 10 {
+            let message =
+                "there are only failures: where the listener saves errors only, shares are of the errors".to_owned();
+            self.note("only_errors", Level::Note, message);
+        }
         if !results.has.code && self.out.requests > 0 {
             self.note(
                 "columns",
@@ -418,6 +424,12 @@ impl<'a> Case<'a> {
             all
         };
         self.say(name, certainty, taken, evidence);
+        if let Some((why, certainty, evidence)) = explanation.because {
+            self.say(why, certainty, taken, evidence);
+            if let Some(found) = self.found.get_mut(&name) {
+                found.follows = Some(why);
+            }
+        }
         for (name, evidence) in explanation.beside {
             self.say(name, Certainty::Possible, 0, evidence);
         }

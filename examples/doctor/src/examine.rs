@@ -116,7 +116,7 @@ impl Seen {
             let verdict = if predicted.is_empty() { Verdict::NothingFound } else { Verdict::Causes };
             (predicted, verdict)
         } else {
-            self.explained(predicted)
+            self.explained(predicted, &ruled.never)
         };
         Ok(self.put_together(causes, verdict))
     }
@@ -152,6 +152,7 @@ impl Seen {
             });
             all.findings.extend(ruled.findings);
             all.causes.extend(ruled.causes);
+            all.never.extend(ruled.never);
         }
         Ok((all, taken))
     }
@@ -184,7 +185,7 @@ impl Seen {
     }
 
     /// What the results say, and what the plan said would happen.
-    fn explained(&mut self, predicted: Vec<Cause>) -> (Vec<Cause>, Verdict) {
+    fn explained(&mut self, predicted: Vec<Cause>, never: &[String]) -> (Vec<Cause>, Verdict) {
         let failures: u64 = self.results.iter().map(|(_, d)| d.failures).sum();
         let requests: u64 = self.results.iter().map(|(_, d)| d.requests).sum();
         let mut causes: BTreeMap<Name, Cause> = BTreeMap::new();
@@ -209,7 +210,18 @@ impl Seen {
         {
             rename_marker(&mut causes);
         }
-        for cause in predicted {
+        for mut cause in predicted {
+            if cause.name == Name::NeverRuns {
+                let labels = || self.results.iter().flat_map(|(_, d)| d.labels.keys());
+                if !labels().any(|label| never.contains(label)) {
+                    let (none, of) =
+                        (many(never.len() as u64, "label", "labels"), many(requests, "request", "requests"));
+                    cause.evidence.push(format!("of {none} below it there is not one among the {of} of the results"));
+                    cause.certainty = Certainty::Certain;
+                    causes.insert(cause.name, cause);
+                }
+                continue;
+            }
             self.confirm(cause, &mut causes, failures);
         }
         let sure = causes.values().any(|cause| cause.certainty > Certainty::Possible);

@@ -11,12 +11,14 @@ use crate::text::{count, many, p_value, percent, shown};
 #[derive(Debug, Default)]
 pub(crate) struct Explanation {
     pub(crate) main: Option<(Name, Certainty, String)>,
+    /// What the main cause follows from.
+    pub(crate) because: Option<(Name, Certainty, String)>,
     pub(crate) beside: Vec<(Name, String)>,
 }
 
 impl Explanation {
     fn of(name: Name, certainty: Certainty, evidence: String) -> Self {
-        Self { main: Some((name, certainty, evidence)), beside: Vec::new() }
+        Self { main: Some((name, certainty, evidence)), because: None, beside: Vec::new() }
     }
 
     fn or(mut self, name: Name, evidence: impl Into<String>) -> Self {
@@ -61,7 +63,8 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
         View::nth,
         View::thread,
     ];
-    patterns.iter().find_map(|pattern| pattern(&view)).or_else(|| view.by_itself()).unwrap_or_default()
+    let found = patterns.iter().find_map(|pattern| pattern(&view));
+    view.named_by_code(found.or_else(|| view.by_itself()).unwrap_or_default())
 }
 
 impl View<'_> {
@@ -98,6 +101,27 @@ impl View<'_> {
     fn is_login(&self) -> bool {
         let row = self.group.rows.iter().zip(&self.group.failed).find(|(_, failed)| **failed).map(|(row, _)| *row);
         row.is_some_and(|row| signs::is_login(self.results.labels.text(row.label), self.results.urls.text(row.url)))
+    }
+
+    /// Some codes tell by themselves what it is; what it goes with is why.
+    fn named_by_code(&self, mut explanation: Explanation) -> Explanation {
+        let itself = match self.status() {
+            Some(502 | 504) => Name::GatewayFailure,
+            None if self.says(&["timed out", "timeout"]) => Name::Timeout,
+            _ => return explanation,
+        };
+        let n = self.group.failures() as u64;
+        let all = self.group.rows.len() as u64;
+        let said = format!("{} of {} ended with {} {}", count(n), count(all), self.code(), shown(&self.answer.message));
+        let other = explanation.main.replace((itself, Certainty::Likely, said));
+        explanation.because = other.filter(|(name, certainty, _)| {
+            *certainty > Certainty::Possible
+                && matches!(
+                    name,
+                    Name::Overload | Name::ServiceDown | Name::TimeWindow | Name::ColdStart | Name::NodeFault
+                )
+        });
+        explanation
     }
 
     /// Nothing of the kind went well.
@@ -612,7 +636,8 @@ fn steps(load: &[f64], failed: &[bool], words: &str) -> String {
         let end = rest.partition_point(|pair| pair.0 <= at);
         let (part, after) = rest.split_at(end);
         let bad = part.iter().filter(|(_, failed)| *failed).count();
-        parts.push(format!("{bad} of {} at {:.0} to {at:.0} {words}", part.len(), first.0));
+        let range = if first.0 < at { format!("{:.0} to {at:.0}", first.0) } else { format!("{at:.0}") };
+        parts.push(format!("{bad} of {} at {range} {words}", part.len()));
         rest = after;
     }
     parts.join(", ")

@@ -98,7 +98,7 @@ fn markup(text: &[u8]) -> Result<Kind, Unreadable> {
     let end = rest.find(|c: char| c.is_whitespace() || "/>".contains(c)).unwrap_or(rest.len());
     match rest.get(..end).unwrap_or_default() {
         "jmeterTestPlan" => Ok(Kind::Plan),
-        "testResults" | "httpSample" | "sample" => Ok(Kind::Elements),
+        "testResults" | "httpSample" | "sample" | "sampleResult" => Ok(Kind::Elements),
         // The beginning of a plan whose root is misspelt or another's is told by its parts.
         name if shown.contains("<hashTree") => Err(Unreadable::new(1, format!("<{name}> is no root of a test plan"))),
         name if name.eq_ignore_ascii_case("html") => Err(Unreadable::new(1, "a web page, and no results")),

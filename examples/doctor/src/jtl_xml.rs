@@ -22,6 +22,16 @@ const NODE_HEADERS: [&str; 10] = [
     "x-host",
     "x-upstream",
 ];
+const LONG_NAMES: [(&str, &str); 7] = [
+    ("t", "time"),
+    ("ts", "timeStamp"),
+    ("lb", "label"),
+    ("rc", "responseCode"),
+    ("rm", "responseMessage"),
+    ("tn", "threadName"),
+    ("s", "success"),
+];
+const SAMPLES: [&str; 3] = ["httpSample", "sample", "sampleResult"];
 /// So much of a response is looked at.
 const BODY: usize = 300;
 
@@ -40,8 +50,10 @@ struct Element {
 }
 
 impl Element {
+    /// By the short name, or the long one of JMeter before 2.1.
     fn get(&self, name: &str) -> &str {
-        self.attributes.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+        let long = LONG_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| long);
+        self.attributes.iter().find(|(key, _)| key == name || key == long).map_or("", |(_, value)| value)
     }
 
     fn number(&self, name: &str) -> Option<u32> {
@@ -99,8 +111,8 @@ impl Elements<'_> {
                 self.results.begin_run();
                 self.clock = Clock::default();
             }
-        } else if tag == "httpSample" || tag == "sample" {
-            let mut element = Element { attributes, line, http: tag == "httpSample", ..Element::default() };
+        } else if SAMPLES.contains(&tag.as_str()) {
+            let mut element = Element { attributes, line, http: tag != "sample", ..Element::default() };
             element.transparent = !element.http
                 && (element.get("rm").starts_with("Number of samples in transaction") || element.get("rc").is_empty());
             self.open.push(element);
@@ -139,7 +151,7 @@ impl Elements<'_> {
 
     fn end(&mut self) {
         let tag = self.path.pop();
-        if !matches!(tag.as_deref(), Some("httpSample" | "sample")) {
+        if !tag.is_some_and(|tag| SAMPLES.contains(&tag.as_str())) {
             return;
         }
         let Some(element) = self.open.pop() else { return };

@@ -21,6 +21,8 @@ pub(crate) struct Ruled {
     pub(crate) causes: Vec<Cause>,
     /// How many requests the plan sends, where that can be known.
     pub(crate) requests: Option<u64>,
+    /// The labels of requests that are never sent.
+    pub(crate) never: Vec<String>,
 }
 
 /// The plan, and the data files that were given for its data sets.
@@ -172,6 +174,7 @@ impl<'a> Rules<'a> {
                 shown(&name),
                 named(node)
             );
+            self.never_runs(node);
             return self.cause(Name::NeverRuns, Level::Error, line, None, message);
         }
         let expression = node.is("IfController.useExpression");
@@ -180,13 +183,24 @@ impl<'a> Rules<'a> {
                 .iter()
                 .any(|f| text.contains(f));
         let compares = ["==", "!=", "<", ">", "&&", "||"].iter().any(|operator| text.contains(operator));
-        if (expression && compares && !scripted) || text.eq_ignore_ascii_case("false") {
+        if text.eq_ignore_ascii_case("false") {
+            let message = format!("the condition of {} is false as it stands: {share} never sent", named(node));
+            self.find(Name::NeverRuns.name(), Level::Note, line, message);
+        } else if expression && compares && !scripted {
             let message = format!(
                 "the condition of {} is compared with the word true as it stands, and never is it: {share} never sent",
                 named(node)
             );
+            self.never_runs(node);
             self.cause(Name::NeverRuns, Level::Error, line, None, message);
         }
+    }
+
+    /// The labels that results will not have.
+    fn never_runs(&mut self, node: &Node) {
+        let mut below = Vec::new();
+        node.all(&mut below);
+        self.out.never.extend(below.into_iter().filter(|node| plan::is_http(node)).map(|node| node.name.clone()));
     }
 
     fn samplers_below(&self, node: &Node) -> String {
@@ -328,31 +342,55 @@ impl<'a> Rules<'a> {
         self.encoding(feed, &users);
     }
 
+    /// The groups of threads with requests in scope of a data set.
+    fn groups_reading(&self, i: usize) -> Vec<usize> {
+        let mut groups: Vec<usize> =
+            self.samplers.iter().filter(|s| s.data_sets.contains(&i)).filter_map(|s| s.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// How many rows a group asks for, and how many there are for it.
+    fn rows_asked(&self, group: usize, set: &DataSet, feed: &Feed) -> Option<(u64, u64)> {
+        let threads: &Threads = self.plan.groups.get(group)?;
+        let (n, loops) = (threads.count?, threads.loops?);
+        let needed = n.checked_mul(loops)?;
+        Some((
+            needed,
+            if set.share == Share::Thread { feed.rows.min(loops).saturating_mul(n) } else { feed.rows.min(needed) },
+        ))
+    }
+
+    /// Rows that are used up some time, by who knows how many loops.
+    fn uncounted(&mut self, groups: &[usize], set: &DataSet, file: &str, feed: &Feed) {
+        let rows = many(feed.rows, "row", "rows");
+        let message =
+            format!("recycle is false, and {} has {rows}: when they are used up every variable is <EOF>", shown(file));
+        let endless =
+            |group: &usize| self.plan.groups.get(*group).is_some_and(|g| g.count.is_some() && g.loops.is_none());
+        if groups.iter().any(endless) && !set.stop_thread {
+            self.cause(
+                Name::FeedExhausted,
+                Level::Warning,
+                set.line,
+                None,
+                format!("{message}, and the threads go on"),
+            );
+        } else {
+            self.find(Name::FeedExhausted.name(), Level::Note, set.line, message);
+        }
+    }
+
     /// Fewer rows than loops, and no beginning anew.
     fn exhausted(&mut self, i: usize, set: &DataSet, file: &str, feed: &Feed, of_users: Option<f64>) {
         if set.recycle {
             return;
         }
-        let mut groups: Vec<usize> =
-            self.samplers.iter().filter(|s| s.data_sets.contains(&i)).filter_map(|s| s.group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        let of = |group: usize| -> Option<(u64, u64)> {
-            let threads: &Threads = self.plan.groups.get(group)?;
-            let (n, loops) = (threads.count?, threads.loops?);
-            Some(match set.share {
-                Share::Thread => (n * loops, feed.rows.min(loops) * n),
-                _ => (n.checked_mul(loops)?, feed.rows.min(n * loops)),
-            })
-        };
-        let asked: Option<Vec<(u64, u64)>> = groups.iter().map(|group| of(*group)).collect();
+        let groups = self.groups_reading(i);
+        let asked: Option<Vec<(u64, u64)>> = groups.iter().map(|group| self.rows_asked(*group, set, feed)).collect();
         let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
-            let message = format!(
-                "recycle is false, and {} has {}: when they are used up every variable is <EOF>",
-                shown(file),
-                many(feed.rows, "row", "rows")
-            );
-            return self.find(Name::FeedExhausted.name(), Level::Note, set.line, message);
+            return self.uncounted(&groups, set, file, feed);
         };
         let needed: u64 = asked.iter().map(|(needed, _)| needed).sum();
         let there =

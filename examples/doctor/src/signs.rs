@@ -202,8 +202,6 @@ fn of_exception(text: &str) -> Option<(Name, Certainty)> {
             Name::GeneratorLimited
         } else if says(text, &["unrecognized ssl message", "plaintext connection", "unsupported or unrecognized ssl"]) {
             Name::WrongScheme
-        } else if says(text, &["connect timed out", "connecttimeout", "read timed out", "sockettimeout", "timed out"]) {
-            Name::Timeout
         } else if says(text, &["urisyntax", "malformedurl", "illegalargument", "illegal character"]) {
             Name::ClientMade
         } else {
