@@ -56,9 +56,10 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
     for c in category {
         bump(&mut all, *c);
     }
+    let mut of = vec![0_u32; size];
+    let mut touched = Vec::new();
     permuted(failed, strata, |failures| {
-        let mut of = vec![0_u32; size];
-        let mut touched = Vec::with_capacity(failures.len());
+        touched.drain(..).for_each(|c: usize| set(&mut of, c, 0));
         for i in failures {
             let Some(c) = category.get(*i as usize) else { continue };
             if bump(&mut of, *c) == 1 {
@@ -83,8 +84,9 @@ pub fn by_span(bin: &[u32], bins: usize, failed: &[bool], strata: Option<&[u32]>
     for b in bin {
         bump(&mut all, *b);
     }
+    let mut of = vec![0_u32; bins];
     permuted(failed, strata, |failures| {
-        let mut of = vec![0_u32; bins];
+        of.fill(0);
         for i in failures {
             if let Some(b) = bin.get(*i as usize) {
                 bump(&mut of, *b);
@@ -141,6 +143,12 @@ fn at(counts: &[u32], i: usize) -> u32 {
     counts.get(i).copied().unwrap_or_default()
 }
 
+fn set(counts: &mut [u32], i: usize, to: u32) {
+    if let Some(count) = counts.get_mut(i) {
+        *count = to;
+    }
+}
+
 fn bump(counts: &mut [u32], i: u32) -> u32 {
     counts.get_mut(i as usize).map_or(0, |count| {
         *count += 1;
@@ -149,7 +157,7 @@ fn bump(counts: &mut [u32], i: u32) -> u32 {
 }
 
 /// How often a draw of as many failures, within their strata, comes to as much as those seen.
-fn permuted(failed: &[bool], strata: Option<&[u32]>, statistic: impl Fn(&[u32]) -> f64) -> f64 {
+fn permuted(failed: &[bool], strata: Option<&[u32]>, mut statistic: impl FnMut(&[u32]) -> f64) -> f64 {
     let mut groups: std::collections::BTreeMap<u32, (Vec<u32>, usize)> = std::collections::BTreeMap::new();
     let mut seen = Vec::new();
     for (i, failed) in failed.iter().enumerate() {
