@@ -369,13 +369,13 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
                 .map(|row| row.inner.iter().map(|cell| number(&cell.value, variables).map_or(0, |(n, _)| n)).collect())
                 .collect();
             let at = |row: &Vec<u64>, i: usize| row.get(i).copied().unwrap_or_default();
-            group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).sum());
+            group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).fold(0, u64::saturating_add));
             group.at_once = rows.iter().map(|row| at(row, 0) / at(row, 2).max(1)).max();
         }
         "ConcurrencyThreadGroup" | "ArrivalsThreadGroup" => {
             let unit = if node.get("Unit") == "S" { 1 } else { 60 };
             group.count = of("TargetLevel").map(|(n, _)| n);
-            let ramp = of("RampUp").map_or(0, |(n, _)| n) * unit;
+            let ramp = of("RampUp").map_or(0, |(n, _)| n.saturating_mul(unit));
             group.at_once = group.count.map(|n| n / ramp.max(1));
         }
         "SteppingThreadGroup" => {

@@ -84,8 +84,9 @@ impl<'a> Rules<'a> {
     }
 
     fn requests(&self) -> Option<u64> {
-        let sums = self.samplers.iter().map(|sampler| self.iterations(sampler.group?)?.checked_mul(sampler.weight));
-        sums.sum()
+        self.samplers.iter().try_fold(0_u64, |sum, sampler| {
+            sum.checked_add(self.iterations(sampler.group?)?.checked_mul(sampler.weight)?)
+        })
     }
 
     /// The share of all requests that one sampler, or several, send.
@@ -392,9 +393,9 @@ impl<'a> Rules<'a> {
         let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
             return self.uncounted(&groups, set, file, feed);
         };
-        let needed: u64 = asked.iter().map(|(needed, _)| needed).sum();
-        let there =
-            if set.share == Share::All { feed.rows.min(needed) } else { asked.iter().map(|(_, there)| there).sum() };
+        let needed = asked.iter().map(|(needed, _)| *needed).fold(0, u64::saturating_add);
+        let apart = asked.iter().map(|(_, there)| *there).fold(0, u64::saturating_add);
+        let there = if set.share == Share::All { feed.rows.min(needed) } else { apart };
         let missing = needed.saturating_sub(there);
         if missing == 0 {
             return;

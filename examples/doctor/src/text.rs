@@ -1,5 +1,7 @@
 //! Text of files as it may be shown: short, on one line, without secrets.
 
+/// What follows these in one word is a secret.
+const SECRETS: [&str; 5] = ["token", "secret", "password", "authorization", "cookie"];
 /// Longer text is cut.
 const LONGEST: usize = 140;
 
@@ -9,11 +11,17 @@ pub(crate) fn shown(text: &str) -> String {
     let mut out = String::new();
     let cut = text.char_indices().nth(LONGEST);
     let head = cut.map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
+    let mut scheme = false;
     for (i, word) in head.split(' ').enumerate() {
         if i > 0 {
             out.push(' ');
         }
-        out.push_str(&without_secret(word));
+        out.push_str(if scheme { "(hidden)" } else { "" });
+        if !scheme {
+            out.push_str(&without_secret(word));
+        }
+        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
+        scheme = word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic");
     }
     let mut clean: String = out.chars().map(|c| if hidden(c) { ' ' } else { c }).collect();
     if cut.is_some() {
@@ -37,8 +45,21 @@ fn without_secret(word: &str) -> String {
     match (word.contains("://"), word.split_once('?')) {
         (true, Some((before, _))) => format!("{}?…", without_user(before)),
         (true, None) => without_user(word),
-        _ => word.to_owned(),
+        _ => without_value(word),
     }
+}
+
+/// `access_token:"…"` without what it is.
+fn without_value(word: &str) -> String {
+    let lower = word.to_ascii_lowercase();
+    let named = SECRETS.iter().filter_map(|name| lower.find(name).map(|at| at + name.len())).min();
+    if let Some(end) = named
+        && let Some(value) = word.get(end..).and_then(|rest| rest.find([':', '=']))
+        && word.len() > end + value + 1
+    {
+        return format!("{}(hidden)", word.get(..=end + value).unwrap_or_default());
+    }
+    word.to_owned()
 }
 
 /// `https://user:password@host/` without the user.
@@ -88,6 +109,9 @@ mod tests {
         assert_eq!(shown("a\u{1b}[31mb"), "a [31mb");
         assert_eq!(shown("https://u:pw@h.test/x?access_token=abc"), "https://h.test/x?…");
         assert!(!shown("Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.x").contains("eyJ"));
+        assert_eq!(shown(r#"{"access_token":"abc","expires_in":1}"#), r#"{"access_token":(hidden)"#);
+        assert_eq!(shown("sent Authorization: Bearer abc to it"), "sent Authorization: Bearer (hidden) to it");
+        assert_eq!(shown("an invalid token: ask again"), "an invalid token: ask again");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), 141);
     }
 

@@ -54,6 +54,38 @@ fn read(bytes: &[u8]) {
     }
 }
 
+#[test]
+fn numbers_without_measure_overflow_nothing() {
+    for n in ["18446744073709551615", "9223372036854775807", "-1", "1e300", "NaN", ""] {
+        let group = format!(
+            "<ThreadGroup testname=\"x\"><stringProp name=\"ThreadGroup.num_threads\">{n}</stringProp><stringProp \
+             name=\"ThreadGroup.ramp_time\">{n}</stringProp><elementProp name=\"ThreadGroup.main_controller\"><stringProp \
+             name=\"LoopController.loops\">{n}</stringProp></elementProp></ThreadGroup>"
+        );
+        let concurrency = format!(
+            "<x.ConcurrencyThreadGroup><stringProp name=\"TargetLevel\">{n}</stringProp><stringProp \
+             name=\"RampUp\">{n}</stringProp></x.ConcurrencyThreadGroup>"
+        );
+        let cell = format!("<stringProp name=\"1\">{n}</stringProp>");
+        let row = format!("<collectionProp name=\"r\">{cell}{cell}{cell}</collectionProp>");
+        let ultimate = format!(
+            "<x.UltimateThreadGroup><collectionProp name=\"ultimatethreadgroupdata\">{row}{row}</collectionProp>\
+             </x.UltimateThreadGroup>"
+        );
+        let request = "<hashTree><CSVDataSet><boolProp name=\"recycle\">false</boolProp></CSVDataSet><HTTPSamplerProxy/><HTTPSamplerProxy/></hashTree>";
+        for group in [group, concurrency, ultimate] {
+            let plan =
+                format!("<jmeterTestPlan><hashTree>{group}{request}{group}{request}</hashTree></jmeterTestPlan>");
+            read(plan.as_bytes());
+        }
+        let rows = ROWS
+            .replace(",61,", &format!(",{n},"))
+            .replace("1700000000037", n)
+            .replace(",20,20,", &format!(",{n},{n},"));
+        read(rows.repeat(3).as_bytes());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
