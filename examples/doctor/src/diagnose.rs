@@ -405,6 +405,7 @@ impl<'a> Case<'a> {
             Question::Same,
             Question::Burst,
             Question::First,
+            Question::Fresh,
             Question::Form,
             Question::Window(1_000),
             Question::Window(60_000),

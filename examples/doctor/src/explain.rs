@@ -46,7 +46,7 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
     if group.well() < 5 && group.failures() > group.well() * 20 {
         return view.all_failed();
     }
-    let patterns: [Pattern<'_>; 15] = [
+    let patterns: [Pattern<'_>; 16] = [
         View::machine,
         View::logins,
         View::form,
@@ -54,10 +54,11 @@ pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: 
         View::one_of_a_burst,
         View::window,
         View::after_a_failure,
-        View::first_of_thread,
         View::expired,
         View::one_object,
         View::load,
+        View::first_of_thread,
+        View::first_to_address,
         View::connection,
         View::clock,
         View::nth,
@@ -154,14 +155,20 @@ impl View<'_> {
         Explanation::of(name, Certainty::Likely, never)
     }
 
-    /// The machine that makes the load ran out of ports.
+    /// The machine that makes the load ran out of ports, or the test was ended.
     fn machine(&self) -> Option<Explanation> {
+        let n = self.group.failures() as u64;
+        let last = self.group.failed.len() - self.group.failures().min(self.group.failed.len());
+        let at_end = || self.group.failed.iter().skip(last.saturating_sub(5)).filter(|failed| **failed).count() as u64;
+        if self.status().is_none() && self.says(&["socket closed", "interrupted"]) && at_end() * 10 >= n * 9 {
+            let evidence = format!("{} of {} are the last of the run: its end cut them off", count(at_end()), count(n));
+            return Some(Explanation::of(Name::ClientMade, Certainty::Likely, evidence));
+        }
         if self.status().is_some()
             || !self.says(&["bindexception", "cannot assign requested address", "address already in use"])
         {
             return None;
         }
-        let n = self.group.failures() as u64;
         let evidence = format!(
             "{} ended with {} {}, while others went well: no port was free for another connection",
             many(n, "request", "requests"),
@@ -265,6 +272,24 @@ impl View<'_> {
             count(self.group.failures() as u64),
             count(of.0),
             count(of.0 + of.1),
+            p_value(p)
+        );
+        Some(Explanation::of(Name::ColdStart, Certainty::Likely, evidence))
+    }
+
+    /// What was never asked for before fails the first time.
+    fn first_to_address(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Fresh)?;
+        let fresh = self.group.first_to_address();
+        let bad = fresh.iter().zip(&self.group.failed).filter(|(fresh, failed)| **fresh && **failed).count();
+        if difference < 0.5 || bad * 10 < self.group.failures() * 8 {
+            return None;
+        }
+        let evidence = format!(
+            "{} of {} failures are the first request to their address, of {} addresses ({})",
+            count(bad as u64),
+            count(self.group.failures() as u64),
+            fresh.iter().filter(|fresh| **fresh).count(),
             p_value(p)
         );
         Some(Explanation::of(Name::ColdStart, Certainty::Likely, evidence))
@@ -527,7 +552,7 @@ impl View<'_> {
             p_value(p)
         );
         let (name, certainty) = match self.status() {
-            Some(401 | 403) if always > 0 && share > 0.9 => (Name::TokenMissing, Certainty::Likely),
+            Some(401) if always > 0 && share > 0.9 => (Name::TokenMissing, Certainty::Likely),
             _ => (Name::SessionConflict, Certainty::Possible),
         };
         Some(Explanation::of(name, certainty, evidence))

@@ -60,6 +60,8 @@ pub(crate) enum Question {
     Same,
     /// The first request of its thread. Effect: likewise.
     First,
+    /// The first request to its address. Effect: likewise.
+    Fresh,
     /// Characters in the address that are encoded, or ought to be. Effect: likewise.
     Form,
 }
@@ -176,6 +178,11 @@ impl<'a> Group<'a> {
                 self.two(results.has.url && results.has.time, |i, _| same.get(i).copied().unwrap_or_default())?
             }
             Question::First => self.two(results.has.thread, |_, row| row.nth == 0)?,
+            Question::Fresh => {
+                let fresh = self.first_to_address();
+                let repeated = fresh.iter().filter(|fresh| **fresh).count() * 2 <= fresh.len();
+                self.two(results.has.url && repeated, |i, _| fresh.get(i).copied().unwrap_or_default())?
+            }
             Question::Form => self.two(results.has.url, |_, row| has_odd_form(results.urls.text(row.url)))?,
             Question::Window(length) => self.placed(results, &self.windows(length)?)?,
             Question::Burst => self.placed(results, &self.bursts()?)?,
@@ -311,6 +318,12 @@ impl<'a> Group<'a> {
         }
         let effect = later as f64 / pairs.max(1) as f64;
         Some((hypothesis::by_rank(&place, &self.failed, Some(strata)), effect))
+    }
+
+    /// Whether each is the first of its group to its address.
+    pub(crate) fn first_to_address(&self) -> Vec<bool> {
+        let mut seen = std::collections::HashSet::new();
+        self.rows.iter().map(|row| seen.insert(row.url)).collect()
     }
 
     fn same_address_under_way(&self) -> Vec<bool> {
