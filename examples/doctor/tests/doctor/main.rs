@@ -4,5 +4,6 @@
 mod any_bytes;
 mod command;
 mod made;
+mod plans;
 mod recorded;
 mod results;

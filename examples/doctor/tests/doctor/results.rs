@@ -336,3 +336,110 @@ fn what_there_is_no_column_for_is_not_ruled_out() {
     }
     assert!(report.not_tested.len() >= 3, "{:?}", report.not_tested);
 }
+
+/// Elements as JMeter writes them.
+fn elements(n: u64, of: impl Fn(u64, &str) -> String) -> String {
+    let body: String = (0..n)
+        .map(|i| {
+            let code = if i % 10 == 3 { "400" } else { "200" };
+            of(i, code)
+        })
+        .collect();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testResults version=\"1.2\">\n{body}</testResults>\n")
+}
+
+fn http(i: u64, code: &str, inner: &str) -> String {
+    let (at, url) = (crate::made::BEGIN + i * 100, script(i % 10));
+    format!(
+        "<httpSample t=\"40\" ts=\"{at}\" s=\"{}\" lb=\"GET script\" rc=\"{code}\" rm=\"x\" tn=\"Agents 1-{}\" ng=\"5\" na=\"5\">{inner}<java.net.URL>{url}</java.net.URL></httpSample>\n",
+        code == "200",
+        i / 3 + 1
+    )
+}
+
+#[test]
+fn elements_are_counted_once_and_read_at_any_depth() {
+    let sum = |i: u64, code: &str| {
+        format!(
+            "<sample t=\"41\" ts=\"0\" rc=\"\" lb=\"Agent\" rm=\"Number of samples in transaction : 1\">{}</sample>",
+            http(i, code, "")
+        )
+    };
+    let redirected = |i: u64, code: &str| {
+        let part = format!(
+            "<httpSample t=\"20\" ts=\"0\" lb=\"GET script-0\" rc=\"302\"/><httpSample t=\"20\" ts=\"0\" lb=\"GET script-1\" rc=\"{code}\"/>"
+        );
+        http(i, code, &part)
+    };
+    let old = |i: u64, code: &str| {
+        http(i, code, "")
+            .replace("httpSample", "sampleResult")
+            .replace("t=\"40\"", "time=\"40\"")
+            .replace("rc=", "responseCode=")
+            .replace("ts=", "timeStamp=")
+    };
+    for (what, text) in [
+        ("plain", elements(50, |i, code| http(i, code, ""))),
+        ("in transactions", elements(50, sum)),
+        ("redirected", elements(50, redirected)),
+        ("of JMeter 2.0", elements(50, old)),
+    ] {
+        let report = report(text);
+        assert_eq!((requests(&report), sure(&report)), (50, vec!["broken_script"]), "{what}: {:?}", report.findings);
+    }
+}
+
+#[test]
+fn elements_that_are_cut_unknown_or_doubled_are_told() {
+    let whole = elements(50, |i, _| http(i, "200", ""));
+    let cut = report(&whole[..whole.len() - 100]);
+    assert_eq!(requests(&cut), 49);
+    assert!(cut.findings.iter().any(|f| f.message.contains("cut")), "{:?}", cut.findings);
+
+    let plugin = whole.replacen("<httpSample", "<com.example.Own><label>x</label></com.example.Own>\n<httpSample", 1);
+    let plugin = report(plugin);
+    assert_eq!((requests(&plugin), plugin.verdict), (50, Verdict::NothingFound));
+    assert!(plugin.findings.iter().any(|f| f.line == 3 && f.message.contains("com.example.Own")));
+
+    let two = report(format!("{whole}{whole}"));
+    assert_eq!(sure(&two), ["mixed_runs"]);
+}
+
+#[test]
+fn a_header_of_the_answer_tells_a_node() {
+    let text = elements(90, |i, _| {
+        let node = i * 7 % 3;
+        let header =
+            format!("<responseHeader class=\"java.lang.String\">HTTP/1.1 x\nX-Served-By: node-{node}</responseHeader>");
+        http(i * 7, if node == 1 { "500" } else { "200" }, &header)
+    });
+    assert_eq!(sure(&report(text)), ["node_fault"]);
+}
+
+#[test]
+fn what_fails_the_first_time_only_is_a_cold_start() {
+    let mut asked = std::collections::HashSet::new();
+    let ids = run(600, |_, row, _| if asked.insert(row.url.clone()) { row.failed("500", "no") } else { row });
+    shows("each script's first request", &ids, &["cold_start"]);
+    let mut threads: Vec<Row> = (1..=40)
+        .flat_map(|thread| (0..12).map(move |k| (thread, k)))
+        .map(|(thread, k)| {
+            let row = Row::well(thread * 900 + k * 120, thread, script(thread * k % 30));
+            if k == 0 { row.failed("400", "no") } else { row }
+        })
+        .collect();
+    threads.sort_by_key(|row| row.at);
+    shows("each thread's first request", &threads, &["cold_start"]);
+}
+
+#[test]
+fn of_many_files_with_nothing_but_chance_hardly_any_names_a_cause() {
+    let wrong = (0..40)
+        .filter(|seed| {
+            let mut rng = fastrand::Rng::with_seed(*seed);
+            let rows = run(150 + seed * 5, |_, row, _| if rng.f64() < 0.15 { row.failed("400", "no") } else { row });
+            sure(&report(csv(&rows))).iter().any(|name| *name != "transient")
+        })
+        .count();
+    assert!(wrong <= 2, "{wrong} of 40");
+}
