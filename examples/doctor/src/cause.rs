@@ -102,7 +102,7 @@ names! {
         "Keep one of them."
     HeaderDead "header_dead" "headers stand where JMeter does not read them"
         "Move them to a Header Manager: a sampler has no headers of its own."
-    TokenMissing "token_missing" "requests have no token"
+    TokenMissing "token_missing" "requests have no token that is valid"
         "Add a Header Manager with Authorization: Bearer and the agent's token."
     TokenExpired "token_expired" "tokens expire during the run"
         "Fetch a new token when one expires, or log in again before a long run."

@@ -448,8 +448,10 @@ impl<'a> Case<'a> {
             let failing = table.values().filter(|(bad, _)| *bad > 0).count();
             let both = table.values().filter(|(bad, well)| *bad > 0 && *well > 0).count();
             if both == failing {
-                let why =
-                    format!("each of the {} that failed also succeeded", many(both as u64, "address", "addresses"));
+                let why = match both {
+                    1 => "the address that failed also succeeded".to_owned(),
+                    _ => format!("each of the {both} addresses that failed also succeeded"),
+                };
                 out.extend([(Name::BrokenScript, why.clone()), (Name::FeedUnknownId, why)]);
             }
         }
@@ -517,15 +519,10 @@ impl<'a> Case<'a> {
             cause.evidence.clone_from(&found.evidence);
             cause.follows = found.follows;
             if *name != Name::MixedRuns && found.rows > 0 {
-                cause.evidence.insert(
-                    0,
-                    format!(
-                        "{} of {}, of {}",
-                        count(found.rows),
-                        many(failed, "failure", "failures"),
-                        many(in_sample, "request", "requests")
-                    ),
-                );
+                let (failures, requests) =
+                    (many(failed, "failure", "failures"), many(in_sample, "request", "requests"));
+                let sample = if self.results.complete() { "" } else { ", a sample spread over the whole file" };
+                cause.evidence.insert(0, format!("{} of {failures}, of {requests}{sample}", count(found.rows)));
             }
             self.out.causes.push(cause);
         }

@@ -278,9 +278,17 @@ impl Seen {
     }
 
     fn put_together(self, mut causes: Vec<Cause>, verdict: Verdict) -> Report {
+        // The surest first; what follows from another after what it follows from.
         causes.sort_by(|a, b| {
-            b.certainty.cmp(&a.certainty).then(b.share.unwrap_or(0.0).total_cmp(&a.share.unwrap_or(0.0)))
+            let share = |cause: &Cause| cause.share.unwrap_or_default();
+            let by_certainty = b.certainty.cmp(&a.certainty).then(a.follows.is_some().cmp(&b.follows.is_some()));
+            by_certainty.then(share(b).total_cmp(&share(a)))
         });
+        for cause in &mut causes {
+            if let Some(first) = cause.follows {
+                cause.advice = format!("Mend {} first: this goes away with it.", first.name());
+            }
+        }
         let mut findings = self.findings;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         let (mut ruled_out, mut not_tested) = (Vec::new(), Vec::new());

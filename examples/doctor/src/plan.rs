@@ -343,6 +343,11 @@ pub(crate) fn number(text: &str, variables: &BTreeMap<String, String>) -> Option
         .map(|n| (n, default))
 }
 
+/// Threads that start together: within a second.
+fn at_once(threads: u64, ramp: u64) -> u64 {
+    if ramp <= 1 { threads } else { 0 }
+}
+
 fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
     let of = |name: &str| number(node.get(name), variables);
     let mut group = Threads { name: node.name.clone(), line: node.line, ..Threads::default() };
@@ -352,7 +357,7 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
             let count = of("ThreadGroup.num_threads");
             group.count = count.map(|(n, _)| n);
             group.default = count.is_some_and(|(_, default)| default);
-            group.at_once = count.zip(of("ThreadGroup.ramp_time")).map(|((n, _), (ramp, _))| n / ramp.max(1));
+            group.at_once = count.zip(of("ThreadGroup.ramp_time")).map(|((n, _), (ramp, _))| at_once(n, ramp));
             let main = node.property("ThreadGroup.main_controller");
             let loops = main.and_then(|main| main.get("LoopController.loops")).unwrap_or("1");
             let forever = main.and_then(|main| main.get("LoopController.continue_forever")) == Some("true");
@@ -370,19 +375,19 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
                 .collect();
             let at = |row: &Vec<u64>, i: usize| row.get(i).copied().unwrap_or_default();
             group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).fold(0, u64::saturating_add));
-            group.at_once = rows.iter().map(|row| at(row, 0) / at(row, 2).max(1)).max();
+            group.at_once = rows.iter().map(|row| at_once(at(row, 0), at(row, 2))).max();
         }
         "ConcurrencyThreadGroup" | "ArrivalsThreadGroup" => {
             let unit = if node.get("Unit") == "S" { 1 } else { 60 };
             group.count = of("TargetLevel").map(|(n, _)| n);
             let ramp = of("RampUp").map_or(0, |(n, _)| n.saturating_mul(unit));
-            group.at_once = group.count.map(|n| n / ramp.max(1));
+            group.at_once = group.count.map(|n| at_once(n, ramp));
         }
         "SteppingThreadGroup" => {
             group.count = of("ThreadGroup.num_threads").map(|(n, _)| n);
             let ramp = of("rampUp").map_or(0, |(n, _)| n);
             let first = of("Start users count burst").map_or(0, |(n, _)| n);
-            group.at_once = of("Start users count").map(|(n, _)| (n / ramp.max(1)).max(first));
+            group.at_once = of("Start users count").map(|(n, _)| at_once(n, ramp).max(first));
         }
         _ => {}
     }

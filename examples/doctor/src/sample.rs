@@ -451,3 +451,34 @@ fn fingerprint(raw: &Raw<'_>, numbers: [u32; 4]) -> u64 {
     }
     hash | 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_file_blocks_from_all_over_it_are_kept_and_all_are_counted() {
+        let mut results = Results::new(Vec::new());
+        results.has.thread = true;
+        let n = 3 * KEPT as i64;
+        for i in 0..n {
+            let thread = format!("Agents 1-{}", i % 50);
+            let url = format!("https://api.example.test/{i}");
+            let raw = Raw {
+                start: i,
+                elapsed: 5,
+                code: b"200",
+                thread: thread.as_bytes(),
+                url: url.as_bytes(),
+                ..Raw::default()
+            };
+            results.add(&raw);
+        }
+        assert_eq!(results.counts.values().sum::<u64>(), n as u64);
+        assert!(!results.complete() && results.rows.len() <= KEPT && results.rows.len() > KEPT / 4);
+        let late = results.rows.iter().filter(|row| row.start > n / 2).count();
+        assert!(late * 5 > results.rows.len() * 2, "{late} of {}", results.rows.len());
+        let beside = results.rows.windows(2).filter(|two| two[1].seq == two[0].seq + 1).count();
+        assert!(beside * 100 > results.rows.len() * 99, "rows stand beside those they stood beside");
+    }
+}
