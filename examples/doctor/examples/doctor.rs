@@ -1,0 +1,5 @@
+//! The doctor by the name it has in README: see the library.
+
+fn main() -> std::process::ExitCode {
+    genesys_doctor::main()
+}

@@ -1,0 +1,128 @@
+//! Times as results have them: since the epoch, or formatted.
+
+use chrono::NaiveDate;
+
+const DAY: i64 = 86_400_000;
+
+/// Reads the times of one file, in milliseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    /// The last time of day without a date, and the days since the first.
+    last: Option<i64>,
+    days: i64,
+}
+
+impl Clock {
+    /// Milliseconds since the epoch; of a time without a date since the first one's midnight. None if it is no time.
+    pub(crate) fn read(&mut self, text: &[u8]) -> Option<i64> {
+        if let Some(ms) = since_epoch(text) {
+            return Some(ms);
+        }
+        let (date, time) = formatted(text)?;
+        if let Some(date) = date {
+            return date.checked_mul(DAY)?.checked_add(time);
+        }
+        // Results are written in the order of their ends: much earlier than the last is the next day, much later the
+        // day before.
+        match self.last {
+            Some(last) if time < last - DAY / 2 => self.days += 1,
+            Some(last) if time > last + DAY / 2 => self.days -= 1,
+            _ => {}
+        }
+        self.last = Some(time);
+        Some(self.days * DAY + time)
+    }
+}
+
+/// Seconds, milliseconds, microseconds or nanoseconds, told apart by how many digits there are.
+fn since_epoch(text: &[u8]) -> Option<i64> {
+    let whole = text.split(|b| *b == b'.').next().unwrap_or_default();
+    if !(9..=19).contains(&whole.len()) || whole.iter().any(|b| !b.is_ascii_digit()) {
+        return None;
+    }
+    let number: i64 = std::str::from_utf8(whole).ok()?.parse().ok()?;
+    match whole.len() {
+        ..=10 => {
+            let fraction: f64 = std::str::from_utf8(text.get(whole.len()..)?).ok()?.parse().unwrap_or_default();
+            Some(number * 1_000 + (fraction * 1_000.0) as i64)
+        }
+        11..=13 => Some(number),
+        14..=16 => Some(number / 1_000),
+        _ => Some(number / 1_000_000),
+    }
+}
+
+/// The day, if there is one, and the milliseconds in it.
+fn formatted(text: &[u8]) -> Option<(Option<i64>, i64)> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let colon = text.find(':')?;
+    let begin = text.get(..colon)?.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+    let date = text.get(..begin)?.trim_end_matches([' ', 'T', '_', '-']).trim();
+    let day = if date.is_empty() { None } else { Some(day(date)?) };
+    Some((day, time_of_day(text.get(begin..)?)?))
+}
+
+fn time_of_day(text: &str) -> Option<i64> {
+    let afternoon = text.to_ascii_lowercase().contains("pm");
+    let end = text.find(|c: char| !(c.is_ascii_digit() || ":.,".contains(c))).unwrap_or(text.len());
+    let mut parts = text.get(..end)?.splitn(3, ':');
+    let mut number = || parts.next().map(|part| part.split(['.', ',', ':']).next().unwrap_or_default().parse::<i64>());
+    let (hour, minute, second) = (number()?.ok()?, number()?.ok()?, number().and_then(Result::ok).unwrap_or_default());
+    if hour > 24 || minute > 59 || second > 60 {
+        return None;
+    }
+    let fraction = text.get(..end)?.rsplit([':']).next()?.split_once(['.', ',']).map_or("", |(_, fraction)| fraction);
+    let millis = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
+    let hour = if afternoon && hour < 12 { hour + 12 } else { hour };
+    Some(((hour * 60 + minute) * 60 + second) * 1_000 + millis)
+}
+
+/// Days since the epoch of a date in numbers: year first, or else the month before the day where both could be.
+fn day(text: &str) -> Option<i64> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).map(str::parse::<u32>);
+    let (a, b, c) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let (year, month, day) = match (a, b, c) {
+        (1_000.., month, day) => (a, month, day),
+        (13.., month, year) => (year, month, a),
+        (month, day, year) => (year, month, day),
+    };
+    // `dd.MM.yyyy`, as it is written where dots are.
+    let (month, day) = if a < 1_000 && text.contains('.') { (b, a) } else { (month, day) };
+    let year = if year < 100 { year + 2_000 } else { year };
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
+    Some(date.signed_duration_since(NaiveDate::default()).num_days())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times_of_all_ages() {
+        for (text, expected) in [
+            ("1700000000123", Some(1_700_000_000_123)),
+            ("1700000000", Some(1_700_000_000_000)),
+            ("1700000000.5", Some(1_700_000_000_500)),
+            ("1700000000123456789", Some(1_700_000_000_123)),
+            ("2023/11/14 22:13:20", Some(1_700_000_000_000)),
+            ("2023-11-14T22:13:20.123Z", Some(1_700_000_000_123)),
+            ("11/14/23 22:13:20", Some(1_700_000_000_000)),
+            ("14.11.2023 22:13:20,5", Some(1_700_000_000_500)),
+            ("11/14/2023 10:13:20 PM", Some(1_700_000_000_000)),
+            ("Bad Request", None),
+            ("", None),
+            ("12:99:00", None),
+        ] {
+            assert_eq!(Clock::default().read(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn midnight_is_passed_forwards_and_a_late_row_goes_back_over_it() {
+        let mut clock = Clock::default();
+        let read: Vec<_> = ["23:59:59", "00:00:01", "23:59:59", "00:00:02"].map(|t| clock.read(t.as_bytes())).into();
+        let seconds: Vec<_> =
+            read.iter().map(|ms| (ms.unwrap_or_default() - read[0].unwrap_or_default()) / 1_000).collect();
+        assert_eq!(seconds, [0, 2, 0, 3]);
+    }
+}

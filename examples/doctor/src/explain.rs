@@ -1,0 +1,669 @@
+//! What the answers to all questions come to, for one kind of failure.
+
+use crate::cause::{Certainty, Name};
+use crate::diagnose::ALPHA;
+use crate::groups::{Answered, Group, Question, Span};
+use crate::sample::{Answer, Fate, Results, Sample};
+use crate::signs;
+use crate::text::{count, many, p_value, percent, shown};
+
+/// An explanation: the cause, and others that fit as well.
+#[derive(Debug, Default)]
+pub(crate) struct Explanation {
+    pub(crate) main: Option<(Name, Certainty, String)>,
+    /// What the main cause follows from.
+    pub(crate) because: Option<(Name, Certainty, String)>,
+    pub(crate) beside: Vec<(Name, String)>,
+}
+
+impl Explanation {
+    fn of(name: Name, certainty: Certainty, evidence: String) -> Self {
+        Self { main: Some((name, certainty, evidence)), because: None, beside: Vec::new() }
+    }
+
+    fn or(mut self, name: Name, evidence: impl Into<String>) -> Self {
+        self.beside.push((name, evidence.into()));
+        self
+    }
+}
+
+/// A pattern, and what it comes to where it is seen.
+type Pattern<'a> = fn(&View<'a>) -> Option<Explanation>;
+
+/// Reads a row's value of a column.
+type Value<'a> = Box<dyn Fn(&Sample) -> String + 'a>;
+
+struct View<'a> {
+    results: &'a Results,
+    answer: &'a Answer,
+    group: &'a Group<'a>,
+    answers: &'a [(Answered, f64)],
+}
+
+/// Explains one kind of failure, the surest pattern first.
+pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: &[(Answered, f64)]) -> Explanation {
+    let view = View { results, answer: results.answer(code), group, answers };
+    if group.well() < 5 && group.failures() > group.well() * 20 {
+        return view.all_failed();
+    }
+    let patterns: [Pattern<'_>; 16] = [
+        View::machine,
+        View::logins,
+        View::form,
+        View::node,
+        View::one_of_a_burst,
+        View::window,
+        View::after_a_failure,
+        View::expired,
+        View::one_object,
+        View::load,
+        View::first_of_thread,
+        View::first_to_address,
+        View::connection,
+        View::clock,
+        View::nth,
+        View::thread,
+    ];
+    let found = patterns.iter().find_map(|pattern| pattern(&view));
+    view.named_by_code(found.or_else(|| view.by_itself()).unwrap_or_default())
+}
+
+impl View<'_> {
+    /// The answer to a question that is beyond chance.
+    fn yes(&self, question: Question) -> Option<(f64, f64)> {
+        let (answered, p) = self.answers.iter().find(|(a, _)| a.question == question)?;
+        (*p < ALPHA).then_some((*p, answered.effect))
+    }
+
+    fn effect(&self, question: Question) -> Option<f64> {
+        self.answers.iter().find(|(a, _)| a.question == question).map(|(a, _)| a.effect)
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self.answer.fate {
+            Fate::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{} {} {}", self.answer.code, self.answer.message, self.answer.failure).to_lowercase()
+    }
+
+    fn code(&self) -> String {
+        shown(&self.answer.code)
+    }
+
+    fn says(&self, words: &[&str]) -> bool {
+        let text = self.text();
+        words.iter().any(|word| text.contains(word))
+    }
+
+    fn is_login(&self) -> bool {
+        let row = self.group.rows.iter().zip(&self.group.failed).find(|(_, failed)| **failed).map(|(row, _)| *row);
+        row.is_some_and(|row| signs::is_login(self.results.labels.text(row.label), self.results.urls.text(row.url)))
+    }
+
+    /// Some codes tell by themselves what it is; what it goes with is why.
+    fn named_by_code(&self, mut explanation: Explanation) -> Explanation {
+        let itself = match self.status() {
+            Some(502 | 504) => Name::GatewayFailure,
+            None if self.says(&["timed out", "timeout"]) => Name::Timeout,
+            _ => return explanation,
+        };
+        let n = self.group.failures() as u64;
+        let all = self.group.rows.len() as u64;
+        let said = format!("{} of {} ended with {} {}", count(n), count(all), self.code(), shown(&self.answer.message));
+        let other = explanation.main.replace((itself, Certainty::Likely, said));
+        explanation.because = other.filter(|(name, certainty, _)| {
+            *certainty > Certainty::Possible
+                && matches!(
+                    name,
+                    Name::Overload | Name::ServiceDown | Name::TimeWindow | Name::ColdStart | Name::NodeFault
+                )
+        });
+        explanation
+    }
+
+    /// Nothing of the kind went well.
+    fn all_failed(&self) -> Explanation {
+        let all = self.group.failures() as u64;
+        let never = format!(
+            "all {} ended with {}: not one went well, from the first on",
+            many(all, "request", "requests"),
+            self.code()
+        );
+        let name = match self.status() {
+            Some(401) => Name::TokenMissing,
+            Some(404 | 410) => Name::WrongAddress,
+            Some(400..=499) => Name::AllRefused,
+            Some(502 | 504) => Name::GatewayFailure,
+            Some(_) => Name::ServiceDown,
+            None if self.says(&["unknownhost", "noroutetohost", "no route"]) => Name::WrongAddress,
+            None if self.says(&["connection refused", "connectexception"]) => {
+                return Explanation::of(Name::ServiceDown, Certainty::Likely, never).or(
+                    Name::WrongAddress,
+                    "a connection that is always refused may be asked for at the wrong address",
+                );
+            }
+            None if self.says(&["sslhandshake", "sslexception", "certificate"]) => {
+                return Explanation::of(Name::ClientMade, Certainty::Likely, never)
+                    .or(Name::WrongScheme, "TLS failed each time");
+            }
+            None => Name::ClientMade,
+        };
+        Explanation::of(name, Certainty::Likely, never)
+    }
+
+    /// The machine that makes the load ran out of ports, or the test was ended.
+    fn machine(&self) -> Option<Explanation> {
+        let n = self.group.failures() as u64;
+        let last = self.group.failed.len() - self.group.failures().min(self.group.failed.len());
+        let at_end = || self.group.failed.iter().skip(last.saturating_sub(5)).filter(|failed| **failed).count() as u64;
+        if self.status().is_none() && self.says(&["socket closed", "interrupted"]) && at_end() * 10 >= n * 9 {
+            let evidence = format!("{} of {} are the last of the run: its end cut them off", count(at_end()), count(n));
+            return Some(Explanation::of(Name::ClientMade, Certainty::Likely, evidence));
+        }
+        if self.status().is_some()
+            || !self.says(&["bindexception", "cannot assign requested address", "address already in use"])
+        {
+            return None;
+        }
+        let evidence = format!(
+            "{} ended with {} {}, while others went well: no port was free for another connection",
+            many(n, "request", "requests"),
+            self.code(),
+            shown(&self.answer.message)
+        );
+        Some(
+            Explanation::of(Name::GeneratorLimited, Certainty::Likely, evidence)
+                .or(Name::ConnectionChurn, "a new connection for each request uses up the ports"),
+        )
+    }
+
+    /// Genesys refuses too many logins with 400: some of them, and not those with a wrong secret.
+    fn logins(&self) -> Option<Explanation> {
+        if self.status() != Some(400) || !self.is_login() || self.group.well() < 3 {
+            return None;
+        }
+        let (bad, well) = (self.group.failures() as u64, self.group.well() as u64);
+        let evidence = format!(
+            "{} of {} ended with 400, which is how too many logins at once are refused; the other {} went well, so the client is known",
+            count(bad),
+            many(bad + well, "login", "logins"),
+            count(well)
+        );
+        Some(Explanation::of(Name::LoginThrottled, Certainty::Likely, evidence))
+    }
+
+    /// A host, a column or a header of which one value fails.
+    fn node(&self) -> Option<Explanation> {
+        let extras = (0..self.results.extra_names.len()).map(Question::Extra);
+        let question =
+            std::iter::once(Question::Host).chain(extras).find(|q| self.yes(*q).is_some_and(|(_, e)| e >= 0.8))?;
+        let (p, share) = self.yes(question)?;
+        let (column, value): (&str, Value<'_>) = match question {
+            Question::Extra(i) => {
+                let column = self.results.extra_names.get(i)?;
+                let texts = self.results.extras.get(i)?;
+                (
+                    column,
+                    Box::new(move |row| {
+                        texts.text(u32::from(row.extras.get(i).copied().unwrap_or_default())).to_owned()
+                    }),
+                )
+            }
+            _ => ("host", Box::new(|row| crate::groups::host(self.results.urls.text(row.url)).to_owned())),
+        };
+        let table = self.group.by(|row| value(row));
+        let (worst, (bad, well)) = table.iter().max_by(|a, b| rate(a.1).total_cmp(&rate(b.1)))?;
+        let evidence = format!(
+            "with {column} {}: {} of {} failed; {} of the failures are with those that fail most, of {} ({})",
+            shown(worst),
+            count(*bad),
+            count(bad + well),
+            percent(share),
+            many(table.len() as u64, "value", "values"),
+            p_value(p)
+        );
+        let lower = column.to_lowercase();
+        if lower == "hostname" || lower == "hn" {
+            // The machine that made the load. Refused by the service, or at its own limit?
+            let sure = if self.status().is_none() { Certainty::Likely } else { Certainty::Possible };
+            return Some(
+                Explanation::of(Name::GeneratorLimited, sure, evidence)
+                    .or(Name::AddressLimit, "the service may refuse what comes from the address of one machine"),
+            );
+        }
+        let name = if lower.contains("script") || lower.ends_with("id") { Name::BrokenScript } else { Name::NodeFault };
+        Some(Explanation::of(name, Certainty::Likely, evidence))
+    }
+
+    /// Addresses with odd characters fail and others do not.
+    fn form(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Form)?;
+        let odd = |row: &Sample| crate::groups::has_odd_form(self.results.urls.text(row.url));
+        let of = self.group.by(|row| odd(row)).get(&true).copied().unwrap_or_default();
+        if difference < 0.8 || of.0 * 10 < self.group.failures() as u64 * 9 {
+            return None;
+        }
+        let example = self.group.rows.iter().find(|row| odd(row)).map_or("", |row| self.results.urls.text(row.url));
+        let evidence = format!(
+            "{} of {} requests failed whose address has encoded or special characters, and {} of the others ({}). The first: {}",
+            count(of.0),
+            count(of.0 + of.1),
+            count(self.group.failures() as u64 - of.0),
+            p_value(p),
+            shown(example)
+        );
+        Some(Explanation::of(Name::FeedUnencodedId, Certainty::Likely, evidence))
+    }
+
+    /// The first request of each thread fails, whenever it begins.
+    fn first_of_thread(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::First)?;
+        let of = self.group.by(|row| row.nth == 0).get(&true).copied().unwrap_or_default();
+        if difference < 0.5 || of.0 * 10 < self.group.failures() as u64 * 8 {
+            return None;
+        }
+        let evidence = format!(
+            "{} of {} failures are the first request of their thread, and {} of {} first requests failed ({})",
+            count(of.0),
+            count(self.group.failures() as u64),
+            count(of.0),
+            count(of.0 + of.1),
+            p_value(p)
+        );
+        Some(Explanation::of(Name::ColdStart, Certainty::Likely, evidence))
+    }
+
+    /// What was never asked for before fails the first time.
+    fn first_to_address(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Fresh)?;
+        let fresh = self.group.first_to_address();
+        let bad = fresh.iter().zip(&self.group.failed).filter(|(fresh, failed)| **fresh && **failed).count();
+        if difference < 0.5 || bad * 10 < self.group.failures() * 8 {
+            return None;
+        }
+        let evidence = format!(
+            "{} of {} failures are the first request to their address, of {} addresses ({})",
+            count(bad as u64),
+            count(self.group.failures() as u64),
+            fresh.iter().filter(|fresh| **fresh).count(),
+            p_value(p)
+        );
+        Some(Explanation::of(Name::ColdStart, Certainty::Likely, evidence))
+    }
+
+    /// Of each burst one succeeds.
+    fn one_of_a_burst(&self) -> Option<Explanation> {
+        let bursts = self.group.bursts()?;
+        let mut well: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
+        for (burst, failed) in bursts.iter().zip(&self.group.failed) {
+            let (bad, good) = well.entry(*burst).or_default();
+            *(if *failed { bad } else { good }) += 1;
+        }
+        let several: Vec<_> = well.values().filter(|(bad, good)| bad + good > 1).collect();
+        let one = several.iter().filter(|(bad, good)| *good == 1 && *bad > 0).count();
+        if several.len() < 5 || one * 10 < several.len() * 9 {
+            return None;
+        }
+        let evidence = format!(
+            "{one} of {} bursts of requests had exactly one success, and the others at the same time got {}: they use one thing, and the first takes it",
+            several.len(),
+            self.code()
+        );
+        let name = if self.status() == Some(401) { Name::SessionConflict } else { Name::Contention };
+        Some(
+            Explanation::of(name, Certainty::Likely, evidence)
+                .or(Name::SessionConflict, "one session or one code for all threads looks so too"),
+        )
+    }
+
+    /// In each second, or minute, so many pass and the rest fails.
+    fn window(&self) -> Option<Explanation> {
+        // So many at once, which is as many in a second when all of them start together.
+        if self.yes(Question::Load).is_some_and(|(_, effect)| effect > 0.95) {
+            return None;
+        }
+        [(1_000, "second"), (60_000, "minute")].into_iter().find_map(|(length, word)| self.window_of(length, word))
+    }
+
+    fn window_of(&self, length: i64, word: &str) -> Option<Explanation> {
+        let (p, effect) = self.yes(Question::Window(length))?;
+        let windows = self.group.windows(length)?;
+        let mut passed: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
+        for (window, failed) in windows.iter().zip(&self.group.failed) {
+            let (bad, good) = passed.entry(*window).or_default();
+            *(if *failed { bad } else { good }) += 1;
+        }
+        let mut full: Vec<u64> = passed.values().filter(|(bad, _)| *bad > 0).map(|(_, good)| *good).collect();
+        full.sort_unstable();
+        let (middle, most) = (*full.get(full.len() / 2)?, *full.last()?);
+        let alike = full.iter().filter(|n| n.abs_diff(middle) * 10 <= middle).count();
+        if effect < 0.95 || full.len() < 3 || alike * 10 < full.len() * 8 || middle < 2 {
+            return None;
+        }
+        let evidence = format!(
+            "in each of {} {word}s about {} passed (at most {}), and what came after in the same {word} got {} ({}, effect {effect:.2})",
+            full.len(),
+            count(middle),
+            count(most),
+            self.code(),
+            p_value(p)
+        );
+        let name = if self.is_login() { Name::LoginThrottled } else { Name::Quota };
+        Some(
+            Explanation::of(name, Certainty::Likely, evidence)
+                .or(Name::AddressLimit, "a limit per address looks the same from one machine"),
+        )
+    }
+
+    /// 401 from some time on.
+    fn expired(&self) -> Option<Explanation> {
+        if self.status() != Some(401) {
+            return None;
+        }
+        let (mut first_bad, mut flips, mut threads) = (std::collections::BTreeMap::new(), 0_u64, 0_u64);
+        for (row, failed) in self.group.rows.iter().zip(&self.group.failed) {
+            let was = first_bad.insert(row.thread, *failed);
+            flips += u64::from(was == Some(true) && !failed);
+            threads += u64::from(was == Some(false) && *failed);
+        }
+        let failures = self.group.failures() as u64;
+        let later = self.effect(Question::Nth).or_else(|| self.effect(Question::Clock));
+        let order = self.yes(Question::Nth).or_else(|| self.yes(Question::Clock))?;
+        if flips * 10 > failures || threads == 0 || later.is_none_or(|effect| effect < 0.7) {
+            return None;
+        }
+        let evidence = format!(
+            "{} went from well to 401 and {} of {} failures were followed by a success in the same thread ({})",
+            many(threads, "thread", "threads"),
+            count(flips),
+            count(failures),
+            p_value(order.0)
+        );
+        Some(Explanation::of(Name::TokenExpired, Certainty::Likely, evidence))
+    }
+
+    /// One of several addresses fails while another request to it is under way.
+    fn one_object(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Same)?;
+        let (p_address, share) = self.yes(Question::Address)?;
+        if difference < 0.3 || share < 0.5 || self.group.address_at_same_load() >= ALPHA {
+            return None;
+        }
+        let table = self.group.by(|row| row.url);
+        let failing = table.values().filter(|(bad, _)| *bad > 0).count();
+        let well: u64 = table.values().filter(|(bad, _)| *bad > 0).map(|(_, well)| *well).sum();
+        let evidence = format!(
+            "the failures are at {failing} of {} addresses, which also succeeded {}; they fail {} more often while another request to the same one is under way ({}; addresses: {})",
+            table.len(),
+            many(well, "time", "times"),
+            percent(difference),
+            p_value(p),
+            p_value(p_address)
+        );
+        Some(Explanation::of(Name::Contention, Certainty::Likely, evidence))
+    }
+
+    /// More fails when more is under way.
+    fn load(&self) -> Option<Explanation> {
+        let threads: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.threads)).collect();
+        let candidates =
+            [(Question::Load, &self.group.in_flight, "under way"), (Question::Threads, &threads, "threads")];
+        let asked = candidates.into_iter().filter_map(|(q, load, words)| Some((self.yes(q)?, load, words)));
+        let ((p, effect), load, words) = asked.max_by(|a, b| a.0.1.total_cmp(&b.0.1))?;
+        if effect < 0.62 {
+            return None;
+        }
+        // A span of time of its own, at whatever load, is no matter of load.
+        if self.yes(Question::Clock).is_some() && !self.group.load_not_clock(load) {
+            return None;
+        }
+        let evidence = format!(
+            "more fails when more is asked at once: {} ({}, effect {effect:.2})",
+            steps(load, &self.group.failed, words),
+            p_value(p)
+        );
+        let certainty = if effect > 0.9 { Certainty::Certain } else { Certainty::Likely };
+        if self.is_login() {
+            return Some(Explanation::of(Name::LoginThrottled, Certainty::Likely, evidence));
+        }
+        let explanation = Explanation::of(Name::Overload, certainty.min(Certainty::Likely), evidence);
+        let (first, length) = self.group.bins();
+        let early = self
+            .group
+            .rows
+            .iter()
+            .zip(&self.group.failed)
+            .filter(|(row, failed)| **failed && (row.start - first) as f64 <= length.max(1_000.0));
+        if early.count() * 10 >= self.group.failures() * 9 {
+            return Some(explanation.or(Name::Burst, "all of it at the start, when the threads begin together"));
+        }
+        Some(explanation)
+    }
+
+    /// New connections fail and kept ones do not, or the reverse.
+    fn connection(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Connection)?;
+        if difference.abs() < 0.1 {
+            return None;
+        }
+        let (name, which) =
+            if difference > 0.0 { (Name::ConnectionChurn, "new") } else { (Name::ConnectionReuse, "kept") };
+        let evidence = format!(
+            "requests on {which} connections fail {} more often than on others ({})",
+            percent(difference.abs()),
+            p_value(p)
+        );
+        Some(Explanation::of(name, Certainty::Likely, evidence))
+    }
+
+    /// Failures in one span of time.
+    fn clock(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Clock)?;
+        let span = self.group.span();
+        if difference < 0.2 || span.failed * 10 < self.group.failures() as u64 * 8 {
+            return None;
+        }
+        let (begin, end) = seconds(self.group, span);
+        let inside = span.failed as f64 / span.all as f64;
+        let evidence = format!(
+            "{} of {} failures are between {begin:.1} s and {end:.1} s of the run, where {} of {} failed ({})",
+            count(span.failed),
+            count(self.group.failures() as u64),
+            count(span.failed),
+            count(span.all),
+            p_value(p)
+        );
+        let (at_start, at_end) = (span.first == 0, span.last + 1 == span.of);
+        let server = self.status().is_none_or(|status| status >= 500);
+        let name = if at_start && (span.last - span.first) * 4 < span.of {
+            Name::ColdStart
+        } else if self.status() == Some(401) && at_end {
+            Name::TokenExpired
+        } else if self.status() == Some(403) && at_end && inside > 0.9 {
+            Name::AddressLimit
+        } else if server && inside > 0.9 {
+            Name::ServiceDown
+        } else {
+            Name::TimeWindow
+        };
+        Some(Explanation::of(name, Certainty::Likely, evidence))
+    }
+
+    /// The step before failed.
+    fn after_a_failure(&self) -> Option<Explanation> {
+        let (p, difference) = self.yes(Question::Before)?;
+        let after = self
+            .group
+            .rows
+            .iter()
+            .zip(&self.group.failed)
+            .filter(|(row, failed)| **failed && row.before > 0 && self.results.answer(row.before).fate.failed());
+        if difference < 0.5
+            || after.count() * 10 < self.group.failures() * 9
+            || self.by_itself().is_some_and(|e| e.main.is_some_and(|(_, c, _)| c > Certainty::Possible))
+        {
+            return None;
+        }
+        let evidence = format!(
+            "it fails {} more often right after a failed step of the same thread ({})",
+            percent(difference),
+            p_value(p)
+        );
+        Some(match self.status() {
+            Some(401 | 403) => Explanation::of(Name::TokenMissing, Certainty::Likely, evidence),
+            _ => Explanation::of(Name::FeedPlaceholder, Certainty::Possible, evidence),
+        })
+    }
+
+    /// From one of its requests on a thread fails.
+    fn nth(&self) -> Option<Explanation> {
+        let (p, effect) = self.yes(Question::Nth).filter(|(_, effect)| *effect > 0.9)?;
+        let first = self
+            .group
+            .rows
+            .iter()
+            .zip(&self.group.failed)
+            .filter(|(_, failed)| **failed)
+            .map(|(row, _)| row.nth)
+            .min()?;
+        let evidence = format!(
+            "each thread's first {first} requests went well, and what it asked later got {} ({}, effect {effect:.2})",
+            self.code(),
+            p_value(p)
+        );
+        let grows = "a header that grows, as of cookies, fails from some request of each thread on";
+        Some(Explanation::of(Name::Quota, Certainty::Possible, evidence).or(Name::HeaderWrong, grows))
+    }
+
+    /// Some threads fail and others do not.
+    fn thread(&self) -> Option<Explanation> {
+        let (p, share) = self.yes(Question::Thread)?;
+        let table = self.group.by(|row| row.thread);
+        let always = table.values().filter(|(bad, well)| *bad > 0 && *well == 0).count();
+        let evidence = format!(
+            "the failing goes with the thread: {} of {} threads fail always, and {} of the failures are of those that fail most ({})",
+            always,
+            table.len(),
+            percent(share),
+            p_value(p)
+        );
+        let (name, certainty) = match self.status() {
+            Some(401) if always > 0 && share > 0.9 => (Name::TokenMissing, Certainty::Likely),
+            _ => (Name::SessionConflict, Certainty::Possible),
+        };
+        Some(Explanation::of(name, certainty, evidence))
+    }
+
+    /// No pattern: what the code says by itself.
+    fn by_itself(&self) -> Option<Explanation> {
+        let n = self.group.failures() as u64;
+        let said =
+            format!("{} ended with {} {}", many(n, "request", "requests"), self.code(), shown(&self.answer.message));
+        let likely = |name| Some(Explanation::of(name, Certainty::Likely, said.clone()));
+        match self.status() {
+            Some(502 | 504) => likely(Name::GatewayFailure),
+            Some(404 | 410) if self.never_well() => likely(Name::FeedUnknownId),
+            Some(401) => Some(Explanation::of(
+                Name::SessionConflict,
+                Certainty::Possible,
+                format!("{said}, now and then: a session that another ends looks so"),
+            )),
+            Some(_) => self.transient(),
+            None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => {
+                likely(Name::GeneratorLimited)
+            }
+            None if self.says(&[
+                "nohttpresponse",
+                "failed to respond",
+                "connection reset",
+                "broken pipe",
+                "unexpected end of file",
+            ]) =>
+            {
+                let kept = self
+                    .group
+                    .rows
+                    .iter()
+                    .zip(&self.group.failed)
+                    .filter(|(row, failed)| **failed && row.connect == 0)
+                    .count();
+                let reuse = self.results.has.connect && kept * 10 >= self.group.failures() * 9;
+                if reuse { likely(Name::ConnectionReuse) } else { self.transient() }
+            }
+            None if self.says(&["connection refused"]) => self.transient(),
+            None => likely(Name::ClientMade),
+        }
+    }
+
+    /// Whether several addresses failed, and none of them ever went well.
+    fn never_well(&self) -> bool {
+        let table = self.group.by(|row| row.url);
+        let failing = table.iter().filter(|(url, (bad, _))| **url > 0 && *bad > 0);
+        let (failing, well) = failing.fold((0, 0), |(n, well), (_, (_, w))| (n + 1, well + w));
+        self.results.has.url && failing >= 2 && well == 0
+    }
+
+    /// Nothing that was asked has anything to do with it, and enough was asked.
+    fn transient(&self) -> Option<Explanation> {
+        let has = self.results.has;
+        let asked = has.url && has.thread && has.time && self.answers.len() >= 4;
+        let (n, all) = (self.group.failures(), self.group.rows.len());
+        let load = self.answers.iter().find(|(a, _)| a.question == Question::Load && a.p < 0.05 && a.effect > 0.6);
+        if let Some((load, _)) = load {
+            let evidence = format!(
+                "{} of {} failed with {}, rather when more was under way ({}, effect {:.2}): too few to be sure",
+                count(n as u64),
+                count(all as u64),
+                self.code(),
+                p_value(load.p),
+                load.effect
+            );
+            return Some(Explanation::of(Name::Overload, Certainty::Possible, evidence));
+        }
+        if !asked || self.answers.iter().any(|(_, p)| *p < 0.05) {
+            return None;
+        }
+        let evidence = format!(
+            "{} of {} failed with {} ({}), and it goes with none of {} things asked: address, thread, time, load or order",
+            count(n as u64),
+            count(all as u64),
+            self.code(),
+            percent(n as f64 / all as f64),
+            self.answers.len()
+        );
+        let certainty = if n >= 20 && all >= 200 { Certainty::Likely } else { Certainty::Possible };
+        Some(Explanation::of(Name::Transient, certainty, evidence))
+    }
+}
+
+fn rate((bad, well): &(u64, u64)) -> f64 {
+    *bad as f64 / (bad + well).max(1) as f64
+}
+
+fn seconds(group: &Group<'_>, span: Span) -> (f64, f64) {
+    let (_, length) = group.bins();
+    (span.first as f64 * length / 1_000.0, (span.last + 1) as f64 * length / 1_000.0)
+}
+
+/// The failing share by quarters of the load.
+fn steps(load: &[f64], failed: &[bool], words: &str) -> String {
+    let mut pairs: Vec<(f64, bool)> = load.iter().copied().zip(failed.iter().copied()).collect();
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut parts = Vec::new();
+    let mut rest = pairs.as_slice();
+    let step = pairs.len().div_ceil(4).max(1);
+    while let (Some(first), false) = (rest.first(), rest.is_empty()) {
+        let at = rest.get(step.min(rest.len()) - 1).map_or(0.0, |pair| pair.0);
+        let end = rest.partition_point(|pair| pair.0 <= at);
+        let (part, after) = rest.split_at(end);
+        let bad = part.iter().filter(|(_, failed)| *failed).count();
+        let range = if first.0 < at { format!("{:.0} to {at:.0}", first.0) } else { format!("{at:.0}") };
+        parts.push(format!("{bad} of {} at {range} {words}", part.len()));
+        rest = after;
+    }
+    parts.join(", ")
+}

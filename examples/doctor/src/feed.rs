@@ -1,0 +1,357 @@
+//! Data files, as a CSV Data Set reads them: rows, and what is wrong with them.
+
+use std::io::{BufRead, Read};
+
+use crate::cause::{Level, Name};
+use crate::input::{Lines, Unreadable};
+use crate::signs::{is_placeholder, is_uuid};
+
+/// A line may be so long.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// How a plan reads a data file.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Reading {
+    /// The variables, a column each. Empty: the first line names them.
+    pub variables: Vec<String>,
+    /// What stands between values; empty for a comma.
+    pub delimiter: String,
+    /// Whether the first line is no row.
+    pub ignore_first_line: bool,
+    /// Whether quotes around values are taken off.
+    pub quoted: bool,
+    /// Which variables stand in a path as they are, unencoded.
+    pub in_path: Vec<String>,
+    /// Which stand in a path encoded.
+    pub encoded: Vec<String>,
+    /// Whether a plan says all this, or it is a guess.
+    pub known: bool,
+}
+
+/// Something wrong with one line.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Defect {
+    /// What comes of it; None where no cause has that name.
+    pub name: Option<Name>,
+    /// How much it matters.
+    pub level: Level,
+    /// The first line with it.
+    pub line: u64,
+    /// What it is.
+    pub message: String,
+    /// How many rows have it.
+    pub rows: u64,
+}
+
+/// A data file.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Feed {
+    /// Lines that are read as rows, blank ones too.
+    pub rows: u64,
+    /// Blank lines among them.
+    pub blank: u64,
+    /// What is wrong.
+    pub defects: Vec<Defect>,
+    /// The variables that the first line names, where the plan names none.
+    pub named: Vec<String>,
+    /// Whether a value has a space in it.
+    pub spaces: bool,
+    uuids: u64,
+    /// Ids that look well and are no UUIDs: the first one's line, and how many.
+    others: (u64, u64),
+    /// Rows with fewer values than variables.
+    short: u64,
+}
+
+impl Feed {
+    /// Reads a data file as a plan reads it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or has a line of more than 1 MiB.
+    pub fn read(input: impl Read, reading: &Reading) -> Result<Self, Unreadable> {
+        let mut lines = Lines::new(input);
+        let mut feed = Self::default();
+        let mut first_row: Option<(u64, Vec<String>)> = None;
+        let mut line = Vec::new();
+        let mut number = 0;
+        while next_line(&mut lines, &mut line)? {
+            number += 1;
+            let text = String::from_utf8_lossy(&line).into_owned();
+            if number == 1 && text.starts_with('\u{feff}') {
+                feed.bom(reading);
+            }
+            let text = text.trim_start_matches('\u{feff}');
+            let header = reading.known && (reading.variables.is_empty() || reading.ignore_first_line);
+            if number == 1 && header {
+                feed.named = split(text, reading).iter().map(|name| name.trim().to_owned()).collect();
+                first_row = Some((1, split(text, reading)));
+                continue;
+            }
+            feed.row(text, number, reading, &mut first_row);
+        }
+        feed.first_line(first_row, reading);
+        feed.together(reading);
+        if feed.rows == 0 {
+            feed.add(
+                None,
+                Level::Error,
+                number.max(1),
+                "the data file has no rows: every variable is <EOF>".to_owned(),
+            );
+        }
+        Ok(feed)
+    }
+
+    fn bom(&mut self, reading: &Reading) {
+        // JMeter takes it off only where no encoding is given; the first variable's name or value begins with it.
+        let what = if reading.known && reading.variables.is_empty() { "name" } else { "value" };
+        let message = format!("the file begins with a byte order mark, which becomes part of the first {what}");
+        self.add(Some(Name::FeedBom), Level::Error, 1, message);
+    }
+
+    fn row(&mut self, text: &str, line: u64, reading: &Reading, first_row: &mut Option<(u64, Vec<String>)>) {
+        self.rows += 1;
+        if text.trim().is_empty() {
+            self.blank += 1;
+            let message = "a blank line: JMeter sets every variable to <EOF> for it".to_owned();
+            return self.add(Some(Name::FeedBlankLine), Level::Error, line, message);
+        }
+        let values = split(text, reading);
+        if first_row.is_none() {
+            *first_row = Some((line, values.clone()));
+        }
+        let width = if reading.variables.is_empty() { self.named.len() } else { reading.variables.len() };
+        if reading.known && values.len() < width {
+            self.short += 1;
+            let message =
+                format!("{} of {width} values: the other variables keep those of the row before", values.len());
+            self.add(None, Level::Warning, line, message);
+        }
+        for (i, value) in values.iter().enumerate() {
+            if reading.known && i >= width {
+                break;
+            }
+            let variable = if reading.variables.is_empty() { self.named.get(i) } else { reading.variables.get(i) };
+            let variable = variable.cloned().unwrap_or_default();
+            self.value(value, &variable, i, line, reading);
+        }
+    }
+
+    fn value(&mut self, value: &str, variable: &str, column: usize, line: u64, reading: &Reading) {
+        self.spaces |= value.contains(' ');
+        let in_path = reading.in_path.iter().any(|name| name == variable);
+        let encoded = reading.encoded.iter().any(|name| name == variable);
+        let id = in_path || encoded || (!reading.known && column == 0);
+        let called = if variable.is_empty() { format!("column {}", column + 1) } else { format!("${{{variable}}}") };
+        if id {
+            self.uuids += u64::from(is_uuid(value.trim()));
+        }
+        if value.trim().is_empty() {
+            if id || in_path {
+                self.add(
+                    Some(Name::FeedEmptyId),
+                    Level::Error,
+                    line,
+                    format!("{called} is empty: the request asks for the list"),
+                );
+            } else {
+                self.add(None, Level::Warning, line, format!("{called} is empty"));
+            }
+            return;
+        }
+        let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
+        if quoted && !reading.quoted {
+            let message = format!("{called} is in quotes, and quotedData is false: the quotes are sent");
+            return self.add(
+                Some(Name::FeedQuotes),
+                if reading.known { Level::Error } else { Level::Warning },
+                line,
+                message,
+            );
+        }
+        if value.trim() != value {
+            self.add(
+                Some(Name::FeedSpace),
+                Level::Error,
+                line,
+                format!("{called} has a space around it, which is sent"),
+            );
+        }
+        let value = value.trim();
+        if is_placeholder(value) {
+            return self.add(Some(Name::FeedPlaceholder), Level::Error, line, format!("{called} was never filled in"));
+        }
+        if id && self.others.1 == 0 && !is_uuid(value) {
+            self.others.0 = line;
+        }
+        self.others.1 += u64::from(id && !is_uuid(value));
+        // A whole address may stand in the feed.
+        let address = value.contains("://") || value.starts_with('/');
+        if in_path
+            && !address
+            && value.contains(['/', '?', '#', '\\', '^', '|', '{', '}', '<', '>', '`', '"', ' ', '%'])
+        {
+            let message = format!("{called} has a character that ends or breaks the path");
+            self.others.1 = self.others.1.saturating_sub(u64::from(!is_uuid(value)));
+            self.add(Some(Name::FeedUnencodedId), Level::Error, line, message);
+        }
+    }
+
+    /// What only all rows together tell.
+    fn together(&mut self, reading: &Reading) {
+        if self.short > 0 && self.short == self.rows - self.blank {
+            let last = reading.variables.last().map_or("", String::as_str);
+            let message = format!("no row has a value for ${{{last}}}: another delimiter, or a column less");
+            self.add(Some(Name::FeedPlaceholder), Level::Error, 1, message);
+            if let Some(defect) = self.defects.last_mut() {
+                defect.rows = self.rows;
+            }
+        }
+        let (line, others) = self.others;
+        if others > 0 && others * 10 <= self.rows && self.uuids * 10 >= self.rows * 9 {
+            let message = format!("{others} of {} ids are no UUIDs, and all others are", self.rows);
+            self.add(Some(Name::FeedUnknownId), Level::Error, line, message);
+            if let Some(defect) = self.defects.last_mut() {
+                defect.rows = others;
+            }
+        }
+    }
+
+    /// A header that is read as a row, and a row that is taken for a header.
+    fn first_line(&mut self, first: Option<(u64, Vec<String>)>, reading: &Reading) {
+        let Some((line, values)) = first else { return };
+        let trimmed = || values.iter().map(|value| value.trim().trim_matches('"'));
+        let names = trimmed().filter(|v| reading.variables.iter().any(|name| name.eq_ignore_ascii_case(v))).count();
+        let words = trimmed().all(|v| {
+            !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_' || b == b'-' || b == b' ')
+        });
+        let ids = self.uuids * 10 >= self.rows * 7 && self.rows >= 2;
+        let is_header = names > 0
+            || (words && ids)
+            || (words && values.len() > 1 && trimmed().any(|v| v.to_lowercase().ends_with("id")));
+        let skipped = reading.known && reading.ignore_first_line && !reading.variables.is_empty();
+        let heads = reading.known && reading.variables.is_empty();
+        if is_header && !skipped && !heads {
+            let level = if reading.known { Level::Error } else { Level::Note };
+            let message = if reading.known {
+                "the header is read as a row, since variableNames are given and ignoreFirstLine is false: its words are sent"
+            } else {
+                "the first line is a header: a CSV Data Set with variableNames must have ignoreFirstLine"
+            };
+            self.others.1 = self.others.1.saturating_sub(1);
+            self.add(Some(Name::FeedHeaderRow), level, line, message.to_owned());
+        } else if !is_header && skipped && ids && trimmed().any(is_uuid) {
+            let message =
+                "ignoreFirstLine skips the first line, which is a row and no header: the first row is lost".to_owned();
+            self.add(None, Level::Warning, line, message);
+        } else if heads && trimmed().any(is_uuid) {
+            let message =
+                "without variableNames the first line names the variables, and it is a row of data".to_owned();
+            self.add(Some(Name::FeedPlaceholder), Level::Error, line, message);
+        }
+    }
+
+    fn add(&mut self, name: Option<Name>, level: Level, line: u64, message: String) {
+        let same = |defect: &Defect| defect.name == name && defect.level == level && defect.message == message;
+        if let Some(at) = self.defects.iter().position(same) {
+            if let Some(defect) = self.defects.get_mut(at) {
+                defect.rows += 1;
+            }
+        } else if self.defects.len() < 64 {
+            self.defects.push(Defect { name, level, line, message, rows: 1 });
+        }
+    }
+
+    /// How many rows have this defect.
+    pub fn rows_with(&self, name: Name) -> u64 {
+        self.defects.iter().filter(|defect| defect.name == Some(name)).map(|defect| defect.rows).sum()
+    }
+}
+
+fn next_line<R: Read>(lines: &mut Lines<R>, into: &mut Vec<u8>) -> Result<bool, Unreadable> {
+    into.clear();
+    let at = lines.line();
+    let n = lines
+        .by_ref()
+        .take(LONGEST_LINE as u64)
+        .read_until(b'\n', into)
+        .map_err(|error| Unreadable::new(at, error.to_string()))?;
+    if n >= LONGEST_LINE {
+        return Err(Unreadable::new(at, "a line of more than 1 MiB: no data file"));
+    }
+    while into.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        into.pop();
+    }
+    Ok(n > 0)
+}
+
+fn split(text: &str, reading: &Reading) -> Vec<String> {
+    let delimiter = match reading.delimiter.as_str() {
+        "" => ",",
+        "\\t" => "\t",
+        other => other,
+    };
+    let Some(byte) = delimiter.bytes().next().filter(|b| reading.quoted && delimiter.len() == 1 && b.is_ascii()) else {
+        return text.split(delimiter).map(str::to_owned).collect();
+    };
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(byte).has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let record = reader.records().next().and_then(Result::ok).unwrap_or_default();
+    record.iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0a1b2c3d-0000-4000-8000-000000000001";
+
+    fn reading() -> Reading {
+        Reading {
+            variables: vec!["scriptId".into(), "token".into()],
+            in_path: vec!["scriptId".into()],
+            known: true,
+            ..Reading::default()
+        }
+    }
+
+    fn names(text: &str, reading: &Reading) -> Vec<(Option<Name>, u64)> {
+        let feed = Feed::read(text.as_bytes(), reading).unwrap();
+        feed.defects.iter().map(|defect| (defect.name, defect.line)).collect()
+    }
+
+    #[test]
+    fn a_good_feed_has_nothing_wrong() {
+        assert_eq!(names(&format!("{ID},t0\n{ID},t1\n"), &reading()), []);
+        assert_eq!(names(&format!("{ID},t0\r\n{ID},t1"), &reading()), []);
+    }
+
+    #[test]
+    fn each_defect_is_named_with_its_line() {
+        for (text, name, line) in [
+            (format!("{ID},t0\n\n{ID},t1\n"), Name::FeedBlankLine, 2),
+            (format!("\u{feff}{ID},t0\n"), Name::FeedBom, 1),
+            (format!("{ID},t0\n{ID} ,t1\n"), Name::FeedSpace, 2),
+            (format!("{ID},t0\n\"{ID}\",t1\n"), Name::FeedQuotes, 2),
+            (format!("scriptId,token\n{ID},t1\n"), Name::FeedHeaderRow, 1),
+            (format!("{ID},t0\n${{scriptId}},t1\n"), Name::FeedPlaceholder, 2),
+            (format!("{ID},t0\n<EOF>,t1\n"), Name::FeedPlaceholder, 2),
+            (format!("{ID},t0\n,t1\n"), Name::FeedEmptyId, 2),
+            (format!("{ID},t0\nx/y?z,t1\n"), Name::FeedUnencodedId, 2),
+        ] {
+            assert_eq!(names(&text, &reading()), [(Some(name), line)], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_skipped_as_a_header_is_told() {
+        let mut reading = reading();
+        reading.ignore_first_line = true;
+        assert_eq!(names(&format!("{ID},t0\n{ID},t1\n{ID},t2\n"), &reading), [(None, 1)]);
+        assert_eq!(names(&format!("scriptId,token\n{ID},t1\n{ID},t2\n"), &reading), []);
+    }
+}

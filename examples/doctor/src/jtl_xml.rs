@@ -1,0 +1,218 @@
+//! Results as XML: a request that is in a transaction's sample, and one that has samples of its own, is counted once.
+
+use std::io::Read;
+
+use crate::cause::{Finding, Level};
+use crate::clock::Clock;
+use crate::input::Unreadable;
+use crate::sample::{Has, Raw, Results};
+use crate::text;
+use crate::xml::{Part, Xml};
+
+/// Headers of a response that tell nodes apart.
+const NODE_HEADERS: [&str; 10] = [
+    "server",
+    "via",
+    "x-served-by",
+    "x-node",
+    "x-backend",
+    "x-backend-server",
+    "x-server",
+    "x-instance",
+    "x-host",
+    "x-upstream",
+];
+const LONG_NAMES: [(&str, &str); 7] = [
+    ("t", "time"),
+    ("ts", "timeStamp"),
+    ("lb", "label"),
+    ("rc", "responseCode"),
+    ("rm", "responseMessage"),
+    ("tn", "threadName"),
+    ("s", "success"),
+];
+const SAMPLES: [&str; 3] = ["httpSample", "sample", "sampleResult"];
+/// So much of a response is looked at.
+const BODY: usize = 300;
+
+/// A sample's attributes and what stands in it.
+#[derive(Debug, Default)]
+struct Element {
+    attributes: Vec<(String, String)>,
+    line: u64,
+    url: String,
+    failures: String,
+    body: String,
+    node: String,
+    /// What is in it is counted instead of it.
+    transparent: bool,
+    http: bool,
+}
+
+impl Element {
+    /// By the short name, or the long one of JMeter before 2.1.
+    fn get(&self, name: &str) -> &str {
+        let long = LONG_NAMES.iter().find(|(short, _)| *short == name).map_or(name, |(_, long)| long);
+        self.attributes.iter().find(|(key, _)| key == name || key == long).map_or("", |(_, value)| value)
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.get(name).parse().ok()
+    }
+}
+
+struct Elements<'a> {
+    file: &'a str,
+    results: Results,
+    clock: Clock,
+    open: Vec<Element>,
+    /// The tags of what is open.
+    path: Vec<String>,
+    roots: u32,
+    unknown: (u64, u64, String),
+    findings: Vec<Finding>,
+}
+
+/// Reads results and what is to be said of the file itself.
+///
+/// # Errors
+///
+/// When it is not well-formed, other than by being cut.
+pub(crate) fn read(input: impl Read, file: &str) -> Result<(Results, Vec<Finding>), Unreadable> {
+    let mut xml = Xml::new(input);
+    let mut elements = Elements {
+        file,
+        results: Results::new(vec!["header of a node".to_owned(), "hn".to_owned()]),
+        clock: Clock::default(),
+        open: Vec::new(),
+        path: Vec::new(),
+        roots: 0,
+        unknown: (0, 0, String::new()),
+        findings: Vec::new(),
+    };
+    elements.results.has =
+        Has { time: true, elapsed: true, code: true, success: true, message: true, ..Has::default() };
+    loop {
+        match xml.next()? {
+            Part::Begin { tag, attributes } => elements.begin(tag, attributes, xml.line()),
+            Part::Text(text) => elements.text(&text),
+            Part::End => elements.end(),
+            Part::Declaration => {}
+            Part::Done { whole } => return Ok(elements.done(whole, xml.line())),
+        }
+    }
+}
+
+impl Elements<'_> {
+    fn begin(&mut self, tag: String, attributes: Vec<(String, String)>, line: u64) {
+        if tag == "testResults" {
+            self.roots += 1;
+            if self.roots > 1 {
+                self.results.begin_run();
+                self.clock = Clock::default();
+            }
+        } else if SAMPLES.contains(&tag.as_str()) {
+            let mut element = Element { attributes, line, http: tag != "sample", ..Element::default() };
+            element.transparent = !element.http
+                && (element.get("rm").starts_with("Number of samples in transaction") || element.get("rc").is_empty());
+            self.open.push(element);
+        } else if self.open.is_empty() && self.path.last().is_some_and(|parent| parent == "testResults") {
+            let (count, first, name) = &mut self.unknown;
+            *count += 1;
+            if *count == 1 {
+                *first = line;
+                name.clone_from(&tag);
+            }
+        }
+        self.path.push(tag);
+    }
+
+    fn text(&mut self, text: &str) {
+        let Some(element) = self.open.last_mut() else { return };
+        let into = match self.path.last().map(String::as_str) {
+            Some("java.net.URL") => &mut element.url,
+            Some("failureMessage") => &mut element.failures,
+            Some("responseData") => &mut element.body,
+            Some("responseHeader") => {
+                for line in text.lines() {
+                    let Some((name, value)) = line.split_once(':') else { continue };
+                    if NODE_HEADERS.contains(&name.trim().to_lowercase().as_str()) && element.node.len() < BODY {
+                        element.node.push_str(&format!("{}: {} ", name.trim(), value.trim()));
+                    }
+                }
+                return;
+            }
+            _ => return,
+        };
+        if into.len() < BODY {
+            into.extend(text.chars().take(BODY));
+        }
+    }
+
+    fn end(&mut self) {
+        let tag = self.path.pop();
+        if !tag.is_some_and(|tag| SAMPLES.contains(&tag.as_str())) {
+            return;
+        }
+        let Some(element) = self.open.pop() else { return };
+        // Within another request it is a part of it: a redirect, or an embedded resource.
+        if self.open.iter().any(|outer| !outer.transparent) {
+            return;
+        }
+        if element.transparent && !element.get("rm").starts_with("Number of samples in transaction") {
+            return;
+        }
+        let url = element.url.trim();
+        let (thread, threads, connect) = (element.get("tn"), element.number("na"), element.number("ct"));
+        let has = &mut self.results.has;
+        has.url |= !url.is_empty();
+        has.thread |= !thread.is_empty();
+        has.threads |= threads.is_some();
+        has.connect |= connect.is_some();
+        let start = self.clock.read(element.get("ts").as_bytes());
+        has.time &= start.is_some();
+        let failure = format!("{}{}", element.failures.trim(), element.body.trim());
+        self.results.add(&Raw {
+            line: element.line,
+            start: start.unwrap_or_default(),
+            elapsed: element.number("t").unwrap_or_default(),
+            label: element.get("lb").as_bytes(),
+            code: element.get("rc").as_bytes(),
+            message: element.get("rm").as_bytes(),
+            failure: failure.as_bytes(),
+            success: element.get("s").parse().ok(),
+            thread: thread.as_bytes(),
+            url: url.as_bytes(),
+            connect,
+            threads,
+            extras: [element.node.trim().as_bytes(), element.get("hn").as_bytes(), b"", b""],
+        });
+    }
+
+    fn done(mut self, whole: bool, line: u64) -> (Results, Vec<Finding>) {
+        let (count, first, name) = &self.unknown;
+        if *count > 0 {
+            let elements = text::many(*count, "element is", "elements are");
+            let message =
+                format!("{elements} not understood, the first <{}>: of a plugin's own? Not counted", text::shown(name));
+            self.findings.push(Finding {
+                rule: "element",
+                level: Level::Note,
+                file: self.file.to_owned(),
+                line: *first,
+                message,
+            });
+        }
+        if !whole {
+            let message = "the file is cut: it ends within an element. It is read up to there".to_owned();
+            self.findings.push(Finding {
+                rule: "cut",
+                level: Level::Warning,
+                file: self.file.to_owned(),
+                line,
+                message,
+            });
+        }
+        (self.results, self.findings)
+    }
+}

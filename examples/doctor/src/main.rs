@@ -1,0 +1,5 @@
+//! The doctor as a program of its own: see the library.
+
+fn main() -> std::process::ExitCode {
+    genesys_doctor::main()
+}

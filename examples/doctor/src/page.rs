@@ -1,0 +1,89 @@
+//! The report for people: what it was, how sure, the numbers, what to do.
+
+use crate::cause::{Certainty, Level, Report, Verdict};
+use crate::examine::summary;
+use crate::text::percent;
+
+/// Notes beyond these are counted.
+const NOTES: usize = 12;
+
+/// How text stands out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    pub(crate) colour: bool,
+}
+
+impl Style {
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// The report as text.
+pub(crate) fn page(report: &Report, style: Style) -> String {
+    let mut lines: Vec<String> = report.read.iter().map(summary).collect();
+    lines.push(String::new());
+    lines.push(match report.verdict {
+        Verdict::Causes => style.paint("1", "What is the matter:"),
+        Verdict::NothingFound => style.paint("1;32", "Nothing is the matter with what was read."),
+        Verdict::NotEnoughEvidence => style.paint("1;33", "Requests failed, and these files do not tell of what."),
+    });
+    for cause in &report.causes {
+        let sure = match cause.certainty {
+            Certainty::Certain => style.paint("1;31", "certain"),
+            Certainty::Likely => style.paint("1;33", "likely"),
+            Certainty::Possible => style.paint("2", "possible"),
+        };
+        let share = cause.share.filter(|share| *share > 0.0).map_or(String::new(), |share| {
+            let of = if report.read.iter().any(|read| read.kind == "results") {
+                "of the failures"
+            } else {
+                "of the requests"
+            };
+            format!(", {} {of}", percent(share))
+        });
+        lines.push(String::new());
+        lines.push(format!("  {} ({sure}{share}): {}", style.paint("1", cause.name.name()), cause.name.words()));
+        if let Some(first) = cause.follows {
+            lines.push(format!("    follows from {}", first.name()));
+        }
+        lines.extend(cause.evidence.iter().map(|evidence| format!("    - {evidence}")));
+        lines.push(format!("    What to do: {}", cause.advice));
+    }
+    let tested = report.causes.iter().flat_map(|cause| &cause.evidence).any(|evidence| evidence.contains("(p "));
+    if tested {
+        lines.push(String::new());
+        lines.push("p is the chance to see so much if it were nothing, corrected for all that was asked.".to_owned());
+    }
+    findings(report, style, &mut lines);
+    if !report.ruled_out.is_empty() {
+        lines.push(String::new());
+        lines.push("It was not:".to_owned());
+        lines.extend(report.ruled_out.iter().map(|ruled| format!("  {}: {}", ruled.name.name(), ruled.why)));
+    }
+    if !report.not_tested.is_empty() {
+        lines.push(String::new());
+        lines.push("What could not be asked:".to_owned());
+        lines.extend(report.not_tested.iter().map(|why| format!("  {why}")));
+    }
+    lines.join("\n")
+}
+
+fn findings(report: &Report, style: Style, lines: &mut Vec<String>) {
+    if report.findings.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    lines.push("In the files:".to_owned());
+    for finding in report.findings.iter().take(NOTES) {
+        let level = match finding.level {
+            Level::Error => style.paint("31", "error"),
+            Level::Warning => style.paint("33", "warning"),
+            Level::Note => "note".to_owned(),
+        };
+        lines.push(format!("  {}:{}: {level}: {}", finding.file, finding.line, finding.message));
+    }
+    if let Some(more) = report.findings.len().checked_sub(NOTES).filter(|more| *more > 0) {
+        lines.push(format!("  and {more} more: --json has them all"));
+    }
+}

@@ -1,0 +1,9 @@
+//! What the doctor says of files, a file a promise.
+#![expect(clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod any_bytes;
+mod command;
+mod made;
+mod plans;
+mod recorded;
+mod results;
