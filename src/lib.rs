@@ -25,6 +25,7 @@ mod region;
 mod request;
 mod retry;
 mod scripts;
+mod shut_down;
 mod stats;
 mod text;
 mod tls;
@@ -32,7 +33,7 @@ mod transport;
 mod verdict;
 
 pub use agent::Agent;
-pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};
+pub use auth::{Authorization, AuthorizationParts, Credentials, OAuthClient, Session, SessionStored, TokenSource};
 #[cfg(feature = "cache")]
 pub use cache::{CachePolicy, Cached};
 pub use client::{Client, ClientBuilder};
@@ -50,7 +51,8 @@ pub use scripts::{
     ListScripts, Listing, ListingPages, Page, PublishScript, ReadScript, ReadUploadStatus, ReadVariables, Script,
     ScriptContent, ScriptFile, ScriptListing, SignedUrl, SortBy, SortOrder, VariableType,
 };
-pub use secrecy::SecretString;
+pub use secrecy::{ExposeSecret, SecretString};
+pub use shut_down::ShutDown;
 pub use stats::{HostStats, Stats};
 #[cfg(feature = "simulator")]
 pub mod simulator;

@@ -98,6 +98,8 @@ pub enum ErrorKind {
     TokenSource,
     /// The service received a script but could not import it; [`Error::message`] has what it says.
     ImportFailed,
+    /// The client was told to [`shut_down`](crate::Client::shut_down); nothing was sent.
+    ShutDown,
 }
 
 /// Why no further attempt was made.
@@ -491,5 +493,38 @@ impl std::error::Error for Error {
 impl From<InvalidId> for Error {
     fn from(refused: InvalidId) -> Self {
         Self::invalid_input(refused.to_string())
+    }
+}
+
+impl ErrorKind {
+    /// Its name as metrics and logs have it, like `login_refused`. It stays as it is.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::LoginRefused => "login_refused",
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Server => "server",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::UnexpectedAnswer => "unexpected_answer",
+            Self::Middleware => "middleware",
+            Self::TokenSource => "token_source",
+            Self::ImportFailed => "import_failed",
+            Self::ShutDown => "shut_down",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -191,8 +191,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn export_file(&self, id: &ScriptId, options: &ExportScript) -> Result<ScriptFile, Error> {
-        match self.export(id, options).await?.url {
-            Some(url) => self.download_export(&url).await,
+        let agent = self.at_work(request::EXPORT_SCRIPT.name, Some(id.as_str()))?;
+        match agent.export(id, options).await?.url {
+            Some(url) => agent.download_export(&url).await,
             None => Err(Error::new(ErrorKind::UnexpectedAnswer, "the service exported the script but gave no URL")
                 .maybe_sent(true)
                 .ended(request::EXPORT_SCRIPT.name, Some(id.as_str()), 1, Duration::ZERO)),
@@ -225,6 +226,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
+        let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, None)?;
         let client = self.client();
         let deadline = after(Instant::now(), self.timeout());
         let given = url.expose();

@@ -26,6 +26,7 @@ mod outage;
 mod proxy;
 mod quota;
 mod retry;
+mod sessions;
 mod simulator;
 mod token;
 mod token_answers;
