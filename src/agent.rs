@@ -17,6 +17,7 @@ use crate::client::{Client, ClientShared};
 use crate::error::Error;
 use crate::json::{Json, decode_any};
 use crate::limits::quota::QuotaStanding;
+use crate::meta::CallMeta;
 use crate::request::{self, Spec};
 use crate::retry::after;
 
@@ -36,6 +37,7 @@ pub struct Agent {
     cache_scope: Option<Arc<str>>,
     /// Of an operation of several calls that is under way: a shutdown lets it end, and refuses none of them.
     under_way: Option<TaskTrackerToken>,
+    meta: Option<CallMeta>,
 }
 
 impl Client {
@@ -57,6 +59,7 @@ impl Client {
             #[cfg(feature = "cache")]
             cache_scope: None,
             under_way: None,
+            meta: None,
             slot: Arc::new(TokenSlot::new(client, credentials)),
         }
     }
@@ -74,6 +77,23 @@ impl Agent {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    /// The same agent, noting in `meta` what is known of each call it makes: the correlation id, the attempts, how long it took.
+    /// The errors tell that themselves; this is for calls that succeed. Of an operation of several calls, and of several at
+    /// once, it is what ended last.
+    ///
+    /// ```no_run
+    /// # async fn example(agent: genesys_scripts::Agent, id: genesys_scripts::ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// let meta = genesys_scripts::CallMeta::default();
+    /// let script = agent.with_meta(&meta).script(&id).await?;
+    /// println!("{} attempts, correlation id {:?}", meta.attempts(), meta.correlation_id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_meta(&self, meta: &CallMeta) -> Self {
+        Self { meta: Some(meta.clone()), ..self.clone() }
     }
 
     /// The same agent, sharing what [`Agent::cached_script`] keeps with all agents of this scope. Agents of one scope
@@ -206,7 +226,16 @@ impl Agent {
     pub(crate) async fn run(&self, spec: &Spec<'_>) -> Result<Answer, Error> {
         let _under_way = self.counted(spec.operation.name, spec.subject)?;
         let call = Call { spec, authority: Authority::Agent(&self.slot), timeout: self.timeout };
-        call::run(self.client(), &call).await
+        let result = call::run(self.client(), &call).await;
+        self.note(&result);
+        result
+    }
+
+    /// For whoever asked with [`with_meta`](Self::with_meta).
+    pub(crate) fn note(&self, result: &Result<Answer, Error>) {
+        if let Some(meta) = &self.meta {
+            meta.note(result);
+        }
     }
 }
 

@@ -157,6 +157,12 @@ impl Host {
         (route, routes.len() > 1)
     }
 
+    /// What is to be told of each route that was used.
+    pub(crate) fn each_route<T>(&self, tell: impl Fn(&'static str, &Route) -> T) -> Vec<T> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.iter().map(|(operation, route)| tell(operation, route)).collect()
+    }
+
     fn stats(&self) -> HostStats {
         let now = Instant::now();
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);

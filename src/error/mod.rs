@@ -496,6 +496,33 @@ impl From<InvalidId> for Error {
     }
 }
 
+impl Error {
+    /// An error of this kind, with this status, for tests of your own code: what it does when a call fails.
+    ///
+    /// ```
+    /// use genesys_scripts::{Error, ErrorKind};
+    ///
+    /// let error = Error::for_test(ErrorKind::Server, Some(503));
+    /// assert!(error.is_retryable());
+    /// assert_eq!(error.status(), Some(503));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When that is no status.
+    #[must_use]
+    #[track_caller]
+    #[allow(clippy::panic)]
+    pub fn for_test(kind: ErrorKind, status: Option<u16>) -> Self {
+        let mut error = Self::new(kind, "made for a test");
+        error.0.status = status.map(|status| match StatusCode::from_u16(status) {
+            Ok(status) => status,
+            Err(_) => panic!("{status} is no HTTP status"),
+        });
+        error.maybe_sent(status.is_some())
+    }
+}
+
 impl ErrorKind {
     /// Its name as metrics and logs have it, like `login_refused`. It stays as it is.
     #[must_use]

@@ -92,6 +92,14 @@ pub(crate) struct IsDown {
     pub(crate) last: String,
 }
 
+/// An outage, as it stands.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) since: Instant,
+    pub(crate) next_probe: Instant,
+    pub(crate) last: String,
+}
+
 /// How long a call waits for an outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -148,6 +156,13 @@ impl Outage {
     /// Where it is down, what came last and when it is asked again.
     pub(crate) fn down(&self) -> Option<IsDown> {
         self.lock().down.as_ref().map(Down::told)
+    }
+
+    /// Where it is down, since when, when it is asked again, and what came last.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let state = self.lock();
+        let down = state.down.as_ref()?;
+        Some(Standing { since: down.since, next_probe: down.next_probe, last: down.last.clone() })
     }
 
     /// Where it is down, when it is asked again.

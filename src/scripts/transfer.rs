@@ -239,7 +239,9 @@ impl Agent {
             let secrets = secrets_of(&url);
             let authority = Authority::SignedUrl { secrets: secrets.iter().map(String::as_str).collect() };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
-            let answer = call::run(client, &call).await.map_err(|error| match error.kind() {
+            let result = call::run(client, &call).await;
+            self.note(&result);
+            let answer = result.map_err(|error| match error.kind() {
                 ErrorKind::Forbidden | ErrorKind::NotFound if is_altered => error.noted(ALTERED),
                 _ => error,
             })?;
