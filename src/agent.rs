@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::answer::Answer;
+use crate::auth::keeper::Keeper;
 use crate::auth::token::TokenSlot;
-use crate::auth::{Credentials, Session, login};
+use crate::auth::{Credentials, Session, SessionStored, login};
 use crate::call::{self, Authority, Call};
 use crate::client::{Client, ClientShared};
 use crate::error::Error;
 use crate::json::{Json, decode_any};
 use crate::limits::quota::QuotaStanding;
+use crate::meta::CallMeta;
 use crate::request::{self, Spec};
 use crate::retry::after;
 
@@ -34,6 +37,9 @@ pub struct Agent {
     timeout: Duration,
     #[cfg(feature = "cache")]
     cache_scope: Option<Arc<str>>,
+    /// Of an operation of several calls that is under way: a shutdown lets it end, and refuses none of them.
+    under_way: Option<TaskTrackerToken>,
+    meta: Option<CallMeta>,
 }
 
 impl Client {
@@ -59,6 +65,8 @@ impl Client {
             #[cfg(feature = "cache")]
             cache_scope: None,
             _last_clone: Arc::new(LastClone(Arc::clone(&slot))),
+            under_way: None,
+            meta: None,
             slot,
         }
     }
@@ -87,6 +95,23 @@ impl Agent {
         Self { timeout, ..self.clone() }
     }
 
+    /// The same agent, noting in `meta` what is known of each call it makes: the correlation id, the attempts, how long it took.
+    /// The errors tell that themselves; this is for calls that succeed. Of an operation of several calls, and of several at
+    /// once, it is what ended last.
+    ///
+    /// ```no_run
+    /// # async fn example(agent: genesys_scripts::Agent, id: genesys_scripts::ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// let meta = genesys_scripts::CallMeta::default();
+    /// let script = agent.with_meta(&meta).script(&id).await?;
+    /// println!("{} attempts, correlation id {:?}", meta.attempts(), meta.correlation_id());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_meta(&self, meta: &CallMeta) -> Self {
+        Self { meta: Some(meta.clone()), ..self.clone() }
+    }
+
     /// The same agent, sharing what [`Agent::cached_script`] keeps with all agents of this scope. Agents of one scope
     /// see each other's scripts whatever their own permissions: choose it as narrow as those are alike.
     #[cfg(feature = "cache")]
@@ -107,8 +132,14 @@ impl Agent {
     /// same: the session then begins with a refresh. It is awaited, for no longer than the login timeout. Set it before the
     /// first call.
     ///
+    /// It may fail (give an error, panic, or not return within the login timeout, when it is dropped). Then the calls that wait
+    /// are served all the same; an error is traced and counted ([`Stats::sessions_unstored`](crate::Stats::sessions_unstored)),
+    /// and it is asked again: after half a second, then at growing distances up to 30 s, for a day, until it has succeeded, a
+    /// newer session has taken its place or the agent has logged out; and at once when the client is told to
+    /// [`shut_down`](Client::shut_down). One session of an agent is stored at a time, and none after a newer one.
+    ///
     /// ```
-    /// # async fn store(session: genesys_scripts::Session) {}
+    /// # async fn store(session: genesys_scripts::Session) -> std::io::Result<()> { Ok(()) }
     /// # fn example(client: genesys_scripts::Client, credentials: genesys_scripts::Credentials) {
     /// let agent = client.agent(credentials).on_session(|session| async move { store(session).await });
     /// # }
@@ -117,9 +148,9 @@ impl Agent {
     pub fn on_session<F, T>(self, tell: F) -> Self
     where
         F: Fn(Session) -> T + Send + Sync + 'static,
-        T: Future<Output = ()> + Send + 'static,
+        T: Future<Output: SessionStored> + Send + 'static,
     {
-        self.slot.tell(Arc::new(move |session| Box::pin(tell(session))));
+        self.slot.keep_with(Keeper::new(tell));
         self
     }
 
@@ -145,6 +176,7 @@ impl Agent {
     ///
     /// As the login of any call.
     pub async fn log_in(&self) -> Result<(), Error> {
+        let _under_way = self.counted("log in", None)?;
         let deadline = after(Instant::now(), self.timeout);
         let started = Instant::now();
         match self.slot.token("log in", self.slot.logouts(), deadline).await {
@@ -174,8 +206,9 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As any call. The tokens are forgotten even then.
+    /// As any call. The tokens are forgotten even then, unless the client was told to [`shut_down`](Client::shut_down) before.
     pub async fn log_out(&self) -> Result<(), Error> {
+        let _under_way = self.counted("log out", None)?;
         let deadline = after(Instant::now(), self.timeout);
         match self.slot.clear(deadline).await {
             None => Ok(()),
@@ -192,10 +225,33 @@ impl Agent {
         self.with_timeout(self.timeout.min(deadline.saturating_duration_since(Instant::now())))
     }
 
+    /// The same agent, for an operation of several calls: to a shutdown it is one, under way while this lives.
+    pub(crate) fn at_work(&self, operation: &'static str, subject: Option<&str>) -> Result<Self, Error> {
+        Ok(Self { under_way: Some(self.counted(operation, subject)?), ..self.clone() })
+    }
+
+    /// What a shutdown waits for; or its refusal.
+    pub(crate) fn counted(&self, operation: &'static str, subject: Option<&str>) -> Result<TaskTrackerToken, Error> {
+        match &self.under_way {
+            Some(under_way) => Ok(under_way.clone()),
+            None => self.client().under_way.begin().map_err(|error| error.ended(operation, subject, 0, Duration::ZERO)),
+        }
+    }
+
     /// Makes a call as this agent.
     pub(crate) async fn run(&self, spec: &Spec<'_>) -> Result<Answer, Error> {
+        let _under_way = self.counted(spec.operation.name, spec.subject)?;
         let call = Call { spec, authority: Authority::Agent(&self.slot), timeout: self.timeout };
-        call::run(self.client(), &call).await
+        let result = call::run(self.client(), &call).await;
+        self.note(&result);
+        result
+    }
+
+    /// For whoever asked with [`with_meta`](Self::with_meta).
+    pub(crate) fn note(&self, result: &Result<Answer, Error>) {
+        if let Some(meta) = &self.meta {
+            meta.note(result);
+        }
     }
 }
 

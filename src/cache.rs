@@ -37,6 +37,29 @@ impl Default for CachePolicy {
     }
 }
 
+impl CachePolicy {
+    /// With another [`capacity`](Self::capacity).
+    #[must_use]
+    pub fn with_capacity(mut self, capacity: u64) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// With another [`time_to_live`](Self::time_to_live).
+    #[must_use]
+    pub fn with_time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.time_to_live = time_to_live;
+        self
+    }
+
+    /// With another [`stale_if_error`](Self::stale_if_error).
+    #[must_use]
+    pub fn with_stale_if_error(mut self, stale_if_error: Duration) -> Self {
+        self.stale_if_error = stale_if_error;
+        self
+    }
+}
+
 /// What the cache gives, and how fresh it is.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

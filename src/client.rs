@@ -21,6 +21,7 @@ use crate::region::{Region, base_url, is_loopback};
 use crate::request::{OnHost, Site, Spec};
 use crate::retry::RetryPolicy;
 use crate::scripts::Imports;
+use crate::shut_down::UnderWay;
 use crate::stats::{Counters, HostStats, Stats};
 use crate::tls::Tls;
 use crate::transport::{HttpSettings, Transport};
@@ -60,6 +61,7 @@ pub(crate) struct ClientShared {
     pub(crate) imports: Imports,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
+    pub(crate) under_way: UnderWay,
     login_gates: Mutex<HashMap<String, Arc<LoginGate>>>,
 }
 
@@ -98,6 +100,7 @@ impl Client {
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
         let mut stats = shared.counters.snapshot();
+        stats.sessions_unstored = shared.under_way.unstored.len();
         stats.api = shared.api.stats();
         stats.login = shared.login.stats();
         stats.upload = shared.upload.stats();
@@ -156,6 +159,12 @@ impl Host {
             routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight, self.max_waiting))),
         );
         (route, routes.len() > 1)
+    }
+
+    /// What is to be told of each route that was used.
+    pub(crate) fn each_route<T>(&self, tell: impl Fn(&'static str, &Route) -> T) -> Vec<T> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.iter().map(|(operation, route)| tell(operation, route)).collect()
     }
 
     fn stats(&self) -> HostStats {
@@ -418,6 +427,7 @@ impl ClientBuilder {
                 imports: Imports::default(),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
+                under_way: UnderWay::default(),
                 login_gates: Mutex::default(),
             }),
         })

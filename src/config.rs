@@ -302,7 +302,12 @@ impl ClientConfig {
         Ok(builder)
     }
 
-    fn place(&self) -> Result<Region, Error> {
+    /// The place it names: its region, or that of its URLs. For [`Authorization::begin`](crate::Authorization::begin).
+    ///
+    /// # Errors
+    ///
+    /// As of [`builder`](Self::builder).
+    pub fn place(&self) -> Result<Region, Error> {
         let urls = [("api_url", &self.api_url), ("login_url", &self.login_url), ("upload_url", &self.upload_url)];
         let missing: Vec<&str> = urls.iter().filter(|(_, url)| url.is_none()).map(|(key, _)| *key).collect();
         match (&self.region, urls) {

@@ -50,7 +50,7 @@ pub enum IdProblem {
 }
 
 impl IdProblem {
-    fn explanation(self) -> &'static str {
+    pub(crate) fn explanation(self) -> &'static str {
         match self {
             Self::Empty => "is empty: the request would have asked for the list instead",
             Self::Blank => "is blank",
@@ -132,6 +132,15 @@ fn problem(kind: &str, text: &str) -> Option<IdProblem> {
         form = Cow::Owned(decoded);
     }
     encoded
+}
+
+/// What is wrong with a segment of a path that goes out as it is, encoded already.
+pub(crate) fn segment_problem(segment: &str) -> Option<IdProblem> {
+    // What stands behind a semicolon is dropped by some servers before the path is read.
+    let name = segment.split(';').next().filter(|name| !name.is_empty()).unwrap_or(segment);
+    let problem =
+        |text| problem("id", text).filter(|found| !matches!(found, IdProblem::Encoded | IdProblem::RouteWord));
+    problem(segment).or_else(|| problem(name))
 }
 
 /// Percent-decoded, if anything in it is encoded.

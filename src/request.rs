@@ -134,6 +134,9 @@ operations! {
     REFRESH = Operation::login(Repeat::OnceIfLost);
 }
 
+/// Whatever else the API has, by a path of the user's.
+pub(crate) static GET_ANY: Operation = Operation::get("get", "(a path of the API)");
+
 /// What is asked for.
 pub(crate) struct Spec<'a> {
     pub(crate) operation: &'static Operation,

@@ -17,9 +17,8 @@ use tokio::time::Instant;
 /// use genesys_scripts::RetryPolicy;
 /// use std::time::Duration;
 ///
-/// let mut policy = RetryPolicy::default();
-/// policy.attempts = 3;
-/// policy.max_backoff = Duration::from_secs(10);
+/// let policy = RetryPolicy::default().with_attempts(3).with_max_backoff(Duration::from_secs(10));
+/// assert_eq!(policy.attempts, 3);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -50,6 +49,50 @@ impl Default for RetryPolicy {
             retry_after_cap: Duration::from_secs(180),
             ride_out_outages: false,
         }
+    }
+}
+
+impl RetryPolicy {
+    /// With another [`attempts`](Self::attempts).
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// With another [`initial_backoff`](Self::initial_backoff).
+    #[must_use]
+    pub fn with_initial_backoff(mut self, initial_backoff: Duration) -> Self {
+        self.initial_backoff = initial_backoff;
+        self
+    }
+
+    /// With another [`factor`](Self::factor).
+    #[must_use]
+    pub fn with_factor(mut self, factor: f32) -> Self {
+        self.factor = factor;
+        self
+    }
+
+    /// With another [`max_backoff`](Self::max_backoff).
+    #[must_use]
+    pub fn with_max_backoff(mut self, max_backoff: Duration) -> Self {
+        self.max_backoff = max_backoff;
+        self
+    }
+
+    /// With another [`retry_after_cap`](Self::retry_after_cap).
+    #[must_use]
+    pub fn with_retry_after_cap(mut self, retry_after_cap: Duration) -> Self {
+        self.retry_after_cap = retry_after_cap;
+        self
+    }
+
+    /// With another [`ride_out_outages`](Self::ride_out_outages).
+    #[must_use]
+    pub fn with_ride_out_outages(mut self, ride_out_outages: bool) -> Self {
+        self.ride_out_outages = ride_out_outages;
+        self
     }
 }
 

@@ -32,6 +32,10 @@ pub struct Stats {
     pub login_attempts: u64,
     /// Logins that were answered with a login limit.
     pub login_throttled: u64,
+    /// Times that an [`on_session`](crate::Agent::on_session) callback failed to store a session.
+    pub session_store_failures: u64,
+    /// Sessions that could not be stored yet and are tried again: should the process end now, their agents must log in anew.
+    pub sessions_unstored: usize,
     /// The api host.
     pub api: HostStats,
     /// The login host.
@@ -80,6 +84,7 @@ pub(crate) struct Counters {
     throttled: Counter,
     login_attempts: Counter,
     login_throttled: Counter,
+    pub(crate) session_store_failures: Counter,
     failed: Mutex<BTreeMap<ErrorKind, u64>>,
     bad_requests: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -131,6 +136,7 @@ impl Counters {
             bad_requests: self.bad_requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             login_attempts: self.login_attempts.get(),
             login_throttled: self.login_throttled.get(),
+            session_store_failures: self.session_store_failures.get(),
             ..Stats::default()
         }
     }

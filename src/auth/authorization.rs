@@ -6,8 +6,9 @@ use oauth2::basic::BasicClient;
 use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 
-use super::credentials::{Credentials, OAuthClient};
+use super::credentials::{Credentials, OAuthClient, exposed};
 use crate::error::{Error, ErrorKind};
 use crate::region::Region;
 use crate::text::quoted;
@@ -15,7 +16,8 @@ use crate::text::quoted;
 /// An authorization begun: the URL to send the agent's browser to, and what to hold against its return.
 ///
 /// `state` and the PKCE verifier come from the operating system's random source, the challenge is S256
-/// (RFC 7636). Keep it in the browser's session until the browser is back, for minutes and no longer.
+/// (RFC 7636). Keep it in the browser's session until the browser is back, for minutes and no longer. Where the browser may
+/// come back to another process, keep its [parts](Self::into_parts) in a store that both have.
 ///
 /// ```
 /// use genesys_scripts::{Authorization, OAuthClient, Region};
@@ -34,6 +36,25 @@ pub struct Authorization {
     verifier: SecretString,
     client: OAuthClient,
     redirect_uri: String,
+}
+
+/// What is kept of an [`Authorization`] between two processes: all but the OAuth client, which each of them knows.
+///
+/// **Serialised, its secrets are plain text**: whoever has them and the code can log in as the agent. Seal it, or keep it where
+/// only your service reads, and drop it when the browser is back.
+#[derive(Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AuthorizationParts {
+    /// Where the browser is sent. It holds `state`.
+    pub url: String,
+    /// What the browser must bring back.
+    #[serde(serialize_with = "exposed")]
+    pub state: SecretString,
+    /// The PKCE verifier.
+    #[serde(serialize_with = "exposed")]
+    pub verifier: SecretString,
+    /// Where the browser is sent back to.
+    pub redirect_uri: String,
 }
 
 impl Authorization {
@@ -64,6 +85,41 @@ impl Authorization {
             client,
             redirect_uri: redirect_uri.to_owned(),
         })
+    }
+
+    /// Takes it apart, so that whichever process the browser comes back to can go on with it.
+    ///
+    /// ```
+    /// use genesys_scripts::{Authorization, AuthorizationParts, OAuthClient, Region};
+    ///
+    /// let client = || OAuthClient::public("client id");
+    /// let begun = Authorization::begin(&Region::EU_WEST_1, client(), "https://desk.example/back")?;
+    /// let kept = serde_json::to_string(&begun.into_parts())?;
+    /// // … another process
+    /// let parts: AuthorizationParts = serde_json::from_str(&kept)?;
+    /// let begun = Authorization::from_parts(client(), parts)?;
+    /// # assert!(begun.url().contains("state="));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn into_parts(self) -> AuthorizationParts {
+        let Self { url, state, verifier, redirect_uri, .. } = self;
+        AuthorizationParts { url, state, verifier, redirect_uri }
+    }
+
+    /// Puts it together again. The client is the one that it was begun with.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] when the client's id or secret cannot be right, or `state` or the verifier is empty.
+    pub fn from_parts(client: OAuthClient, parts: AuthorizationParts) -> Result<Self, Error> {
+        client.check()?;
+        let AuthorizationParts { url, state, verifier, redirect_uri } = parts;
+        // With an empty `state` any request would be taken for the browser's return.
+        if state.expose_secret().is_empty() || verifier.expose_secret().is_empty() {
+            return Err(Error::invalid_input("the authorization's `state` or verifier is empty"));
+        }
+        Ok(Self { url, state, verifier, client, redirect_uri })
     }
 
     /// Where to send the browser.
@@ -103,6 +159,12 @@ impl Authorization {
                 verifier: Some(self.verifier),
             }),
         }
+    }
+}
+
+impl fmt::Debug for AuthorizationParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizationParts").field("redirect_uri", &self.redirect_uri).finish_non_exhaustive()
     }
 }
 

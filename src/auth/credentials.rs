@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::Error;
 use crate::text::is_hidden;
@@ -174,14 +175,29 @@ pub(super) fn check_access_token(what: &str, token: &str) -> Result<(), String> 
 }
 
 /// What an agent needs to go on after a restart: its tokens, as secrets. Store it like a password.
-#[derive(Clone)]
+///
+/// **Serialised, its tokens are plain text: seal what you store**, for example with an AEAD cipher, as `examples/agent_desktop`
+/// does.
+///
+/// ```
+/// use genesys_scripts::{ExposeSecret, Session};
+///
+/// let stored = serde_json::to_vec(&Session::from_refresh_token("r-1"))?; // Plain: seal it.
+/// let session: Session = serde_json::from_slice(&stored)?;
+/// assert_eq!(session.refresh_token.unwrap().expose_secret(), "r-1");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Session {
     /// The access token, if there is one.
+    #[serde(default, serialize_with = "exposed_if_any")]
     pub access_token: Option<SecretString>,
     /// The refresh token, for the grants that have one.
+    #[serde(default, serialize_with = "exposed_if_any")]
     pub refresh_token: Option<SecretString>,
     /// When the access token expires, by the wall clock, if known.
+    #[serde(default)]
     pub expires_at: Option<SystemTime>,
 }
 
@@ -195,6 +211,15 @@ impl Session {
     pub fn from_refresh_token(token: impl Into<SecretString>) -> Self {
         Self { access_token: None, refresh_token: Some(token.into()), expires_at: None }
     }
+}
+
+/// Writes a secret in plain text, where the user asks for that.
+pub(super) fn exposed<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+fn exposed_if_any<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(SecretString::expose_secret).serialize(serializer)
 }
 
 /// An async function of yours that gives tokens.

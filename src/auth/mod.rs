@@ -2,8 +2,10 @@
 
 mod authorization;
 mod credentials;
+pub(crate) mod keeper;
 pub(crate) mod login;
 pub(crate) mod token;
 
-pub use authorization::Authorization;
+pub use authorization::{Authorization, AuthorizationParts};
 pub use credentials::{Credentials, OAuthClient, Session, TokenSource};
+pub use keeper::SessionStored;

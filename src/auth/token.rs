@@ -1,8 +1,6 @@
 //! One agent's token: one login at a time, shared by all who wait, and replaced before it expires.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::{Credentials, Session};
+use super::keeper::Keeper;
 use super::login::{self, Access, Issued};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
@@ -85,9 +84,6 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Told of each new session before its token is used.
-pub(crate) type OnSession = Arc<dyn Fn(Session) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-
 type LoginResult = Result<Arc<Token>, Error>;
 
 /// Where an agent's token is kept, and what the next one is got with.
@@ -116,7 +112,8 @@ struct State {
     /// The operations that refused the token held although it was new: none is asked again before then.
     refusing: Vec<(&'static str, Instant, Error)>,
     refresh_not_before: Option<Instant>,
-    on_session: Option<OnSession>,
+    /// Has the user store each new session.
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// What the next token is got with.
@@ -159,7 +156,7 @@ impl TokenSlot {
             token_was_refused: false,
             refusing: Vec::new(),
             refresh_not_before: None,
-            on_session: None,
+            keeper: None,
         };
         Self { client, credentials, state: Mutex::new(state) }
     }
@@ -208,8 +205,8 @@ impl TokenSlot {
         self.lock().logouts
     }
 
-    pub(crate) fn tell(&self, on_session: OnSession) {
-        self.lock().on_session = Some(on_session);
+    pub(crate) fn keep_with(&self, keeper: Keeper) {
+        self.lock().keeper = Some(Arc::new(keeper));
     }
 
     /// What a restart needs, if there is any of it.
@@ -301,7 +298,7 @@ impl TokenSlot {
     /// its session, as it may have voided the refresh token that is stored.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
-        if let Some(login) = state.running_login().filter(|_| state.on_session.is_none() || !state.login_sent) {
+        if let Some(login) = state.running_login().filter(|_| state.keeper.is_none() || !state.login_sent) {
             state.give_up(&login);
         }
     }
@@ -311,6 +308,16 @@ impl TokenSlot {
     ///
     /// A login under way is waited for: the token it brings would outlive the logout.
     pub(crate) async fn clear(&self, deadline: Instant) -> Option<Arc<Token>> {
+        let cleared = self.clear_state(deadline).await;
+        let keeper = self.lock().keeper.clone();
+        if let Some(keeper) = keeper {
+            // What is void is not stored after the user has removed it.
+            keeper.forget(deadline).await;
+        }
+        cleared
+    }
+
+    async fn clear_state(&self, deadline: Instant) -> Option<Arc<Token>> {
         loop {
             let mut login = {
                 let mut state = self.lock();
@@ -417,9 +424,9 @@ impl State {
         self.expected += 1;
         let slot = Arc::clone(slot);
         let begun = Begun { grant: self.grant.clone(), number: self.expected };
-        let on_session = self.on_session.clone();
-        let task = tokio::spawn(async move {
-            let result = log_in(&slot, &begun, on_session).await;
+        let client = Arc::clone(&slot.client);
+        let task = client.under_way.logins.spawn(async move {
+            let result = log_in(&slot, &begun).await;
             let kept = slot.lock().end_login(&begun, &result);
             match result {
                 Ok(token) if !kept => {
@@ -514,7 +521,7 @@ impl Login {
 }
 
 /// Gets a new token, notes what the one after it is got with, and tells the user.
-async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) -> LoginResult {
+async fn log_in(slot: &TokenSlot, begun: &Begun) -> LoginResult {
     let result = match &begun.grant {
         Grant::Credentials => login::by_credentials(slot).await.map_err(|error| spend_one_time(slot, begun, error)),
         Grant::RefreshToken(token) => match login::by_refresh_token(slot, token).await {
@@ -537,14 +544,13 @@ async fn log_in(slot: &TokenSlot, begun: &Begun, on_session: Option<OnSession>) 
     }
     // Without an access token, a refresh token came.
     let token = access.and_then(|Access { token, lifetime }| Token::new(&token, lifetime, &slot.client));
-    if let Some(on_session) = on_session {
-        let session = session(token.as_ref().ok(), slot.lock().refresh_token(), slot.client.now());
-        // A callback that panics, even before it gives a future, or hangs costs the user the record, not the agents
-        // their token.
-        let told = tokio::spawn(async move { on_session(session).await });
-        if !matches!(timeout(slot.client.settings.login_timeout, told).await, Ok(Ok(()))) {
-            tracing::warn!("the callback for new sessions failed or did not return in time");
-        }
+    let (keeper, refresh_token) = {
+        let state = slot.lock();
+        // What is not expected any more is revoked, and of no use to a restart.
+        (state.keeper.clone().filter(|_| begun.number == state.expected), state.refresh_token())
+    };
+    if let Some(keeper) = keeper {
+        keeper.keep(&slot.client, session(token.as_ref().ok(), refresh_token, slot.client.now())).await;
     }
     token.map(Arc::new)
 }

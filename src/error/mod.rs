@@ -103,6 +103,8 @@ pub enum ErrorKind {
     TokenSource,
     /// The service received a script but could not import it; [`Error::message`] has what it says.
     ImportFailed,
+    /// The client was told to [`shut_down`](crate::Client::shut_down); nothing was sent.
+    ShutDown,
 }
 
 /// Why no further attempt was made.
@@ -507,5 +509,65 @@ impl std::error::Error for Error {
 impl From<InvalidId> for Error {
     fn from(refused: InvalidId) -> Self {
         Self::invalid_input(refused.to_string())
+    }
+}
+
+impl Error {
+    /// An error of this kind, with this status, for tests of your own code: what it does when a call fails.
+    ///
+    /// ```
+    /// use genesys_scripts::{Error, ErrorKind};
+    ///
+    /// let error = Error::for_test(ErrorKind::Server, Some(503));
+    /// assert!(error.is_retryable());
+    /// assert_eq!(error.status(), Some(503));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When that is no status.
+    #[must_use]
+    #[track_caller]
+    #[allow(clippy::panic)]
+    pub fn for_test(kind: ErrorKind, status: Option<u16>) -> Self {
+        let mut error = Self::new(kind, "made for a test");
+        error.0.status = status.map(|status| match StatusCode::from_u16(status) {
+            Ok(status) => status,
+            Err(_) => panic!("{status} is no HTTP status"),
+        });
+        error.maybe_sent(status.is_some())
+    }
+}
+
+impl ErrorKind {
+    /// Its name as metrics and logs have it, like `login_refused`. It stays as it is.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid_input",
+            Self::LoginRefused => "login_refused",
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Server => "server",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::UnexpectedAnswer => "unexpected_answer",
+            Self::Middleware => "middleware",
+            Self::TokenSource => "token_source",
+            Self::ImportFailed => "import_failed",
+            Self::ShutDown => "shut_down",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

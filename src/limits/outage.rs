@@ -73,6 +73,14 @@ pub(crate) enum Counts {
     Yes,
 }
 
+/// An outage, as it stands.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) since: Instant,
+    pub(crate) next_probe: Instant,
+    pub(crate) last: String,
+}
+
 /// A failure that speaks of the route.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
@@ -184,6 +192,13 @@ impl Outage {
             drop(state);
             self.changed.notify_waiters();
         }
+    }
+
+    /// Where it is down, since when, when it is asked again, and what came last.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let state = self.lock();
+        let down = state.down.as_ref()?;
+        Some(Standing { since: down.since, next_probe: down.told.next_probe, last: down.told.last.clone() })
     }
 
     /// Where it is down, when it is asked again.

@@ -105,6 +105,10 @@ impl Agent {
     /// # }
     /// ```
     pub async fn import(&self, file: &ScriptFile, options: &ImportScript) -> Result<Imported, Error> {
+        self.at_work(request::UPLOAD_SCRIPT.name, options.name.as_deref())?.import_to_the_end(file, options).await
+    }
+
+    async fn import_to_the_end(&self, file: &ScriptFile, options: &ImportScript) -> Result<Imported, Error> {
         let name = options.name.as_deref().map_or_else(|| file.name_to_import(), Ok)?;
         let deadline = after(Instant::now(), options.timeout);
         if let Some(id) = &options.replace {
@@ -160,7 +164,8 @@ impl Agent {
     /// # }
     /// ```
     pub async fn wait_for_import(&self, id: &UploadId, timeout: Duration) -> Result<ImportStatus, Error> {
-        self.imported_by(after(Instant::now(), timeout), id).await
+        let agent = self.at_work(request::GET_UPLOAD_STATUS.name, Some(id.as_str()))?;
+        agent.imported_by(after(Instant::now(), timeout), id).await
     }
 
     async fn imported_by(&self, deadline: Instant, id: &UploadId) -> Result<ImportStatus, Error> {

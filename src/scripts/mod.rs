@@ -59,6 +59,24 @@ impl Agent {
         self.call("a script", Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
     }
 
+    /// A script that is being edited, as the JSON that the service sent: with all that [`Script`] has no field for.
+    ///
+    /// `GET /api/v2/scripts/{scriptId}`; permission `scripter:script:view`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`script`](Self::script).
+    ///
+    /// ```no_run
+    /// # async fn example(agent: genesys_scripts::Agent, id: genesys_scripts::ScriptId) -> Result<(), genesys_scripts::Error> {
+    /// println!("{}", agent.script_json(&id).await?.as_str());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn script_json(&self, id: &ScriptId) -> Result<Json, Error> {
+        self.json(Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
+    }
+
     /// A page of a script that is being edited.
     ///
     /// `GET /api/v2/scripts/{scriptId}/pages/{pageId}`; permission `scripter:script:view`.

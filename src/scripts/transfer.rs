@@ -191,8 +191,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn export_file(&self, id: &ScriptId, options: &ExportScript) -> Result<ScriptFile, Error> {
-        match self.export(id, options).await?.url {
-            Some(url) => self.download_export(&url).await,
+        let agent = self.at_work(request::EXPORT_SCRIPT.name, Some(id.as_str()))?;
+        match agent.export(id, options).await?.url {
+            Some(url) => agent.download_export(&url).await,
             None => Err(Error::new(ErrorKind::UnexpectedAnswer, "the service exported the script but gave no URL")
                 .maybe_sent(true)
                 .ended(request::EXPORT_SCRIPT.name, Some(id.as_str()), 1, Duration::ZERO)),
@@ -225,6 +226,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
+        let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, None)?;
         let client = self.client();
         let deadline = after(Instant::now(), self.timeout());
         let given = url.expose();
@@ -237,7 +239,9 @@ impl Agent {
             let secrets = secrets_of(&url);
             let authority = Authority::Own { secrets: secrets.iter().map(String::as_str).collect() };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
-            let answer = call::run(client, &call).await.map_err(|error| match error.kind() {
+            let result = call::run(client, &call).await;
+            self.note(&result);
+            let answer = result.map_err(|error| match error.kind() {
                 ErrorKind::Forbidden | ErrorKind::NotFound if is_altered => error.noted(ALTERED),
                 _ => error,
             })?;

@@ -124,6 +124,8 @@ pub use recorded::RecordedRequest;
 pub use stats::Stats;
 pub use transport::Transport;
 
+use crate::error::Error;
+use crate::region::Region;
 use service::{Knee, Service, Settings, lock};
 
 /// A running simulator. It ends when dropped, and its connections with it.
@@ -163,6 +165,16 @@ impl Simulator {
         &self.service.url
     }
 
+    /// The region to give a [`Client`](crate::Client) of it: its address as api, login and upload.
+    ///
+    /// # Errors
+    ///
+    /// Where it [listens](SimulatorBuilder::listen) beyond loopback: no client sends its token there without TLS.
+    pub fn region(&self) -> Result<Region, Error> {
+        let here = self.url();
+        Region::custom(here, here, here)
+    }
+
     /// Where it listens; none without a socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
@@ -173,14 +185,12 @@ impl Simulator {
     ///
     /// ```
     /// use genesys_scripts::simulator::Simulator;
-    /// use genesys_scripts::{Client, Credentials, Region};
+    /// use genesys_scripts::{Client, Credentials};
     ///
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let simulator = Simulator::builder().client_secret("simulator").in_process()?;
-    /// let here = simulator.url();
-    /// let region = Region::custom(here, here, here)?;
-    /// let client = Client::builder(region).with_middleware(simulator.transport()).build()?;
+    /// let client = Client::builder(simulator.region()?).with_middleware(simulator.transport()).build()?;
     /// let agent = client.agent(Credentials::client("desktop", "simulator"));
     /// let script = agent.script(&simulator.script_ids()[0].parse()?).await?;
     /// assert!(!script.pages.is_empty());

@@ -1,74 +1,77 @@
-//! How a backend keeps its agents: one client for the process, one agent for each browser that is logged in.
+//! How a backend keeps its agents: one client for the process, one agent for each browser that is logged in, their sessions in
+//! SQLite, sealed; a health page; and a shutdown that loses none of them.
 //!
 //! With several processes, let the balancer send a browser always to the same one: agents restored in two of them from
-//! one session would void each other's refresh tokens.
+//! one session would void each other's refresh tokens. The login itself may come back to any that shares the database.
 //!
 //! ```text
 //! cargo run --example agent_desktop                               tells its whole story once, against a simulator
-//! cargo run --example agent_desktop -- --serve 127.0.0.1:8080     serves until Ctrl-C
-//! GENESYSCLOUD_REGION=eu-central-1 GENESYSCLOUD_OAUTHCLIENT_ID=… \
-//!     cargo run --example agent_desktop -- --serve 127.0.0.1:8080 …with the logins of Genesys Cloud
+//! cargo run --example agent_desktop -- --serve 127.0.0.1:8080     serves until Ctrl-C or SIGTERM: open it in a browser
+//! GENESYSCLOUD_REGION=eu-central-1 GENESYSCLOUD_OAUTHCLIENT_ID=… DESKTOP_KEY=$(openssl rand -hex 32) \
+//!     cargo run --example agent_desktop -- --serve 127.0.0.1:8080 --database desktop.sqlite
+//!                                                                 …with the logins of Genesys Cloud, over restarts
 //! ```
 
-mod refused;
+mod answers;
+mod store;
 mod story;
 
-use std::collections::HashMap;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::{Path, State};
-use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use clap::Parser;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{
-    Agent, Authorization, Client, Credentials, Error, OAuthClient, Region, Script, ScriptId, Session,
+    Agent, Authorization, AuthorizationParts, CachePolicy, Client, ClientConfig, Credentials, Error, ListScripts,
+    OAuthClient, Region, RetryPolicy, Script, ScriptId, Session, ShutDown,
 };
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::{CONTENT_SECURITY_POLICY, COOKIE, SET_COOKIE};
 use http::{HeaderMap, StatusCode, Uri};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use refused::{Refused, must_log_in};
+use answers::{Known, Refused, Shown, must_log_in};
+use store::{Store, Table};
 
-/// Your database: what outlives the process. A row is as good as the agent's password, so encrypt it, and let it
-/// expire with your own sessions.
-#[derive(Default)]
-struct Database(Mutex<HashMap<String, Session>>);
+/// What a process that is told to stop has left: less than what its platform waits before it kills.
+const SHUTDOWN: Duration = Duration::from_secs(25);
 
 struct Backend {
     region: Region,
     oauth: OAuthClient,
     redirect_uri: String,
     client: Client,
-    /// Browsers sent to log in and not back yet.
-    pending: Cache<String, Authorization>,
-    /// The agents in use. What is evicted is not lost: it is restored from the database when it is next asked for.
+    /// The agents in use. What is evicted is not lost: it is restored from the store when it is next asked for.
     agents: Cache<String, Agent>,
-    database: Arc<Database>,
+    store: Store,
 }
 
 impl Backend {
-    fn new(region: Region, oauth: OAuthClient, url: &str, database: Arc<Database>) -> Result<Self, Error> {
+    fn new(config: &ClientConfig, oauth: OAuthClient, url: &str, store: Store) -> Result<Self, Error> {
         Ok(Self {
-            // A browser waits no longer than this, login included.
-            client: Client::builder(region.clone()).call_timeout(Duration::from_secs(30)).build()?,
-            region,
+            client: config
+                .builder()?
+                // A browser waits no longer than this, login included.
+                .call_timeout(Duration::from_secs(30))
+                // Rather than wait for many attempts to fail, agents see soon what they saw last.
+                .retry(RetryPolicy::default().with_attempts(4))
+                // Each look asks the service; while it cannot be asked, agents see what they saw last.
+                .cache(CachePolicy::default().with_time_to_live(Duration::ZERO))
+                .build()?,
+            region: config.place()?,
             oauth,
             redirect_uri: format!("{url}/back"),
-            // Anyone may begin a login, so there are only so many, and not for long. Once it is full, LRU gives up the
-            // oldest, where moka's default would turn away the newest.
-            pending: Cache::builder()
-                .max_capacity(10_000)
-                .time_to_live(Duration::from_secs(600))
-                .eviction_policy(EvictionPolicy::lru())
-                .build(),
             // Room for more agents than there are, and longer than any call: an agent restored while calls of the
             // evicted one still run would be a second one with the same refresh token.
             agents: Cache::builder()
@@ -76,18 +79,17 @@ impl Backend {
                 .time_to_idle(Duration::from_secs(1800))
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
-            database,
+            store,
         })
     }
 
-    /// An agent whose every new session is stored, before it is used: after a refresh the old one is void.
+    /// An agent whose every new session is stored, before it is used: after a refresh the old one is void. Should the store
+    /// fail, it is asked again.
     fn agent(&self, id: &str, credentials: Credentials) -> Agent {
-        let (database, id) = (Arc::clone(&self.database), id.to_owned());
+        let (store, id) = (self.store.clone(), id.to_owned());
         self.client.agent(credentials).on_session(move |session| {
-            let (database, id) = (Arc::clone(&database), id.clone());
-            async move {
-                database.0.lock().await.insert(id, session);
-            }
+            let (store, id) = (store.clone(), id.clone());
+            async move { store.keep(Table::Sessions, &id, &session).await }
         })
     }
 
@@ -96,25 +98,36 @@ impl Backend {
     async fn agent_of(&self, headers: &HeaderMap) -> Result<(String, Agent), Refused> {
         let id = cookie(headers, "session").ok_or(Refused::LoggedOut)?;
         let restored = async {
-            let session = self.database.0.lock().await.get(&id).cloned()?;
-            Some(self.agent(&id, Credentials::Session { client: self.oauth.clone(), session }))
+            let session: Session = self.store.get(Table::Sessions, &id).await?.ok_or(Refused::LoggedOut)?;
+            Ok::<_, Refused>(self.agent(&id, Credentials::Session { client: self.oauth.clone(), session }))
         };
-        let agent = self.agents.optionally_get_with_by_ref(&id, restored).await.ok_or(Refused::LoggedOut)?;
-        Ok((id, agent))
+        match self.agents.try_get_with_by_ref(&id, restored).await {
+            Ok(agent) => Ok((id, agent)),
+            Err(refused) => Err((*refused).clone()),
+        }
     }
 
-    /// The database first: what is gone there is restored no more.
-    async fn forget(&self, id: &str) {
-        self.database.0.lock().await.remove(id);
+    /// The store first: what is gone there is restored no more.
+    async fn forget(&self, id: &str) -> anyhow::Result<()> {
+        self.store.remove(Table::Sessions, id).await?;
         self.agents.invalidate(id).await;
+        Ok(())
     }
+}
+
+/// The page. All it shows it asks for below.
+async fn page() -> Response {
+    let policy = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                  frame-ancestors 'none'";
+    ([(CONTENT_SECURITY_POLICY, policy)], Html(include_str!("page.html"))).into_response()
 }
 
 /// Sends the browser to Genesys Cloud.
 async fn log_in(State(backend): State<Arc<Backend>>) -> Result<Response, Refused> {
     let begun = Authorization::begin(&backend.region, backend.oauth.clone(), &backend.redirect_uri)?;
     let (to, id) = (Redirect::to(begun.url()), new_id());
-    backend.pending.insert(id.clone(), begun).await;
+    // Whichever process the browser comes back to finds it there.
+    backend.store.keep(Table::Logins, &id, &begun.into_parts()).await?;
     Ok((AppendHeaders([(SET_COOKIE, set_cookie("login", &id))]), to).into_response())
 }
 
@@ -122,9 +135,9 @@ async fn log_in(State(backend): State<Arc<Backend>>) -> Result<Response, Refused
 /// stranger's login be slipped to it.
 async fn back(State(backend): State<Arc<Backend>>, headers: HeaderMap, uri: Uri) -> Result<Response, Refused> {
     let login = cookie(&headers, "login").ok_or(Refused::LoggedOut)?;
-    // `remove` alone would give one whose time is over, too.
-    backend.pending.get(&login).await.ok_or(Refused::LoggedOut)?;
-    let begun = backend.pending.remove(&login).await.ok_or(Refused::LoggedOut)?;
+    let parts: AuthorizationParts = backend.store.get(Table::Logins, &login).await?.ok_or(Refused::LoggedOut)?;
+    backend.store.remove(Table::Logins, &login).await?;
+    let begun = Authorization::from_parts(backend.oauth.clone(), parts)?;
     // A new id for each login: one from before it may be known to others.
     let id = new_id();
     let agent = backend.agent(&id, begun.credentials(&uri.to_string())?);
@@ -135,26 +148,38 @@ async fn back(State(backend): State<Arc<Backend>>, headers: HeaderMap, uri: Uri)
     Ok((AppendHeaders(cookies), Redirect::to("/")).into_response())
 }
 
-async fn home(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Result<&'static str, Refused> {
-    backend.agent_of(&headers).await.map(|_| "logged in")
+/// The first scripts by name, to choose from.
+async fn scripts(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Result<Json<Vec<Known>>, Refused> {
+    let (id, agent) = backend.agent_of(&headers).await?;
+    let listed = agent.scripts(ListScripts { page_size: 25, ..ListScripts::default() }).take(25);
+    let listed: Result<Vec<Script>, Error> = listed.try_collect().await;
+    match listed {
+        Ok(scripts) => Ok(Json(scripts.into_iter().map(Known::of).collect())),
+        Err(error) => Err(ended(&backend, &id, error).await),
+    }
 }
 
 async fn script(
     State(backend): State<Arc<Backend>>,
     Path(script): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Script>, Refused> {
+) -> Result<Json<Shown>, Refused> {
     let (id, agent) = backend.agent_of(&headers).await?;
     let script: ScriptId = script.parse().map_err(Error::from)?;
-    match agent.script(&script).await {
-        Ok(script) => Ok(Json(script)),
-        Err(error) => {
-            if must_log_in(&error) {
-                backend.forget(&id).await;
-            }
-            Err(error.into())
-        }
+    match agent.cached_script(&script).await {
+        Ok(cached) => Ok(Json(Shown::of(cached))),
+        Err(error) => Err(ended(&backend, &id, error).await),
     }
+}
+
+/// A call failed. Where that means that the session is over, it is forgotten.
+async fn ended(backend: &Backend, id: &str, error: Error) -> Refused {
+    if must_log_in(&error)
+        && let Err(error) = backend.forget(id).await
+    {
+        tracing::error!(%error, "a session that is over is still stored");
+    }
+    error.into()
 }
 
 async fn log_out(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Result<Response, Refused> {
@@ -165,10 +190,17 @@ async fn log_out(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Res
         if let Err(error) = agent.log_out().await {
             tracing::warn!(%error, "logged out here, but the token is good until it expires");
         }
-        backend.forget(&id).await;
+        backend.forget(&id).await
     });
-    let status = if ended.await.is_ok() { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let status = if let Ok(Ok(())) = ended.await { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR };
     Ok((status, AppendHeaders([(SET_COOKIE, set_cookie("session", ""))])).into_response())
+}
+
+/// For the balancer's probe (200 as long as calls are taken) and for whoever is called at night.
+async fn health(State(backend): State<Arc<Backend>>) -> Response {
+    let health = backend.client.health();
+    let status = if health.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health)).into_response()
 }
 
 /// 256 bits of the operating system's random source: who guesses an id has the session.
@@ -192,45 +224,66 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 /// A backend that serves until it is told to stop, and then ends what it has begun.
 struct Running {
     address: SocketAddr,
+    client: Client,
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
-    async fn start(
-        at: SocketAddr,
-        region: Region,
-        oauth: OAuthClient,
-        database: Arc<Database>,
-    ) -> anyhow::Result<Self> {
+    async fn start(at: SocketAddr, config: &ClientConfig, oauth: OAuthClient, store: Store) -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
         let address = listener.local_addr()?;
-        let backend = Backend::new(region, oauth, &format!("http://{address}"), database)?;
+        let backend = Backend::new(config, oauth, &format!("http://{address}"), store)?;
+        let client = backend.client.clone();
         let routes = Router::new()
-            .route("/", get(home))
+            .route("/", get(page))
             .route("/login", get(log_in))
             .route("/back", get(back))
+            .route("/scripts", get(scripts))
             .route("/scripts/{id}", get(script))
             .route("/logout", post(log_out))
+            .route("/health", get(health))
             .with_state(Arc::new(backend));
         let (stop, stopped) = oneshot::channel();
         let until = async { stopped.await.unwrap_or_default() };
         let server = tokio::spawn(axum::serve(listener, routes).with_graceful_shutdown(until).into_future());
-        Ok(Self { address, stop, server })
+        Ok(Self { address, client, stop, server })
     }
 
-    async fn stop(self) -> anyhow::Result<()> {
+    /// First the browsers get their answers, then what nobody waits for comes to its end: refreshes, and their storing.
+    async fn stop(self) -> anyhow::Result<ShutDown> {
         let _ = self.stop.send(());
-        Ok(self.server.await??)
+        let began = tokio::time::Instant::now();
+        if let Ok(served) = tokio::time::timeout(SHUTDOWN, self.server).await {
+            served??;
+        }
+        Ok(self.client.shut_down(SHUTDOWN.saturating_sub(began.elapsed())).await)
     }
 }
 
 /// How a backend keeps its agents; without arguments, its story
 #[derive(Parser)]
 struct Options {
-    /// Serve here until Ctrl-C
+    /// Serve here until Ctrl-C or SIGTERM
     #[arg(long)]
     serve: Option<SocketAddr>,
+    /// Keep the sessions in this SQLite file, sealed with the key in DESKTOP_KEY; else in memory
+    #[arg(long, requires = "serve")]
+    database: Option<PathBuf>,
+}
+
+impl Options {
+    fn store(&self) -> anyhow::Result<Store> {
+        let key = match &self.database {
+            Some(_) => {
+                let key = std::env::var("DESKTOP_KEY")
+                    .context("DESKTOP_KEY is not set: the key that sessions are sealed with");
+                store::read_key(&key?)?
+            }
+            None => store::random_key()?,
+        };
+        Store::open(self.database.as_deref(), &key)
+    }
 }
 
 /// Does what the command line says.
@@ -242,21 +295,51 @@ struct Options {
 pub async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let options = Options::parse();
-    let simulator = Simulator::builder().client_secret("simulator").start().await?;
-    let here = simulator.url();
-    let (mut region, mut oauth) = (Region::custom(here, here, here)?, OAuthClient::public("agent-desktop"));
+    let given = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let Some(at) = options.serve else {
-        return story::story(&simulator, region, oauth).await;
+        return story::story().await;
     };
-    if let Ok(named) = std::env::var("GENESYSCLOUD_REGION") {
-        region = named.parse()?;
-        oauth.id = std::env::var("GENESYSCLOUD_OAUTHCLIENT_ID").context("GENESYSCLOUD_OAUTHCLIENT_ID is not set")?;
-        oauth.secret = std::env::var("GENESYSCLOUD_OAUTHCLIENT_SECRET").ok().map(Into::into);
+    // Made before anything else: a signal that comes early is obeyed too.
+    let told_to_stop = told_to_stop()?;
+    let (config, oauth, simulator);
+    if given("GENESYSCLOUD_REGION") || given("GENESYSCLOUD_GATEWAY_HOST") {
+        let id = std::env::var("GENESYSCLOUD_OAUTHCLIENT_ID").context("GENESYSCLOUD_OAUTHCLIENT_ID is not set")?;
+        let secret = std::env::var("GENESYSCLOUD_OAUTHCLIENT_SECRET").ok().map(Into::into);
+        (config, oauth, simulator) = (ClientConfig::from_env()?, OAuthClient { id, secret }, None);
     } else {
-        println!("a simulator, with the scripts {}", simulator.script_ids().join(" "));
+        let started = Simulator::builder().start().await?;
+        println!("a simulator, with the scripts {}", started.script_ids().join(" "));
+        (config, oauth, simulator) = (config_of(&started), OAuthClient::public("agent-desktop"), Some(started));
     }
-    let running = Running::start(at, region, oauth, Arc::default()).await?;
-    println!("log in at http://{}/login, then see /scripts/ID", running.address);
-    tokio::signal::ctrl_c().await?;
-    running.stop().await
+    let running = Running::start(at, &config, oauth, options.store()?).await?;
+    println!("open http://{}/ in a browser", running.address);
+    told_to_stop.await;
+    let left = running.stop().await?;
+    println!("{left}");
+    drop(simulator);
+    anyhow::ensure!(left.is_complete(), "not all was ended in {} s", SHUTDOWN.as_secs());
+    Ok(())
+}
+
+fn config_of(simulator: &Simulator) -> ClientConfig {
+    let mut config = ClientConfig::default();
+    let here = || Some(simulator.url().to_owned());
+    (config.api_url, config.login_url, config.upload_url) = (here(), here(), here());
+    config
+}
+
+/// Ctrl-C, or what containers are stopped with.
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    #[cfg(unix)]
+    let terminated = async move { terminated.recv().await };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<Option<()>>();
+    Ok(async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated => {}
+        }
+    })
 }

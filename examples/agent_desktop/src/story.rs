@@ -2,21 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use genesys_scripts::OAuthClient;
 use genesys_scripts::simulator::Simulator;
-use genesys_scripts::{OAuthClient, Region};
 use http::Method;
 use http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
 
-use super::{Database, Running};
+use super::store::{Store, random_key};
+use super::{Running, config_of};
 
-pub(super) async fn story(simulator: &Simulator, region: Region, oauth: OAuthClient) -> anyhow::Result<()> {
-    let script = format!("/scripts/{}", simulator.script_ids().first().context("the simulator has no script")?);
-    let database = Arc::new(Database::default());
+pub(super) async fn story() -> anyhow::Result<()> {
+    let simulator = Simulator::builder().start().await?;
+    let (config, oauth) = (config_of(&simulator), OAuthClient::public("agent-desktop"));
+    let ids = simulator.script_ids();
+    let [script, other, ..] = ids.as_slice() else { bail!("the simulator has no scripts") };
+    let (script, other) = (format!("/scripts/{script}"), format!("/scripts/{other}"));
+    let store = Store::open(None, &random_key()?)?;
     let at = SocketAddr::from(([127, 0, 0, 1], 0));
-    let running = Running::start(at, region.clone(), oauth.clone(), Arc::clone(&database)).await?;
+    let running = Running::start(at, &config, oauth.clone(), store.clone()).await?;
     let address = running.address;
     // reqwest alone wants a crypto provider of the process, even where all is http.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -25,18 +29,22 @@ pub(super) async fn story(simulator: &Simulator, region: Region, oauth: OAuthCli
 
     browser.step("before the login", Method::GET, &script, 401).await?;
     browser.step("login, by way of Genesys Cloud", Method::GET, "/login", 200).await?;
+    browser.step("the scripts", Method::GET, "/scripts", 200).await?;
     browser.step("the script", Method::GET, &script, 200).await?;
     browser.step("an id that nobody filled in", Method::GET, "/scripts/null", 400).await?;
     simulator.set_down(true);
-    browser.step("the service is down", Method::GET, &script, 503).await?;
+    browser.step("the service is down: as it was, and stale", Method::GET, &script, 200).await?;
+    browser.step("what was not seen before it was down", Method::GET, &other, 503).await?;
+    browser.step("health: an outage makes nobody unready", Method::GET, "/health", 200).await?;
     simulator.set_down(false);
     simulator.set_rate_limit(1);
     browser.step("the quota is spent", Method::GET, &script, 429).await?;
     simulator.set_rate_limit(300);
 
     // The same, as after a deployment: nothing is left but the database.
-    running.stop().await?;
-    let running = Running::start(address, region, oauth, database).await?;
+    let left = running.stop().await?;
+    ensure!(left.is_complete(), "{left}");
+    let running = Running::start(address, &config, oauth, store).await?;
     browser.step("after a restart, without a login", Method::GET, &script, 200).await?;
     let logins = simulator.stats().tokens_issued;
     ensure!(logins == 1, "{logins} logins");
@@ -45,7 +53,8 @@ pub(super) async fn story(simulator: &Simulator, region: Region, oauth: OAuthCli
     browser.step("the token expired: refreshed, and stored", Method::GET, &script, 200).await?;
     browser.step("logout", Method::POST, "/logout", 204).await?;
     browser.step("after the logout", Method::GET, &script, 401).await?;
-    running.stop().await?;
+    let left = running.stop().await?;
+    ensure!(left.is_complete(), "{left}");
     let stats = simulator.stats();
     ensure!(stats.tokens_revoked == 1, "{} tokens were revoked", stats.tokens_revoked);
     println!("one login, one refresh, one token revoked");
@@ -82,7 +91,8 @@ impl Browser {
                 .get(RETRY_AFTER)
                 .and_then(|wait| Some(format!("Retry-After {}, ", wait.to_str().ok()?)));
             let wait = wait.unwrap_or_default();
-            let text: String = answer.text().await?.chars().take(60).collect();
+            let text = answer.text().await?;
+            let text: String = text.lines().next().unwrap_or_default().chars().take(60).collect();
             println!("{what}: {method} {} -> {status} {wait}{text}", url.path());
             ensure!(status == expected, "expected {expected}");
         }

@@ -2,47 +2,202 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use futures_util::future::join_all;
+use genesys_scripts::simulator::Simulator;
+use reqwest::{Client, Response};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_genesys-agent-desktop");
 
 #[tokio::test]
 async fn its_story_runs_from_login_to_logout() {
-    let output = Command::new(env!("CARGO_BIN_EXE_genesys-agent-desktop")).stdin(Stdio::null()).output().await.unwrap();
+    let output = Command::new(PROGRAM).stdin(Stdio::null()).output().await.unwrap();
     let (told, log) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success(), "{told}{log}");
     let statuses: Vec<&str> =
         told.lines().filter_map(|line| line.split_once(" -> ")?.1.split_whitespace().next()).collect();
-    assert_eq!(statuses, ["401", "200", "200", "400", "503", "429", "200", "200", "204", "401"], "{told}");
+    let expected = ["401", "200", "200", "200", "400", "200", "503", "200", "429", "200", "200", "204", "401"];
+    assert_eq!(statuses, expected, "{told}");
     assert_eq!(told.matches("Retry-After").count(), 2, "{told}");
+    assert!(told.contains(r#"{"state":"stale""#), "{told}");
     assert!(log.contains("correlation_id="), "{log}");
+}
+
+/// The service, as its own process.
+struct Serving {
+    url: String,
+    process: Child,
+    told: Lines<BufReader<ChildStdout>>,
+}
+
+impl Serving {
+    /// With a simulator of its own, or before this one.
+    async fn start(at: &str, before: Option<&Simulator>, database: Option<&Path>) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["--serve", at]).env_remove("GENESYSCLOUD_REGION").env_remove("GENESYSCLOUD_GATEWAY_HOST");
+        if let Some(simulator) = before {
+            command
+                .env("GENESYSCLOUD_GATEWAY_HOST", "127.0.0.1")
+                .env("GENESYSCLOUD_GATEWAY_PORT", simulator.address().unwrap().port().to_string())
+                .env("GENESYSCLOUD_GATEWAY_PROTOCOL", "http")
+                .env("GENESYSCLOUD_OAUTHCLIENT_ID", "desktop")
+                .env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
+        }
+        if let Some(database) = database {
+            command.arg("--database").arg(database).env("DESKTOP_KEY", "5a".repeat(32));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut process = command.spawn().unwrap();
+        let mut told = BufReader::new(process.stdout.take().unwrap()).lines();
+        let url = loop {
+            let line = told.next_line().await.unwrap().expect("it told no address");
+            if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
+                break url.trim_end_matches('/').to_owned();
+            }
+        };
+        Self { url, process, told }
+    }
+
+    /// Told to stop, as containers are. What it says at the end.
+    #[cfg(unix)]
+    async fn stop(mut self) -> String {
+        let pid = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let left = self.told.next_line().await.unwrap().unwrap();
+        assert!(self.process.wait().await.unwrap().success(), "{left}");
+        left
+    }
+}
+
+fn http() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+async fn get(http: &Client, url: &str, cookie: &str) -> Response {
+    http.get(url).header("cookie", cookie).send().await.unwrap()
+}
+
+async fn json(answer: Response) -> Value {
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+}
+
+/// The value of a cookie that is set, as it is sent back.
+fn cookie(answer: &Response, name: &str) -> String {
+    let set = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    let pair = set.map(|set| set.split(';').next().unwrap()).find(|pair| pair.starts_with(name));
+    pair.unwrap().to_owned()
+}
+
+fn location(answer: &Response) -> String {
+    answer.headers()["location"].to_str().unwrap().to_owned()
+}
+
+/// From the login to the session's cookie.
+async fn log_in(http: &Client, desktop: &str) -> String {
+    let sent = get(http, &format!("{desktop}/login"), "").await;
+    let agreed = get(http, &location(&sent), "").await;
+    let back = get(http, &location(&agreed), &cookie(&sent, "login")).await;
+    assert_eq!((back.status().as_u16(), location(&back).as_str()), (303, "/"));
+    cookie(&back, "session")
 }
 
 #[tokio::test]
 async fn it_serves_where_it_is_told_to() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-agent-desktop"));
-    command.args(["--serve", "127.0.0.1:0"]).env_remove("GENESYSCLOUD_REGION").stdin(Stdio::null());
-    let mut serving = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(serving.stdout.take().unwrap()).lines();
-    let url = loop {
-        let line = lines.next_line().await.unwrap().unwrap();
-        if let Some(url) = line.split_whitespace().find_map(|word| word.strip_suffix("/login,")) {
-            break url.to_owned();
-        }
-    };
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let serving = Serving::start("127.0.0.1:0", None, None).await;
+    let (http, url) = (http(), &serving.url);
+    let page = get(&http, url, "").await;
+    assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    assert!(page.text().await.unwrap().contains("<title>Agent desktop</title>"));
     // Neither without a cookie, nor with one that was never given, nor back from a login that nobody began.
-    for (path, cookie) in [("/", ""), ("/scripts/x", "session=guessed"), ("/back?code=x&state=y", "login=guessed")] {
-        let answer = http.get(format!("{url}{path}")).header("cookie", cookie).send().await.unwrap();
-        assert_eq!(answer.status(), 401, "{path}");
+    for (path, cookie) in
+        [("/scripts", ""), ("/scripts/x", "session=guessed"), ("/back?code=x&state=y", "login=guessed")]
+    {
+        assert_eq!(get(&http, &format!("{url}{path}"), cookie).await.status(), 401, "{path}");
     }
-    let answer = http.get(format!("{url}/login")).send().await.unwrap();
+    let answer = get(&http, &format!("{url}/login"), "").await;
     assert_eq!(answer.status(), 303);
-    assert!(answer.headers()["location"].to_str().unwrap().contains("code_challenge="));
-    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-    let forged = http.get(format!("{url}/back?code=x&state=forged")).header("cookie", cookie).send().await.unwrap();
+    assert!(location(&answer).contains("code_challenge="));
+    let set = answer.headers()["set-cookie"].to_str().unwrap();
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
+    let forged = get(&http, &format!("{url}/back?code=x&state=forged"), &cookie(&answer, "login")).await;
     assert_eq!(forged.status(), 401);
+}
+
+#[tokio::test]
+async fn an_agent_sees_its_script_and_its_state() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), None).await;
+    let (http, url) = (http(), &serving.url);
+    let session = log_in(&http, url).await;
+    let scripts = json(get(&http, &format!("{url}/scripts"), &session).await).await;
+    let ids: Vec<&str> = scripts.as_array().unwrap().iter().map(|script| script["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 20);
+    let shown = async |id: &str| json(get(&http, &format!("{url}/scripts/{id}"), &session).await).await;
+    let fresh = shown(ids[0]).await;
+    assert_eq!((&fresh["state"], &fresh["script"]["id"]), (&"fresh".into(), &ids[0].into()));
+    simulator.set_down(true);
+    let stale = shown(ids[0]).await;
+    assert_eq!((&stale["state"], &stale["script"]), (&"stale".into(), &fresh["script"]));
+    let failed = shown(ids[1]).await;
+    assert_eq!((&failed["state"], failed["why"].is_string()), (&"failed".into(), true), "{failed}");
+    let health = get(&http, &format!("{url}/health"), "").await;
+    assert_eq!(health.status(), 200);
+    let health = json(health).await;
+    assert_eq!((&health["is_ready"], &health["sessions_unstored"]), (&true.into(), &0.into()), "{health}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
+    const AGENTS: usize = 12;
+    let simulator = Simulator::builder().start().await.unwrap();
+    let directory = std::env::temp_dir().join(format!("agent-desktop-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let database = directory.join("sessions.sqlite");
+    let mut serving = Serving::start("127.0.0.1:0", Some(&simulator), Some(&database)).await;
+    let (http, url) = (http(), serving.url.clone());
+    let sessions = join_all((0..AGENTS).map(|_| log_in(&http, &url))).await;
+    let script = format!("{url}/scripts/{}", simulator.script_ids()[0]);
+    simulator.set_latency(Duration::from_millis(100));
+    for restart in 0..3_usize {
+        simulator.expire_tokens();
+        let seen = simulator.requests().len();
+        let calls: Vec<_> = sessions
+            .iter()
+            .map(|session| {
+                let (http, script, session) = (http.clone(), script.clone(), session.clone());
+                tokio::spawn(async move { get(&http, &script, &session).await.status().as_u16() })
+            })
+            .collect();
+        // Each is under way, and more of them refresh each time.
+        while simulator.requests().len() < seen + AGENTS * (restart + 1).min(2) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let left = serving.stop().await;
+        assert!(left.contains("all sessions are stored"), "{left}");
+        for call in calls {
+            assert_eq!(call.await.unwrap(), 200);
+        }
+        let at = url.strip_prefix("http://").unwrap();
+        serving = Serving::start(at, Some(&simulator), Some(&database)).await;
+    }
+    for session in &sessions {
+        assert_eq!(get(&http, &script, session).await.status(), 200);
+    }
+    assert_eq!(simulator.stats().tokens_issued, AGENTS as u64 * 4, "one login each, and a refresh each a restart");
+    // Neither tokens nor cookies can be read in the database.
+    let mut bytes = std::fs::read(&database).unwrap();
+    bytes.extend(std::fs::read(directory.join("sessions.sqlite-wal")).unwrap_or_default());
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(!text.contains("refresh_token") && !text.contains("access_token"));
+    assert!(sessions.iter().all(|session| !text.contains(session.split_once('=').unwrap().1)));
+    drop(serving);
+    std::fs::remove_dir_all(&directory).unwrap();
 }
