@@ -349,10 +349,27 @@ impl<'a> Run<'a> {
         if let Some(login) = login {
             settle_login(login, &verdict, self.client.settings.retry.retry_after_cap);
         }
-        let verdict = self.weigh(verdict, &signal, is_broken, sent, now);
+        let verdict = match self.client.resilience.get().is_on() {
+            true => self.learn(verdict, signal, permit, is_broken, sent, now),
+            false => verdict,
+        };
         if let Verdict::Retry(_, error) | Verdict::Fail(error) = &verdict {
             self.client.counters.bad_request(error);
         }
+        verdict
+    }
+
+    /// What the outcome tells of the route and of the key, and what that makes of the verdict.
+    fn learn(
+        &self,
+        verdict: Verdict,
+        signal: Signal,
+        permit: Permit,
+        is_broken: bool,
+        sent: Instant,
+        now: Instant,
+    ) -> Verdict {
+        let verdict = self.weigh(verdict, &signal, is_broken, sent, now);
         let over = match signal {
             Signal::Served | Signal::Answered => {
                 self.route.outage.answered(sent);

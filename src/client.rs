@@ -19,6 +19,7 @@ use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
 use crate::request::{OnHost, Site, Spec};
+use crate::resilience::{Resilience, Switch};
 use crate::retry::RetryPolicy;
 use crate::scripts::Imports;
 use crate::stats::{Counters, HostStats, Stats};
@@ -60,6 +61,7 @@ pub(crate) struct ClientShared {
     pub(crate) imports: Imports,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
+    pub(crate) resilience: Switch,
     login_gates: Mutex<HashMap<String, Weak<LoginGate>>>,
 }
 
@@ -102,6 +104,26 @@ impl Client {
         stats.login = shared.login.stats();
         stats.upload = shared.upload.stats();
         stats
+    }
+
+    /// Switches outages and broken scripts on or off while calls are under way; see [`Resilience`]. Off, all that was learned is
+    /// forgotten, and whoever waits for an outage is sent now. Every clone and every agent of this client is switched.
+    pub fn set_resilience(&self, resilience: Resilience) {
+        let shared = &self.shared;
+        if shared.resilience.set(resilience) != resilience {
+            tracing::warn!(on = resilience.is_on(), "the client's resilience was switched");
+        }
+        if !resilience.is_on() {
+            for host in [&shared.api, &shared.login, &shared.upload, &shared.downloads] {
+                host.forget();
+            }
+        }
+    }
+
+    /// How it is switched.
+    #[must_use]
+    pub fn resilience(&self) -> Resilience {
+        self.shared.resilience.get()
     }
 }
 
@@ -157,6 +179,10 @@ impl Host {
         (route, routes.len() > 1)
     }
 
+    fn forget(&self) {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|route| route.forget());
+    }
+
     fn stats(&self) -> HostStats {
         let now = Instant::now();
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -190,6 +216,7 @@ pub struct ClientBuilder {
     proxy: Option<String>,
     middlewares: Vec<Arc<dyn Middleware>>,
     seed: Option<u64>,
+    resilience: Resilience,
 }
 
 impl ClientBuilder {
@@ -216,6 +243,7 @@ impl ClientBuilder {
             proxy: None,
             middlewares: Vec::new(),
             seed: None,
+            resilience: Resilience::default(),
         }
     }
 
@@ -253,6 +281,13 @@ impl ClientBuilder {
     /// How failures are retried. See [`RetryPolicy`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// Whether the client learns from failures and holds calls back for it. Default on; see [`Resilience`], and
+    /// [`Client::set_resilience`] for while it runs.
+    pub fn resilience(mut self, resilience: Resilience) -> Self {
+        self.resilience = resilience;
         self
     }
 
@@ -417,6 +452,7 @@ impl ClientBuilder {
                 imports: Imports::default(),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
+                resilience: Switch::new(self.resilience),
                 login_gates: Mutex::default(),
             }),
         })

@@ -23,6 +23,7 @@ mod proxy;
 mod random;
 mod region;
 mod request;
+mod resilience;
 mod retry;
 mod scripts;
 mod stats;
@@ -44,6 +45,7 @@ pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadI
 pub use json::{Items, Json};
 pub use limits::quota::QuotaStanding;
 pub use region::Region;
+pub use resilience::Resilience;
 pub use retry::RetryPolicy;
 pub use scripts::{
     DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, ListPublishedScripts,

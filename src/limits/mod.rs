@@ -20,4 +20,10 @@ impl Route {
         let outage = outage::Outage::new(most_waiting);
         Self { share: of.share(), outage, evidence: evidence::Evidence::default() }
     }
+
+    /// Whatever it learned, and whoever waits for it.
+    pub(crate) fn forget(&self) {
+        self.outage.forget();
+        self.evidence.forget();
+    }
 }

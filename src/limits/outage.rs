@@ -186,6 +186,12 @@ impl Outage {
         }
     }
 
+    /// As if it had never failed: who waits is sent.
+    pub(crate) fn forget(&self) {
+        *self.lock() = State::default();
+        self.changed.notify_waiters();
+    }
+
     /// Where it is down, when it is asked again.
     pub(crate) fn next_probe(&self) -> Option<Instant> {
         self.lock().down.as_ref().map(|down| down.told.next_probe)

@@ -26,6 +26,7 @@ mod outage;
 mod proxy;
 mod quota;
 mod refusals;
+mod resilience;
 mod retry;
 mod simulator;
 mod token;
