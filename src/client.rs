@@ -15,10 +15,11 @@ use crate::error::Error;
 use crate::limits::Route;
 use crate::limits::in_flight::InFlight;
 use crate::limits::login::LoginGate;
+use crate::metrics;
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
-use crate::request::{OnHost, Site, Spec};
+use crate::request::{OnHost, Operation, Site, Spec};
 use crate::resilience::{Resilience, Switch};
 use crate::retry::RetryPolicy;
 use crate::scripts::Imports;
@@ -73,6 +74,14 @@ pub(crate) struct Host {
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
     max_waiting: usize,
     name: String,
+    pub(crate) server: Server,
+}
+
+/// Where a host is, for traces and metrics.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    /// None where it differs from call to call.
+    pub(crate) port: Option<u16>,
 }
 
 /// What the builder was told.
@@ -171,10 +180,10 @@ impl ClientShared {
 
 impl Host {
     /// One of its operations, and whether others are in use too.
-    pub(crate) fn route(&self, operation: &'static str) -> (Arc<Route>, bool) {
+    pub(crate) fn route(&self, operation: &'static Operation) -> (Arc<Route>, bool) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let route = Arc::clone(
-            routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight, self.max_waiting))),
+            routes.entry(operation.name).or_insert_with(|| Arc::new(Route::new(self, operation, self.max_waiting))),
         );
         (route, routes.len() > 1)
     }
@@ -416,13 +425,14 @@ impl ClientBuilder {
         if settings.max_in_flight == 0 {
             return Err(Error::invalid_input("with no attempt in flight to a host nothing is ever sent"));
         }
-        let host_at = |base: reqwest::Url, transport, name: String| Host {
+        let host_at = |base: reqwest::Url, transport, name: String, server| Host {
             site: Site::new(base, user_agent.clone()),
             transport,
             in_flight: InFlight::new(settings.max_in_flight, settings.max_waiting),
             routes: Mutex::default(),
             max_waiting: settings.max_waiting,
             name,
+            server,
         };
         let mut transports = Transports { builder: &self, direct: None, proxied: None };
         let mut host = |role: &str, url: &str| {
@@ -432,12 +442,16 @@ impl ClientBuilder {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
             };
-            Ok::<_, Error>(host_at(base, transport, name))
+            let address = base.host_str().unwrap_or_default().to_owned();
+            let server = Server { address, port: base.port_or_known_default() };
+            Ok::<_, Error>(host_at(base, transport, name, server))
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
         let foreign = self.transport(is_loopback(api.site.base()), None, Vec::new())?;
-        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned());
+        let elsewhere = Server { address: "downloads".to_owned(), port: None };
+        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned(), elsewhere);
+        metrics::describe();
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,

@@ -19,6 +19,7 @@ pub mod fuzzing;
 mod id;
 mod json;
 mod limits;
+mod metrics;
 mod proxy;
 mod random;
 mod region;
@@ -26,11 +27,16 @@ mod request;
 mod resilience;
 mod retry;
 mod scripts;
+mod spans;
 mod stats;
 mod text;
 mod tls;
 mod transport;
 mod verdict;
+mod waits;
+
+#[doc = include_str!("observability.md")]
+pub mod observability {}
 
 pub use agent::Agent;
 pub use auth::{Authorization, Credentials, OAuthClient, Session, TokenSource};

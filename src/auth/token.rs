@@ -12,12 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
 use super::credentials::{Credentials, Session};
 use super::login::{self, Access, Issued};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::limits::quota::QuotaGate;
+use crate::{metrics, spans};
 
 /// How long a definitive refusal, of a login or of a new token, is remembered: calls meanwhile fail without asking the
 /// service again.
@@ -126,6 +128,20 @@ enum Grant {
     RefreshToken(SecretString),
     /// Nothing: the agent must log in again, with new credentials.
     Spent(Error),
+}
+
+impl Grant {
+    /// For traces and metrics, as OAuth names them.
+    fn name(&self, credentials: &Credentials) -> &'static str {
+        match (self, credentials) {
+            (Self::RefreshToken(_), _) => "refresh_token",
+            (Self::Credentials, Credentials::Client(_)) => "client_credentials",
+            (Self::Credentials, Credentials::AuthorizationCode { .. }) => "authorization_code",
+            (Self::Credentials, Credentials::Saml2Bearer { .. }) => "saml2_bearer",
+            (Self::Credentials, Credentials::Source(_)) => "token_source",
+            (Self::Credentials | Self::Spent(_), _) => "none",
+        }
+    }
 }
 
 impl TokenSlot {
@@ -256,6 +272,7 @@ impl TokenSlot {
                     None => state.start_login(self),
                 }
             };
+            spans::wait_for(login.span.clone());
             match timeout_at(deadline, login.ended()).await {
                 Ok(Ended::With(result)) => return result,
                 Ok(Ended::Gone) if self.lock().is_under_way(&login) => return Err(login_lost()),
@@ -403,8 +420,13 @@ impl State {
         let slot = Arc::clone(slot);
         let begun = Begun { grant: self.grant.clone(), number: self.expected };
         let on_session = self.on_session.clone();
-        let task = tokio::spawn(async move {
+        let (started, grant) = (Instant::now(), begun.grant.name(&slot.credentials));
+        let span = spans::of_login(grant);
+        let id = span.id();
+        let task = async move {
             let result = log_in(&slot, &begun, on_session).await;
+            metrics::logged_in(grant, || started.elapsed(), result.as_ref().err());
+            spans::failed(&tracing::Span::current(), result.as_ref().err());
             let kept = slot.lock().end_login(&begun, &result);
             match result {
                 Ok(token) if !kept => {
@@ -413,8 +435,9 @@ impl State {
                 }
                 result => drop(sender.send(Some(result))),
             }
-        });
-        let login = Login { result, task: task.abort_handle(), runtime: Handle::current() };
+        };
+        let task = tokio::spawn(task.instrument(span));
+        let login = Login { result, task: task.abort_handle(), runtime: Handle::current(), span: id };
         self.login = Some(login.clone());
         login
     }
@@ -470,6 +493,8 @@ struct Login {
     result: watch::Receiver<Option<LoginResult>>,
     task: AbortHandle,
     runtime: Handle,
+    /// Kept open by the task.
+    span: Option<tracing::Id>,
 }
 
 enum Ended {

@@ -1,7 +1,7 @@
 //! An outage of a route: nothing but failures. It is found out without making anyone wait, and then asked by one attempt at a
 //! time; the others wait for that one's answer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::queue::Crowd;
 use crate::error::Error;
+use crate::metrics::{Meter, Raised};
 use crate::retry::after;
 
 /// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them. What was
@@ -27,6 +28,7 @@ pub(crate) struct Outage {
     state: Mutex<State>,
     changed: Notify,
     waiting: Crowd,
+    meter: Arc<Meter>,
 }
 
 #[derive(Default)]
@@ -53,6 +55,7 @@ struct Down {
     probes: usize,
     failed_probes: u64,
     told: IsDown,
+    _down: Raised,
 }
 
 /// What an attempt is sent for.
@@ -136,8 +139,8 @@ impl Down {
 }
 
 impl Outage {
-    pub(crate) fn new(most_waiting: usize) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), waiting: Crowd::new(most_waiting) }
+    pub(crate) fn new(most_waiting: usize, meter: Arc<Meter>) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), waiting: Crowd::new(most_waiting), meter }
     }
 
     /// Waits until an attempt could be sent, if it may wait that long, and not too many do.
@@ -245,7 +248,7 @@ impl Outage {
             let (since, failed) = *row.began.get_or_insert((sent, now));
             if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
                 let told = IsDown { next_probe, last: what.text };
-                state.down = Some(Down { since, probes: 0, failed_probes: 0, told });
+                state.down = Some(Down { since, probes: 0, failed_probes: 0, told, _down: self.meter.down() });
             }
         }
         None
@@ -259,8 +262,6 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use tokio::time::sleep;
 
     use super::*;
@@ -272,7 +273,8 @@ mod tests {
     }
 
     fn fresh() -> Outage {
-        Outage::new(20_000)
+        let server = crate::client::Server { address: "here".to_owned(), port: None };
+        Outage::new(20_000, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &server)))
     }
 
     fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
