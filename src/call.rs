@@ -8,6 +8,7 @@
 //!
 //! Nothing is held while it sleeps, and it never begins a sleep that would outlast the deadline.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,14 @@ use crate::limits::Route;
 use crate::limits::in_flight::{Share, Slot};
 use crate::limits::login::{LoginGate, LoginPass};
 use crate::limits::outage::{Counts, Endurance, Permit};
-use crate::limits::quota::Reservation;
+use crate::limits::quota::{Reservation, TooManyRequests};
 use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Repeat, Spec};
 use crate::retry::after;
+use crate::spans;
 use crate::transport::exchange;
 use crate::verdict::{self, Asked, Signal, Verdict};
+use crate::waits::{Wait, Waits};
 
 /// What the user asked for.
 pub(crate) struct Call<'a> {
@@ -49,19 +52,19 @@ pub(crate) enum Authority<'a> {
     Own { secrets: Vec<&'a str> },
 }
 
+impl<'a> Authority<'a> {
+    /// What an answer must not be let echo, the agent's token being this.
+    fn secrets(&self, token: Option<&'a str>) -> Vec<&'a str> {
+        match self {
+            Self::Login { secrets, .. } | Self::Own { secrets } => secrets.clone(),
+            Self::Agent(_) => token.into_iter().collect(),
+        }
+    }
+}
+
 /// Runs a call to its end.
 pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer, Error> {
-    let operation = call.spec.operation;
-    let span = tracing::info_span!(
-        "genesys_scripts.call",
-        otel.name = operation.name,
-        http.request.method = %operation.method,
-        url.template = operation.route,
-        server.address = client.host(call.spec).name(),
-        http.response.status_code = tracing::field::Empty,
-        http.request.resend_count = tracing::field::Empty,
-        error.type = tracing::field::Empty,
-    );
+    let span = spans::of_call(client.host(call.spec), call.spec);
     match span.is_disabled() {
         true => complete(client, call, &span).await,
         // Boxed, so that only those who listen carry it.
@@ -72,7 +75,7 @@ pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer
 /// Its own span, and no caller's, is what is recorded on.
 async fn complete(client: &ClientShared, call: &Call<'_>, span: &tracing::Span) -> Result<Answer, Error> {
     let host = client.host(call.spec);
-    let (route, shares) = host.route(call.spec.operation.name);
+    let (route, shares) = host.route(call.spec.operation);
     let mut run = Run::new(client, call, host, &route, shares);
     if !run.is_login() {
         client.counters.begun();
@@ -81,11 +84,10 @@ async fn complete(client: &ClientShared, call: &Call<'_>, span: &tracing::Span) 
     if !run.is_login() {
         client.counters.ended(result.as_ref().err());
     }
+    route.meter.called(|| run.started.elapsed(), result.as_ref().err());
     if !span.is_disabled() {
-        span.record("http.request.resend_count", run.attempts.saturating_sub(1));
-        let status = result.as_ref().map_or_else(Error::status, |answer| Some(answer.status.as_u16()));
-        status.map(|status| span.record("http.response.status_code", status));
-        result.as_ref().err().map(|error| span.record("error.type", tracing::field::debug(error.kind())));
+        let token = result.as_ref().ok().and_then(Answer::token);
+        spans::end_call(span, &result, run.attempts, &run.waits, &call.authority.secrets(token));
     }
     result
 }
@@ -116,6 +118,7 @@ struct Run<'a> {
     /// Attempts the service may have acted on without its answer reaching us.
     lost: u32,
     may_have_been_sent: bool,
+    waits: Waits,
 }
 
 /// All that lets one attempt go; given back together.
@@ -144,7 +147,7 @@ impl<'a> Run<'a> {
                     self.token_replaced = true;
                     self.last = Some(error);
                 }
-                Verdict::Throttled(limit, error) => self.wait_for_limit(limit.wait, error).await?,
+                Verdict::Throttled(limit, error) => self.wait_for_limit(limit, error).await?,
                 Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
                 Verdict::Fail(error) => return Err(self.ended(error)),
             }
@@ -173,6 +176,7 @@ impl<'a> Run<'a> {
             last: None,
             lost: 0,
             may_have_been_sent: false,
+            waits: Waits::default(),
         }
     }
 
@@ -194,9 +198,10 @@ impl<'a> Run<'a> {
     }
 
     /// The agent's token. A login that failed ends the call: its own loop is over.
-    async fn token(&self) -> Result<Option<Arc<Token>>, Error> {
+    async fn token(&mut self) -> Result<Option<Arc<Token>>, Error> {
         let (Some(slot), spec) = (self.agent(), self.call.spec) else { return Ok(None) };
-        match slot.token(spec.operation.name, self.logouts, self.deadline).await {
+        let token = pin!(slot.token(spec.operation.name, self.logouts, self.deadline));
+        match self.waits.on(Wait::Login, &self.route.meter, token).await {
             Ok(token) => Ok(Some(token)),
             // No login failed: nothing can replace the token. What the service said of it tells more.
             Err(error) if error.kind() == ErrorKind::Unauthorized => {
@@ -211,6 +216,7 @@ impl<'a> Run<'a> {
     /// token was replaced meanwhile.
     async fn admit<'t>(&mut self, token: Option<&'t Token>) -> Result<Option<Admitted<'a, 't>>, Error> {
         let (host, operation, settings) = (self.host, self.call.spec.operation.name, &self.client.settings);
+        let meter = &*self.route.meter;
         let quota = token.map(Token::quota);
         let is_broken = self.route.evidence.is_broken(self.key, Instant::now());
         let mut login = self.login_pass().await?;
@@ -228,15 +234,17 @@ impl<'a> Run<'a> {
                 }
             }
             if let Some(quota) = quota {
-                let waited = quota.wait(operation, self.started, self.deadline, settings.max_waiting).await;
+                let waited = pin!(quota.wait(operation, self.started, self.deadline, settings.max_waiting));
+                let waited = self.waits.on(Wait::Quota, meter, waited).await;
                 if !waited.map_err(|refused| self.ended(refused.into_error(operation, self.last.clone())))? {
                     return Ok(None);
                 }
             }
-            let up = self.route.outage.wait(&mut outage).await;
+            let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(&mut outage))).await;
             up.map_err(|down| self.ended(down.into_error(host.name(), operation, self.last.clone())))?;
             let asked = Instant::now();
-            let free = host.in_flight.slot(self.share, self.latest()).await;
+            let free = pin!(host.in_flight.slot(self.share, self.latest()));
+            let free = self.waits.on(Wait::InFlight, meter, free).await;
             let free = free.map_err(|none| self.ended(none.into_error(host.name(), self.last.clone())))?;
             self.not_its_own_time(asked);
             if login.as_ref().is_some_and(|pass| !pass.holds()) {
@@ -253,8 +261,8 @@ impl<'a> Run<'a> {
     async fn login_pass(&mut self) -> Result<Option<LoginPass<'a>>, Error> {
         let Authority::Login { gate, .. } = &self.call.authority else { return Ok(None) };
         let asked = Instant::now();
-        let pass =
-            gate.admit(self.latest()).await.map_err(|refused| self.ended(refused.into_error(self.last.clone())))?;
+        let pass = self.waits.on(Wait::Quota, &self.route.meter, pin!(gate.admit(self.latest()))).await;
+        let pass = pass.map_err(|refused| self.ended(refused.into_error(self.last.clone())))?;
         self.not_its_own_time(asked);
         Ok(Some(pass))
     }
@@ -292,7 +300,11 @@ impl<'a> Run<'a> {
             slot.note_login_attempt();
         }
         self.client.counters.attempt(self.is_login(), self.attempts == 0);
-        let span = tracing::debug_span!("genesys_scripts.attempt", http.request.resend_count = self.attempts);
+        if let Some(last) = &self.last {
+            self.route.meter.retried(last.kind());
+        }
+        let _in_flight = self.route.meter.in_flight();
+        let span = spans::of_attempt(host, spec, self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
         let limit = self.deadline.min(after(sent, attempt_timeout));
@@ -307,7 +319,7 @@ impl<'a> Run<'a> {
         let exchange = exchange(http.send(request), host.name(), proxy, most, once);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
-            false => Either::Right(Box::pin(exchange.instrument(span))),
+            false => Either::Right(Box::pin(exchange.instrument(span.clone()))),
         };
         let outcome = timeout_at(limit, exchange).await;
         let outcome = outcome.unwrap_or_else(|_| {
@@ -316,6 +328,9 @@ impl<'a> Run<'a> {
         });
         if outcome.as_ref().is_err_and(|failure| failure.silent && !spec.patient) {
             host.transport.renew(&http);
+        }
+        if !span.is_disabled() {
+            spans::end_attempt(&span, &outcome, &self.call.authority.secrets(token.map(Token::secret)));
         }
         self.lost = self.lost.saturating_add(u32::from(verdict::is_lost(&outcome)));
         self.may_have_been_sent |= !outcome.as_ref().is_err_and(|failure| failure.never_sent);
@@ -333,6 +348,10 @@ impl<'a> Run<'a> {
         let now = Instant::now();
         let headers = outcome.as_ref().ok().and_then(|answer| QuotaHeaders::parse(&answer.headers));
         let is_answered = outcome.is_ok();
+        self.route.meter.requested(now.saturating_duration_since(sent), spans::status_of(&outcome));
+        if let Some(headers) = headers {
+            self.route.meter.quota(headers);
+        }
         let (verdict, signal) = self.judge(token.map(AsRef::as_ref), outcome);
         if let (Some(slot), Some(token)) = (self.agent(), token)
             && let Verdict::ReplaceToken(error) | Verdict::Fail(error) = &verdict
@@ -349,10 +368,28 @@ impl<'a> Run<'a> {
         if let Some(login) = login {
             settle_login(login, &verdict, self.client.settings.retry.retry_after_cap);
         }
-        let verdict = self.weigh(verdict, &signal, is_broken, sent, now);
+        let verdict = match self.client.resilience.get().is_on() {
+            true => self.learn(verdict, signal, permit, is_broken, sent, now),
+            false => verdict,
+        };
         if let Verdict::Retry(_, error) | Verdict::Fail(error) = &verdict {
             self.client.counters.bad_request(error);
+            self.route.meter.bad_request(error);
         }
+        verdict
+    }
+
+    /// What the outcome tells of the route and of the key, and what that makes of the verdict.
+    fn learn(
+        &self,
+        verdict: Verdict,
+        signal: Signal,
+        permit: Permit,
+        is_broken: bool,
+        sent: Instant,
+        now: Instant,
+    ) -> Verdict {
+        let verdict = self.weigh(verdict, &signal, is_broken, sent, now);
         let over = match signal {
             Signal::Served | Signal::Answered => {
                 self.route.outage.answered(sent);
@@ -376,14 +413,9 @@ impl<'a> Run<'a> {
             Ok(answer) if answer.status.is_success() => return (Verdict::Done(answer), Signal::Served),
             outcome => outcome,
         };
-        let own: Vec<&str> = token.map(Token::secret).into_iter().collect();
-        let secrets = match &self.call.authority {
-            Authority::Login { secrets, .. } | Authority::Own { secrets } => secrets,
-            Authority::Agent(_) => &own,
-        };
         let asked = Asked {
             spec: self.call.spec,
-            secrets,
+            secrets: &self.call.authority.secrets(token.map(Token::secret)),
             lost: self.lost,
             failures: self.failures,
             can_replace_token: self.agent().is_some() && !self.token_replaced,
@@ -436,8 +468,10 @@ impl<'a> Run<'a> {
 
     /// Waits as long as a limit asks: an agent's call at the gate of its token, a login at that of its OAuth client, any other
     /// here.
-    async fn wait_for_limit(&mut self, wait: Option<Duration>, error: Error) -> Result<(), Error> {
+    async fn wait_for_limit(&mut self, limit: TooManyRequests, error: Error) -> Result<(), Error> {
+        let TooManyRequests { wait, limit } = limit;
         self.client.counters.throttled(self.is_login());
+        self.route.meter.throttled(limit.as_deref());
         if wait.is_some_and(|wait| wait > self.client.settings.retry.retry_after_cap) {
             return Err(self.ended(error));
         }
@@ -464,13 +498,13 @@ impl<'a> Run<'a> {
     }
 
     /// So long at least, and the backoff after so many earlier ones.
-    async fn sleep(&self, at_least: Duration, earlier: u32, error: Error) -> Result<(), Error> {
+    async fn sleep(&mut self, at_least: Duration, earlier: u32, error: Error) -> Result<(), Error> {
         let backoff = self.client.random.below(self.client.settings.retry.backoff_bound(earlier));
         let wait = at_least.saturating_add(backoff);
         match Instant::now().checked_add(wait).filter(|at| *at < self.deadline) {
             Some(at) => {
-                tracing::debug!(wait_ms = wait.as_millis(), cause = %error, "trying again");
-                sleep_until(at).await;
+                tracing::debug!(wait_s = wait.as_secs_f64(), cause = %error, "trying again");
+                self.waits.on(Wait::Backoff, &self.route.meter, pin!(sleep_until(at))).await;
                 Ok(())
             }
             None => Err(self.ended(error.with_retry_after(Some(wait)).gave_up(GaveUp::DeadlineWouldPass))),

@@ -15,10 +15,12 @@ use crate::error::Error;
 use crate::limits::Route;
 use crate::limits::in_flight::InFlight;
 use crate::limits::login::LoginGate;
+use crate::metrics;
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
-use crate::request::{OnHost, Site, Spec};
+use crate::request::{OnHost, Operation, Site, Spec};
+use crate::resilience::{Resilience, Switch};
 use crate::retry::RetryPolicy;
 use crate::scripts::Imports;
 use crate::shut_down::UnderWay;
@@ -62,6 +64,7 @@ pub(crate) struct ClientShared {
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     pub(crate) under_way: UnderWay,
+    pub(crate) resilience: Switch,
     login_gates: Mutex<HashMap<String, Arc<LoginGate>>>,
 }
 
@@ -73,6 +76,14 @@ pub(crate) struct Host {
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
     max_waiting: usize,
     name: String,
+    pub(crate) server: Server,
+}
+
+/// Where a host is, for traces and metrics.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    /// None where it differs from call to call.
+    pub(crate) port: Option<u16>,
 }
 
 /// What the builder was told.
@@ -105,6 +116,26 @@ impl Client {
         stats.login = shared.login.stats();
         stats.upload = shared.upload.stats();
         stats
+    }
+
+    /// Switches outages and broken scripts on or off while calls are under way; see [`Resilience`]. Off, all that was learned is
+    /// forgotten, and whoever waits for an outage is sent now. Every clone and every agent of this client is switched.
+    pub fn set_resilience(&self, resilience: Resilience) {
+        let shared = &self.shared;
+        if shared.resilience.set(resilience) != resilience {
+            tracing::warn!(on = resilience.is_on(), "the client's resilience was switched");
+        }
+        if !resilience.is_on() {
+            for host in [&shared.api, &shared.login, &shared.upload, &shared.downloads] {
+                host.forget();
+            }
+        }
+    }
+
+    /// How it is switched.
+    #[must_use]
+    pub fn resilience(&self) -> Resilience {
+        self.shared.resilience.get()
     }
 }
 
@@ -153,10 +184,10 @@ impl ClientShared {
 
 impl Host {
     /// One of its operations, and whether others are in use too.
-    pub(crate) fn route(&self, operation: &'static str) -> (Arc<Route>, bool) {
+    pub(crate) fn route(&self, operation: &'static Operation) -> (Arc<Route>, bool) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let route = Arc::clone(
-            routes.entry(operation).or_insert_with(|| Arc::new(Route::new(&self.in_flight, self.max_waiting))),
+            routes.entry(operation.name).or_insert_with(|| Arc::new(Route::new(self, operation, self.max_waiting))),
         );
         (route, routes.len() > 1)
     }
@@ -165,6 +196,10 @@ impl Host {
     pub(crate) fn each_route<T>(&self, tell: impl Fn(&'static str, &Route) -> T) -> Vec<T> {
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         routes.iter().map(|(operation, route)| tell(operation, route)).collect()
+    }
+
+    fn forget(&self) {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|route| route.forget());
     }
 
     fn stats(&self) -> HostStats {
@@ -200,6 +235,7 @@ pub struct ClientBuilder {
     proxy: Option<String>,
     middlewares: Vec<Arc<dyn Middleware>>,
     seed: Option<u64>,
+    resilience: Resilience,
 }
 
 impl ClientBuilder {
@@ -226,6 +262,7 @@ impl ClientBuilder {
             proxy: None,
             middlewares: Vec::new(),
             seed: None,
+            resilience: Resilience::default(),
         }
     }
 
@@ -263,6 +300,13 @@ impl ClientBuilder {
     /// How failures are retried. See [`RetryPolicy`].
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// Whether the client learns from failures and holds calls back for it. Default on; see [`Resilience`], and
+    /// [`Client::set_resilience`] for while it runs.
+    pub fn resilience(mut self, resilience: Resilience) -> Self {
+        self.resilience = resilience;
         self
     }
 
@@ -391,13 +435,14 @@ impl ClientBuilder {
         if settings.max_in_flight == 0 {
             return Err(Error::invalid_input("with no attempt in flight to a host nothing is ever sent"));
         }
-        let host_at = |base: reqwest::Url, transport, name: String| Host {
+        let host_at = |base: reqwest::Url, transport, name: String, server| Host {
             site: Site::new(base, user_agent.clone()),
             transport,
             in_flight: InFlight::new(settings.max_in_flight, settings.max_waiting),
             routes: Mutex::default(),
             max_waiting: settings.max_waiting,
             name,
+            server,
         };
         let mut transports = Transports { builder: &self, direct: None, proxied: None };
         let mut host = |role: &str, url: &str| {
@@ -407,12 +452,16 @@ impl ClientBuilder {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
             };
-            Ok::<_, Error>(host_at(base, transport, name))
+            let address = base.host_str().unwrap_or_default().to_owned();
+            let server = Server { address, port: base.port_or_known_default() };
+            Ok::<_, Error>(host_at(base, transport, name, server))
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
         let foreign = self.transport(is_loopback(api.site.base()), None, Vec::new())?;
-        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned());
+        let elsewhere = Server { address: "downloads".to_owned(), port: None };
+        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned(), elsewhere);
+        metrics::describe();
         Ok(Client {
             shared: Arc::new(ClientShared {
                 api,
@@ -428,6 +477,7 @@ impl ClientBuilder {
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
                 under_way: UnderWay::default(),
+                resilience: Switch::new(self.resilience),
                 login_gates: Mutex::default(),
             }),
         })

@@ -13,6 +13,7 @@ use crate::cache::CachePolicy;
 use crate::client::{Client, ClientBuilder};
 use crate::error::Error;
 use crate::region::Region;
+use crate::resilience::Resilience;
 use crate::retry::RetryPolicy;
 use crate::text::quoted;
 
@@ -188,6 +189,8 @@ config! {
         user_agent: String,
         /// Whether compressed answers are asked for. Default yes.
         gzip: bool,
+        /// Whether the client learns from failures and holds calls back for it. Default yes; [`Resilience`].
+        resilience: bool,
         /// How failures are retried.
         retry: RetryConfig,
         /// Keeps scripts: [`ClientBuilder::cache`]. An empty table takes the defaults.
@@ -294,6 +297,9 @@ impl ClientConfig {
         }
         if self.gzip == Some(false) {
             builder = builder.without_gzip();
+        }
+        if self.resilience == Some(false) {
+            builder = builder.resilience(Resilience::off());
         }
         #[cfg(feature = "cache")]
         if let Some(cache) = &self.cache {

@@ -21,19 +21,26 @@ mod id;
 mod json;
 mod limits;
 mod meta;
+mod metrics;
 mod proxy;
 mod random;
 mod raw;
 mod region;
 mod request;
+mod resilience;
 mod retry;
 mod scripts;
 mod shut_down;
+mod spans;
 mod stats;
 mod text;
 mod tls;
 mod transport;
 mod verdict;
+mod waits;
+
+#[doc = include_str!("observability.md")]
+pub mod observability {}
 
 pub use agent::Agent;
 pub use auth::{Authorization, AuthorizationParts, Credentials, OAuthClient, Session, SessionStored, TokenSource};
@@ -51,6 +58,7 @@ pub use json::{Items, Json};
 pub use limits::quota::QuotaStanding;
 pub use meta::CallMeta;
 pub use region::Region;
+pub use resilience::Resilience;
 pub use retry::RetryPolicy;
 pub use scripts::{
     DefaultScript, Division, ExportResponse, ExportScript, ImportScript, ImportStatus, Imported, ListPublishedScripts,

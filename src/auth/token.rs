@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 
 use super::credentials::{Credentials, Session};
 use super::keeper::Keeper;
@@ -17,6 +18,7 @@ use super::login::{self, Access, Issued};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::limits::quota::QuotaGate;
+use crate::{metrics, spans};
 
 /// How long a definitive refusal, of a login or of a new token, is remembered: calls meanwhile fail without asking the
 /// service again.
@@ -123,6 +125,20 @@ enum Grant {
     RefreshToken(SecretString),
     /// Nothing: the agent must log in again, with new credentials.
     Spent(Error),
+}
+
+impl Grant {
+    /// For traces and metrics, as OAuth names them.
+    fn name(&self, credentials: &Credentials) -> &'static str {
+        match (self, credentials) {
+            (Self::RefreshToken(_), _) => "refresh_token",
+            (Self::Credentials, Credentials::Client(_)) => "client_credentials",
+            (Self::Credentials, Credentials::AuthorizationCode { .. }) => "authorization_code",
+            (Self::Credentials, Credentials::Saml2Bearer { .. }) => "saml2_bearer",
+            (Self::Credentials, Credentials::Source(_)) => "token_source",
+            (Self::Credentials | Self::Spent(_), _) => "none",
+        }
+    }
 }
 
 impl TokenSlot {
@@ -256,6 +272,7 @@ impl TokenSlot {
                     },
                 }
             };
+            spans::wait_for(login.span.clone());
             match timeout_at(deadline, login.ended()).await {
                 Ok(Ended::With(result)) => return result,
                 Ok(Ended::Gone) if self.lock().is_under_way(&login) => return Err(login_lost()),
@@ -424,9 +441,13 @@ impl State {
         self.expected += 1;
         let slot = Arc::clone(slot);
         let begun = Begun { grant: self.grant.clone(), number: self.expected };
-        let client = Arc::clone(&slot.client);
-        let task = client.under_way.logins.spawn(async move {
+        let (started, grant) = (Instant::now(), begun.grant.name(&slot.credentials));
+        let (client, span) = (Arc::clone(&slot.client), spans::of_login(grant));
+        let id = span.id();
+        let task = async move {
             let result = log_in(&slot, &begun).await;
+            metrics::logged_in(grant, || started.elapsed(), result.as_ref().err());
+            spans::failed(&tracing::Span::current(), result.as_ref().err());
             let kept = slot.lock().end_login(&begun, &result);
             match result {
                 Ok(token) if !kept => {
@@ -435,8 +456,9 @@ impl State {
                 }
                 result => drop(sender.send(Some(result))),
             }
-        });
-        let login = Login { result, task: task.abort_handle(), runtime: Handle::current() };
+        };
+        let task = client.under_way.logins.spawn(task.instrument(span));
+        let login = Login { result, task: task.abort_handle(), runtime: Handle::current(), span: id };
         self.login = Some(login.clone());
         login
     }
@@ -492,6 +514,8 @@ struct Login {
     result: watch::Receiver<Option<LoginResult>>,
     task: AbortHandle,
     runtime: Handle,
+    /// Kept open by the task.
+    span: Option<tracing::Id>,
 }
 
 enum Ended {

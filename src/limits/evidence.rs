@@ -140,6 +140,10 @@ impl Evidence {
         finding
     }
 
+    pub(crate) fn forget(&self) {
+        *self.lock() = State::default();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

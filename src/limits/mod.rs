@@ -8,16 +8,30 @@ mod queue;
 pub(crate) mod quota;
 pub(crate) mod window;
 
+use std::sync::Arc;
+
+use crate::client::Host;
+use crate::metrics::Meter;
+use crate::request::Operation;
+
 /// One operation of a host: whether it is up, and what of it fares how.
 pub(crate) struct Route {
     pub(crate) share: in_flight::Share,
     pub(crate) outage: outage::Outage,
     pub(crate) evidence: evidence::Evidence,
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Route {
-    pub(crate) fn new(of: &in_flight::InFlight, most_waiting: usize) -> Self {
-        let outage = outage::Outage::new(most_waiting);
-        Self { share: of.share(), outage, evidence: evidence::Evidence::default() }
+    pub(crate) fn new(host: &Host, operation: &'static Operation, most_waiting: usize) -> Self {
+        let meter = Arc::new(Meter::new(operation, &host.server));
+        let outage = outage::Outage::new(most_waiting, Arc::clone(&meter));
+        Self { share: host.in_flight.share(), outage, evidence: evidence::Evidence::default(), meter }
+    }
+
+    /// Whatever it learned, and whoever waits for it.
+    pub(crate) fn forget(&self) {
+        self.outage.forget();
+        self.evidence.forget();
     }
 }

@@ -1,7 +1,7 @@
 //! An outage of a route: nothing but failures. It is found out without making anyone wait, and then asked by one attempt at a
 //! time; the others wait for that one's answer.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::queue::Crowd;
 use crate::error::Error;
+use crate::metrics::{Meter, Raised};
 use crate::retry::after;
 
 /// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them. What was
@@ -27,6 +28,7 @@ pub(crate) struct Outage {
     state: Mutex<State>,
     changed: Notify,
     waiting: Crowd,
+    meter: Arc<Meter>,
 }
 
 #[derive(Default)]
@@ -53,6 +55,7 @@ struct Down {
     probes: usize,
     failed_probes: u64,
     told: IsDown,
+    _down: Raised,
 }
 
 /// What an attempt is sent for.
@@ -144,8 +147,8 @@ impl Down {
 }
 
 impl Outage {
-    pub(crate) fn new(most_waiting: usize) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), waiting: Crowd::new(most_waiting) }
+    pub(crate) fn new(most_waiting: usize, meter: Arc<Meter>) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), waiting: Crowd::new(most_waiting), meter }
     }
 
     /// Waits until an attempt could be sent, if it may wait that long, and not too many do.
@@ -201,6 +204,12 @@ impl Outage {
         Some(Standing { since: down.since, next_probe: down.told.next_probe, last: down.told.last.clone() })
     }
 
+    /// As if it had never failed: who waits is sent.
+    pub(crate) fn forget(&self) {
+        *self.lock() = State::default();
+        self.changed.notify_waiters();
+    }
+
     /// Where it is down, when it is asked again.
     pub(crate) fn next_probe(&self) -> Option<Instant> {
         self.lock().down.as_ref().map(|down| down.told.next_probe)
@@ -254,7 +263,7 @@ impl Outage {
             let (since, failed) = *row.began.get_or_insert((sent, now));
             if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
                 let told = IsDown { next_probe, last: what.text };
-                state.down = Some(Down { since, probes: 0, failed_probes: 0, told });
+                state.down = Some(Down { since, probes: 0, failed_probes: 0, told, _down: self.meter.down() });
             }
         }
         None
@@ -268,8 +277,6 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use tokio::time::sleep;
 
     use super::*;
@@ -281,7 +288,12 @@ mod tests {
     }
 
     fn fresh() -> Outage {
-        Outage::new(20_000)
+        bounded(20_000)
+    }
+
+    fn bounded(most_waiting: usize) -> Outage {
+        let server = crate::client::Server { address: "here".to_owned(), port: None };
+        Outage::new(most_waiting, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &server)))
     }
 
     fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
@@ -485,7 +497,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn so_many_wait_and_the_next_is_told_at_once() {
         for most in [0, 1, 3] {
-            let outage = Arc::new(Outage::new(most));
+            let outage = Arc::new(bounded(most));
             failing(&outage, ROW, OVER).await;
             assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
             let waiting: Vec<_> = (0..most)

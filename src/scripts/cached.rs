@@ -11,6 +11,7 @@ use crate::agent::Agent;
 use crate::cache::{Cached, Entry, Key, Scope};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::id::ScriptId;
+use crate::metrics;
 use crate::retry::after;
 
 impl Agent {
@@ -31,6 +32,7 @@ impl Agent {
         let scope = self.cache_scope().map_or(Scope::Agent(self.number), Scope::Shared);
         let key = Key { scope, id: id.clone() };
         if let Some(cached) = cache.fresh(&key).await {
+            metrics::cached("fresh");
             return Ok(cached);
         }
         let deadline = after(Instant::now(), self.timeout());
@@ -57,10 +59,16 @@ impl Agent {
             Ok(entry) => {
                 let cached = Cached { value: Arc::clone(&entry.script), age: entry.fetched.elapsed(), stale: false };
                 cache.entries.insert(key, entry).await;
+                metrics::cached("missed");
                 Ok(cached)
             }
-            Err(error) if may_be_stale(&error) => cache.held(&key).await.ok_or(error),
+            Err(error) if may_be_stale(&error) => {
+                let held = cache.held(&key).await;
+                metrics::cached(if held.is_some() { "stale" } else { "missed" });
+                held.ok_or(error)
+            }
             Err(error) => {
+                metrics::cached("missed");
                 // A 400 that may pass says nothing of the script.
                 if matches!(error.status(), Some(400 | 401 | 403 | 404)) && !error.is_retryable() {
                     cache.entries.invalidate(&key).await;
