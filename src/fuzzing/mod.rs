@@ -181,4 +181,43 @@ mod tests {
             super::request(format!("{base}\nproptest\n{}", lines.join("\n")).as_bytes());
         }
     }
+
+    /// One of the lines that a property knows, with numbers in the place of each `#`.
+    fn lines(of: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let number = select(&["0", "1", "2", "3", "7", "50", "60", "1000", "61500", "-1", "4294967296"][..]);
+        let line = (select(of), vec(number, 4)).prop_map(|(line, numbers)| {
+            numbers.into_iter().fold(line.to_owned(), |line, number| line.replacen('#', number, 1))
+        });
+        vec(line, 0..60).prop_map(|lines| lines.join("\n"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_quota_blocks_another_or_for_ever_or_is_overrun(
+            limits in select(&["limit 3 60 a b\nlimit 7 10 c", "limit 60 2 a\nlimit 50 60 b c", "limit 100 120 a b c d"][..]),
+            events in lines(&["send a #", "send b #", "send c 3", "answer a #", "answer b 3", "answer c 3", "lose a 1", "pass #", "pass 900"]),
+            lies in lines(&["send a 2", "send b 2", "answer b 2", "tell a # # #", "tell b # # #", "refuse a #", "refuse b #", "pass #"]),
+        ) {
+            super::quota(format!("{limits}\n{events}").as_bytes());
+            super::quota(format!("{limits}\n{lies}\n{events}").as_bytes());
+        }
+    }
+
+    proptest! {
+        // Each is an hour of the paused clock, and a client.
+        #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_said_and_done_every_call_ends_and_leaves_nothing(
+            text in lines(&[
+                "a get", "a get", "b get", "c get", "a publish", "a cancel", "b cancel", "a log out", "c log out", "pass #", "pass #",
+                "api 503", "api 401", "api 400", "api 429 #", "api broken", "api silence", "api 200 0 #", "quota 2 # #",
+                "login 400", "login 401", "login 500", "login broken", "login silence", "login 200 0 #", "token #",
+            ]),
+        ) {
+            super::conversation(text.as_bytes());
+        }
+    }
 }

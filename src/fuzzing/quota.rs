@@ -74,8 +74,10 @@ struct World<'a> {
     now: Instant,
     windows: Vec<Window>,
     operations: BTreeMap<&'static str, Operation<'a>>,
-    /// Something was told that is not so.
+    /// Something was told that is not so; of a window that was over; and that as the first that an operation was told.
     lied: bool,
+    late: bool,
+    first_late: bool,
 }
 
 impl<'a> World<'a> {
@@ -83,7 +85,17 @@ impl<'a> World<'a> {
         let now = Instant::now();
         let policy = RetryPolicy { retry_after_cap: Duration::from_secs(120), ..RetryPolicy::default() };
         let operations = OPERATIONS.into_iter().map(|name| (name, Operation::default())).collect();
-        Self { gate, policy, began: now, now, windows: Vec::new(), operations, lied: false }
+        Self {
+            gate,
+            policy,
+            began: now,
+            now,
+            windows: Vec::new(),
+            operations,
+            lied: false,
+            late: false,
+            first_late: false,
+        }
     }
 
     fn event(&mut self, words: &[&str]) {
@@ -144,7 +156,7 @@ impl<'a> World<'a> {
         let Some(reservation) = taken else {
             let knows = one.told || one.refused;
             assert!(knows || one.sent.len() >= FIRST_CALLS, "{name} was told nothing, and waits");
-            if let Some(window) = window.filter(|_| !self.lied && !one.refused && one.told) {
+            if let Some(window) = window.filter(|_| !self.lied && !self.late && !one.refused && one.told) {
                 let began = self.now.saturating_duration_since(window.began) > LATE;
                 let is_free = window.count + 2 * pending < window.allowed;
                 assert!(
@@ -161,7 +173,7 @@ impl<'a> World<'a> {
         let (mut count, mut began) = (0, None);
         if let Some(window) = window {
             window.count += 1;
-            let knows = !self.lied && !unknown && told_of == Some(window.began);
+            let knows = !self.lied && !self.first_late && !unknown && told_of == Some(window.began);
             let most = window.allowed + window.lost;
             assert!(!knows || window.count <= most, "{name} sends {} of {most}", window.count);
             (count, began) = (window.count, at.map(|at| (at, window.began)));
@@ -183,6 +195,9 @@ impl<'a> World<'a> {
         let said =
             headers([window.allowed as i128, count.min(window.allowed) as i128, ends.as_secs_f64().ceil() as i128]);
         let refusal = (count > window.allowed).then(|| TooManyRequests { wait: Some(ends), limit: None });
+        // Whoever learns of a window when it is over learns later who shares it.
+        self.late |= began != window.began;
+        self.first_late |= !one.told && began != window.began;
         one.told = true;
         one.refused |= refusal.is_some();
         // What comes after its window's end tells nothing of the next.
