@@ -1,6 +1,6 @@
 //! Conversations: agents that call, give up and log out, and a service that answers anything at any time.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -39,17 +39,15 @@ const LONG_AFTER: Duration = Duration::from_secs(3_600);
 
 async fn converse(text: &str, service: &Arc<Mutex<Service>>) {
     let client = client(service);
-    let agents: BTreeMap<&str, Agent> =
-        AGENTS.into_iter().map(|name| (name, client.agent(credentials(name)))).collect();
+    let agents = AGENTS.map(|name| (name, client.agent(credentials(name))));
     let mut users = Users::default();
     for line in text.lines().take(150) {
         let words: Vec<&str> = line.split(' ').collect();
-        let name = AGENTS.into_iter().find(|name| words.first() == Some(name));
-        match (words.as_slice(), name) {
+        match (words.as_slice(), agents.iter().find(|(name, _)| words.first() == Some(name))) {
             (["pass", time, ..], _) => {
                 sleep(Duration::from_millis(u64::try_from(number(time).clamp(0, 600_000)).unwrap_or(0))).await;
             }
-            ([_, what, ..], Some(name)) => users.does(name, &agents[name], what),
+            ([_, what, ..], Some((name, agent))) => users.does(name, agent, what),
             (words, _) => lock(service).will_answer(words),
         }
         // Everything that can be done now is.
@@ -61,7 +59,7 @@ async fn converse(text: &str, service: &Arc<Mutex<Service>>) {
     for host in [&stats.api, &stats.login] {
         assert_eq!((host.in_flight, host.waiting), (0, 0), "{stats:?}");
     }
-    for standing in agents.values().flat_map(Agent::quota) {
+    for standing in agents.iter().flat_map(|(_, agent)| agent.quota()) {
         assert_eq!(standing.waiting, 0, "{standing:?}");
         assert_eq!((standing.remaining, standing.available_in), (standing.allowed, None), "{standing:?}");
     }
@@ -71,9 +69,9 @@ async fn converse(text: &str, service: &Arc<Mutex<Service>>) {
         (service.api, service.login) = Default::default();
     }
     // `c` may have lost its session.
-    for name in ["a", "b"] {
-        let last = ask(&agents[name], &format!("{name}-last"), "get").await;
-        assert_eq!(last.unwrap_or_else(|error| panic!("{error}")).name.as_deref(), Some(name));
+    for (name, agent) in agents.iter().take(2) {
+        let last = ask(agent, &format!("{name}-last"), "get").await;
+        assert_eq!(last.unwrap_or_else(|error| panic!("{error}")).name.as_deref(), Some(*name));
     }
 }
 
@@ -112,10 +110,13 @@ async fn ask(agent: &Agent, id: &str, what: &str) -> Result<Script, Error> {
     }
 }
 
+/// What became of a call, and how long it took.
+type Ended = (Result<Script, Error>, Duration);
+
 /// Who asks for what.
 #[derive(Default)]
 struct Users {
-    calls: Vec<(&'static str, String, JoinHandle<(Result<Script, Error>, Duration)>)>,
+    calls: Vec<(&'static str, String, JoinHandle<Ended>)>,
     logouts: Vec<JoinHandle<Duration>>,
 }
 

@@ -1,12 +1,14 @@
 //! Refusals: whatever they say, what an error makes of them.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::service::{self, Answer, is_login, line};
 use super::{is_printable, number};
-use crate::{Certainty, Credentials, Envelope, Error, PublishScript, ScriptId, SignedUrl};
+use crate::{Certainty, Credentials, Envelope, Error, PublishScript, ReadScript, ScriptId, SignedUrl};
 
 /// Whatever refuses, with whatever words: an error with that status, the same each time, that is sure of nothing on a
 /// gateway's word alone, is fit for a terminal, and repeats no secret of the request in any spelling.
@@ -46,7 +48,7 @@ fn refused(operation: &str, answer: &Answer) -> Error {
         true => answer.again(),
         false => Answer::token(SECRET),
     });
-    let client = client.retry(service::once()).login_throttle_timeout(std::time::Duration::from_millis(1));
+    let client = client.retry(service::once()).login_throttle_timeout(Duration::from_millis(1));
     let id: ScriptId = "476c2b71-7429-11e4-9a5b-3f91746bffa3".parse().expect("an id");
     service::run(async {
         let client = client.build().expect("a client");
@@ -54,7 +56,7 @@ fn refused(operation: &str, answer: &Answer) -> Error {
         let error = match operation {
             "log in" => agent.log_in().await.err(),
             "publish" => agent.publish(&id, &PublishScript::default()).await.err(),
-            "list" => agent.script_pages(&id, &crate::ReadScript::default()).await.err(),
+            "list" => agent.script_pages(&id, &ReadScript::default()).await.err(),
             "download" => {
                 let url = SignedUrl::new(format!("http://127.0.0.1:9/export?signature={SECRET}"));
                 agent.download_export(&url).await.err()
@@ -68,8 +70,10 @@ fn refused(operation: &str, answer: &Answer) -> Error {
 /// The secret of each request: an access token, a client's secret, a URL's signature.
 const SECRET: &str = "5ecret~of.the-request_0123456789";
 
+type Spelled = fn() -> String;
+
 /// How an answer may spell it: `{secret}`, `{secret:json}` and so on.
-const SPELLINGS: &[(&str, fn() -> String)] = &[
+const SPELLINGS: &[(&str, Spelled)] = &[
     ("{secret}", || SECRET.to_owned()),
     ("{secret:json}", || SECRET.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect()),
     ("{secret:JSON}", || SECRET.chars().map(|c| format!("\\u{:04X}", u32::from(c))).collect()),

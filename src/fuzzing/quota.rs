@@ -194,7 +194,7 @@ impl<'a> World<'a> {
         let ends = after(began, window.length).saturating_duration_since(self.now);
         let said =
             headers([window.allowed as i128, count.min(window.allowed) as i128, ends.as_secs_f64().ceil() as i128]);
-        let refusal = (count > window.allowed).then(|| TooManyRequests { wait: Some(ends), limit: None });
+        let refusal = (count > window.allowed).then_some(TooManyRequests { wait: Some(ends), limit: None });
         // Whoever learns of a window when it is over learns later who shares it.
         self.late |= began != window.began;
         self.first_late |= !one.told && began != window.began;
