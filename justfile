@@ -38,7 +38,7 @@ cost:
     cargo bench --bench cost
 
 # Each fuzz target for that many seconds
-fuzz seconds="20":
+fuzz seconds="10":
     .ci/fuzz {{ seconds }}
 
 # The load test over and over for that many minutes

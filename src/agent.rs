@@ -212,7 +212,8 @@ impl Agent {
         let deadline = after(Instant::now(), self.timeout);
         match self.slot.clear(deadline).await {
             None => Ok(()),
-            Some(token) => login::revoke(self.client(), token, self.timeout).await,
+            // What a login under way took is of this call's time.
+            Some(token) => login::revoke(self.client(), token, self.until(deadline).timeout()).await,
         }
     }
 

@@ -77,7 +77,7 @@ macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident = $operation:expr;)*) => {
         $($(#[$doc])* pub(crate) static $name: Operation = $operation;)*
 
-        #[cfg(any(test, fuzzing))]
+        #[cfg(any(test, feature = "fuzzing"))]
         pub(crate) static OPERATIONS: &[&Operation] = &[$(&$name),*];
     };
 }

@@ -322,7 +322,7 @@ impl State {
         }
         let fits = |window: &&mut Window| match own(window) {
             true => !shared || window.may_be_of(seen),
-            false => window.ends.is_some() && window.may_be_of(seen),
+            false => window.may_be_of(seen),
         };
         let number = match self.windows.iter_mut().filter(fits).max_by_key(|window| own(window)) {
             Some(window) => {
