@@ -112,12 +112,11 @@ fn parse(bytes: &[u8]) -> Result<Vec<Row>, String> {
         let record = record.map_err(|error| format!("  {error}"))?;
         let line = record.position().map_or(0, csv::Position::line);
         if let Some(row) = columns.row(&record, line, &mut problems) {
-            if let (Login::RefreshToken(_), Some(token)) =
-                (&row.login, columns.token.as_ref().and_then(|(at, _)| record.get(*at)))
+            let token = columns.token.and_then(|(at, _)| record.get(at)).unwrap_or_default();
+            if matches!(row.login, Login::RefreshToken(_))
+                && let Some(first) = refresh_tokens.insert(token.to_owned(), line)
             {
-                if let Some(first) = refresh_tokens.insert(token.to_owned(), line) {
-                    problems.add(line, format_args!("the refresh_token of line {first} again, and each is good once"));
-                }
+                problems.add(line, format_args!("the refresh_token of line {first} again, and each is good once"));
             }
             rows.push(row);
         }

@@ -172,7 +172,8 @@ fn cost(text: &mut String, plan: &Plan, naive: &Run, resilient: &Run) {
         humantime::format_duration(Duration::from_millis(u64::try_from(run.elapsed.as_millis()).unwrap_or(u64::MAX)))
     };
     let _ = match (lost, resilient.failed()) {
-        _ if all == 0 || resilient.ended() == 0 => Ok(()),
+        // Nothing went over the wire: there was nobody to ask.
+        _ if naive.sent.login_attempts + naive.sent.attempts == 0 || resilient.ended() == 0 => Ok(()),
         (0, 0) => {
             writeln!(text, "\nBoth ways served all {all} {units}: this load costs nothing yet. Try more --agents.")
         }

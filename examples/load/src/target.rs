@@ -205,8 +205,12 @@ async fn start_simulator() -> anyhow::Result<Simulator> {
 }
 
 fn unreachable(error: anyhow::Error) -> NoTarget {
-    let machine = error.chain().find_map(|cause| Failure::of_machine(cause));
-    NoTarget::Unreachable(Failure { machine, ..Failure::other(format!("{error:#}")) })
+    let machine = error.chain().find_map(Failure::of_machine);
+    let mut text = format!("{error:#}");
+    if text.contains("invalid peer certificate") {
+        text.push_str("; to trust one that a simulator or a gateway made for itself, say --ca with its PEM file");
+    }
+    NoTarget::Unreachable(Failure { machine, ..Failure::other(text) })
 }
 
 /// From the environment: a command line is seen by everyone on the machine.
