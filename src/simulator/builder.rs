@@ -26,6 +26,7 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 #[must_use = "a builder does nothing until `start` or `in_process`"]
 pub struct SimulatorBuilder {
     listen: SocketAddr,
+    public_url: Option<String>,
     client_secret: SecretString,
     scripts: u32,
     seed: u64,
@@ -39,6 +40,7 @@ impl Default for SimulatorBuilder {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            public_url: None,
             client_secret: "simulator".into(),
             scripts: 20,
             seed: 1,
@@ -55,6 +57,7 @@ impl Default for SimulatorBuilder {
                 login_faults: Vec::new(),
                 list_quirks: Vec::new(),
                 down: false,
+                gzip: false,
                 odd_token: None,
             },
             listing_lag: Duration::ZERO,
@@ -67,6 +70,19 @@ impl SimulatorBuilder {
     /// The address to listen on. By default a free port of 127.0.0.1.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// Where clients reach it, if that is not the address it listens on: in front of it stands what speaks TLS. By default
+    /// `http` and the address.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.public_url = Some(url.into());
+        self
+    }
+
+    /// Compresses what it answers where the request accepts gzip. By default it does not.
+    pub fn gzip(mut self) -> Self {
+        self.settings.gzip = true;
         self
     }
 
@@ -174,7 +190,8 @@ impl SimulatorBuilder {
         self.check()?;
         let listener = connection::bind(self.listen).map_err(StartError::Listen)?;
         let address = listener.local_addr().map_err(StartError::Listen)?;
-        let mut simulator = self.build(format!("http://{address}"));
+        let url = self.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let mut simulator = self.build(url);
         let serving = connection::accept(listener, Arc::clone(&simulator.service), simulator.router.clone());
         simulator.address = Some(address);
         simulator.server = Some(tokio::spawn(serving));

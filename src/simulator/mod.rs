@@ -87,6 +87,7 @@ mod divisions;
 mod document;
 mod fault;
 mod gate;
+mod gzip;
 mod library;
 mod listing;
 mod oauth;

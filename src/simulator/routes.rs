@@ -15,6 +15,7 @@ use serde::Serialize;
 use tower_service::Service as _;
 
 use super::gate::{self, Handler, context_of};
+use super::gzip;
 use super::operation::Operation;
 use super::recorded::RecordedRequest;
 use super::refusal::Refusal;
@@ -94,6 +95,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: Request) -> Response {
     let context = service.new_context();
     let (mut parts, body) = request.into_parts();
+    let compress = service.setting(|settings| settings.gzip) && gzip::is_accepted(&parts.headers);
     let mut response = match read_body(body).await {
         None => Refusal::too_large(MAX_UPLOAD).response(&context),
         Some(body) => {
@@ -118,7 +120,7 @@ pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: R
     if let Ok(id) = HeaderValue::from_str(&context.0) {
         response.headers_mut().insert(CORRELATION_ID, id);
     }
-    response
+    if compress { gzip::compressed(response).await } else { response }
 }
 
 /// All of it, unless it is too large, or breaks off.

@@ -50,6 +50,7 @@ pub(super) struct Settings {
     pub(super) login_faults: Vec<(Fault, f64)>,
     pub(super) list_quirks: Vec<ListQuirk>,
     pub(super) down: bool,
+    pub(super) gzip: bool,
     pub(super) odd_token: Option<OddToken>,
 }
 

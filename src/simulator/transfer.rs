@@ -152,7 +152,10 @@ pub(super) async fn download(
 fn base_url(call: &Call) -> String {
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok());
     match host.and_then(|host| host.parse::<Authority>().ok()) {
-        Some(host) => format!("http://{host}"),
+        Some(host) => {
+            let scheme = call.service.url.split("://").next().unwrap_or("http");
+            format!("{scheme}://{host}")
+        }
         None => call.service.url.clone(),
     }
 }

@@ -1,64 +1,180 @@
-//! The agents: all at once, or one after the other over a ramp-up, each in a task of its own.
+//! Starts each iteration when it is due, and waits for the last.
 
-use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::failure::Failure;
-use crate::run::Run;
+use crate::plan::{Closed, Open, Plan};
+use crate::recorder::Recorder;
+use crate::run::Outcome;
+use crate::stop::Stop;
+use crate::{naive, resilient};
 
-pub(crate) struct Fleet {
-    pub(crate) agents: u32,
-    pub(crate) ramp_up: Duration,
+/// One agent, the one way or the other.
+pub(crate) enum Agent {
+    Naive(naive::Agent),
+    Resilient(resilient::Agent),
 }
 
-impl Fleet {
-    /// Whether all start together.
-    pub(crate) fn at_once(&self) -> bool {
-        self.ramp_up.is_zero()
+impl Agent {
+    async fn iterate(&self) -> Outcome {
+        match self {
+            Self::Naive(agent) => agent.iterate().await,
+            Self::Resilient(agent) => agent.iterate().await,
+        }
+    }
+}
+
+/// Iterations of an open plan in flight at once; those that are due beyond start late, and that is told.
+pub(crate) const MOST_IN_FLIGHT: u32 = 100_000;
+
+/// One run: what there is to do, by whom, and who takes it down.
+pub(crate) struct Fleet<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) agents: Vec<Arc<Agent>>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) stop: &'a Stop,
+}
+
+impl Fleet<'_> {
+    /// Returns when all is done, or when it was told to stop: what is then under way is given up.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self.plan {
+            Plan::Closed(plan) => self.closed(plan).await,
+            Plan::Open(plan) => self.open(plan).await,
+        }
     }
 
-    /// Starts every agent when it is due, whatever became of those before it, and waits for the last.
-    ///
-    /// Agents do not wait for each other, so a service that slows down does not slow the load down with it.
-    pub(crate) async fn send<F>(&self, mode: &'static str, agent: impl Fn() -> F) -> anyhow::Result<Run>
-    where
-        F: Future<Output = Result<Duration, Failure>> + Send + 'static,
-    {
-        let mut run = Run::new(mode, self.agents)?;
-        let progress = progress(mode, self.agents)?;
-        let started = Instant::now();
-        let mut agents = JoinSet::new();
-        for i in 0..self.agents {
-            let due = started + self.ramp_up * i / self.agents;
-            let agent = agent();
-            agents.spawn(async move {
-                sleep_until(due).await;
-                (due.elapsed(), agent.await)
-            });
+    /// Agents do not wait for each other, so a service that slows down for some does not slow the others down.
+    async fn closed(&self, plan: &Closed) -> anyhow::Result<()> {
+        let began = self.recorder.began;
+        let mut tasks = JoinSet::new();
+        for (number, agent) in (0..).zip(&self.agents) {
+            let looping = Looping {
+                number,
+                agent: Arc::clone(agent),
+                recorder: Arc::clone(&self.recorder),
+                due: began + plan.ramp_up * number / plan.agents.max(1),
+                until: plan.duration.map(|duration| began + duration),
+                iterations: plan.iterations.unwrap_or(if plan.duration.is_some() { u64::MAX } else { 1 }),
+                think_time: plan.think_time,
+            };
+            tasks.spawn(looping.run());
         }
-        while let Some(ended) = agents.join_next().await {
-            let (late, outcome) = ended?;
-            run.late = run.late.max(late);
-            run.add(outcome);
-            progress.inc(1);
-            if run.served < run.ended() {
-                progress.set_message(format!("{} without a script", run.ended() - run.served));
+        loop {
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    Some(ended) => ended?,
+                    None => return Ok(()),
+                },
+                () = self.stop.asked() => return Ok(()),
             }
         }
-        run.elapsed = started.elapsed();
-        progress.finish_and_clear();
-        Ok(run)
+    }
+
+    async fn open(&self, plan: &Open) -> anyhow::Result<()> {
+        let pace = Pace {
+            arrivals: plan.arrivals(),
+            agents: self.agents.clone(),
+            recorder: Arc::clone(&self.recorder),
+            runtime: Handle::current(),
+            places: Arc::new(Semaphore::new(MOST_IN_FLIGHT as usize)),
+            ended: Arc::new(AtomicBool::new(false)),
+        };
+        let (places, ended) = (Arc::clone(&pace.places), Arc::clone(&pace.ended));
+        let thread = std::thread::Builder::new().name("pace".to_owned()).spawn(move || pace.run());
+        let thread = thread.context("cannot start the thread that keeps the pace")?;
+        let done = async {
+            while !thread.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // All of them are back when the last iteration has ended.
+            places.acquire_many(MOST_IN_FLIGHT).await.map(drop)
+        };
+        tokio::select! {
+            done = done => done.context("the places in flight are gone")?,
+            () = self.stop.asked() => {}
+        }
+        ended.store(true, Ordering::Relaxed);
+        thread.thread().unpark();
+        Ok(())
     }
 }
 
-/// Drawn on stderr, and only where that is a terminal.
-fn progress(mode: &'static str, agents: u32) -> anyhow::Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{prefix:>9} [{bar:40}] {pos}/{len} agents, {elapsed} {msg}")?;
-    let progress = ProgressBar::new(agents.into()).with_style(style.progress_chars("=> ")).with_prefix(mode);
-    progress.enable_steady_tick(Duration::from_millis(100));
-    Ok(progress)
+/// An agent that begins again.
+struct Looping {
+    number: u32,
+    agent: Arc<Agent>,
+    recorder: Arc<Recorder>,
+    due: Instant,
+    until: Option<Instant>,
+    iterations: u64,
+    think_time: Duration,
+}
+
+impl Looping {
+    async fn run(mut self) {
+        for _ in 0..self.iterations {
+            sleep_until(self.due).await;
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                return;
+            }
+            let beginning = self.recorder.begin(self.due);
+            let outcome = self.agent.iterate().await;
+            self.recorder.end(self.number, beginning, outcome);
+            self.due = Instant::now() + self.think_time;
+        }
+    }
+}
+
+/// Starts arrivals from a thread of its own: the runtime's timer goes by milliseconds, and is late when tasks are busy.
+struct Pace {
+    arrivals: crate::plan::Arrivals,
+    agents: Vec<Arc<Agent>>,
+    recorder: Arc<Recorder>,
+    runtime: Handle,
+    places: Arc<Semaphore>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Pace {
+    fn run(self) {
+        let began = self.recorder.began;
+        // In turn, whatever their number.
+        let mut turns = (0..).zip(&self.agents).cycle();
+        for due in self.arrivals {
+            let due = began + due;
+            let Some((number, agent)) = turns.next() else { return };
+            loop {
+                let wait = due.saturating_duration_since(Instant::now());
+                if self.ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                if wait.is_zero() {
+                    break;
+                }
+                std::thread::park_timeout(wait);
+            }
+            let place = loop {
+                match Arc::clone(&self.places).try_acquire_owned() {
+                    Ok(place) => break place,
+                    Err(_) if self.ended.load(Ordering::Relaxed) => return,
+                    Err(_) => std::thread::park_timeout(Duration::from_millis(1)),
+                }
+            };
+            let (agent, recorder) = (Arc::clone(agent), Arc::clone(&self.recorder));
+            self.runtime.spawn(async move {
+                let beginning = recorder.begin(due);
+                let outcome = agent.iterate().await;
+                recorder.end(number, beginning, outcome);
+                drop(place);
+            });
+        }
+    }
 }

@@ -3,80 +3,219 @@
 //! Without arguments it brings its own Genesys Cloud, a simulator that refuses scripts when more than 80 are asked
 //! for at once; `--help` tells how to point it at another one. The progress goes to stderr, the summary to stdout.
 //!
-//! It exits with 0 when every agent of the last mode got its script, 1 when not, 2 on bad usage.
+//! It exits with 0 when every agent of the last mode got its script, 1 when not, 2 on bad usage, 99 when a condition of
+//! `--fail-if` holds, and 130 or 143 when it was told to end.
+//!
+//! The generator is its own and not that of `rlt` 0.5, which knows no planned start of a request (its rate is a bucket
+//! that workers draw from, so what a slow service delays is never counted), no arrivals that vary or come at random, and
+//! brings a terminal interface of some hundred crates.
 
 mod args;
 mod failure;
+mod feeder;
 mod fleet;
+mod hdr;
+mod jtl;
+mod machine;
 mod naive;
+mod numbers;
+mod output;
+mod plan;
+mod progress;
+mod recorder;
 mod report;
 mod resilient;
 mod run;
+mod stop;
 mod summary;
 mod target;
+mod threshold;
+mod timeline;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use clap::Parser as _;
 
 use args::{Args, Mode};
-use failure::Failure;
-use fleet::Fleet;
+use fleet::{Agent, Fleet};
+use jtl::Jtl;
+use output::Aside;
+use plan::Plan;
+use progress::Progress;
+use recorder::Recorder;
+use report::Facts;
 use run::Run;
+use stop::Stop;
 use target::{NoTarget, Target};
+
+/// A condition of `--fail-if` holds, as k6 has it: neither a run that failed nor bad usage.
+const THRESHOLD: u8 = 99;
 
 /// Does what the command line says.
 #[tokio::main]
 pub async fn main() -> ExitCode {
     let args = Args::parse();
-    let target = match Target::find(&args).await {
-        Ok(target) => Ok(target),
-        Err(NoTarget::Usage(error)) => error.exit(),
-        Err(NoTarget::Unreachable(failure)) => Err(failure),
-    };
-    match load(&args, target).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match load(&args).await {
+        Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::tell(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs each mode, tells the numbers, and whether every agent of the last one got its script.
-async fn load(args: &Args, target: Result<Target, Failure>) -> anyhow::Result<bool> {
-    // Opened before anything is sent: numbers that took minutes to get are not lost to a mistyped path.
-    let report = args.json.as_deref().map(report::open).transpose()?;
-    raise_open_files();
-    let fleet = Fleet { agents: args.agents, ramp_up: args.ramp_up };
+/// The files that results go to, opened before anything is sent.
+struct Files {
+    json: Option<Aside>,
+    html: Option<Aside>,
+    hdr: Option<Aside>,
+    jtl: Option<Aside>,
+}
+
+impl Files {
+    fn open(args: &Args) -> anyhow::Result<Self> {
+        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Aside::open).transpose();
+        let json = args.json.clone().filter(|path| path.as_os_str() != "-");
+        Ok(Self { json: open(&json)?, html: open(&args.html)?, hdr: open(&args.hdr)?, jtl: open(&args.jtl)? })
+    }
+
+    /// Each is written, whatever became of the others.
+    fn write(self, facts: &Facts<'_>, runs: &[Run], summary: &str, jtl: Option<Jtl>) -> Vec<anyhow::Error> {
+        let all = [
+            self.json.map(|file| report::json(facts, runs).and_then(|json| file.write(format!("{json}\n").as_bytes()))),
+            self.html.map(|file| report::html(facts, runs, summary).and_then(|page| file.write(page.as_bytes()))),
+            self.hdr.map(|file| hdr::log(facts.began_at, runs).and_then(|log| file.write(&log))),
+            jtl.map(Jtl::keep),
+        ];
+        all.into_iter().flatten().filter_map(Result::err).collect()
+    }
+}
+
+/// Runs each mode and tells the numbers.
+async fn load(args: &Args) -> anyhow::Result<ExitCode> {
+    let stop = Stop::on_signals()?;
+    let target = tokio::select! {
+        target = Target::find(args) => target,
+        () = stop.asked() => return Ok(stop.signal().map_or(ExitCode::FAILURE, stop::Signal::exit_code)),
+    };
+    let target = match target {
+        Ok(target) => Ok(target),
+        Err(NoTarget::Usage(error)) => error.exit(),
+        Err(NoTarget::Unreachable(failure)) => Err(failure),
+    };
+    let agents = target.as_ref().map_or_else(|_| Target::agents_asked(args), Target::agent_count);
+    let plan = args.plan(agents);
+    let mut files = Files::open(args)?;
+    let mut facts = Facts {
+        args,
+        target: summary::target(args),
+        simulator_here: target.as_ref().is_ok_and(Target::is_here),
+        planned: plan.iterations(),
+        began_at: SystemTime::now(),
+        interrupted: false,
+        failed_conditions: Vec::new(),
+        warnings: target.as_ref().map(|target| machine::prepare(args, target, &plan)).unwrap_or_default(),
+    };
+    for warning in &facts.warnings {
+        output::tell(&format!("warning: {warning}"));
+    }
+    let mut jtl = files.jtl.take().map(|file| {
+        let threads = target.as_ref().map(|target| target.threads(args.workload)).unwrap_or_default();
+        Jtl::new(file, args.workload.label(), threads)
+    });
     let mut runs = Vec::new();
-    for mode in args.mode.each() {
+    for mode in args.mode.each().iter().take_while(|_| stop.signal().is_none()) {
         let run = match &target {
-            Ok(target) => match mode {
-                Mode::Resilient => resilient::run(args, &fleet, target).await?,
-                _ => naive::run(args, &fleet, target).await?,
-            },
-            Err(failure) => Run::never_began(mode.name(), args.agents, failure)?,
+            Ok(target) => {
+                let (run, rest) = one_mode(args, *mode, target, &plan, jtl.take(), &stop).await?;
+                jtl = rest;
+                run
+            }
+            Err(failure) => Run::never_began(mode.name(), agents, failure)?,
         };
         runs.push(run);
     }
-    println!("{}", summary::text(args, &runs));
-    if let Some(report) = report {
-        report::write(report, &runs)?;
+    facts.interrupted = stop.signal().is_some();
+    if let Some(last) = runs.last() {
+        facts.failed_conditions = args.fail_if.iter().filter_map(|condition| condition.crossed(last)).collect();
     }
-    let Some(last) = runs.last() else { return Ok(true) };
-    if let Some((count, example)) = last.failures.top().next() {
-        eprintln!("error: {} of {} agents got no script; {count} of them: {example}", last.failed(), last.agents);
-    }
-    Ok(last.failed() == 0)
+    let written = tell(args, &facts, &plan, &runs, files, jtl);
+    Ok(verdict(args, &facts, &runs, &stop, written))
 }
 
-/// A naive agent holds a connection of its own, and the simulator the other end of it: past some 500 agents that
-/// is more than the 1,024 open files that many systems start a process with.
-fn raise_open_files() {
-    #[cfg(unix)]
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        eprintln!("warning: the limit on open files stays as it is: {error}");
+/// The summary and the files; whether all could be written that was asked for.
+fn tell(args: &Args, facts: &Facts<'_>, plan: &Plan, runs: &[Run], files: Files, jtl: Option<Jtl>) -> bool {
+    let summary = summary::text(facts, plan, runs);
+    let mut errors = files.write(facts, runs, &summary, jtl);
+    if args.json.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+        output::tell(&summary);
+        errors.extend(report::json(facts, runs).and_then(|json| output::print(&json)).err());
+    } else if let Err(error) = output::print(&summary) {
+        // Nobody asked for more than to be told, and the exit code still tells the verdict.
+        output::tell(&format!("error: {error:#}"));
     }
+    for error in &errors {
+        output::tell(&format!("error: {error:#}"));
+    }
+    errors.is_empty()
+}
+
+fn verdict(args: &Args, facts: &Facts<'_>, runs: &[Run], stop: &Stop, written: bool) -> ExitCode {
+    let last = runs.last();
+    if let Some((count, example)) = last.and_then(|last| last.failures.top().next()) {
+        let (failed, of) = last.map_or((0, 0), |last| (last.failed(), last.ended()));
+        output::tell(&format!("error: {failed} of {of} got no script; {count} of them: {example}"));
+    }
+    if let Some(signal) = stop.signal() {
+        return signal.exit_code();
+    }
+    if !facts.failed_conditions.is_empty() {
+        return THRESHOLD.into();
+    }
+    let served = last.is_none_or(|last| last.failed() == 0);
+    // Who says what a failure is says what none is.
+    let passed = served || (!args.fail_if.is_empty() && last.is_some_and(|last| last.served > 0));
+    if passed && written { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One run: its numbers, and the lines of it with those before.
+async fn one_mode(
+    args: &Args,
+    mode: Mode,
+    target: &Target,
+    plan: &Plan,
+    jtl: Option<Jtl>,
+    stop: &Stop,
+) -> anyhow::Result<(Run, Option<Jtl>)> {
+    let naive = naive::Shared::new(args, target, plan)?;
+    let client = resilient::client(args, target)?;
+    let agents: Vec<Arc<Agent>> = match mode {
+        Mode::Resilient => {
+            resilient::agents(args, target, &client)?.into_iter().map(Agent::Resilient).map(Arc::new).collect()
+        }
+        _ => {
+            let agent = |identity| naive::Agent::new(&naive, identity, args.workload, &target.region);
+            target
+                .agents
+                .iter()
+                .map(|identity| Ok(Arc::new(Agent::Naive(agent(identity)?))))
+                .collect::<anyhow::Result<_>>()?
+        }
+    };
+    let cpu_before = machine::cpu_time();
+    let recorder = Arc::new(Recorder::new(Run::new(mode.name(), target.agent_count())?, jtl));
+    let progress = Progress::of(mode.name(), plan.iterations(), &recorder);
+    let ended = Fleet { plan, agents, recorder: Arc::clone(&recorder), stop }.run().await;
+    let noted = recorder.finish();
+    drop(progress);
+    ended?;
+    let Some((mut run, jtl)) = noted else { anyhow::bail!("the run's numbers are gone") };
+    run.cpu = machine::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+    run.sent = match mode {
+        Mode::Resilient => resilient::sent(&client),
+        _ => naive.sent(),
+    };
+    Ok((run, jtl))
 }

@@ -1,66 +1,80 @@
 //! The agents as the reported test plan has them: a login, a request, no retry, no bound; any refusal is a failure.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use genesys_scripts::{Region, Script};
+use genesys_scripts::Region;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::{Certificate, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::sync::{Barrier, OnceCell};
 use tokio::time::Instant;
 
-use crate::args::{Args, Mode};
+use crate::args::{Args, Workload};
 use crate::failure::Failure;
-use crate::fleet::Fleet;
-use crate::run::{Run, Sent};
-use crate::target::Target;
+use crate::feeder::Login;
+use crate::plan::{Closed, Plan};
+use crate::run::{Outcome, Sent};
+use crate::target::{Identity, Target};
 
-pub(crate) async fn run(args: &Args, fleet: &Fleet, target: &Target) -> anyhow::Result<Run> {
-    let mut script = Url::parse(&target.region.api_url())?;
-    if let Ok(mut path) = script.path_segments_mut() {
-        path.pop_if_empty().extend(["api", "v2", "scripts", target.script.as_str()]);
+/// What all agents share.
+pub(crate) struct Shared {
+    http: reqwest::Client,
+    login: String,
+    client: Option<(String, SecretString)>,
+    timeout: Duration,
+    token: Option<OnceCell<Result<SecretString, Failure>>>,
+    /// When all start at once, all are logged in before the first asks for its script: the burst that the report
+    /// tells of is then one of script requests, and not smeared by logins that end one after the other.
+    logged_in: Option<Barrier>,
+    decode: bool,
+    sent: Counters,
+}
+
+impl Shared {
+    pub(crate) fn new(args: &Args, target: &Target, plan: &Plan) -> anyhow::Result<Arc<Self>> {
+        let at_once = matches!(plan, Plan::Closed(Closed { ramp_up: Duration::ZERO, .. }));
+        Ok(Arc::new(Self {
+            http: http(&target.region, target.ca.as_deref())?,
+            login: format!("{}/oauth/token", target.region.login_url()),
+            client: target.client.clone(),
+            timeout: args.call_timeout,
+            token: args.shared_token.then(OnceCell::new),
+            logged_in: at_once.then(|| Barrier::new(target.agents.len())),
+            decode: !args.without_decoding,
+            sent: Counters::default(),
+        }))
     }
-    let plan = Arc::new(Plan {
-        http: http(&target.region)?,
-        login: format!("{}/oauth/token", target.region.login_url()),
-        script,
-        client_id: target.client_id.clone(),
-        client_secret: target.client_secret.clone(),
-        timeout: args.call_timeout,
-        shared: args.shared_token.then(OnceCell::new),
-        // When all start at once, all are logged in before the first asks for its script: the burst that the report
-        // tells of is then one of script requests, and not smeared by logins that end one after the other.
-        logged_in: fleet.at_once().then(|| Barrier::new(args.agents as usize)),
-        sent: Counters::default(),
-    });
-    let mut run = fleet.send(Mode::Naive.name(), || Arc::clone(&plan).agent()).await?;
-    run.sent = plan.sent.read();
-    Ok(run)
+
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent.read()
+    }
 }
 
 /// One client for all agents; never through a proxy to this machine, which would see the secret in clear.
-pub(crate) fn http(region: &Region) -> anyhow::Result<reqwest::Client> {
+pub(crate) fn http(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
     // reqwest alone wants a crypto provider of the process, even where all is http.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    if let Some(pem) = ca {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
+    }
     // A region is https, or on loopback.
-    let clear = [region.api_url(), region.login_url()].iter().any(|url| url.starts_with("http://"));
+    let clear = [region.api_url(), region.login_url()].iter().any(|url| Target::is_loopback(url));
     Ok(if clear { builder.no_proxy() } else { builder }.build()?)
 }
 
-struct Plan {
-    http: reqwest::Client,
-    login: String,
-    script: Url,
-    client_id: String,
-    client_secret: SecretString,
-    timeout: Duration,
-    shared: Option<OnceCell<Result<SecretString, Failure>>>,
-    logged_in: Option<Barrier>,
-    sent: Counters,
+pub(crate) struct Agent {
+    shared: Arc<Shared>,
+    /// What it asks for, one after the other.
+    urls: Vec<(&'static str, Url)>,
+    login: Login,
+    token: OnceCell<SecretString>,
+    /// Whether it has waited for the others to be logged in.
+    met: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -68,72 +82,167 @@ struct Issued {
     access_token: SecretString,
 }
 
-impl Plan {
-    /// What one agent does, and how long it took: the login and the fetch, not the wait for the others between them.
-    async fn agent(self: Arc<Self>) -> Result<Duration, Failure> {
-        let started = Instant::now();
-        let token = match &self.shared {
-            Some(shared) => shared.get_or_init(|| self.log_in()).await.clone(),
-            None => self.log_in().await,
+/// What a script, and a page of one, is known by; nothing else is looked at.
+#[derive(Deserialize)]
+struct Known {
+    #[serde(rename = "id")]
+    _id: IgnoredAny,
+}
+
+impl Agent {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        identity: &Identity,
+        workload: Workload,
+        region: &Region,
+    ) -> anyhow::Result<Self> {
+        let paths: &[(&str, &[&str], &[&str])] = match workload {
+            Workload::Script => &[("get script", &[], &[])],
+            Workload::Published => &[("get published script", &["published"], &[])],
+            Workload::FirstScreen => &[("get script", &[], &[]), ("get script pages", &[], &["pages"])],
         };
-        let login = started.elapsed();
-        if let Some(others) = &self.logged_in {
-            others.wait().await;
+        let mut urls = Vec::new();
+        for (what, before, after) in paths {
+            let mut url = Url::parse(&region.api_url())?;
+            if let Ok(mut path) = url.path_segments_mut() {
+                path.pop_if_empty().extend(["api", "v2", "scripts"]).extend(*before);
+                path.push(identity.script.as_str()).extend(*after);
+            }
+            urls.push((*what, url));
         }
-        let token = token?;
+        let token = match &identity.login {
+            Login::AccessToken(token) => Some(token.clone()),
+            _ => None,
+        };
+        Ok(Self {
+            shared: Arc::clone(shared),
+            urls,
+            login: identity.login.clone(),
+            token: OnceCell::new_with(token),
+            met: AtomicBool::new(false),
+        })
+    }
+
+    /// The login and the fetch; the wait for the others between them is told apart.
+    pub(crate) async fn iterate(&self) -> Outcome {
         let started = Instant::now();
-        self.fetch(&token, self.timeout.saturating_sub(login)).await?;
-        Ok(login + started.elapsed())
+        let token = self.token().await;
+        let mut outcome = Outcome::of(Ok(()));
+        if let (Some(others), false) = (&self.shared.logged_in, self.met.swap(true, Ordering::Relaxed)) {
+            let logged_in = Instant::now();
+            others.wait().await;
+            outcome.apart = logged_in.elapsed();
+        }
+        outcome.result = match token {
+            Ok(token) => self.fetch_all(&token, started, &mut outcome).await,
+            Err(failure) => Err(failure),
+        };
+        outcome
+    }
+
+    async fn fetch_all(&self, token: &SecretString, started: Instant, outcome: &mut Outcome) -> Result<(), Failure> {
+        for (what, url) in &self.urls {
+            let spent = started.elapsed().saturating_sub(outcome.apart);
+            let request = self.shared.http.get(url.clone()).bearer_auth(token.expose_secret());
+            self.shared.sent.attempts.fetch_add(1, Ordering::Relaxed);
+            let answer = exchange(request, self.shared.timeout.saturating_sub(spent)).await;
+            let answer = answer.map_err(|error| unanswered(what, error))?;
+            if outcome.bytes == 0 {
+                outcome.first_byte = spent + answer.first_byte;
+            }
+            outcome.bytes += answer.body.len() as u64;
+            self.judge(what, &answer, token)?;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, what: &str, answer: &Answer, token: &SecretString) -> Result<(), Failure> {
+        if answer.status != StatusCode::OK {
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                self.shared.sent.throttled.fetch_add(1, Ordering::Relaxed);
+            }
+            return Err(refused(what, answer.status, &answer.body, &[token.expose_secret()]));
+        }
+        let good = match what {
+            _ if !self.shared.decode => true,
+            "get script pages" => serde_json::from_slice::<Vec<Known>>(&answer.body).is_ok(),
+            _ => serde_json::from_slice::<Known>(&answer.body).is_ok(),
+        };
+        let no_script = || Failure {
+            status: Some(200),
+            ..Failure::other(format!("{what}: HTTP 200, but the answer is no script"))
+        };
+        if good { Ok(()) } else { Err(no_script()) }
+    }
+
+    /// The one that all share, or its own: a login that failed is tried again by the next iteration.
+    async fn token(&self) -> Result<SecretString, Failure> {
+        match &self.shared.token {
+            Some(shared) => shared.get_or_init(|| self.log_in()).await.clone(),
+            None => self.token.get_or_try_init(|| self.log_in()).await.cloned(),
+        }
     }
 
     async fn log_in(&self) -> Result<SecretString, Failure> {
-        let secret = self.client_secret.expose_secret();
+        let Some((id, secret)) = &self.shared.client else {
+            return Err(Failure::other("log in: no client credentials"));
+        };
+        let mut secrets = vec![secret.expose_secret()];
+        let body = match &self.login {
+            Login::RefreshToken(token) => {
+                secrets.push(token.expose_secret());
+                refresh(token.expose_secret())
+            }
+            _ => "grant_type=client_credentials".to_owned(),
+        };
         let request = self
+            .shared
             .http
-            .post(&self.login)
-            .basic_auth(&self.client_id, Some(secret))
+            .post(&self.shared.login)
+            .basic_auth(id, Some(secret.expose_secret()))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body("grant_type=client_credentials");
-        self.sent.login_attempts.fetch_add(1, Ordering::Relaxed);
-        let (status, body) = exchange(request, self.timeout).await.map_err(|error| unanswered("log in", error))?;
-        if status != StatusCode::OK {
-            let failure = refused("log in", status, &body, &[secret]);
-            if status == StatusCode::TOO_MANY_REQUESTS || failure.bad_request.as_deref() == Some("login_throttled") {
-                self.sent.login_throttled.fetch_add(1, Ordering::Relaxed);
+            .body(body);
+        let sent = &self.shared.sent;
+        sent.login_attempts.fetch_add(1, Ordering::Relaxed);
+        let answer = exchange(request, self.shared.timeout).await.map_err(|error| unanswered("log in", error))?;
+        if answer.status != StatusCode::OK {
+            let failure = refused("log in", answer.status, &answer.body, &secrets);
+            if answer.status == StatusCode::TOO_MANY_REQUESTS
+                || failure.bad_request.as_deref() == Some("login_throttled")
+            {
+                sent.login_throttled.fetch_add(1, Ordering::Relaxed);
             }
             return Err(failure);
         }
-        let issued = serde_json::from_slice::<Issued>(&body);
+        let issued = serde_json::from_slice::<Issued>(&answer.body);
         issued.map(|issued| issued.access_token).map_err(|_| Failure::other("log in: the answer holds no token"))
-    }
-
-    async fn fetch(&self, token: &SecretString, timeout: Duration) -> Result<(), Failure> {
-        let request = self.http.get(self.script.clone()).bearer_auth(token.expose_secret());
-        self.sent.attempts.fetch_add(1, Ordering::Relaxed);
-        let (status, body) = exchange(request, timeout).await.map_err(|error| unanswered("get script", error))?;
-        match status {
-            StatusCode::OK => match serde_json::from_slice::<Script>(&body) {
-                Ok(_script) => Ok(()),
-                Err(_) => Err(Failure::other("get script: HTTP 200, but the answer is no script")),
-            },
-            _ => {
-                if status == StatusCode::TOO_MANY_REQUESTS {
-                    self.sent.throttled.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(refused("get script", status, &body, &[token.expose_secret()]))
-            }
-        }
     }
 }
 
-async fn exchange(request: RequestBuilder, timeout: Duration) -> reqwest::Result<(StatusCode, Vec<u8>)> {
+/// The form of a refresh, encoded.
+fn refresh(token: &str) -> String {
+    let Ok(mut form) = Url::parse("form:") else { return String::new() };
+    form.query_pairs_mut().append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
+    form.query().unwrap_or_default().to_owned()
+}
+
+struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+    first_byte: Duration,
+}
+
+async fn exchange(request: RequestBuilder, timeout: Duration) -> reqwest::Result<Answer> {
+    let started = Instant::now();
     let response = request.header(ACCEPT, "application/json").timeout(timeout).send().await?;
-    Ok((response.status(), response.bytes().await?.into()))
+    let (status, first_byte) = (response.status(), started.elapsed());
+    Ok(Answer { status, body: response.bytes().await?.into(), first_byte })
 }
 
 /// No whole answer came.
 fn unanswered(what: &str, error: reqwest::Error) -> Failure {
-    Failure::other(format!("{what}: {:#}", anyhow::Error::from(error)))
+    let machine = Failure::of_machine(&error);
+    Failure { machine, ..Failure::other(format!("{what}: {:#}", anyhow::Error::from(error))) }
 }
 
 /// What the service, or its login, says with a refusal.
@@ -155,7 +264,8 @@ fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Fai
         text.push_str(&format!(" {:?}", clean.chars().take(200).collect::<String>()));
     }
     let class = || class_of_400(refusal.code.as_deref(), refusal.message.as_deref());
-    Failure { kind, text, bad_request: (status == StatusCode::BAD_REQUEST).then(class), cause: None }
+    let bad_request = (status == StatusCode::BAD_REQUEST).then(class);
+    Failure { kind, text, bad_request, cause: None, status: Some(status.as_u16()), machine: None }
 }
 
 /// The class of a 400, by what the service said: all that a plain client has.

@@ -1,17 +1,20 @@
 //! Where the load goes, and which script it asks for.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use genesys_scripts::simulator::Simulator;
-use genesys_scripts::{Credentials, Region, ScriptId};
+use genesys_scripts::{Region, ScriptId};
+use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::args::Args;
+use crate::args::{Args, Mode, Workload};
 use crate::failure::Failure;
+use crate::feeder::{self, Login, Row};
 use crate::naive;
 
 /// The names the official Terraform provider reads.
@@ -27,14 +30,26 @@ const LOOKUP: Duration = Duration::from_secs(15);
 /// In flight at once, the load that the simulator of our own bears; and the part that it refuses of what is above.
 pub(crate) const KNEE: (usize, f64) = (80, 0.4);
 
+/// Agents where no number is said.
+const AGENTS: u32 = 150;
+
 pub(crate) struct Target {
     pub(crate) region: Region,
-    /// What every agent logs in with; each gets a token of its own, unless one is shared.
-    pub(crate) client_id: String,
-    pub(crate) client_secret: SecretString,
-    pub(crate) script: ScriptId,
+    /// What the agents log in with, where they do; each gets a token of its own, unless one is shared.
+    pub(crate) client: Option<(String, SecretString)>,
+    pub(crate) agents: Vec<Identity>,
+    /// PEM.
+    pub(crate) ca: Option<Vec<u8>>,
     /// Ours, which runs as long as it is held.
-    _simulator: Option<Simulator>,
+    simulator: Option<Simulator>,
+}
+
+/// An agent to be.
+pub(crate) struct Identity {
+    /// As the feeder has it.
+    pub(crate) name: Option<String>,
+    pub(crate) script: ScriptId,
+    pub(crate) login: Login,
 }
 
 /// Why there is none.
@@ -46,52 +61,156 @@ pub(crate) enum NoTarget {
 
 impl Target {
     pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
-        match (&args.region, &args.api_url) {
-            (Some(region), _) => {
-                let (client_id, client_secret) = credentials()?;
-                // A region is no simulator; it is not asked for what only a simulator has.
-                let script = args.script_id.clone().ok_or_else(|| say_script_id("a region is no simulator"))?;
-                Ok(Self { region: region.clone(), client_id, client_secret, script, _simulator: None })
+        // All that can be wrong without a request is told before one.
+        let rows = feeder_rows(args)?;
+        let ca = args.ca.as_deref().map(certificates).transpose()?;
+        let region = region(args)?;
+        let (region, client, simulator) = match region {
+            Some(region) => {
+                let ready = rows.iter().flatten().any(|row| matches!(row.login, Login::AccessToken(_)));
+                (region, if ready { None } else { Some(credentials()?) }, None)
             }
-            (None, Some(api)) => {
-                let login = args.login_url.as_deref().unwrap_or(api);
-                let region = Region::custom(api, login, api)
-                    .map_err(|error| usage(ErrorKind::ValueValidation, error.to_string()))?;
-                let (client_id, client_secret) = credentials()?;
+            None => {
+                let simulator = start_simulator().await.map_err(unreachable)?;
+                let here = simulator.url();
+                let region = Region::custom(here, here, here).map_err(|error| unreachable(error.into()))?;
+                (region, Some(("load-test".to_owned(), SIMULATOR_SECRET.into())), Some(simulator))
+            }
+        };
+        let agents = match rows {
+            Some(rows) => rows
+                .into_iter()
+                .map(|row| Identity { name: Some(row.agent), script: row.script, login: row.login })
+                .collect(),
+            None => {
                 let script = match &args.script_id {
                     Some(script) => script.clone(),
-                    None => first_script(&region, LOOKUP.min(args.call_timeout)).await?,
+                    // A region is no simulator; it is not asked for what only a simulator has.
+                    None if args.region.is_some() => return Err(say_script_id("a region is no simulator")),
+                    None => first_script(&region, ca.as_deref(), LOOKUP.min(args.call_timeout)).await?,
                 };
-                Ok(Self { region, client_id, client_secret, script, _simulator: None })
+                let agents = args.agents_said().unwrap_or(AGENTS);
+                (0..agents).map(|_| Identity { name: None, script: script.clone(), login: Login::Client }).collect()
             }
-            (None, None) => Self::simulator(args).await,
-        }
-    }
-
-    pub(crate) fn credentials(&self) -> Credentials {
-        Credentials::client(self.client_id.clone(), self.client_secret.clone())
-    }
-
-    /// The nine o'clock of the report: all is well below 50 at once, and 40 % of what comes while more than 80 are
-    /// in flight is refused at once.
-    async fn simulator(args: &Args) -> Result<Self, NoTarget> {
-        let unreachable = |error: anyhow::Error| NoTarget::Unreachable(Failure::other(format!("{error:#}")));
-        let simulator = Simulator::builder()
-            .knee(KNEE.0, KNEE.1)
-            .client_secret(SIMULATOR_SECRET)
-            .start()
-            .await
-            .context("the simulator does not start")
-            .map_err(unreachable)?;
-        let here = simulator.url();
-        let region = Region::custom(here, here, here).map_err(|error| unreachable(error.into()))?;
-        let script = match &args.script_id {
-            Some(script) => script.clone(),
-            None => first_script(&region, LOOKUP).await?,
         };
-        let (client_id, client_secret) = ("load-test".to_owned(), SIMULATOR_SECRET.into());
-        Ok(Self { region, client_id, client_secret, script, _simulator: Some(simulator) })
+        Ok(Self { region, client, agents, ca, simulator })
     }
+
+    /// How many agents there would be, were there a target.
+    pub(crate) fn agents_asked(args: &Args) -> u32 {
+        args.agents_said().unwrap_or(AGENTS)
+    }
+
+    pub(crate) fn agent_count(&self) -> u32 {
+        u32::try_from(self.agents.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Each agent's name, and the URL it asks for first.
+    pub(crate) fn threads(&self, workload: Workload) -> Vec<(String, String)> {
+        let published = if workload == Workload::Published { "published/" } else { "" };
+        let api = self.region.api_url();
+        let thread = |agent: &Identity| {
+            let name = agent.name.clone().unwrap_or_else(|| "agent".to_owned());
+            (name, format!("{api}/api/v2/scripts/{published}{}", agent.script.as_str()))
+        };
+        self.agents.iter().map(thread).collect()
+    }
+
+    /// Whether both ends of each connection are in this process.
+    pub(crate) fn is_here(&self) -> bool {
+        self.simulator.is_some()
+    }
+
+    pub(crate) fn is_loopback(url: &str) -> bool {
+        let Ok(url) = Url::parse(url) else { return false };
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// Where it is said to go; none is to a simulator of our own. What is a region by any name needs a yes.
+fn region(args: &Args) -> Result<Option<Region>, NoTarget> {
+    let urls = [&args.api_url, &args.login_url].into_iter().flatten();
+    let real = args.region.as_ref().map(Region::to_string).or_else(|| urls.into_iter().find_map(|url| region_of(url)));
+    if let Some(real) = real.filter(|_| !args.yes_load_a_real_org) {
+        return Err(usage(
+            ErrorKind::MissingRequiredArgument,
+            format!(
+                "{real} is Genesys Cloud itself: a load test there spends the limits of an organisation, which others share. If that \
+                 is what you want, and it was agreed with whom it concerns, say --yes-load-a-real-org; without --region and --api-url \
+                 the load goes to a simulator"
+            ),
+        ));
+    }
+    match (&args.region, &args.api_url) {
+        (Some(region), _) => Ok(Some(region.clone())),
+        (None, Some(api)) => {
+            let custom = Region::custom(api, args.login_url.as_deref().unwrap_or(api), api);
+            custom.map(Some).map_err(|error| usage(ErrorKind::ValueValidation, error.to_string()))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// The region a URL leads to by its host's name, if it is one.
+fn region_of(url: &str) -> Option<String> {
+    url.parse::<Region>().ok().map(|region| region.to_string())
+}
+
+/// Of the feeder, if there is one.
+fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
+    let Some(path) = &args.feeder else { return Ok(None) };
+    let rows = feeder::read(path).map_err(|error| usage(ErrorKind::ValueValidation, format!("{error:#}")))?;
+    let rows = feeder::rows_for(rows, args.agents_said(), args.recycle)
+        .map_err(|why| usage(ErrorKind::ValueValidation, why))?;
+    let most = crate::numbers::MOST as usize;
+    if rows.len() > most {
+        return Err(usage(
+            ErrorKind::ValueValidation,
+            format!("the feeder has {} rows; say --agents, {most} at most", rows.len()),
+        ));
+    }
+    let any = |is: fn(&Login) -> bool| rows.iter().any(|row| is(&row.login));
+    let with_tokens = any(|login| !matches!(login, Login::Client));
+    if args.shared_token && with_tokens {
+        return Err(usage(
+            ErrorKind::ArgumentConflict,
+            "--shared-token, and the feeder has a token for each agent".to_owned(),
+        ));
+    }
+    if args.mode == Mode::Both && any(|login| matches!(login, Login::RefreshToken(_))) {
+        return Err(usage(
+            ErrorKind::ArgumentConflict,
+            "a refresh token is good once, so one feeder of them serves one mode: say --mode naive or --mode resilient"
+                .to_owned(),
+        ));
+    }
+    Ok(Some(rows))
+}
+
+fn certificates(path: &Path) -> Result<Vec<u8>, NoTarget> {
+    let refuse = |why: String| usage(ErrorKind::ValueValidation, format!("--ca {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(pem),
+        _ => Err(refuse("there is no certificate in PEM in it".to_owned())),
+    }
+}
+
+/// The nine o'clock of the report: all is well below 50 at once, and 40 % of what comes while more than 80 are
+/// in flight is refused at once.
+async fn start_simulator() -> anyhow::Result<Simulator> {
+    let simulator = Simulator::builder().knee(KNEE.0, KNEE.1).client_secret(SIMULATOR_SECRET).start().await;
+    simulator.context("the simulator does not start")
+}
+
+fn unreachable(error: anyhow::Error) -> NoTarget {
+    let machine = error.chain().find_map(Failure::of_machine);
+    let mut text = format!("{error:#}");
+    if text.contains("invalid peer certificate") {
+        text.push_str("; to trust one that a simulator or a gateway made for itself, say --ca with its PEM file");
+    }
+    NoTarget::Unreachable(Failure { machine, ..Failure::other(text) })
 }
 
 /// From the environment: a command line is seen by everyone on the machine.
@@ -109,15 +228,14 @@ fn credentials() -> Result<(String, SecretString), NoTarget> {
 }
 
 /// The first script a simulator has.
-async fn first_script(region: &Region, timeout: Duration) -> Result<ScriptId, NoTarget> {
+async fn first_script(region: &Region, ca: Option<&[u8]>, timeout: Duration) -> Result<ScriptId, NoTarget> {
     #[derive(Deserialize)]
     struct Listed {
         id: ScriptId,
     }
 
     let url = format!("{}/_simulator/scripts", region.api_url());
-    let unreachable = |error: anyhow::Error| NoTarget::Unreachable(Failure::other(format!("{error:#}")));
-    let http = naive::http(region).map_err(unreachable)?;
+    let http = naive::http(region, ca).map_err(unreachable)?;
     let ask = async {
         let response = http.get(&url).timeout(timeout).send().await?;
         Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))

@@ -1,5 +1,5 @@
 //! The simulator by the name it has in README: see the library.
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
     genesys_simulator::main()
 }

@@ -2,13 +2,17 @@
 //!
 //! `cargo run --release --example simulator -- --listen 127.0.0.1:8085 --knee 80 --fault 503=0.01`
 
-use std::io::Write;
-use std::net::SocketAddr;
+mod tls;
+
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
-use genesys_scripts::simulator::{Fault, ListQuirk, Simulator};
+use genesys_scripts::simulator::{Fault, ListQuirk, Simulator, SimulatorBuilder};
 
 /// A faithful Genesys Cloud Scripts API on loopback.
 #[derive(Parser)]
@@ -16,9 +20,18 @@ struct Options {
     /// Where to listen; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:8085")]
     listen: SocketAddr,
-    /// Listens on an address that others can reach: all they need is the client secret, and there is no TLS
+    /// Listens on an address that others can reach: all they need is the client secret, and without --tls they see it in clear
     #[arg(long)]
     expose: bool,
+    /// Speaks TLS, with a certificate it makes for itself and writes to this file, for a client to trust (the load test's --ca)
+    #[arg(long, value_name = "CERTIFICATE.PEM")]
+    tls: Option<PathBuf>,
+    /// A name or address that others reach it by, for its certificate; localhost and the address it listens on are in it anyway
+    #[arg(long = "tls-name", value_name = "NAME", requires = "tls")]
+    tls_names: Vec<String>,
+    /// Compresses what it answers, for clients that accept gzip
+    #[arg(long)]
+    gzip: bool,
     /// The secret that any client id logs in with
     #[arg(long, default_value = "simulator")]
     client_secret: String,
@@ -102,17 +115,45 @@ fn parse_permissions(text: &str) -> Result<Permissions, String> {
 }
 
 /// Does what the command line says.
-///
-/// # Errors
-///
-/// What kept it from being done.
 #[tokio::main]
-pub async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+pub async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
     let listen = options.listen;
     if !options.expose && !listen.ip().to_canonical().is_loopback() {
-        bail!("others can reach {listen}, and the simulator has no TLS: say --expose if they may");
+        bail!("others can reach {listen}, and see the secret unless there is --tls: say --expose if they may");
     }
+    // With TLS the simulator itself stands behind, where only this machine reaches it.
+    let front = match &options.tls {
+        Some(file) => {
+            Some(tls::Front::listen(listen, file, &options.tls_names).await.map_err(|error| taken(listen, error))?)
+        }
+        None => None,
+    };
+    let mut builder = builder(options);
+    if let Some(front) = &front {
+        builder = builder.listen(SocketAddr::from(([127, 0, 0, 1], 0))).public_url(front.url());
+    }
+    let simulator = builder.start().await.map_err(|error| taken(listen, error.into()))?;
+    if let (Some(front), Some(behind)) = (front, simulator.address()) {
+        tokio::spawn(front.serve(behind));
+    }
+
+    // Whoever started it may not want to read where it is.
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "listening on {}", simulator.url()).and_then(|()| stdout.flush());
+    asked_to_end().await.context("cannot wait for a signal")
+}
+
+fn builder(options: Options) -> SimulatorBuilder {
     let mut builder = Simulator::builder()
         .listen(options.listen)
         .client_secret(options.client_secret)
@@ -122,6 +163,9 @@ pub async fn main() -> anyhow::Result<()> {
         .rate_limit(options.rate_limit)
         .login_rate_limit(options.login_rate_limit)
         .token_ttl(Duration::from_secs(options.token_ttl));
+    if options.gzip {
+        builder = builder.gzip();
+    }
     if let Some(in_flight) = options.knee {
         builder = builder.knee(in_flight, options.knee_failure);
     }
@@ -134,13 +178,25 @@ pub async fn main() -> anyhow::Result<()> {
     for quirk in options.list_quirks {
         builder = builder.list_quirk(quirk);
     }
-    let simulator = builder.start().await?;
+    builder
+}
 
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on {}", simulator.url())?;
-    stdout.flush()?;
-    asked_to_end().await?;
-    Ok(())
+/// With which address it was, and what to do where that is taken.
+fn taken(listen: SocketAddr, error: anyhow::Error) -> anyhow::Error {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    match kind {
+        Some(ErrorKind::AddrInUse) => anyhow!(
+            "cannot listen on {listen}: something else does already, maybe another simulator; end that, or say --listen with another \
+             port ({}:0 takes a free one)",
+            match listen.ip() {
+                IpAddr::V6(ip) => format!("[{ip}]"),
+                IpAddr::V4(ip) => ip.to_string(),
+            }
+        ),
+        Some(ErrorKind::AddrNotAvailable) => anyhow!("cannot listen on {listen}: this machine has no such address"),
+        Some(ErrorKind::PermissionDenied) => anyhow!("cannot listen on {listen}, or write: {error:#}"),
+        _ => error,
+    }
 }
 
 #[cfg(unix)]

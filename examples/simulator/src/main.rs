@@ -1,5 +1,5 @@
 //! The simulator as a program of its own: see the library.
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
     genesys_simulator::main()
 }

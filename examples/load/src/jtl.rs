@@ -1,0 +1,158 @@
+//! A line for each iteration as JMeter's CSV result files have it by default, in their 17 columns, so that whatever reads
+//! those reads these: `timeStamp` is the start, `elapsed` the service time. `bytes` and `Latency` are known in the naive
+//! mode alone, and of the body alone; `sentBytes` and `Connect` in neither, and are 0.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::output::Aside;
+use crate::run::Sample;
+
+pub(crate) struct Jtl {
+    writer: csv::Writer<Aside>,
+    label: &'static str,
+    /// By agent: its name, and the URL it asks for first.
+    threads: Vec<(String, String)>,
+    /// What kept it from being written.
+    error: Option<csv::Error>,
+}
+
+const HEADER: [&str; 17] = [
+    "timeStamp",
+    "elapsed",
+    "label",
+    "responseCode",
+    "responseMessage",
+    "threadName",
+    "dataType",
+    "success",
+    "failureMessage",
+    "bytes",
+    "sentBytes",
+    "grpThreads",
+    "allThreads",
+    "URL",
+    "Latency",
+    "IdleTime",
+    "Connect",
+];
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time_stamp: u64,
+    elapsed: u64,
+    label: &'a str,
+    response_code: &'a str,
+    response_message: &'a str,
+    thread_name: &'a str,
+    data_type: &'a str,
+    success: bool,
+    failure_message: &'a str,
+    bytes: u64,
+    sent_bytes: u64,
+    grp_threads: u64,
+    all_threads: u64,
+    url: &'a str,
+    latency: u64,
+    idle_time: u64,
+    connect: u64,
+}
+
+impl Jtl {
+    pub(crate) fn new(file: Aside, label: &'static str, threads: Vec<(String, String)>) -> Self {
+        let mut writer = csv::WriterBuilder::new().has_headers(false).buffer_capacity(64 * 1024).from_writer(file);
+        let error = writer.write_record(HEADER).err();
+        Self { writer, label, threads, error }
+    }
+
+    pub(crate) fn line(&mut self, mode: &str, agent: u32, began_at: SystemTime, in_flight: u64, sample: &Sample) {
+        if self.error.is_some() {
+            return;
+        }
+        let status =
+            |status: u16| reqwest::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        let (code, message, failure) = match &sample.outcome.result {
+            Ok(()) => ("200".to_owned(), "OK", ""),
+            Err(failure) => match failure.status {
+                Some(code) => (code.to_string(), status(code).unwrap_or_default(), failure.text.as_str()),
+                // Readers tell by the first words that there was no answer.
+                None => (
+                    format!("Non HTTP response code: {}", failure.label()),
+                    "Non HTTP response message",
+                    failure.text.as_str(),
+                ),
+            },
+        };
+        let (name, url) = self.threads.get(agent as usize).map_or(("agent", "null"), |(name, url)| (name, url));
+        let line = Line {
+            time_stamp: began_at.duration_since(UNIX_EPOCH).map_or(0, millis),
+            elapsed: millis(sample.service_time()),
+            label: &format!("{mode}: {}", self.label),
+            response_code: &code,
+            response_message: message,
+            thread_name: &format!("{mode} {name} 1-{}", agent + 1),
+            data_type: "text",
+            success: sample.outcome.result.is_ok(),
+            failure_message: failure,
+            bytes: sample.outcome.bytes,
+            sent_bytes: 0,
+            grp_threads: in_flight,
+            all_threads: in_flight,
+            url,
+            latency: millis(sample.outcome.first_byte),
+            idle_time: 0,
+            connect: 0,
+        };
+        self.error = self.writer.serialize(line).err();
+    }
+
+    pub(crate) fn keep(self) -> anyhow::Result<()> {
+        if let Some(error) = self.error {
+            return Err(error).context("cannot write the --jtl file");
+        }
+        let file =
+            self.writer.into_inner().map_err(csv::IntoInnerError::into_error).context("cannot write the --jtl file")?;
+        file.keep()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().saturating_add(500) / 1000).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::run::tests::sample;
+
+    #[test]
+    fn it_reads_as_jmeter_writes_it() {
+        let path = std::env::temp_dir().join(format!("jtl-test-{}.jtl", std::process::id()));
+        let mut jtl = Jtl::new(
+            Aside::open(&path).unwrap(),
+            "get script",
+            vec![("anna".to_owned(), "https://a/api/v2/scripts/x".to_owned())],
+        );
+        let at = UNIX_EPOCH + Duration::from_millis(1_551_783_627_191);
+        jtl.line("naive", 0, at, 3, &sample(351, Ok(())));
+        let mut refused = Failure::other("get script: HTTP 400 \"bad, really\"");
+        refused.status = Some(400);
+        jtl.line("naive", 0, at, 2, &sample(20, Err(refused)));
+        jtl.line("naive", 1, at, 1, &sample(9, Err(Failure::other("connection refused"))));
+        jtl.keep().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "timeStamp,elapsed,label,responseCode,responseMessage,threadName,dataType,success,failureMessage,bytes,sentBytes,grpThreads,allThreads,URL,Latency,IdleTime,Connect",
+                "1551783627191,351,naive: get script,200,OK,naive anna 1-1,text,true,,0,0,3,3,https://a/api/v2/scripts/x,0,0,0",
+                "1551783627191,20,naive: get script,400,Bad Request,naive anna 1-1,text,false,\"get script: HTTP 400 \"\"bad, really\"\"\",0,0,2,2,https://a/api/v2/scripts/x,0,0,0",
+                "1551783627191,9,naive: get script,Non HTTP response code: no answer,Non HTTP response message,naive agent 1-2,text,false,connection refused,0,0,1,1,null,0,0,0",
+            ]
+        );
+    }
+}
