@@ -20,7 +20,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use common::wire::{Say, Wire, say};
 use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
-    Authorization, Client, Credentials, Error, OAuthClient, Region, RetryPolicy, ScriptId, Session, SignedUrl,
+    Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, OAuthClient, Region, RetryPolicy, ScriptId,
+    Session, SignedUrl,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -442,10 +443,21 @@ async fn no_public_type_prints_a_secret() {
     let begun = Authorization::begin(&Region::EU_WEST_1, oauth_client, "https://desk.example/back").unwrap();
     assert_clean("Authorization's URL", begun.url());
     debug("Authorization", &begun);
+    let parts = begun.clone().into_parts();
+    let parts =
+        format!("{parts:?} {:?}", Authorization::from_parts(OAuthClient::new("client-id", SECRET), parts.clone()));
+    let state = begun.url().split("state=").nth(1).unwrap().split('&').next().unwrap();
+    assert!(!parts.contains(state), "{parts}");
+    assert_clean("AuthorizationParts", &parts);
     let forged = begun.credentials(&format!("https://desk.example/back?code={TOKEN}&state={SECRET}")).unwrap_err();
     assert_error_clean("a forged return", &forged);
     debug("Client", &client);
     debug("Stats", &client.stats());
+    debug("Health", &client.health());
+    let echo = Scripted::by(|seen| if seen.is_login() { token() } else { script().with("inin-correlation-id", TOKEN) });
+    let meta = CallMeta::default();
+    echo.agent().with_meta(&meta).script(&id()).await.unwrap();
+    debug("CallMeta", &(&meta, meta.correlation_id()));
     debug("Region", &region);
     display("Region", &region);
     debug("RetryPolicy", &RetryPolicy::default());
@@ -541,6 +553,10 @@ async fn no_trace_of_a_whole_run_holds_a_secret() {
         .await
     };
     let agent = wire.builder().build().unwrap().agent(common::credentials());
+    // What a store says that repeats what it was to store.
+    let agent = agent.on_session(async |session: Session| {
+        Err::<(), _>(format!("cannot insert {}", session.access_token.unwrap().expose_secret()))
+    });
     agent.script(&id()).await.unwrap();
     for _ in 0..3 {
         agent.script(&id()).await.unwrap_err();
@@ -553,7 +569,15 @@ async fn no_trace_of_a_whole_run_holds_a_secret() {
     }
     assert_eq!((logins, calls), (4, 9));
     let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    for expected in ["genesys_scripts.call", "genesys_scripts.attempt", "TRACE", "get script", "log in", "hyper"] {
+    for expected in [
+        "cannot insert [REDACTED]",
+        "genesys_scripts.call",
+        "genesys_scripts.attempt",
+        "TRACE",
+        "get script",
+        "log in",
+        "hyper",
+    ] {
         assert!(text.contains(expected), "{expected} is not in what was traced: the capture does not work");
     }
     assert_clean("the trace", &text);
