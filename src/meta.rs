@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::answer::Answer;
 use crate::error::Error;
+use crate::text::redact;
 
 /// What is known of the last request of an agent's view, whether it succeeded or failed; see
 /// [`Agent::with_meta`](crate::Agent::with_meta). Clones are the same one.
@@ -20,7 +21,7 @@ struct Meta {
 }
 
 impl CallMeta {
-    /// `ININ-Correlation-Id` of the last answer, as it came: what Genesys support asks for.
+    /// `ININ-Correlation-Id` of the last answer, as it came (credentials redacted): what Genesys support asks for.
     #[must_use]
     pub fn correlation_id(&self) -> Option<String> {
         self.read(|meta| meta.correlation_id.as_deref().map(str::to_owned))
@@ -47,7 +48,7 @@ impl CallMeta {
     pub(crate) fn note(&self, result: &Result<Answer, Error>) {
         let meta = match result {
             Ok(answer) => Meta {
-                correlation_id: answer.correlation_id().map(Into::into),
+                correlation_id: answer.correlation_id().map(|id| redact(id, answer.token().as_slice()).into()),
                 status: Some(answer.status.as_u16()),
                 attempts: answer.attempts,
                 elapsed: answer.elapsed,

@@ -20,7 +20,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use common::wire::{Say, Wire, say};
 use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
-    Authorization, Client, Credentials, Error, OAuthClient, Region, RetryPolicy, ScriptId, Session, SignedUrl,
+    Agent, Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, OAuthClient, Region, RetryPolicy,
+    ScriptId, Session, SignedUrl,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -454,6 +455,22 @@ async fn no_public_type_prints_a_secret() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_parts_health_or_meta_print_a_secret() {
+    let oauth_client = || OAuthClient::new("client-id", SECRET);
+    let begun = Authorization::begin(&Region::EU_WEST_1, oauth_client(), "https://desk.example/back").unwrap();
+    let state = begun.url().split("state=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let parts = begun.into_parts();
+    let text = format!("{parts:?} {:?}", Authorization::from_parts(oauth_client(), parts.clone()));
+    assert!(!text.contains(&state), "{text}");
+    assert_clean("AuthorizationParts", &text);
+    let echo = Scripted::by(|seen| if seen.is_login() { token() } else { script().with("inin-correlation-id", TOKEN) });
+    let (client, meta) = (echo.client(), CallMeta::default());
+    client.agent(common::credentials()).with_meta(&meta).script(&id()).await.unwrap();
+    assert_clean("CallMeta", &format!("{meta:?} {:?}", meta.correlation_id()));
+    assert_clean("Health", &format!("{:?} {}", client.health(), serde_json::to_string(&client.health()).unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_failure_of_the_transport_prints_a_secret() {
     for kind in [
         io::ErrorKind::ConnectionRefused,
@@ -498,6 +515,24 @@ impl io::Write for Captured {
 }
 
 /// Of this crate, of reqwest, of hyper and of all else in the process, over real sockets and scripted ones.
+/// So that nobody takes a capture that does not work for a clean one.
+const TRACED: [&str; 7] = [
+    "cannot insert [REDACTED]",
+    "genesys_scripts.call",
+    "genesys_scripts.attempt",
+    "TRACE",
+    "get script",
+    "log in",
+    "hyper",
+];
+
+/// It fails, and what it says repeats what it was to store.
+fn with_a_store_that_echoes(agent: Agent) -> Agent {
+    agent.on_session(async |session: Session| {
+        Err::<(), _>(format!("cannot insert {}", session.access_token.unwrap().expose_secret()))
+    })
+}
+
 #[tokio::test]
 async fn no_trace_of_a_whole_run_holds_a_secret() {
     let captured = Captured::default();
@@ -540,7 +575,7 @@ async fn no_trace_of_a_whole_run_holds_a_secret() {
         })
         .await
     };
-    let agent = wire.builder().build().unwrap().agent(common::credentials());
+    let agent = with_a_store_that_echoes(wire.builder().build().unwrap().agent(common::credentials()));
     agent.script(&id()).await.unwrap();
     for _ in 0..3 {
         agent.script(&id()).await.unwrap_err();
@@ -553,7 +588,7 @@ async fn no_trace_of_a_whole_run_holds_a_secret() {
     }
     assert_eq!((logins, calls), (4, 9));
     let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
-    for expected in ["genesys_scripts.call", "genesys_scripts.attempt", "TRACE", "get script", "log in", "hyper"] {
+    for expected in TRACED {
         assert!(text.contains(expected), "{expected} is not in what was traced: the capture does not work");
     }
     assert_clean("the trace", &text);

@@ -389,48 +389,47 @@ fn kept(client: &Client, number: usize, credentials: Credentials, rows: &Rows, a
     })
 }
 
+fn code_of(simulator: &Simulator) -> Credentials {
+    Credentials::AuthorizationCode {
+        client: OAuthClient::new("desktop", "simulator"),
+        code: simulator.authorization_code("desktop", "https://desk.example/back", None).into(),
+        redirect_uri: "https://desk.example/back".into(),
+        verifier: None,
+    }
+}
+
 /// Twenty restarts of a service with so many agents, each with calls and refreshes under way; the store is away now and then.
 async fn restarts(agents: usize) {
     const RESTARTS: u32 = 20;
     let simulator = Simulator::builder().rate_limit(0).in_process().unwrap();
     let (rows, away, scripts) = (Rows::default(), Arc::new(AtomicBool::new(false)), scripts_of(&simulator));
     let mut client = client_of(&simulator);
-    let mut desk: Vec<Agent> = (0..agents)
-        .map(|number| {
-            let code = simulator.authorization_code("desktop", "https://desk.example/back", None);
-            let credentials = Credentials::AuthorizationCode {
-                client: OAuthClient::new("desktop", "simulator"),
-                code: code.into(),
-                redirect_uri: "https://desk.example/back".into(),
-                verifier: None,
-            };
-            kept(&client, number, credentials, &rows, &away)
-        })
-        .collect();
+    let mut desk: Vec<Agent> =
+        (0..agents).map(|number| kept(&client, number, code_of(&simulator), &rows, &away)).collect();
     for login in join_all(desk.iter().map(Agent::log_in)).await {
         login.unwrap();
     }
     for restart in 0..RESTARTS {
         // Every token is refreshed with the next call; the shutdown comes at another moment of that each time.
         simulator.expire_tokens();
-        let store_fails = restart % 4 == 3;
-        away.store(store_fails, Ordering::SeqCst);
-        let calls: Vec<_> = desk
-            .iter()
-            .enumerate()
-            .map(|(number, agent)| {
-                let (agent, script) = (agent.clone(), scripts[number % scripts.len()].clone());
-                // Every third browser does not wait for its answer: its refresh goes on.
-                let patience = Duration::from_millis(if number % 3 == 0 { 10 } else { 60_000 });
-                tokio::spawn(async move { timeout(patience, agent.script(&script)).await })
-            })
-            .collect();
+        if restart % 4 == 3 {
+            away.store(true, Ordering::SeqCst);
+            let back = Arc::clone(&away);
+            tokio::spawn(async move {
+                sleep(Duration::from_secs(10)).await;
+                back.store(false, Ordering::SeqCst);
+            });
+        }
+        let call = |number: usize, patience: u64| {
+            let (agent, script) = (desk[number].clone(), scripts[number % scripts.len()].clone());
+            tokio::spawn(async move { timeout(Duration::from_millis(patience), agent.script(&script)).await })
+        };
+        // The last third of the browsers come just before the end and do not wait: their refreshes go on without them.
+        let (waiting, hurried) = (0..agents * 2 / 3, agents * 2 / 3..agents);
+        let mut calls: Vec<_> = waiting.map(|number| call(number, 60_000)).collect();
         sleep(Duration::from_millis(u64::from(4 * restart) + 1)).await;
-        let back = Arc::clone(&away);
-        tokio::spawn(async move {
-            sleep(Duration::from_secs(10)).await;
-            back.store(false, Ordering::SeqCst);
-        });
+        calls.extend(hurried.map(|number| call(number, 10)));
+        sleep(Duration::from_millis(1)).await;
         let left = client.shut_down(Duration::from_secs(60)).await;
         assert!(left.is_complete(), "restart {restart}: {left}");
         for call in calls {

@@ -65,7 +65,7 @@ impl Store {
     }
 
     /// Keeps a value under this id, in place of the one before.
-    pub(super) async fn keep(&self, table: Table, id: &str, value: &impl Serialize) -> anyhow::Result<()> {
+    pub(super) async fn keep(&self, table: Table, id: &str, value: &(impl Serialize + Sync)) -> anyhow::Result<()> {
         let (id, plain) = (digest(&SHA256, id.as_bytes()), serde_json::to_vec(value)?);
         self.on(move |store| {
             let sealed = store.seal(table, id.as_ref(), plain)?;

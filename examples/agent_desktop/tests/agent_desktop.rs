@@ -56,7 +56,7 @@ impl Serving {
         let mut process = command.spawn().unwrap();
         let mut told = BufReader::new(process.stdout.take().unwrap()).lines();
         let url = loop {
-            let line = told.next_line().await.unwrap().expect("it told no address");
+            let line = told.next_line().await.unwrap().unwrap();
             if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
                 break url.trim_end_matches('/').to_owned();
             }
