@@ -273,8 +273,12 @@ mod tests {
     }
 
     fn fresh() -> Outage {
+        bounded(20_000)
+    }
+
+    fn bounded(most_waiting: usize) -> Outage {
         let server = crate::client::Server { address: "here".to_owned(), port: None };
-        Outage::new(20_000, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &server)))
+        Outage::new(most_waiting, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &server)))
     }
 
     fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
@@ -478,7 +482,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn so_many_wait_and_the_next_is_told_at_once() {
         for most in [0, 1, 3] {
-            let outage = Arc::new(Outage::new(most));
+            let outage = Arc::new(bounded(most));
             failing(&outage, ROW, OVER).await;
             assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
             let waiting: Vec<_> = (0..most)
