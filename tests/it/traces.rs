@@ -132,6 +132,24 @@ impl Span {
     }
 }
 
+/// The fields of a `get script` that was served by its third attempt.
+fn is_told_as_documented(call: &Span) {
+    for (field, text) in [
+        ("otel.kind", "client"),
+        ("http.request.method", "GET"),
+        ("url.template", "/api/v2/scripts/{scriptId}"),
+        ("server.address", "127.0.0.1"),
+        ("genesys_scripts.correlation_id", "last"),
+    ] {
+        assert_eq!(call.field(field), Value::text(text), "{field}");
+    }
+    for (field, number) in
+        [("server.port", 9.0), ("http.response.status_code", 200.0), ("http.request.resend_count", 2.0)]
+    {
+        assert_eq!(call.number(field), Some(number), "{field}");
+    }
+}
+
 const CALL: &str = "genesys_scripts.call";
 const ATTEMPT: &str = "genesys_scripts.attempt";
 const ROUTE: &str = "GET /api/v2/scripts/{scriptId}";
@@ -150,20 +168,7 @@ async fn a_call_is_a_client_span_under_the_callers_own_with_an_attempt_each_and_
 
     let (call_id, call) = spans.one(CALL, "get script");
     assert_eq!(call.parent, Some(own_id), "under the caller's own");
-    for (field, text) in [
-        ("otel.kind", "client"),
-        ("http.request.method", "GET"),
-        ("url.template", "/api/v2/scripts/{scriptId}"),
-        ("server.address", "127.0.0.1"),
-        ("genesys_scripts.correlation_id", "last"),
-    ] {
-        assert_eq!(call.field(field), Value::text(text), "{field}");
-    }
-    for (field, number) in
-        [("server.port", 9.0), ("http.response.status_code", 200.0), ("http.request.resend_count", 2.0)]
-    {
-        assert_eq!(call.number(field), Some(number), "{field}");
-    }
+    is_told_as_documented(&call);
     for field in ["otel.status_code", "error.type", "genesys_scripts.wait.quota", "genesys_scripts.wait.outage"] {
         assert_eq!(call.field(field), None, "{field}");
     }
