@@ -121,10 +121,11 @@ struct Looping {
 impl Looping {
     async fn run(mut self) {
         for _ in 0..self.iterations {
-            sleep_until(self.due).await;
-            if self.until.is_some_and(|until| Instant::now() >= until) {
+            // By when it is due and not by when it starts: agents that begin together wait for each other, for all of them.
+            if self.until.is_some_and(|until| self.due >= until) {
                 return;
             }
+            sleep_until(self.due).await;
             let beginning = self.recorder.begin(self.due);
             let outcome = self.agent.iterate().await;
             self.recorder.end(self.number, beginning, outcome);

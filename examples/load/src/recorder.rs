@@ -53,9 +53,10 @@ impl Recorder {
         // After the end of the run it is not counted any more.
         let Some(noted) = noted.as_mut() else { return };
         noted.run.add(&sample);
+        let left = noted.run.started - noted.run.ended();
+        noted.run.timeline.in_flight(sample.ended, left);
         if let Some(jtl) = &mut noted.jtl {
-            let in_flight = noted.run.started - noted.run.ended() + 1;
-            jtl.line(noted.run.mode, agent, self.began_at + sample.began, in_flight, &sample);
+            jtl.line(noted.run.mode, agent, self.began_at + sample.began, left + 1, &sample);
         }
     }
 

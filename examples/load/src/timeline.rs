@@ -10,6 +10,8 @@ use crate::run::{Sample, micros};
 pub(crate) struct Timeline {
     pub(crate) width: Duration,
     pub(crate) slices: Vec<Slice>,
+    /// In flight now, which a slice begins with.
+    in_flight: u64,
 }
 
 #[derive(Clone)]
@@ -61,14 +63,15 @@ impl Slice {
 
 impl Timeline {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self { width: WIDTH, slices: vec![Slice::new()?] })
+        Ok(Self { width: WIDTH, slices: vec![Slice::new()?], in_flight: 0 })
     }
 
-    /// So many are in flight at this time.
+    /// From this time on so many are in flight.
     pub(crate) fn in_flight(&mut self, at: Duration, count: u64) {
         if let Some(slice) = self.slice(at) {
             slice.in_flight = slice.in_flight.max(count);
         }
+        self.in_flight = count;
     }
 
     pub(crate) fn ended(&mut self, sample: &Sample) {
@@ -92,7 +95,7 @@ impl Timeline {
             let index = usize::try_from(at.as_nanos() / self.width.as_nanos().max(1)).unwrap_or(usize::MAX);
             if index < SLICES {
                 if index >= self.slices.len() {
-                    let new = Slice::new().ok()?;
+                    let new = Slice { in_flight: self.in_flight, ..Slice::new().ok()? };
                     self.slices.resize(index + 1, new);
                 }
                 return self.slices.get_mut(index);
@@ -132,6 +135,16 @@ mod tests {
         assert_eq!(timeline.slices.iter().map(|slice| slice.served).sum::<u64>(), 10_000);
         assert_eq!(timeline.slices.iter().map(|slice| slice.response.len()).sum::<u64>(), 10_000);
         assert_eq!(timeline.slices.iter().map(|slice| slice.in_flight).max(), Some(9_999));
+    }
+
+    #[test]
+    fn what_is_in_flight_stays_so_until_it_ends() {
+        let mut timeline = Timeline::new().unwrap();
+        for (ms, count) in [(1, 1), (5, 2), (105, 1), (145, 0), (185, 0)] {
+            timeline.in_flight(Duration::from_millis(ms), count);
+        }
+        let in_flight: Vec<_> = timeline.slices.iter().map(|slice| slice.in_flight).collect();
+        assert_eq!(in_flight, [2, 2, 2, 2, 2, 2, 1, 1, 0, 0]);
     }
 
     #[test]

@@ -476,3 +476,51 @@ async fn a_feeder_gives_each_agent_its_script_and_its_token() {
     assert_eq!((ended.code, number(&runs[0], "served")), (Some(0), 7), "{}", ended.stderr);
     let _ = (std::fs::remove_file(&feeder), std::fs::remove_file(&jtl));
 }
+
+#[tokio::test]
+async fn a_run_that_ends_before_all_have_begun_still_ends() {
+    let (ended, runs) = numbers("short", &["--agents", "300", "--duration", "1ms"], None).await;
+    assert!(ended.code.is_some(), "{}", ended.stderr);
+    for run in &runs {
+        assert_eq!((number(run, "started"), number(run, "unfinished")), (300, 0), "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_feeder_of_refresh_tokens_spends_each_once() {
+    let simulator = Simulator::builder().client_secret("simulator").start().await.unwrap();
+    let here = simulator.url();
+    let feeder = file("refresh.csv");
+    for mode in ["naive", "resilient"] {
+        let mut csv = "agent,script_id,refresh_token\n".to_owned();
+        for (number, script) in simulator.script_ids().iter().take(3).enumerate() {
+            let code = simulator.authorization_code("load-test", "https://desktop.example", None);
+            let form = format!("grant_type=authorization_code&code={code}&redirect_uri=https%3A%2F%2Fdesktop.example");
+            csv += &format!("agent{number},{script},{}\n", refresh_token(here, &form).await);
+        }
+        std::fs::write(&feeder, &csv).unwrap();
+        let args = ["--api-url", here, "--feeder", feeder.to_str().unwrap()];
+        let ended = load(&args, Some("simulator")).await;
+        assert!(ended.code == Some(2) && ended.stderr.contains("good once"), "not in both modes: {}", ended.stderr);
+        let (ended, runs) = numbers("refresh", &[&args[..], &["--mode", mode]].concat(), Some("simulator")).await;
+        assert_eq!(ended.code, Some(0), "{mode}: {}", ended.stderr);
+        assert_eq!((number(&runs[0], "served"), number(&runs[0], "login_attempts")), (3, 3), "{mode}");
+    }
+    std::fs::remove_file(&feeder).unwrap();
+}
+
+async fn refresh_token(here: &str, form: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let host = here.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "POST /oauth/token HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nAuthorization: Basic bG9hZC10ZXN0OnNpbXVsYXRvcg==\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    body["refresh_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
