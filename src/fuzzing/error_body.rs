@@ -14,7 +14,7 @@ use crate::{Certainty, Credentials, Envelope, Error, PublishScript, ReadScript, 
 /// gateway's word alone, is fit for a terminal, and repeats no secret of the request in any spelling.
 ///
 /// Lines: the status and the operation (`get`, `publish`, `list`, `log in`, `download`), then the answer as it is on the wire:
-/// headers, an empty line, the body. `{secret}` in it is the request's secret; see [`SPELLINGS`].
+/// headers, an empty line, the body. `{secret}` in it is the request's secret; see `SPELLINGS`.
 pub fn error_body(data: &[u8]) {
     let (first, rest) = line(data);
     let first = String::from_utf8_lossy(first);
