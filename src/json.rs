@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::answer::Answer;
 use crate::coding;
 use crate::error::{Error, ErrorBody, ErrorKind};
-use crate::request::Spec;
+use crate::request::{OnHost, Spec};
 use crate::text::{quoted, redact, secrets_of, shown};
 
 /// How much is read of what is not what it should be.
@@ -229,7 +229,12 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
     let body = ErrorBody::parse(&redact(&beginning(answer), secrets));
-    match body.code().is_some() || body.message().is_some() {
+    // A login's answer may hold tokens that nobody knows yet: of its words only those of an error's envelope are told.
+    let is_told = match spec.operation.host {
+        OnHost::Login => body.is_error_envelope(),
+        _ => body.code().is_some() || body.message().is_some(),
+    };
+    match is_told {
         true => error.with_body(body),
         false => error,
     }
