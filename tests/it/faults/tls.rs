@@ -242,7 +242,6 @@ async fn a_proxy_that_does_not_open_the_way_is_named_and_what_was_to_be_sent_nev
     let passing = |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).passing().says(words), fault);
     let status = |status: &str| vec![answer(status, "proxy-authenticate: Basic realm=\"corp\"\r\n", ""), Do::Close];
     let no_way: &[&str] = &["the proxy 127.0.0.1:", "did not open the way to api.example.invalid"];
-    let through: &[&str] = &["api.example.invalid through the proxy 127.0.0.1:"];
     let rows = [
         told("407", &["the proxy 127.0.0.1:", "wants credentials (407)"], status("407 Proxy Authentication Required")),
         passing("403", no_way, status("403 Forbidden")),
