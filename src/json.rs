@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::coding;
+use crate::error::body::decoded;
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::request::{OnHost, Spec};
 use crate::text::{quoted, redact, secrets_of, shown};
@@ -228,13 +229,14 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
-    let body = ErrorBody::parse(&redact(&beginning(answer), secrets));
-    // A login's answer may hold tokens that nobody knows yet: of its words only those of an error's envelope are told.
-    let is_told = match spec.operation.host {
+    let beginning = answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default();
+    let body = ErrorBody::parse(&redact(&decoded(beginning, ""), secrets));
+    // What a login answers may be a token in a form that was not expected: only a refusal is quoted.
+    let quotable = match spec.operation.host {
         OnHost::Login => body.is_error_envelope(),
         _ => body.code().is_some() || body.message().is_some(),
     };
-    match is_told {
+    match quotable {
         true => error.with_body(body),
         false => error,
     }

@@ -39,8 +39,13 @@ pub(crate) fn fault(words: &str) -> Option<String> {
         "alert handshake failure",
         "alert protocol version",
     ];
+    // A server of TLS 1.2 that wants a client certificate says the same as one that knows none of our ciphers.
+    let or = match says(&["HandshakeFailure", "alert handshake failure"]) {
+        true => ", or it wants a client certificate: give one to identity_pem",
+        false => "",
+    };
     says(&incompatible).then(|| {
-        format!("the two ends have no TLS in common ({shown}): it must offer TLS 1.2 or 1.3 with current ciphers")
+        format!("the two ends have no TLS in common ({shown}): it must offer TLS 1.2 or 1.3 with current ciphers{or}")
     })
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn class(status: StatusCode) -> Class {
         408 => (ErrorKind::Timeout, "the service gave up waiting for the request"),
         409 => (ErrorKind::Conflict, "another change is under way or has not settled yet, so this was not done"),
         412 => (ErrorKind::Conflict, "the resource was changed meanwhile"),
+        423 => (ErrorKind::Conflict, "it is locked for now, so this was not done"),
         413 => (ErrorKind::TooLarge, "the request is over the service's size limit"),
         429 => (ErrorKind::Throttled, "the service allows no more of these requests for now"),
         500..=599 => (ErrorKind::Server, "the service failed"),
@@ -154,7 +155,7 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> (Verdict, Signal) {
     } else if asked.spec.operation.is_of_script() && cause::is_invalid_definition(&error) {
         // The service did not act; whether it is the script or the moment is for the evidence to say.
         Verdict::Retry(wait, error)
-    } else if status == StatusCode::CONFLICT && asked.settles() {
+    } else if matches!(status, StatusCode::CONFLICT | StatusCode::LOCKED) && asked.settles() {
         match 1_u32.checked_shl(asked.failures).filter(|_| asked.failures < CONFLICTS) {
             Some(times) => Verdict::Retry(wait.or(Some(SETTLES * times)), error),
             None => Verdict::Fail(error.gave_up(GaveUp::AttemptsSpent)),
@@ -176,7 +177,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether a 409 may be repeated, once what it speaks of has settled. It refuses, so nothing was done. But of an upload that
+    /// Whether a 409, or a 423, may be repeated, once what it speaks of has settled. It refuses, so nothing was done. But of an upload that
     /// something on the way sent twice, it is the second's answer, and a third would make another script.
     fn settles(&self) -> bool {
         self.spec.operation.host == OnHost::Api && self.spec.operation.method != Method::GET

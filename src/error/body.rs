@@ -384,8 +384,8 @@ fn is_code(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && !text.contains(char::is_whitespace)
 }
 
-/// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is.
-fn decoded(bytes: &[u8], content_type: &str) -> String {
+/// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is, or in Latin-1 where that is said.
+pub(crate) fn decoded(bytes: &[u8], content_type: &str) -> String {
     let big = match bytes {
         [0xFE, 0xFF, ..] => Some(true),
         [0xFF, 0xFE, ..] => Some(false),
@@ -395,7 +395,13 @@ fn decoded(bytes: &[u8], content_type: &str) -> String {
         _ if content_type.contains("utf-16") => Some(false),
         _ => None,
     };
-    let Some(big) = big else { return String::from_utf8_lossy(bytes).into_owned() };
+    let Some(big) = big else {
+        let is_latin = ["8859-1", "windows-1252"].iter().any(|name| content_type.contains(name));
+        return match is_latin && std::str::from_utf8(bytes).is_err() {
+            true => bytes.iter().copied().map(char::from).collect(),
+            false => String::from_utf8_lossy(bytes).into_owned(),
+        };
+    };
     let unit = |pair: &[u8]| {
         let pair = pair.try_into().unwrap_or_default();
         if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
@@ -428,7 +434,7 @@ impl ErrorLimit {
         Self {
             key: string(object, "key"),
             namespace: string(object, "namespace"),
-            value: object.get("value").and_then(Value::as_i64),
+            value: object.get("value").and_then(|value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())),
         }
     }
 }

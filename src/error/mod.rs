@@ -412,7 +412,7 @@ impl Error {
             | ErrorKind::Server
             | ErrorKind::Timeout
             | ErrorKind::Connection => true,
-            ErrorKind::Conflict => self.0.status == Some(StatusCode::CONFLICT),
+            ErrorKind::Conflict => matches!(self.0.status, Some(StatusCode::CONFLICT | StatusCode::LOCKED)),
             ErrorKind::BadRequest => self.0.bad_request.as_ref().is_some_and(BadRequest::is_retryable),
             _ => false,
         }

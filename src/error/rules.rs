@@ -82,6 +82,7 @@ const LIMIT: &[&str] = &[
     "ratelimited",
     "ratelimit exceeded|reached|error",
     "slow down",
+    "spike arrest",
     "requests|calls|rate|frequency .. too fast|quickly|high|frequent|frequently|often",
     "limit|limits exceeded exception",
 ];
@@ -98,6 +99,7 @@ const BUSY: &[&str] = &[
 
 const SCHEME: &[&str] = &[
     "http request|traffic|requests|connection .. to|on .. https|ssl|tls",
+    "http request|traffic|requests|connection .. but .. https|ssl|tls",
     "plain|plaintext|unencrypted|clear http|text .. https|ssl|tls|encrypted",
     "requires|require|using|use|utilize|speak|expects|expected tls|https|ssl",
     "insecure transport",

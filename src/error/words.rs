@@ -10,6 +10,8 @@ const DATA: &str = "…";
 const GAP: usize = 8;
 const TURNING: [&str; 11] =
     ["not", "no", "never", "without", "nor", "neither", "may", "might", "would", "if", "unless"];
+/// What follows these is about another thing.
+const CONTRASTING: [&str; 4] = ["but", "although", "though", "whereas"];
 /// A sentence that begins with these, or has one of those in it, supposes or lists; it does not say what was wrong.
 const SUPPOSING: [&str; 5] = ["if", "when", "unless", "did", "are"];
 const LISTING: [&str; 7] = ["otherwise", "perhaps", "maybe", "possibly", "probably", "whether", "might"];
@@ -146,7 +148,8 @@ impl Words {
 fn follows(words: &[String], pattern: &[&str]) -> bool {
     let Some((first, rest)) = pattern.split_first() else { return true };
     if *first == ".." {
-        let gap = words.iter().take(GAP).take_while(|word| *word != END && !TURNING.contains(&word.as_str())).count();
+        let ends = |word: &str| word == END || TURNING.contains(&word) || CONTRASTING.contains(&word);
+        let gap = words.iter().take(GAP).take_while(|word| !ends(word)).count();
         return (0..=gap).any(|skipped| follows(words.get(skipped..).unwrap_or_default(), rest));
     }
     match words.split_first() {
@@ -336,6 +339,7 @@ mod tests {
             "If the session has expired, log in",
             "Has the session expired?",
             "no session expired",
+            "The session is valid but the card has expired",
             "a session of one or two or three or four agents has expired",
         ] {
             assert!(!says(text, "session .. expired"), "{text}");

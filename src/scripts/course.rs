@@ -123,6 +123,8 @@ impl Course {
                 Err(self.remainder(&format!("page {number}, which was said to follow, is empty")))
             }
             0 => Ok(Next::End),
+            // Nothing that can be read, behind the last page: as of a service that answers every page alike.
+            _ if page.entities.is_empty() && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
             _ if whole && last_page && uri.is_none() => Ok(Next::End),
             _ if whole || last_page || led_here => Ok(Next::Doubtful),
             _ => Ok(Next::Page),

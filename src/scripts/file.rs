@@ -170,7 +170,7 @@ fn is_utf_16(bytes: &[u8]) -> bool {
 
 /// What in a name some tool should have put a value for. A brace alone is nobody's template.
 fn unfilled(name: &str) -> Option<&str> {
-    let within = [("{{", "}}"), ("${", "}"), ("#{", "}"), ("$(", ")"), ("<%", "%>")];
+    let within = [("{{", "}}"), ("${", "}"), ("#{", "}"), ("$(", ")"), ("<%", "%>"), ("{%", "%}")];
     let found = within.iter().find_map(|(open, close)| {
         let start = name.find(open)?;
         let inner = name.get(start + open.len()..)?;
@@ -179,7 +179,7 @@ fn unfilled(name: &str) -> Option<&str> {
         is_variable(filled_by).then(|| name.get(start..start + open.len() + length + close.len()))?
     });
     // These could be part of an honest name, so they must be all of it.
-    let whole = [("<", ">"), ("%", "%"), ("__", "__")];
+    let whole = [("<", ">"), ("%", "%"), ("__", "__"), ("@@", "@@"), ("@", "@")];
     let is_word = |text: &str| text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
     let is_whole = |(open, close): &(&str, &str)| {
         let inner = name.trim().strip_prefix(open).and_then(|rest| rest.strip_suffix(close));

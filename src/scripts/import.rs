@@ -33,6 +33,8 @@ const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(15);
 const LISTED_WITHIN: Duration = Duration::from_secs(40);
 /// The clocks of the service's hosts may differ by so much.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
+/// Where the service does not tell its time: by so much this machine's may be wrong.
+const OWN_SKEW: TimeDelta = TimeDelta::days(1);
 /// A `Date` is in whole seconds, and of the moment the answer left.
 const DATE_STEP: Duration = Duration::from_secs(2);
 
@@ -121,7 +123,7 @@ impl Agent {
         // A list that does not come must not cost the upload its time.
         let by = deadline.min(after(Instant::now(), options.timeout / 4));
         let before = self.known_by(by, name).await;
-        let sent = Instant::now();
+        let (sent, sent_at) = (Instant::now(), DateTime::<Utc>::from(self.client().now()));
         let upload = self.until(deadline).receive(file, name, None).await.inspect_err(|error| {
             if !error.an_answer_was_lost() {
                 claim.forget();
@@ -133,6 +135,7 @@ impl Agent {
             claim: &claim,
             before,
             began: upload.began,
+            earliest: upload.began.map_or(sent_at - OWN_SKEW, |began| began - SKEW),
             sent,
             file,
             named: named(&status),
@@ -297,6 +300,8 @@ struct Search<'a> {
     before: Result<HashSet<ScriptId>, String>,
     /// When the upload began by the service's clock, where it told that, and by ours.
     began: Option<DateTime<Utc>>,
+    /// What was made before was there before the upload.
+    earliest: DateTime<Utc>,
     sent: Instant,
     file: &'a ScriptFile,
     /// What the status answer names.
@@ -318,9 +323,8 @@ impl Search<'_> {
 
     /// It was made, or published, before the upload began.
     fn is_older(&self, script: &Script) -> bool {
-        let Some(began) = self.began else { return false };
         let dates = [self.made(script), script.published_date];
-        dates.into_iter().flatten().any(|date| date < began - SKEW)
+        dates.into_iter().flatten().any(|date| date < self.earliest)
     }
 
     /// When it was made, unless that may be what stands in the file.

@@ -51,7 +51,7 @@ fn tells_of_work(message: &str) -> bool {
         "unsupported",
         "unknown",
     ];
-    const WORKING: [&str; 17] = [
+    const WORKING: [&str; 18] = [
         "progress",
         "inprogress",
         "ongoing",
@@ -69,6 +69,7 @@ fn tells_of_work(message: &str) -> bool {
         "received",
         "uploaded",
         "running",
+        "retrying",
     ];
     const DOING: [&str; 8] = ["process", "import", "upload", "validat", "pars", "convert", "load", "work"];
     let message = message.to_lowercase();

@@ -72,6 +72,21 @@ async fn a_success_that_is_no_script_is_a_typed_error() {
     assert_eq!(transport.agent().script(&id()).await.unwrap_err().kind(), ErrorKind::UnexpectedAnswer);
 }
 
+#[tokio::test]
+async fn an_answer_in_utf_16_is_quoted_as_what_it_says() {
+    let json = format!(r#"{{"id":"{ID}","message":"never mind"}}"#);
+    for big in [true, false] {
+        let body: Vec<u8> = format!("\u{FEFF}{json}")
+            .encode_utf16()
+            .flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() })
+            .collect();
+        let wire = Wire::listen(move |_, _| say("200 OK", "", &body)).await;
+        let error = fetch(&wire).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("UTF-16") && text.contains("never mind") && !text.contains("\\u{0}"), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_array_is_none_of_the_answers_that_are_objects() {
     let array = r#"["476c2b71-7429-11e4-9a5b-3f91746bffa3","a name","https://x.example/y"]"#;

@@ -344,14 +344,15 @@ mod tls {
     #[tokio::test]
     async fn ends_that_have_no_tls_in_common_are_told_at_once() {
         // protocol_version, handshake_failure, insufficient_security: what a server says that knows only older or other ones.
-        for alert in [70, 40, 71] {
+        // The second is also what OpenSSL says in TLS 1.2 of a client without a certificate.
+        for (alert, or) in [(70, ""), (40, "identity_pem"), (71, "")] {
             let refuse = move |_, _, mut stream: TcpStream| async move {
                 let _ = stream.read(&mut [0; 4_096]).await;
                 let _ = stream.write_all(&[21, 3, 1, 0, 2, 2, alert]).await;
                 let _ = stream.read(&mut [0; 4_096]).await;
             };
             let port = Node::default().listen(refuse).await;
-            is_told_at_once(patient(&format!("https://localhost:{port}")), &["no TLS in common", "TLS 1.2"]).await;
+            is_told_at_once(patient(&format!("https://localhost:{port}")), &["no TLS in common", "TLS 1.2", or]).await;
         }
     }
 

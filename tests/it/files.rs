@@ -38,6 +38,9 @@ async fn a_name_that_is_a_template_nobody_filled_in_is_refused_unless_a_name_is_
         "<script-name>",
         "%SCRIPT_NAME%",
         "__SCRIPT_NAME__",
+        "{% name %}",
+        "@@SCRIPT_NAME@@",
+        "@script.name@",
     ] {
         let transport = uploaded();
         let error = transport.agent().import(&named(name), &ImportScript::default()).await.unwrap_err();
@@ -49,9 +52,20 @@ async fn a_name_that_is_a_template_nobody_filled_in_is_refused_unless_a_name_is_
             let _ = uploaded().agent().import(&named(name), &options).await.unwrap();
         }
     }
-    for name in
-        ["Sale {summer}", "{A}", "50% off, 20%", "a < b > c", "<b>Sale</b>", "Bonus $(100)", "$5 {x}", "}}{{", "_x_"]
-    {
+    for name in [
+        "Sale {summer}",
+        "{A}",
+        "50% off, 20%",
+        "a < b > c",
+        "<b>Sale</b>",
+        "Bonus $(100)",
+        "$5 {x}",
+        "}}{{",
+        "_x_",
+        "@home",
+        "a@b@c",
+        "{%}",
+    ] {
         let _ = uploaded().agent().import(&named(name), &ImportScript::default()).await.unwrap();
     }
 }

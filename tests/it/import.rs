@@ -353,6 +353,38 @@ async fn by_the_services_dates_what_was_made_before_is_older_though_it_was_not_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_service_tells_no_time_what_was_made_a_day_before_by_ours_is_older_too() {
+    let now = chrono::DateTime::<chrono::Utc>::from(SystemTime::now());
+    let dated = |id: &str, days: i64, key: &str| json!({ "id": id, "name": "Inbound", key: now - chrono::TimeDelta::days(days) });
+    let listed = |scripts: Vec<Value>| {
+        reply(200, json!({ "entities": scripts, "pageCount": 1, "total": scripts.len() }).to_string())
+    };
+    for (days, key, found) in [
+        (2, "createdDate", None),
+        (2_000, "createdDate", None),
+        (30, "publishedDate", None),
+        (0, "createdDate", Some(OLD)),
+    ] {
+        // It was there before, and is listed only afterwards.
+        let late = dated(OLD, days, key);
+        let service =
+            Service::new(&[DONE]).edited(move |looked| listed(if looked == 1 { vec![] } else { vec![late.clone()] }));
+        let imported = agent(&service.transport()).import(&file(), &within(90)).await.unwrap();
+        assert_eq!(imported.script_id().map(ScriptId::as_str), found, "{days} {key}");
+
+        let both = vec![dated(OLD, days, key), dated(NEW, 0, "createdDate")];
+        let service =
+            Service::new(&[DONE]).edited(move |looked| listed(if looked == 1 { vec![] } else { both.clone() }));
+        let imported = agent(&service.transport()).import(&file(), &within(90)).await.unwrap();
+        assert_eq!(
+            imported.script_id().map(ScriptId::as_str),
+            if found.is_none() { Some(NEW) } else { None },
+            "{days} {key}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time_is_over() {
     for status in [
         "{}",
@@ -368,6 +400,7 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
         r#"{"succeeded":false,"message":"Pending"}"#,
         r#"{"succeeded":false,"message":"The script is still being processed"}"#,
         r#"{"succeeded":false,"message":"queued"}"#,
+        r#"{"succeeded":false,"message":"RETRYING"}"#,
         r#"{"succeeded":false,"message":"not finished yet"}"#,
         r#"{"succeeded":false,"message":"importing (40 %)"}"#,
     ] {
@@ -486,6 +519,15 @@ async fn a_409_after_a_change_is_waited_out_and_one_that_stays_says_so() {
     let told = Scripted::replies([conflict().with("retry-after", "9"), reply(200, "")]);
     told.agent().delete(&id()).await.unwrap();
     assert!(told.calls()[1].at - told.calls()[0].at >= Duration::from_secs(9));
+
+    // As WebDAV's resources and some gateways say it.
+    let locked = || reply(423, r#"{"message":"locked by another user"}"#);
+    for replies in [vec![locked(), reply(204, "")], vec![conflict(), locked(), reply(204, "")]] {
+        Scripted::replies(replies).agent().delete(&id()).await.unwrap();
+    }
+    let error = Scripted::replies([locked()]).agent().script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Conflict, true, 1), "{error}");
+    assert!(error.to_string().contains("locked by another user"), "{error}");
 
     let stays = Scripted::by(move |seen| if seen.is_login() { common::token("t0ken") } else { conflict() });
     let error = stays.agent().publish(&id(), &PublishScript::default()).await.unwrap_err();

@@ -487,6 +487,21 @@ async fn one_bad_item_costs_that_item_and_is_counted() {
         }
         assert_eq!(transport.calls().len(), 4, "the items that cannot be read count, too");
     }
+    // All of them are bad, and the service answers every page with the one it has.
+    for bad in [vec![json!(null)], vec![json!({}), json!(7)], vec![json!("a"), json!([]), json!(null)]] {
+        for count in [1, 2] {
+            let page = json!({ "entities": bad, "pageCount": count });
+            let transport =
+                Scripted::by(
+                    move |seen| if seen.is_login() { common::token("t0ken") } else { reply(200, page.to_string()) },
+                );
+            for mut listing in each_listing(&transport.agent(), 100) {
+                let read: Vec<_> = (&mut listing).try_collect().await.unwrap();
+                assert!(read.is_empty() && listing.skipped() >= bad.len(), "{bad:?} {}", listing.skipped());
+            }
+            assert_eq!(transport.calls().len(), 4 * (count + 1), "{bad:?}");
+        }
+    }
     let all: Vec<Value> = bad.into_iter().chain([good("a")]).collect();
     let transport = pages([json!({ "entities": all, "total": 18 }), json!({ "entities": [good("b")], "total": 18 })]);
     let mut listed = transport.agent().scripts(ListScripts::default()).pages();

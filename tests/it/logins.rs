@@ -697,6 +697,9 @@ async fn credentials_as_files_and_forms_have_them_are_refused_with_the_reason() 
         ("\"s3cr3t\"", "stands in quotes"),
         ("'s3cr3t'", "stands in quotes"),
         ("\u{201C}s3cr3t\u{201D}", "stands in quotes"),
+        ("${s3cr3t}", "placeholder that was never filled in"),
+        ("${env.s3cr3t}", "placeholder that was never filled in"),
+        ("{{ s3cr3t }}", "placeholder that was never filled in"),
     ] {
         for (what, credentials) in made_of(text) {
             let error = refused(&client, &transport, credentials).await;

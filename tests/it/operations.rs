@@ -440,6 +440,7 @@ async fn every_operation_tells_its_documented_errors_apart() {
             (404, "not.found", ErrorKind::NotFound),
             (408, "client.timeout", ErrorKind::Timeout),
             (409, "conflict", ErrorKind::Conflict),
+            (423, "locked", ErrorKind::Conflict),
             (413, "request.entity.too.large", ErrorKind::TooLarge),
             (415, "unsupported.media.type", ErrorKind::UnexpectedAnswer),
             (429, "too.many.requests", ErrorKind::Throttled),
@@ -455,7 +456,7 @@ async fn every_operation_tells_its_documented_errors_apart() {
             let error = run(transport.agent()).await.unwrap_err();
             let told = (error.operation(), error.status(), error.code(), error.message(), error.kind());
             assert_eq!(told, (Some(*name), Some(status), Some(code), Some("why"), kind));
-            let settles = status == 409 && is_a_change(name);
+            let settles = matches!(status, 409 | 423) && is_a_change(name);
             let may_be_repeated = settles || (matches!(status, 408 | 500 | 503 | 504) && !is_sent_once(name));
             if !matches!(status, 401 | 429) {
                 assert_eq!(transport.calls().len() > 1, may_be_repeated, "{name} {status}");

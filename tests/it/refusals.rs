@@ -159,6 +159,25 @@ async fn words_in_utf_16_and_behind_a_mark_are_read() {
     }
 }
 
+#[tokio::test]
+async fn words_in_latin_1_are_read_where_that_is_said() {
+    for (kind, said) in [
+        ("text/plain; charset=iso-8859-1", "verweigert f\u{fc}r 7"),
+        ("text/html; charset=ISO-8859-1", "<h1>acc\u{e8}s refus\u{e9}</h1>"),
+        ("application/json;charset=windows-1252", r#"{"message":"prohibici\u{f3}n"}"#),
+    ] {
+        let said = said.replace("\\u{f3}", "\u{f3}");
+        let body: Vec<u8> = said.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        for body in [body, said.clone().into_bytes()] {
+            let wire =
+                Wire::listen(move |_, _| say("403 Forbidden", &format!("content-type: {kind}\r\n"), &body)).await;
+            let agent = wire.builder().build().unwrap().agent(Credentials::access_token(TOKEN));
+            let line = agent.script(&id()).await.unwrap_err().to_string();
+            assert!(["f\u{fc}r 7", "refus\u{e9}", "prohibici\u{f3}n"].iter().any(|word| line.contains(word)), "{line}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_not_the_services_own_is_kept_and_who_said_it_is_named() {
     let page = "<html><head><title>403 Forbidden</title></head><body>Blocked by rule 12</body></html>";
@@ -207,6 +226,12 @@ async fn a_429_is_put_down_to_the_limit_that_is_named_and_to_none_where_none_is(
         "limit": { "key": "org.app.user.rate.per.minute", "namespace": "platform.api", "value": 300 } });
     let line = refusing.with(false, 429, &limit.to_string()).await.to_string();
     assert!(line.contains("org.app.user.rate.per.minute") && line.contains("300"), "{line}");
+    for value in [json!("300"), json!(" 300 ")] {
+        let mut limit = limit.clone();
+        limit["limit"]["value"] = value;
+        let line = refusing.with(false, 429, &limit.to_string()).await.to_string();
+        assert!(line.contains("org.app.user.rate.per.minute (300)"), "{line}");
+    }
     for body in ["<html><title>Slow down</title></html>", "busy", r#"{"message":"come back"}"#] {
         let line = refusing.with(false, 429, body).await.to_string();
         assert!(!line.contains("token") && !line.contains("quota"), "{line}");

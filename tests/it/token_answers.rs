@@ -297,6 +297,31 @@ async fn without_a_token_the_error_says_what_came_instead() {
     }
 }
 
+#[tokio::test]
+async fn a_token_in_an_answer_that_is_no_json_is_in_nothing_that_is_printed() {
+    let (access, refresh) = ("tok-1", "r-1");
+    let json = format!(r#"{{"access_token":"{access}","refresh_token":"{refresh}"}}"#);
+    let wide = |mark: &[u8]| [mark, &json.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()].concat();
+    for body in [
+        format!("access_token={access}&refresh_token={refresh}").into_bytes(),
+        format!("refresh_token: {refresh}\naccess_token: {access}\n").into_bytes(),
+        format!("<token><access_token>{access}</access_token><refresh_token>{refresh}</refresh_token></token>")
+            .into_bytes(),
+        format!("callback({json})").into_bytes(),
+        format!("[{json}]").into_bytes(),
+        format!("\"{access} {refresh}\"").into_bytes(),
+        wide(&[0xff, 0xfe]),
+        wide(&[]),
+    ] {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let wire = Wire::listen(move |_, _| say("200 OK", "", &body)).await;
+        let error = wire.builder().build().unwrap().agent(common::credentials()).script(&id()).await.unwrap_err();
+        let all = format!("{error} {error:?} {:?}", error.body()).replace("\\u{0}", "").replace('\0', "");
+        assert_eq!((error.kind(), wire.heads().len()), (ErrorKind::UnexpectedAnswer, 1), "{error}");
+        assert!(!all.contains(access) && !all.contains(refresh), "{shown}: {all}");
+    }
+}
+
 /// `{"access_token":"acc3ss-0001","refresh_token":"r3fresh-0001"}`
 #[rustfmt::skip]
 const ZIPPED: &[u8] = &[
