@@ -17,7 +17,7 @@ use crate::retry::{RetryPolicy, after};
 ///
 /// - no operation is blocked by a window or a 429 that only another one was told of;
 /// - none is blocked for longer than the cap, nor says that it will be;
-/// - none sends more than the window allows that it was told of, where the service tells the truth.
+/// - none sends more than the window allows that it was told of, where the service tells the truth, and within the window.
 ///
 /// Lines: first `limit ALLOWED SECONDS a b` for each window of the service and the operations (`a` to `d`) that share it, then
 /// what happens: `send a 5`, `answer a 2` (by the service, which counts), `lose a 1` (no answer comes), `tell a ALLOWED COUNT
@@ -52,6 +52,7 @@ struct Window {
 /// A request under way: the window as it was when it arrived.
 struct Sent<'a> {
     reservation: Reservation<'a>,
+    at: Instant,
     window: Option<(usize, Instant)>,
     count: usize,
 }
@@ -74,7 +75,8 @@ struct World<'a> {
     now: Instant,
     windows: Vec<Window>,
     operations: BTreeMap<&'static str, Operation<'a>>,
-    /// Something was told that is not so; of a window that was over; and that as the first that an operation was told.
+    /// Something was told that is not so; of a window that was over; and that as the first that an operation was told, or so late
+    /// that nobody knows of which window.
     lied: bool,
     late: bool,
     first_late: bool,
@@ -179,14 +181,14 @@ impl<'a> World<'a> {
             (count, began) = (window.count, at.map(|at| (at, window.began)));
         }
         if let Some(one) = self.operations.get_mut(name) {
-            one.sent.push_back(Sent { reservation, window: began, count });
+            one.sent.push_back(Sent { reservation, at: self.now, window: began, count });
         }
     }
 
     /// The service answers the oldest request, by the window that it arrived in.
     fn answer(&mut self, name: &'static str) {
         let Some(one) = self.operations.get_mut(name) else { return };
-        let Some(Sent { reservation, window, count }) = one.sent.pop_front() else { return };
+        let Some(Sent { reservation, at: sent, window, count }) = one.sent.pop_front() else { return };
         let Some((at, began)) = window else {
             return reservation.answered(self.now, None, None, &self.policy);
         };
@@ -198,6 +200,8 @@ impl<'a> World<'a> {
         // Whoever learns of a window when it is over learns later who shares it.
         self.late |= began != window.began;
         self.first_late |= !one.told && began != window.began;
+        // Ends are told in whole seconds: an answer that took about as long as its window may be of this one or the one before.
+        self.first_late |= self.now.saturating_duration_since(sent) + 2 * LATE > window.length;
         one.told = true;
         one.refused |= refusal.is_some();
         // What comes after its window's end tells nothing of the next.

@@ -27,6 +27,8 @@ use crate::text::quoted;
 /// lists; these grow to the other.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The last question is asked so long before the time is over.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// How long an upload may be unknown to the service that is asked for its status.
 const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(15);
 /// By then a script that was imported is listed, where two imports of one name must be told apart.
@@ -197,11 +199,10 @@ impl Agent {
                 }
                 Err(error) => return Err(error.of_upload(id)),
             }
-            let next = after(Instant::now(), pause);
-            if next >= deadline {
-                return Err(ended(not_in_time(deadline.saturating_duration_since(started), last)));
+            match next_look(pause, deadline) {
+                Some(next) => sleep_until(next).await,
+                None => return Err(ended(not_in_time(deadline.saturating_duration_since(started), last))),
             }
-            sleep_until(next).await;
         }
     }
 
@@ -256,10 +257,10 @@ impl Agent {
                 Ok(Err(error)) if error.is_retryable() => trouble = Some(error.to_string()),
                 Ok(Err(error)) => return (found, Some(format!("the scripts could not be listed: {error}"))),
             }
-            if next >= deadline {
-                return (found, Some(search.out_of_time(trouble)));
+            match next_look(next.saturating_duration_since(Instant::now()), deadline) {
+                Some(next) => sleep_until(next).await,
+                None => return (found, Some(search.out_of_time(trouble))),
             }
-            sleep_until(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
@@ -433,4 +434,15 @@ impl Drop for Claim<'_> {
             own.until = Some(after(Instant::now(), LISTED_WITHIN));
         }
     }
+}
+
+/// When the service is asked again: after the pause, or shortly before the time is over.
+fn next_look(pause: Duration, deadline: Instant) -> Option<Instant> {
+    let now = Instant::now();
+    let next = after(now, pause);
+    if next < deadline {
+        return Some(next);
+    }
+    // Where it asked for a longer pause itself, it is not asked any more.
+    deadline.checked_sub(LAST_LOOK).filter(|last| *last > now && pause <= LONGEST_PAUSE)
 }
