@@ -168,9 +168,11 @@ impl<'a> World<'a> {
             }
             return;
         };
-        let sharing = self.operations.values().filter(|other| other.window == one.window);
-        let unknown = sharing.into_iter().any(|other| !other.told && !other.sent.is_empty());
         let (at, told_of) = (one.window, one.told_of);
+        let began = at.and_then(|at| self.windows.get(at)).map(|window| window.began);
+        // Of one that was not told of this window yet, nobody knows that it shares it.
+        let sharing = self.operations.values().filter(|other| other.window == at);
+        let unknown = sharing.into_iter().any(|other| other.told_of != began && !other.sent.is_empty());
         let window = at.and_then(|at| self.windows.get_mut(at));
         let (mut count, mut began) = (0, None);
         if let Some(window) = window {
