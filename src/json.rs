@@ -287,7 +287,7 @@ fn title(page: &str) -> Option<&str> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io;
-    use std::sync::Mutex;
+    use std::sync::{LazyLock, Mutex};
 
     use super::*;
     use crate::{Page, ScriptListing};
@@ -304,6 +304,9 @@ mod tests {
                 Ok(())
             }
         }
+        // With one subscriber alone, `tracing` asks only the thread that meets a place first, and that may be another test's.
+        static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::registry().into());
+        LazyLock::force(&SECOND);
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
