@@ -11,13 +11,10 @@ use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::coding;
-use crate::error::body::decoded;
+use crate::error::body::READ_BYTES;
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::request::{OnHost, Spec};
 use crate::text::{quoted, redact, secrets_of, shown};
-
-/// How much is read of what is not what it should be.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
 ///
@@ -229,8 +226,7 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
-    let beginning = answer.body.get(..answer.body.len().min(READ_BYTES)).unwrap_or_default();
-    let body = ErrorBody::parse(&redact(&decoded(beginning, ""), secrets));
+    let body = ErrorBody::read(&answer.headers, &answer.body, secrets);
     // What a login answers may be a token in a form that was not expected: only a refusal is quoted.
     let quotable = match spec.operation.host {
         OnHost::Login => body.is_error_envelope(),

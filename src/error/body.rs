@@ -8,7 +8,7 @@ use super::page;
 use crate::text::{head, quoted, redact, shown};
 
 /// How much of an error's body is read; what is kept of it is less.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// No string of the body is kept longer than this.
 const KEPT_BYTES: usize = 1024;
 /// No list of it longer, nor nested deeper.
@@ -385,7 +385,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is, or in Latin-1 where that is said.
-pub(crate) fn decoded(bytes: &[u8], content_type: &str) -> String {
+fn decoded(bytes: &[u8], content_type: &str) -> String {
     let big = match bytes {
         [0xFE, 0xFF, ..] => Some(true),
         [0xFF, 0xFE, ..] => Some(false),
