@@ -8,6 +8,7 @@
 //!
 //! Nothing is held while it sleeps, and it never begins a sleep that would outlast the deadline.
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +27,12 @@ use crate::limits::Route;
 use crate::limits::in_flight::{Share, Slot};
 use crate::limits::login::{LoginGate, LoginPass};
 use crate::limits::outage::{Counts, Endurance, Permit};
-use crate::limits::quota::{Reservation, TooManyRequests};
+use crate::limits::quota::{QuotaGate, Reservation, TooManyRequests};
 use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Repeat, Spec};
 use crate::retry::after;
 use crate::spans;
-use crate::transport::exchange;
+use crate::transport::{Http, exchange};
 use crate::verdict::{self, Asked, Signal, Verdict};
 use crate::waits::{Wait, Waits};
 
@@ -141,15 +142,19 @@ impl<'a> Run<'a> {
                 continue; // The token was replaced meanwhile.
             };
             let outcome = self.attempt(token.as_deref(), admitted.sent).await;
-            match self.settle(token.as_ref(), admitted, outcome) {
+            let pause = match self.settle(token.as_ref(), admitted, outcome) {
                 Verdict::Done(answer) => return Ok(self.done(answer, token.as_deref())),
                 Verdict::ReplaceToken(error) => {
                     self.token_replaced = true;
                     self.last = Some(error);
+                    None
                 }
-                Verdict::Throttled(limit, error) => self.wait_for_limit(limit, error).await?,
-                Verdict::Retry(floor, error) => self.back_off(floor, error).await?,
+                Verdict::Throttled(limit, error) => self.after_limit(limit, error)?,
+                Verdict::Retry(floor, error) => Some(self.after_failure(floor, error)?),
                 Verdict::Fail(error) => return Err(self.ended(error)),
+            };
+            if let Some(until) = pause {
+                self.waits.on(Wait::Backoff, &self.route.meter, pin!(sleep_until(until))).await;
             }
         }
     }
@@ -215,14 +220,15 @@ impl<'a> Run<'a> {
     /// Takes all that an attempt needs, at once and without waiting; else waits for each in turn, and tries again. None where the
     /// token was replaced meanwhile.
     async fn admit<'t>(&mut self, token: Option<&'t Token>) -> Result<Option<Admitted<'a, 't>>, Error> {
-        let (host, operation, settings) = (self.host, self.call.spec.operation.name, &self.client.settings);
-        let meter = &*self.route.meter;
-        let quota = token.map(Token::quota);
+        let (operation, quota) = (self.call.spec.operation.name, token.map(Token::quota));
         let is_broken = self.route.evidence.is_broken(self.key, Instant::now());
-        let mut login = self.login_pass().await?;
+        let mut login = match self.is_login() {
+            true => Box::pin(self.login_pass()).await?,
+            false => None,
+        };
         // What is broken itself finds out nothing, and so is no probe.
         let mut outage = Endurance::new(self.deadline, self.oldest_outage(), !is_broken);
-        let mut slot = host.in_flight.free(self.share);
+        let mut slot = self.host.in_flight.free(self.share);
         loop {
             if let Some(_slot) = slot.take() {
                 let sent = Instant::now();
@@ -233,28 +239,42 @@ impl<'a> Run<'a> {
                     return Ok(Some(Admitted { login, quota: quota.flatten(), permit, is_broken, _slot, sent }));
                 }
             }
-            if let Some(quota) = quota {
-                let waited = pin!(quota.wait(operation, self.started, self.deadline, settings.max_waiting));
-                let waited = self.waits.on(Wait::Quota, meter, waited).await;
-                if !waited.map_err(|refused| self.ended(refused.into_error(operation, self.last.clone())))? {
-                    return Ok(None);
-                }
+            // Boxed, so that only calls that wait have room for it.
+            if !Box::pin(self.wait(quota, &mut outage, &mut slot)).await? {
+                return Ok(None);
             }
-            let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(&mut outage))).await;
-            up.map_err(|down| self.ended(down.into_error(host.name(), operation, self.last.clone())))?;
-            let asked = Instant::now();
-            let free = pin!(host.in_flight.slot(self.share, self.latest()));
-            let free = self.waits.on(Wait::InFlight, meter, free).await;
-            let free = free.map_err(|none| self.ended(none.into_error(host.name(), self.last.clone())))?;
-            self.not_its_own_time(asked);
             if login.as_ref().is_some_and(|pass| !pass.holds()) {
                 // Others were refused meanwhile.
-                drop(free);
-                login = self.login_pass().await?;
-            } else {
-                slot = Some(free);
+                slot = None;
+                login = Box::pin(self.login_pass()).await?;
             }
         }
+    }
+
+    /// Waits for what an attempt needs, one after the other. False where the token was replaced meanwhile.
+    async fn wait(
+        &mut self,
+        quota: Option<&QuotaGate>,
+        outage: &mut Endurance,
+        slot: &mut Option<Slot<'a>>,
+    ) -> Result<bool, Error> {
+        let (host, operation, meter) = (self.host, self.call.spec.operation.name, &*self.route.meter);
+        if let Some(quota) = quota {
+            let most_waiting = self.client.settings.max_waiting;
+            let waited = pin!(quota.wait(operation, self.started, self.deadline, most_waiting));
+            let waited = self.waits.on(Wait::Quota, meter, waited).await;
+            if !waited.map_err(|refused| self.ended(refused.into_error(operation, self.last.clone())))? {
+                return Ok(false);
+            }
+        }
+        let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(outage))).await;
+        up.map_err(|down| self.ended(down.into_error(host.name(), operation, self.last.clone())))?;
+        let asked = Instant::now();
+        let free = pin!(host.in_flight.slot(self.share, self.latest()));
+        let free = self.waits.on(Wait::InFlight, meter, free).await;
+        *slot = Some(free.map_err(|none| self.ended(none.into_error(host.name(), self.last.clone())))?);
+        self.not_its_own_time(asked);
+        Ok(true)
     }
 
     /// The OAuth client's leave to log in.
@@ -291,10 +311,6 @@ impl<'a> Run<'a> {
     /// Sends the request once and reads the whole answer.
     async fn attempt(&mut self, token: Option<&Token>, sent: Instant) -> Result<Answer, Failure> {
         let (spec, host, settings) = (self.call.spec, self.host, &self.client.settings);
-        let mut request = host.site.request(spec);
-        if let Some(token) = token {
-            request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
-        }
         self.began.get_or_insert(sent);
         if let Authority::Login { slot, .. } = &self.call.authority {
             slot.note_login_attempt();
@@ -314,9 +330,7 @@ impl<'a> Run<'a> {
             _ => host.transport.http(),
         };
         let http = http.map_err(Failure::not_built)?;
-        let proxy = http.proxy(request.url());
-        let (most, once) = (settings.max_body_bytes, self.is_login());
-        let exchange = exchange(http.send(request), host.name(), proxy, most, once);
+        let exchange = self.exchange(&http, token);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
             false => Either::Right(Box::pin(exchange.instrument(span.clone()))),
@@ -335,6 +349,20 @@ impl<'a> Run<'a> {
         self.lost = self.lost.saturating_add(u32::from(verdict::is_lost(&outcome)));
         self.may_have_been_sent |= !outcome.as_ref().is_err_and(|failure| failure.never_sent);
         outcome
+    }
+
+    /// The request, built anew and handed over here, so that no future of ours keeps room for it.
+    fn exchange<'h>(
+        &self,
+        http: &'h Http,
+        token: Option<&Token>,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'h, 'a> {
+        let mut request = self.host.site.request(self.call.spec);
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
+        }
+        let proxy = http.proxy(request.url());
+        exchange(http.send(request), self.host.name(), proxy, self.client.settings.max_body_bytes, self.is_login())
     }
 
     /// What the outcome means, and what it tells each gate: settled at once, before anything waits.
@@ -466,9 +494,9 @@ impl<'a> Run<'a> {
         answer
     }
 
-    /// Waits as long as a limit asks: an agent's call at the gate of its token, a login at that of its OAuth client, any other
-    /// here.
-    async fn wait_for_limit(&mut self, limit: TooManyRequests, error: Error) -> Result<(), Error> {
+    /// Where a limit is waited for: by an agent's call at the gate of its token, by a login at that of its OAuth client, by any
+    /// other until then.
+    fn after_limit(&mut self, limit: TooManyRequests, error: Error) -> Result<Option<Instant>, Error> {
         let TooManyRequests { wait, limit } = limit;
         self.client.counters.throttled(self.is_login());
         self.route.meter.throttled(limit.as_deref());
@@ -477,13 +505,13 @@ impl<'a> Run<'a> {
         }
         self.last = Some(error.clone());
         match self.call.authority {
-            Authority::Agent(_) | Authority::Login { .. } => Ok(()),
-            Authority::Own { .. } => self.sleep(wait.unwrap_or_default(), self.attempts, error).await,
+            Authority::Agent(_) | Authority::Login { .. } => Ok(None),
+            Authority::Own { .. } => self.pause(wait.unwrap_or_default(), self.attempts, error).map(Some),
         }
     }
 
-    /// Waits a backoff before a further attempt, if there may be one.
-    async fn back_off(&mut self, floor: Option<Duration>, error: Error) -> Result<(), Error> {
+    /// When a further attempt is due, if there may be one.
+    fn after_failure(&mut self, floor: Option<Duration>, error: Error) -> Result<Instant, Error> {
         let earlier = self.failures;
         self.failures = earlier.saturating_add(1);
         if self.failures >= self.client.settings.retry.attempts {
@@ -494,18 +522,17 @@ impl<'a> Run<'a> {
             slot.note_login_trouble(&error);
         }
         self.last = Some(error.clone());
-        self.sleep(floor.unwrap_or_default(), earlier, error).await
+        self.pause(floor.unwrap_or_default(), earlier, error)
     }
 
-    /// So long at least, and the backoff after so many earlier ones.
-    async fn sleep(&mut self, at_least: Duration, earlier: u32, error: Error) -> Result<(), Error> {
+    /// So long at least, and the backoff after so many earlier ones, from now.
+    fn pause(&self, at_least: Duration, earlier: u32, error: Error) -> Result<Instant, Error> {
         let backoff = self.client.random.below(self.client.settings.retry.backoff_bound(earlier));
         let wait = at_least.saturating_add(backoff);
         match Instant::now().checked_add(wait).filter(|at| *at < self.deadline) {
             Some(at) => {
                 tracing::debug!(wait_s = wait.as_secs_f64(), cause = %error, "trying again");
-                self.waits.on(Wait::Backoff, &self.route.meter, pin!(sleep_until(at))).await;
-                Ok(())
+                Ok(at)
             }
             None => Err(self.ended(error.with_retry_after(Some(wait)).gave_up(GaveUp::DeadlineWouldPass))),
         }

@@ -98,7 +98,7 @@ pub(crate) struct TokenSlot {
 struct State {
     token: Option<Arc<Token>>,
     grant: Grant,
-    login: Option<Login>,
+    login: Option<Box<Login>>,
     /// Which login's result is kept: another one's was given up, or its agent has logged out since.
     expected: u64,
     /// Whether the login under way has been sent at all.
@@ -418,7 +418,7 @@ impl State {
 
     /// The login under way, unless its task is gone without a result.
     fn running_login(&self) -> Option<Login> {
-        self.login.clone().filter(|login| login.result.has_changed().is_ok())
+        self.login.as_deref().filter(|login| login.result.has_changed().is_ok()).cloned()
     }
 
     fn is_under_way(&self, login: &Login) -> bool {
@@ -459,7 +459,7 @@ impl State {
         };
         let task = client.under_way.logins.spawn(task.instrument(span));
         let login = Login { result, task: task.abort_handle(), runtime: Handle::current(), span: id };
-        self.login = Some(login.clone());
+        self.login = Some(Box::new(login.clone()));
         login
     }
 

@@ -56,7 +56,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script(&self, id: &ScriptId) -> Result<Script, Error> {
-        self.call("a script", Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
+        self.call("a script", &Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
     }
 
     /// A script that is being edited, as the JSON that the service sent: with all that [`Script`] has no field for.
@@ -74,7 +74,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script_json(&self, id: &ScriptId) -> Result<Json, Error> {
-        self.json(Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
+        self.json(&Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
     }
 
     /// A page of a script that is being edited.
@@ -97,7 +97,7 @@ impl Agent {
     /// ```
     pub async fn script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
         let ids = [id.as_str(), page.as_str()];
-        self.call("a page", Spec::of(&request::GET_SCRIPT_PAGE, &ids).query(query.query())).await
+        self.call("a page", &Spec::of(&request::GET_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
     /// All pages of a script that is being edited, as far as they can be read: [`Items::skipped`] counts the others.
@@ -119,7 +119,7 @@ impl Agent {
     /// ```
     pub async fn script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Items<Page>, Error> {
         let ids = [id.as_str()];
-        self.list("a list of pages", Spec::of(&request::GET_SCRIPT_PAGES, &ids).query(query.query())).await
+        self.list("a list of pages", &Spec::of(&request::GET_SCRIPT_PAGES, &ids).query(query.query())).await
     }
 
     /// The scripts that are being edited, as a stream.
@@ -242,7 +242,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_script(&self, id: &ScriptId, query: &ReadScript) -> Result<Script, Error> {
-        self.call("a script", Spec::of(&request::GET_PUBLISHED_SCRIPT, &[id.as_str()]).query(query.query())).await
+        self.call("a script", &Spec::of(&request::GET_PUBLISHED_SCRIPT, &[id.as_str()]).query(query.query())).await
     }
 
     /// A page of a published script.
@@ -262,7 +262,7 @@ impl Agent {
     /// ```
     pub async fn published_script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
         let ids = [id.as_str(), page.as_str()];
-        self.call("a page", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGE, &ids).query(query.query())).await
+        self.call("a page", &Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
     /// All pages of a published script, as far as they can be read: [`Items::skipped`] counts the others.
@@ -282,7 +282,7 @@ impl Agent {
     /// ```
     pub async fn published_script_pages(&self, id: &ScriptId, query: &ReadScript) -> Result<Items<Page>, Error> {
         let ids = [id.as_str()];
-        self.list("a list of pages", Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query())).await
+        self.list("a list of pages", &Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGES, &ids).query(query.query())).await
     }
 
     /// The published scripts, as a stream.
@@ -349,7 +349,7 @@ impl Agent {
     /// ```
     pub async fn published_variables(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
         let ids = [id.as_str()];
-        self.json(Spec::of(&request::GET_PUBLISHED_VARIABLES, &ids).query(query.query())).await
+        self.json(&Spec::of(&request::GET_PUBLISHED_VARIABLES, &ids).query(query.query())).await
     }
 
     /// The variables of a published script in a division the agent may search. Raw JSON, as of
@@ -370,7 +370,7 @@ impl Agent {
     /// ```
     pub async fn published_variables_in_divisions(&self, id: &ScriptId, query: &ReadVariables) -> Result<Json, Error> {
         let ids = [id.as_str()];
-        self.json(Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
+        self.json(&Spec::of(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, &ids).query(query.query())).await
     }
 
     /// Publishes a script: from now on agents see it as it is being edited now, or the version named. It answers the
@@ -393,23 +393,23 @@ impl Agent {
     /// ```
     pub async fn publish(&self, id: &ScriptId, options: &PublishScript) -> Result<Script, Error> {
         let spec = Spec::of(&request::PUBLISH_SCRIPT, &[]).about(id.as_str());
-        self.call("a script", spec.query(options.query()).body(options.body(id))).await
+        self.call("a script", &spec.query(options.query()).body(options.body(id))).await
     }
 }
 
 impl Agent {
     /// A call, and its answer as the object it should be.
-    async fn call<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<T, Error> {
-        decode(what, &spec, &self.run(&spec).await?)
+    async fn call<T: DeserializeOwned>(&self, what: &str, spec: &Spec<'_>) -> Result<T, Error> {
+        decode(what, spec, &self.run(spec).await?)
     }
 
     /// A call, and its answer as the list it should be.
-    async fn list<T: DeserializeOwned>(&self, what: &str, spec: Spec<'_>) -> Result<Items<T>, Error> {
-        decode_list(what, &spec, &self.run(&spec).await?)
+    async fn list<T: DeserializeOwned>(&self, what: &str, spec: &Spec<'_>) -> Result<Items<T>, Error> {
+        decode_list(what, spec, &self.run(spec).await?)
     }
 
     /// A call, and its answer whatever JSON it is.
-    async fn json(&self, spec: Spec<'_>) -> Result<Json, Error> {
-        decode_any("JSON", &spec, &self.run(&spec).await?)
+    async fn json(&self, spec: &Spec<'_>) -> Result<Json, Error> {
+        decode_any("JSON", spec, &self.run(spec).await?)
     }
 }

@@ -169,7 +169,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn export(&self, id: &ScriptId, options: &ExportScript) -> Result<ExportResponse, Error> {
-        self.call("an export", Spec::of(&request::EXPORT_SCRIPT, &[id.as_str()]).body(options.body())).await
+        self.call("an export", &Spec::of(&request::EXPORT_SCRIPT, &[id.as_str()]).body(options.body())).await
     }
 
     /// Exports a script and downloads it.
