@@ -352,17 +352,22 @@ impl<'a> Run<'a> {
     }
 
     /// The request, built anew and handed over here, so that no future of ours keeps room for it.
-    fn exchange<'h>(
-        &self,
-        http: &'h Http,
+    fn exchange<'s>(
+        &'s self,
+        http: &'s Http,
         token: Option<&Token>,
-    ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'h, 'a> {
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'s, 'a> {
         let mut request = self.host.site.request(self.call.spec);
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
         }
         let proxy = http.proxy(request.url());
-        exchange(http.send(request), self.host.name(), proxy, self.client.settings.max_body_bytes, self.is_login())
+        let (host, most, once) = (self.host, self.client.settings.max_body_bytes, self.is_login());
+        let sent = match self.call.spec.exact {
+            Some(to) => Either::Left(Box::pin(host.transport.send_exact(request, to, host.name()))),
+            None => Either::Right(http.send(request, host.name(), proxy)),
+        };
+        exchange(sent, host.name(), most, once)
     }
 
     /// What the outcome means, and what it tells each gate: settled at once, before anything waits.

@@ -66,7 +66,11 @@ impl Failure {
     pub(crate) fn of_transport(error: reqwest_middleware::Error, host: &str, proxy: Option<&str>) -> Self {
         let transient = matches!(default_on_request_failure(&error), Some(Retryable::Transient));
         match error {
-            reqwest_middleware::Error::Reqwest(error) => Self::of_reqwest(error.without_url(), transient, host, proxy),
+            reqwest_middleware::Error::Reqwest(error) => {
+                let told =
+                    Told { connect: error.is_connect(), builder: error.is_builder(), timeout: error.is_timeout() };
+                Self::of_connection(Box::new(error.without_url()), &told, transient, host, proxy)
+            }
             reqwest_middleware::Error::Middleware(error) => {
                 // One that speaks of the connection is believed.
                 let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
@@ -83,17 +87,29 @@ impl Failure {
         }
     }
 
-    fn of_reqwest(error: reqwest::Error, transient: bool, host: &str, proxy: Option<&str>) -> Self {
+    /// What hyper reports instead of a response.
+    pub(crate) fn of_hyper(error: hyper_util::client::legacy::Error, host: &str) -> Self {
         let io = io_error(&error).map(io::Error::kind);
-        let cause = innermost(&error);
-        let http2 = causes(&error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+        let told = Told { connect: error.is_connect(), builder: false, timeout: io == Some(io::ErrorKind::TimedOut) };
+        Self::of_connection(Box::new(error), &told, told.connect, host, None)
+    }
+
+    fn of_connection(
+        error: Box<dyn StdError + Send + Sync>,
+        told: &Told,
+        transient: bool,
+        host: &str,
+        proxy: Option<&str>,
+    ) -> Self {
+        let met: &(dyn StdError + 'static) = &*error;
+        let (cause, io) = (innermost(met), io_error(met).map(io::Error::kind));
+        let http2 = causes(met).find_map(|cause| cause.downcast_ref::<h2::Error>());
         let unprocessed =
             http2.is_some_and(|http2| http2.is_remote() && http2.reason() == Some(Reason::REFUSED_STREAM));
-        let is_no_http = is_no_http(&error);
+        let is_no_http = is_no_http(met);
         // A server that refuses who we are hands nothing on.
-        let never_sent = error.is_connect() || error.is_builder() || unprocessed || tls::refuses_identity(&cause);
-        let way =
-            Way { host, proxy, at_proxy: causes(&error).any(|cause| cause.to_string().starts_with("tunnel error")) };
+        let never_sent = told.connect || told.builder || unprocessed || tls::refuses_identity(&cause);
+        let way = Way { host, proxy, at_proxy: causes(met).any(|cause| cause.to_string().starts_with("tunnel error")) };
         let lasting = if never_sent { way.lasting(&cause) } else { None };
         let is_lasting = lasting.is_some();
         // Whatever reason the other end gives for a stream or a connection that it ends: a new one may fare better.
@@ -102,31 +118,31 @@ impl Failure {
         let (kind, what) = if let Some(what) = lasting {
             (ErrorKind::Connection, what)
         } else if way.at_proxy {
-            (ErrorKind::Connection, way.proxy_fails(&error, &cause))
-        } else if error.is_builder() {
+            (ErrorKind::Connection, way.proxy_fails(met, &cause))
+        } else if told.builder {
             (ErrorKind::InvalidInput, format!("the request for {host} cannot be sent: {shown}"))
         } else if is_no_http {
             let tls = if cause.contains(NO_HTTP) { " (does it want https?)" } else { "" };
             (ErrorKind::UnexpectedAnswer, format!("the answer of {host} is no HTTP that can be read{tls}: {shown}"))
         } else if io == Some(io::ErrorKind::ConnectionRefused) {
             (ErrorKind::Connection, format!("{host} refused the connection: nothing listens there"))
-        } else if never_sent && error.is_timeout() {
+        } else if never_sent && told.timeout {
             (ErrorKind::Timeout, format!("no connection to {way} in time"))
         } else if never_sent {
             (ErrorKind::Connection, format!("no connection to {way}: {shown}"))
         } else {
             (ErrorKind::Connection, format!("the connection to {host} broke before it answered: {shown}"))
         };
-        let transient = transient && !is_lasting && !error.is_builder();
+        let transient = transient && !is_lasting && !told.builder;
         let of_service = transient && !way.at_proxy;
-        let source = Some(Box::new(error) as _);
-        Self { never_sent, transient, lasting: is_lasting, of_service, source, ..Self::new(kind, what) }
+        Self { never_sent, transient, lasting: is_lasting, of_service, source: Some(error), ..Self::new(kind, what) }
     }
 
     /// The head of the answer came, but not all of its body.
     pub(crate) fn broken_off(error: Option<reqwest::Error>, host: &str, after: usize) -> Self {
         let error = error.map(reqwest::Error::without_url);
-        let is_no_http = error.as_ref().and_then(io_error).is_some_and(|io| io.kind() == io::ErrorKind::InvalidInput);
+        let is_no_http =
+            error.as_ref().and_then(|error| io_error(error)).is_some_and(|io| io.kind() == io::ErrorKind::InvalidInput);
         let source = error.map(|error| Box::new(error) as _);
         if is_no_http {
             let what = format!("the answer of {host} is no HTTP that can be read, after {after} bytes of its body");
@@ -155,6 +171,15 @@ impl Failure {
             None => error,
         }
     }
+}
+
+/// What is told of a request that was not answered.
+struct Told {
+    /// No connection was made.
+    connect: bool,
+    /// There is no such request.
+    builder: bool,
+    timeout: bool,
 }
 
 /// What hyper-util says of a proxy that answers CONNECT with 407, with anything else that is no 200, and with nothing.
@@ -200,7 +225,7 @@ impl Way<'_> {
 
     /// What keeps a proxy from opening the way. It may pass: a proxy that cannot reach the host for a moment says 502 or
     /// 503, and hyper-util does not tell these from a 403, nor from what is no HTTP at all.
-    fn proxy_fails(&self, error: &reqwest::Error, cause: &str) -> String {
+    fn proxy_fails(&self, error: &(dyn StdError + 'static), cause: &str) -> String {
         let (proxy, host, shown) = (self.proxy(), self.host, text::shown(cause));
         if cause.contains(PROXY_REFUSES) {
             return format!(
@@ -232,12 +257,12 @@ fn is_broken_connection(kind: io::ErrorKind) -> bool {
     )
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(StdError::source(error), |cause: &&(dyn StdError + 'static)| (*cause).source())
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |cause: &&(dyn StdError + 'static)| (*cause).source())
 }
 
 /// HTTP/2 keeps its own within.
-fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
+fn io_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e io::Error> {
     causes(error).find_map(|cause| match cause.downcast_ref::<h2::Error>() {
         Some(http2) => http2.get_io(),
         None => cause.downcast_ref(),
@@ -245,7 +270,7 @@ fn io_error(error: &reqwest::Error) -> Option<&io::Error> {
 }
 
 /// Whether what came is against the rules of HTTP.
-fn is_no_http(error: &reqwest::Error) -> bool {
+fn is_no_http(error: &(dyn StdError + 'static)) -> bool {
     causes(error).any(|cause| {
         cause.downcast_ref().is_some_and(hyper::Error::is_parse)
             || cause.downcast_ref().is_some_and(h2::Error::is_library)
@@ -253,6 +278,6 @@ fn is_no_http(error: &reqwest::Error) -> bool {
 }
 
 /// The innermost cause, which names the fact; those around it say where it was met.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -14,7 +14,7 @@ use crate::coding;
 use crate::error::body::READ_BYTES;
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::request::{OnHost, Spec};
-use crate::text::{quoted, redact, secrets_of, shown};
+use crate::text::{quoted, redact, shown};
 
 /// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
 ///
@@ -209,7 +209,7 @@ pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: s
 
 fn misshapen(what: &str, spec: &Spec<'_>, answer: &Answer, decoder: Option<&serde_json::Error>) -> Error {
     // Both the decoder's words and the answer's own can repeat what the answer says.
-    let of_url = spec.address.map(secrets_of).unwrap_or_default();
+    let of_url = spec.secrets();
     let secrets: Vec<&str> = answer.token().into_iter().chain(of_url.iter().map(String::as_str)).collect();
     let came = format!("{} ({} bytes)", came(answer, &secrets), answer.body.len());
     let why = match decoder {

@@ -12,6 +12,7 @@ mod client;
 mod coding;
 mod config;
 mod error;
+mod exact;
 mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

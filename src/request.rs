@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Uri;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, Url};
 
-use crate::text::encode_segment;
+use crate::text::{encode_segment, secrets_of};
 
 /// What an attempt may take where a file travels or the service may hold its answer back, unless the client's attempt
 /// timeout is longer.
@@ -148,6 +149,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) subject: Option<&'a str>,
     /// Where it goes, if that is not the operation's route: the signed URL of a download.
     pub(crate) address: Option<&'a Url>,
+    /// The same as it was given, where the other is not quite that.
+    pub(crate) exact: Option<&'a Uri>,
     /// What a login proves itself with. An agent's token is put on for each attempt instead.
     pub(crate) authorization: Option<HeaderValue>,
     /// Whether an attempt is given [`PATIENCE`]: a file travels, or the service was asked to wait.
@@ -180,6 +183,14 @@ impl<'a> Spec<'a> {
             .fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
+    /// What no error may repeat of where it goes.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let mut secrets = self.address.map(secrets_of).unwrap_or_default();
+        let exact = self.exact.map(|uri| [Some(uri.path()), uri.query()]);
+        secrets.extend(exact.into_iter().flatten().flatten().filter(|part| part.len() >= 8).map(str::to_owned));
+        secrets
+    }
+
     /// An operation with its path's parameters. It is about the first.
     pub(crate) fn of(operation: &'static Operation, parameters: &'a [&'a str]) -> Self {
         Self {
@@ -189,6 +200,7 @@ impl<'a> Spec<'a> {
             body: None,
             subject: parameters.first().copied(),
             address: None,
+            exact: None,
             authorization: None,
             patient: matches!(operation.host, OnHost::Upload | OnHost::Download),
         }

@@ -11,6 +11,9 @@ use crate::text::shown;
 pub(crate) const AVAILABLE: bool =
     cfg!(any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls"));
 
+/// Whether it can be spoken over a connection that is not reqwest's.
+pub(crate) const WITHOUT_REQWEST: bool = cfg!(any(feature = "rustls-ring", feature = "rustls-aws-lc"));
+
 /// What a failed handshake's words say of a fault that lasts until somebody mends it; nothing of any other failure.
 pub(crate) fn fault(words: &str) -> Option<String> {
     let shown = shown(words);
@@ -172,6 +175,7 @@ impl Pem {
 mod backend {
     use std::sync::Arc;
 
+    use hyper_util::client::legacy::connect::HttpConnector;
     use rustls::crypto::CryptoProvider;
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -182,6 +186,8 @@ mod backend {
     use crate::text::quoted;
 
     pub(crate) struct Tls(ClientConfig);
+
+    type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
 
     fn provider() -> CryptoProvider {
         #[cfg(feature = "rustls-ring")]
@@ -218,6 +224,14 @@ mod backend {
 
         pub(crate) fn configure(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
             builder.tls_backend_preconfigured(self.0.clone())
+        }
+
+        pub(crate) fn connector(&self, mut tcp: HttpConnector) -> Connector {
+            tcp.enforce_http(false);
+            let mut config = self.0.clone();
+            config.alpn_protocols.clear();
+            let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(config);
+            builder.https_or_http().enable_http1().wrap_connector(tcp)
         }
     }
 
@@ -279,6 +293,8 @@ mod backend {
 
 #[cfg(all(feature = "native-tls", not(any(feature = "rustls-ring", feature = "rustls-aws-lc"))))]
 mod backend {
+    use hyper_util::client::legacy::connect::HttpConnector;
+
     use super::{Error, Pem};
 
     pub(crate) struct Tls {
@@ -307,6 +323,10 @@ mod backend {
                 None => builder,
             }
         }
+
+        pub(crate) fn connector(&self, tcp: HttpConnector) -> HttpConnector {
+            tcp
+        }
     }
 
     fn read_identity(pem: &[u8]) -> Result<reqwest::Identity, Error> {
@@ -329,6 +349,8 @@ mod backend {
 
 #[cfg(not(any(feature = "rustls-ring", feature = "rustls-aws-lc", feature = "native-tls")))]
 mod backend {
+    use hyper_util::client::legacy::connect::HttpConnector;
+
     use super::Error;
 
     pub(crate) struct Tls;
@@ -348,6 +370,10 @@ mod backend {
 
         pub(crate) fn configure(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
             builder
+        }
+
+        pub(crate) fn connector(&self, tcp: HttpConnector) -> HttpConnector {
+            tcp
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
@@ -21,10 +21,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::Answer;
 use crate::coding::{self, Trouble};
 use crate::error::Error;
+use crate::exact;
 use crate::failure::{Failure, innermost};
 use crate::proxy::Proxy;
 use crate::retry::after;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// A client is replaced no more often than this.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
@@ -172,6 +173,25 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Whether an address can go out byte for byte as it was given: past what only reqwest has.
+    pub(crate) fn sends_exact(&self, url: &Url) -> bool {
+        let proxied = !self.direct && self.settings.proxy.as_ref().is_some_and(|proxy| proxy.is_for(url));
+        self.middlewares.is_empty() && !proxied && (url.scheme() == "http" || tls::WITHOUT_REQWEST)
+    }
+
+    /// The request on its way to an address as it was given.
+    pub(crate) fn send_exact(
+        &self,
+        request: Request,
+        to: &Uri,
+        host: &str,
+    ) -> impl Future<Output = Result<Response, Failure>> + Send {
+        exact::send(request, to, &self.tls, self.settings.connect_timeout)
+            .map_err(move |error| Failure::of_hyper(error, host))
+    }
+}
+
 /// A client of reqwest's, and the user's middlewares around it, if there are any.
 pub(crate) struct Http {
     client: reqwest::Client,
@@ -186,29 +206,31 @@ impl Http {
     }
 
     /// The request on its way. It is handed over here, so that no future of ours holds it.
-    pub(crate) fn send(
-        &self,
+    pub(crate) fn send<'h>(
+        &'h self,
         request: Request,
-    ) -> impl Future<Output = Result<Response, reqwest_middleware::Error>> + Send + '_ {
-        match &self.with_middlewares {
+        host: &'h str,
+        proxy: Option<&'h str>,
+    ) -> impl Future<Output = Result<Response, Failure>> + Send + 'h {
+        let sent = match &self.with_middlewares {
             None => Either::Left(self.client.execute(request).map_err(reqwest_middleware::Error::Reqwest)),
             Some(client) => Either::Right(Box::pin(async move {
                 client.execute_with_extensions(request, &mut http::Extensions::new()).await
             })),
-        }
+        };
+        sent.map_err(move |error| Failure::of_transport(error, host, proxy))
     }
 }
 
 /// The whole answer to a request that was sent, no larger than allowed. `once`: it cannot be had again, so what is not in the
 /// coding it is said to be in is read as far as it can be.
 pub(crate) async fn exchange(
-    sent: impl Future<Output = Result<Response, reqwest_middleware::Error>>,
+    sent: impl Future<Output = Result<Response, Failure>>,
     host: &str,
-    proxy: Option<&str>,
     most: usize,
     once: bool,
 ) -> Result<Answer, Failure> {
-    let mut response = sent.await.map_err(|error| Failure::of_transport(error, host, proxy))?;
+    let mut response = sent.await?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     if !status.is_success() {
         let words = Box::pin(words_of(&mut response)).await;

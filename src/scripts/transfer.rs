@@ -19,12 +19,13 @@ use super::upload_form;
 use crate::agent::Agent;
 use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
+use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
 use crate::json::{decode, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
-use crate::text::{redact, secrets_of};
+use crate::text::redact;
 use crate::tls;
 
 /// How many redirects of a download are followed.
@@ -207,10 +208,10 @@ impl Agent {
     /// same rule. An attempt may take 60 s, or the client's attempt timeout where that is longer. A proxy is used where
     /// it is for the api host.
     ///
-    /// Path and query go out byte for byte as they were given, but for what the `url` crate cannot hold: `'` in a query goes
-    /// out as `%27`; blanks, `"`, `<`, `>` and what is not ASCII goes out percent-encoded, and so do `` ` ``, `{` and `}` in a path;
-    /// `\` in a path goes out as `/`; segments that are `.` or `..` (or `%2e`) are resolved; tabs and line ends are left out. A
-    /// refusal of a URL that was changed so says it, as some signatures are made over the very bytes.
+    /// Path and query go out byte for byte as they were given, as some signatures are made over the very bytes. What no
+    /// request can hold is encoded: blanks, what is not ASCII, and the like. Through a proxy, with a middleware, or over TLS of
+    /// the feature `native-tls`, also `'` in a query is, and dot segments are resolved. A refusal of a URL that was changed
+    /// says so.
     ///
     /// # Errors
     ///
@@ -229,14 +230,16 @@ impl Agent {
         let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, None)?;
         let client = self.client();
         let deadline = after(Instant::now(), self.timeout());
-        let given = url.expose();
-        let mut url = Url::parse(given).map_err(|_| refused_url(ErrorKind::InvalidInput, "does not parse"))?;
-        let is_altered = !goes_out_as_given(given, &url);
+        let unreadable = || refused_url(ErrorKind::InvalidInput, "does not parse");
+        let mut address = Address::new(url.expose()).ok_or_else(unreadable)?;
         for redirects in 0..=MOST_REDIRECTS {
             let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
-            check_download(&url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
-            let spec = Spec { address: Some(&url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
-            let secrets = secrets_of(&url);
+            let url = address.url();
+            check_download(url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
+            let mut spec = Spec { address: Some(url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
+            spec.exact = address.exact().filter(|_| client.host(&spec).transport.sends_exact(url));
+            let is_altered = address.is_altered() && spec.exact.is_none();
+            let secrets = spec.secrets();
             let authority = Authority::Own { secrets: secrets.iter().map(String::as_str).collect() };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
             let result = call::run(client, &call).await;
@@ -253,10 +256,9 @@ impl Agent {
                 }
                 return Ok(file);
             }
-            url = answer
-                .headers
-                .get(LOCATION)
-                .and_then(|location| url.join(location.to_str().ok()?).ok())
+            let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+            address = location
+                .and_then(|location| address.redirected(location))
                 .ok_or_else(|| refused_url(ErrorKind::UnexpectedAnswer, "leads to a redirect that says nowhere"))?;
         }
         Err(refused_url(ErrorKind::UnexpectedAnswer, "leads from redirect to redirect"))
@@ -279,16 +281,6 @@ pub(super) struct Received {
 
 const ALTERED: &str = "it could not be sent byte for byte as it was given, as it has characters that must be encoded or dot segments, \
                        and a signature over its very bytes does not survive that";
-
-/// Whether path and query are sent as they stand in the URL.
-fn goes_out_as_given(given: &str, url: &Url) -> bool {
-    let sent = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let after_scheme = given.split_once("://").map_or(given, |(_, rest)| rest);
-    let target = after_scheme.find(['/', '?', '#', '\\']).and_then(|at| after_scheme.get(at..)).unwrap_or_default();
-    let target = target.split('#').next().unwrap_or_default();
-    // A host alone is asked for its root.
-    target == sent || (!target.starts_with('/') && sent.strip_prefix('/') == Some(target))
-}
 
 /// Without the URL: it is a secret.
 fn refused_url(kind: ErrorKind, why: &str) -> Error {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use genesys_scripts::{Credentials, ErrorKind};
+use genesys_scripts::{ClientBuilder, Credentials, ErrorKind, SignedUrl};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::server::{Do, Ended, Request, Server, Serving, answer, converse, http, read_request, say};
-use super::{Row, Trial, all};
+use super::{ATTEMPTS, Row, Trial, all};
 use crate::common::{credentials, id};
 use crate::proxy::PROXIES;
 
@@ -150,6 +150,35 @@ fn row(what: &'static str, kind: ErrorKind) -> Row {
         },
         ..Row::new(what, kind).never_sent()
     }
+}
+
+/// reqwest would send another address, so these go out without it.
+#[tokio::test]
+async fn a_signed_url_that_reqwest_would_change_is_fetched_over_tls_all_the_same() {
+    let serving = || {
+        https_of(Hello::Shows(GOOD), |request| match request.head.starts_with("GET /a/./b?it's HTTP/1.1\r\n") {
+            true => vec![answer("200 OK", "", r#"{"name":"x"}"#)],
+            false => vec![answer("403 Forbidden", "", "")],
+        })
+    };
+    let trusting = |builder: ClientBuilder| builder.root_certificate_pem(AUTHORITY.pem.clone());
+    let trial = Trial::new(serving(), Server::well(), trusting);
+    let agent = trial.client.agent(Credentials::access_token("t0ken"));
+    let url = |server: &Server| SignedUrl::new(format!("{}/a/./b?it's", server.url));
+    assert_eq!(agent.download_export(&url(&trial.api)).await.unwrap().name(), Some("x"));
+    // What lasts is told as ever, and what passes is tried again.
+    let stranger = https_of(Hello::Shows(Shows { authority: &STRANGER, ..GOOD }), |request| request.right_answer());
+    let error = agent.download_export(&url(&stranger)).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), error.is_retryable()), (ErrorKind::Connection, 1, false), "{error}");
+    assert!(error.to_string().contains("root_certificate_pem") && !error.to_string().contains("it's"), "{error}");
+    let closing = https_of(Hello::Closes, |request| request.right_answer());
+    let error = agent.download_export(&url(&closing)).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.attempts(), error.is_retryable()),
+        (ErrorKind::Connection, ATTEMPTS, true),
+        "{error}"
+    );
+    trial.is_at_rest("a signed URL");
 }
 
 #[tokio::test]
