@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use h2::Reason;
+use http::StatusCode;
 use reqwest_retry::{Retryable, default_on_request_failure};
 
 use crate::error::{Error, ErrorKind};
@@ -29,6 +30,8 @@ pub(crate) struct Failure {
     pub(crate) of_service: bool,
     /// Nothing came back on its connection in all of its time.
     pub(crate) silent: bool,
+    /// The proxy has answered, and did not open the way; with what, nobody tells.
+    pub(crate) proxy_refused: bool,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -42,6 +45,7 @@ impl Failure {
             lasting: false,
             of_service: false,
             silent: false,
+            proxy_refused: false,
             source: None,
         }
     }
@@ -135,7 +139,22 @@ impl Failure {
         };
         let transient = transient && !is_lasting && !told.builder;
         let of_service = transient && !way.at_proxy;
-        Self { never_sent, transient, lasting: is_lasting, of_service, source: Some(error), ..Self::new(kind, what) }
+        let proxy_refused = way.at_proxy && cause.contains(PROXY_REFUSES);
+        let source = Some(error);
+        Self { never_sent, transient, lasting: is_lasting, of_service, proxy_refused, source, ..Self::new(kind, what) }
+    }
+
+    /// What the proxy says that did not open the way. Its answer to a request that it cannot serve now may be another next time.
+    pub(crate) fn proxy_said(self, status: StatusCode, host: &str, proxy: &str) -> Self {
+        let lasting = status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429);
+        let mend = match status.as_u16() {
+            403 => "it is not allowed there: have it allowed by whoever runs the proxy, or name the host in NO_PROXY",
+            405 => "it does not let anyone through (CONNECT): it is no proxy for https",
+            _ if lasting => "ask who runs it",
+            _ => "it cannot reach it now",
+        };
+        let what = format!("the proxy {proxy} did not open the way to {host} ({status}): {mend}");
+        Self { what, lasting, transient: !lasting, ..self }
     }
 
     /// The head of the answer came, but not all of its body.

@@ -8,10 +8,21 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
+use std::pin::pin;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use http::StatusCode;
+use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use tokio::net::TcpStream;
 
 use crate::error::Error;
 use crate::id::is_invisible;
@@ -66,6 +77,36 @@ impl Proxy {
     pub(crate) fn of_reqwest(&self) -> reqwest::Proxy {
         let proxy = self.clone();
         reqwest::Proxy::custom(move |url| proxy.is_for(url).then(|| proxy.url.clone()))
+    }
+
+    /// What it says when it is asked for the way to this host. hyper-util keeps that to itself, so a proxy that did not open the
+    /// way is asked once more. None of one that is reached by TLS, and where it says nothing that can be read.
+    pub(crate) async fn says(&self, url: &Url) -> Option<StatusCode> {
+        let at = (self.url.host_str()?, self.url.port_or_known_default()?);
+        let way = format!("{}:{}", url.host_str()?, url.port_or_known_default()?);
+        if self.url.scheme() != "http" {
+            return None;
+        }
+        let mut ask = http::Request::connect(&way).header(HOST, &way);
+        if !self.url.username().is_empty() {
+            ask = ask.header(PROXY_AUTHORIZATION, self.credentials()?);
+        }
+        let ask = ask.body(Empty::<Bytes>::new()).ok()?;
+        let stream = TcpStream::connect((at.0.trim_matches(['[', ']']), at.1)).await.ok()?;
+        let (mut proxy, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        match select(pin!(proxy.send_request(ask)), pin!(connection)).await {
+            Either::Left((answer, _)) => Some(answer.ok()?.status()),
+            Either::Right((_, answer)) => Some(answer.await.ok()?.status()),
+        }
+    }
+
+    fn credentials(&self) -> Option<HeaderValue> {
+        let plain = |text| percent_decode_str(text).collect::<Vec<u8>>();
+        let (user, password) = (plain(self.url.username()), plain(self.url.password().unwrap_or_default()));
+        let basic = BASE64_STANDARD.encode([&*user, b":", &*password].concat());
+        let mut value = HeaderValue::try_from(format!("Basic {basic}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     fn read(text: &str) -> Result<Self, &'static str> {

@@ -212,13 +212,25 @@ impl Http {
         host: &'h str,
         proxy: Option<&'h str>,
     ) -> impl Future<Output = Result<Response, Failure>> + Send + 'h {
+        let asked = proxy.map(|_| request.url().clone());
         let sent = match &self.with_middlewares {
             None => Either::Left(self.client.execute(request).map_err(reqwest_middleware::Error::Reqwest)),
             Some(client) => Either::Right(Box::pin(async move {
                 client.execute_with_extensions(request, &mut http::Extensions::new()).await
             })),
         };
-        sent.map_err(move |error| Failure::of_transport(error, host, proxy))
+        sent.or_else(move |error| {
+            Box::pin(async move {
+                let failure = Failure::of_transport(error, host, proxy);
+                let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, asked) else {
+                    return Err(failure);
+                };
+                match proxy.says(&url).await {
+                    Some(status) if !status.is_success() => Err(failure.proxy_said(status, host, proxy.name())),
+                    _ => Err(failure),
+                }
+            })
+        })
     }
 }
 

@@ -183,20 +183,28 @@ async fn a_proxy_that_wants_credentials_is_told_at_once_and_is_no_outage() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_open_the_way_is_named_and_asked_again_and_is_no_outage() {
-    for status in ["403 Forbidden", "502 Bad Gateway"] {
+async fn a_proxy_that_does_not_open_the_way_is_named_with_what_it_says_and_is_no_outage() {
+    for (status, attempts) in
+        [("403 Forbidden", 1), ("405 Method Not Allowed", 1), ("429 Too Many Requests", 3), ("502 Bad Gateway", 3)]
+    {
         let proxy = Wire::listen(move |_, _| say(status, "", "")).await;
         let client = behind(&proxy.url);
         for _ in 0..3 {
             for error in fetch_by_many(&client).await {
-                assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 3), "{error}");
-                assert!(error.is_retryable() && !error.may_have_been_sent());
+                assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, attempts), "{error}");
+                assert_eq!((error.is_retryable(), error.may_have_been_sent()), (attempts > 1, false), "{error}");
                 let (told, address) = (error.to_string(), proxy.url.trim_start_matches("http://"));
                 assert!(told.contains(&format!("proxy {address} did not open the way")), "{told}");
+                assert!(told.contains(&format!("({status})")), "{told}");
             }
             two_seconds_pass().await;
         }
         assert!(client.stats().api.down.is_empty());
+        let asked = proxy.heads();
+        let whole = |head: &&String| {
+            head.starts_with("CONNECT api.example.invalid:443 ") && head.contains("Basic Y29ycDpodW50ZXIy")
+        };
+        assert_eq!(asked.iter().filter(whole).count(), asked.len(), "{:?}", asked.first());
     }
 }
 

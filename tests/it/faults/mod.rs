@@ -38,6 +38,8 @@ struct Row {
     status: Option<u16>,
     /// Of what may be repeated; what may not is sent once.
     attempts: u32,
+    /// Of an attempt, at most.
+    connections: usize,
     /// Whether the request leaves this machine.
     sent: bool,
     /// Whether the same call may fare better later.
@@ -55,8 +57,8 @@ impl Row {
     fn new(what: &'static str, kind: ErrorKind) -> Self {
         let configure = |builder| builder;
         let (attempts, words) = (1, &[][..]);
-        let (status, retryable, sent, heals) = (None, false, true, true);
-        Self { what, kind, status, attempts, sent, retryable, words, heals, attempt: ATTEMPT, configure }
+        let (status, connections, retryable, sent, heals) = (None, 1, false, true, true);
+        Self { what, kind, status, attempts, connections, sent, retryable, words, heals, attempt: ATTEMPT, configure }
     }
 
     /// Worth further attempts.
@@ -70,6 +72,11 @@ impl Row {
 
     fn never_sent(self) -> Self {
         Self { sent: false, ..self }
+    }
+
+    /// What refuses is asked once more for its reason.
+    fn asked_why(self) -> Self {
+        Self { connections: 2, ..self }
     }
 
     fn says(self, words: &'static [&'static str]) -> Self {
@@ -124,7 +131,7 @@ impl Row {
             }
             trial.is_at_rest(what);
         }
-        assert!(trial.api.connections() <= if reaches { attempts } else { 0 }, "{what}");
+        assert!(trial.api.connections() <= if reaches { attempts * self.connections } else { 0 }, "{what}");
         if self.heals {
             trial.get_well();
             agent.script(&id()).await.expect(what);

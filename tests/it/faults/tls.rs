@@ -269,15 +269,23 @@ fn behind_a_proxy(fault: Vec<Do>) -> Server {
 async fn a_proxy_that_does_not_open_the_way_is_named_and_what_was_to_be_sent_never_was() {
     let told = |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).says(words), fault);
     let passing = |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).passing().says(words), fault);
+    let refused =
+        |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).asked_why().passing().says(words), fault);
+    let refused_for_good =
+        |what, words, fault: Vec<Do>| (row(what, ErrorKind::Connection).asked_why().says(words), fault);
     let status = |status: &str| vec![answer(status, "proxy-authenticate: Basic realm=\"corp\"\r\n", ""), Do::Close];
     let no_way: &[&str] = &["the proxy 127.0.0.1:", "did not open the way to api.example.invalid"];
     let rows = [
         told("407", &["the proxy 127.0.0.1:", "wants credentials (407)"], status("407 Proxy Authentication Required")),
-        passing("403", no_way, status("403 Forbidden")),
-        passing("429", no_way, status("429 Too Many Requests")),
-        passing("502", no_way, status("502 Bad Gateway")),
-        passing("504", no_way, status("504 Gateway Timeout")),
-        passing("garbage", no_way, vec![say("garbage\r\n\r\n"), Do::Close]),
+        refused_for_good(
+            "403",
+            &["the proxy 127.0.0.1:", "did not open the way", "(403 Forbidden)"],
+            status("403 Forbidden"),
+        ),
+        refused("429", no_way, status("429 Too Many Requests")),
+        refused("502", no_way, status("502 Bad Gateway")),
+        refused("504", no_way, status("504 Gateway Timeout")),
+        refused("garbage", no_way, vec![say("garbage\r\n\r\n"), Do::Close]),
         passing("closes", &["closed the connection when asked for the way"], vec![Do::Close]),
         passing("resets", &[], vec![Do::Reset]),
         passing("opens the way and closes", &[], vec![say("HTTP/1.1 200 OK\r\n\r\n"), Do::Close]),
