@@ -216,6 +216,31 @@ pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
     utf8_percent_encode(text, ENCODED).into()
 }
 
+/// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is, or in Latin-1 where that is said.
+pub(crate) fn decoded(bytes: &[u8], content_type: &str) -> String {
+    let big = match bytes {
+        [0xFE, 0xFF, ..] => Some(true),
+        [0xFF, 0xFE, ..] => Some(false),
+        [0, other, ..] if *other != 0 => Some(true),
+        [other, 0, ..] if *other != 0 => Some(false),
+        _ if content_type.contains("utf-16be") => Some(true),
+        _ if content_type.contains("utf-16") => Some(false),
+        _ => None,
+    };
+    let Some(big) = big else {
+        let is_latin = ["8859-1", "windows-1252"].iter().any(|name| content_type.contains(name));
+        return match is_latin && std::str::from_utf8(bytes).is_err() {
+            true => bytes.iter().copied().map(char::from).collect(),
+            false => String::from_utf8_lossy(bytes).into_owned(),
+        };
+    };
+    let unit = |pair: &[u8]| {
+        let pair = pair.try_into().unwrap_or_default();
+        if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
+    };
+    String::from_utf16_lossy(&bytes.chunks_exact(2).map(unit).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice)]

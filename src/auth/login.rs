@@ -27,7 +27,7 @@ use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::json::{came, unexpected};
 use crate::request::{self, Body, Operation, Spec};
-use crate::text::{redact, shown};
+use crate::text::{decoded, redact, shown};
 
 /// So many names of what came instead of a token are told.
 const NAMES_TOLD: usize = 8;
@@ -170,8 +170,9 @@ async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, E
 
 /// What of the answer is needed. Without a token of either sort it is an error.
 fn issued(spec: &Spec<'_>, answer: &Answer, secrets: &[&str]) -> Result<Issued, Error> {
-    let text = String::from_utf8_lossy(&answer.body);
-    let members = Members::of(&text);
+    let text = decoded(&answer.body, "");
+    let text = text.trim_start_matches('\u{FEFF}');
+    let members = Members::of(text);
     let refresh_token = members.text("refresh_token").map(SecretString::from);
     let access = members.text("access_token").ok_or_else(|| members.instead_of("access_token")).and_then(|token| {
         check_access_token("its `access_token`", &token)?;

@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, SERVER, VIA};
 use serde_json::{Map, Value};
 
 use super::page;
-use crate::text::{head, quoted, redact, shown};
+use crate::text::{decoded, head, quoted, redact, shown};
 
 /// How much of an error's body is read; what is kept of it is less.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -382,31 +382,6 @@ fn about_that(about: &str, text: &str) -> String {
 /// One word, as codes are.
 fn is_code(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && !text.contains(char::is_whitespace)
-}
-
-/// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is, or in Latin-1 where that is said.
-fn decoded(bytes: &[u8], content_type: &str) -> String {
-    let big = match bytes {
-        [0xFE, 0xFF, ..] => Some(true),
-        [0xFF, 0xFE, ..] => Some(false),
-        [0, other, ..] if *other != 0 => Some(true),
-        [other, 0, ..] if *other != 0 => Some(false),
-        _ if content_type.contains("utf-16be") => Some(true),
-        _ if content_type.contains("utf-16") => Some(false),
-        _ => None,
-    };
-    let Some(big) = big else {
-        let is_latin = ["8859-1", "windows-1252"].iter().any(|name| content_type.contains(name));
-        return match is_latin && std::str::from_utf8(bytes).is_err() {
-            true => bytes.iter().copied().map(char::from).collect(),
-            false => String::from_utf8_lossy(bytes).into_owned(),
-        };
-    };
-    let unit = |pair: &[u8]| {
-        let pair = pair.try_into().unwrap_or_default();
-        if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }
-    };
-    String::from_utf16_lossy(&bytes.chunks_exact(2).map(unit).collect::<Vec<_>>())
 }
 
 impl ErrorDetail {
