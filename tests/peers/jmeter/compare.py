@@ -10,7 +10,9 @@ with open(sys.argv[1], encoding="utf-8") as file:
 with open(sys.argv[2], encoding="utf-8", newline="") as file:
     samples = list(csv.DictReader(file))
 with open(sys.argv[3], encoding="utf-8") as file:
-    read = {tuple(row[:2]): [float(value) for value in row[2:]] for row in csv.reader(file, delimiter="\t")}
+    # What it logs is around it.
+    lines = [line.rstrip("\n").split("\t")[1:] for line in file if line.startswith("read\t")]
+read = {(kind, label): [float(value) for value in values] for kind, label, *values in lines}
 
 assert runs, "no runs"
 for run in runs:
