@@ -23,8 +23,13 @@ fn exporting(exporter: impl SpanExporter + 'static) -> (SdkTracerProvider, impl 
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter).build();
     let wanted =
         Targets::new().with_target("genesys_scripts", LevelFilter::DEBUG).with_target("traces", LevelFilter::INFO);
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("agent-desktop")).with_filter(wanted);
-    (provider, tracing_subscriber::registry().with(layer))
+    let layer = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("agent-desktop"))
+        // Which line of this crate, and which thread, has nothing to do with the call.
+        .with_location(false)
+        .with_threads(false)
+        .with_tracked_inactivity(false);
+    (provider, tracing_subscriber::registry().with(layer.with_filter(wanted)))
 }
 
 /// A login, a script whose first attempt fails, and one that nobody knows.
@@ -72,7 +77,7 @@ async fn main() -> anyhow::Result<()> {
             println!("  linked to {}", link.span_context.span_id());
         }
         for attribute in &span.attributes {
-            println!("  {} = {:?}", attribute.key, attribute.value);
+            println!("  {} = {}", attribute.key, attribute.value);
         }
     }
     Ok(())
