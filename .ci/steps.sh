@@ -48,6 +48,14 @@ need() {
     done
 }
 
+# Installs Debian's packages of these names.
+need_debian() {
+    local as_root
+    as_root=$([ "$(id -u)" -eq 0 ] || echo sudo)
+    $as_root apt-get update -q
+    $as_root apt-get install -q -y --no-install-recommends "$@"
+}
+
 need_nightly() {
     rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
 }

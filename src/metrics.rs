@@ -172,7 +172,7 @@ impl Meter {
         #[cfg(feature = "metrics")]
         match failed {
             None => observe(&self.succeeded, took().as_secs_f64()),
-            Some(error) => observe(&self.key(CALLS, [(ERROR, error_type(error.kind()))]), took().as_secs_f64()),
+            Some(error) => observe(&self.key(CALLS, [(ERROR, error.kind().name().to_owned())]), took().as_secs_f64()),
         }
     }
 
@@ -185,7 +185,7 @@ impl Meter {
     /// Another attempt is made, because the one before met this.
     pub(crate) fn retried(&self, met: ErrorKind) {
         #[cfg(feature = "metrics")]
-        count(&self.key(RETRIES, [(ERROR, error_type(met))]));
+        count(&self.key(RETRIES, [(ERROR, met.name().to_owned())]));
     }
 
     /// An answer was that a limit is reached.
@@ -235,7 +235,7 @@ impl Drop for Raised {
 pub(crate) fn logged_in(grant: &'static str, took: impl FnOnce() -> Duration, failed: Option<&Error>) {
     #[cfg(feature = "metrics")]
     {
-        let error = failed.map(|error| Label::new(ERROR, error_type(error.kind())));
+        let error = failed.map(|error| Label::new(ERROR, error.kind().name()));
         observe(&Key::from_parts(LOGINS, with(&[Label::new(GRANT, grant)], error)), took().as_secs_f64());
     }
 }
@@ -278,17 +278,13 @@ pub(crate) fn describe() {
     });
 }
 
-/// `error.type` of a call, here and in traces.
-pub(crate) fn error_type(kind: ErrorKind) -> String {
-    format!("{kind:?}")
-}
-
-/// `error.type` of a request, here and in traces: the status where one came, as OpenTelemetry has it.
+/// `error.type` of a request, here and in traces: the status where one came, as OpenTelemetry has it. That of a call or a login is
+/// its kind's name.
 pub(crate) fn request_error(outcome: Result<StatusCode, ErrorKind>) -> Option<String> {
     match outcome {
         Ok(status) if status.as_u16() < 400 => None,
         Ok(status) => Some(status.as_str().to_owned()),
-        Err(kind) => Some(error_type(kind)),
+        Err(kind) => Some(kind.name().to_owned()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The spans, with OpenTelemetry's names (HTTP client spans) where it has them. Numbers are recorded as numbers. The URL is none of
-//! them: it holds ids.
+//! The spans, with OpenTelemetry's names (HTTP client spans) where it has them. Numbers are recorded as numbers, whole ones as
+//! `i64`: of unsigned ones exporters make texts, as OpenTelemetry has none. The URL is none of them: it holds ids.
 
 use http::StatusCode;
 use reqwest::Url;
@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::client::Host;
 use crate::error::{Error, ErrorKind};
 use crate::failure::Failure;
-use crate::metrics::{error_type, request_error};
+use crate::metrics::request_error;
 use crate::request::Spec;
 use crate::text::redact;
 use crate::waits::{Wait, Waits};
@@ -56,7 +56,7 @@ pub(crate) fn of_attempt(host: &Host, spec: &Spec<'_>, resent: u32) -> Span {
         server.address = address(host, spec),
         server.port = port(host, spec),
         http.response.status_code = Empty,
-        http.request.resend_count = resent,
+        http.request.resend_count = i64::from(resent),
         error.type = Empty,
         genesys_scripts.correlation_id = Empty,
     )
@@ -82,14 +82,14 @@ pub(crate) fn wait_for(login: Option<tracing::Id>) {
 }
 
 pub(crate) fn end_call(span: &Span, result: &Result<Answer, Error>, attempts: u32, waits: &Waits, secrets: &[&str]) {
-    span.record("http.request.resend_count", attempts.saturating_sub(1));
+    span.record("http.request.resend_count", i64::from(attempts.saturating_sub(1)));
     for (wait, took) in waits.each() {
         span.record(field(wait), took.as_secs_f64());
     }
     match result {
         Ok(answer) => answered(span, answer, secrets),
         Err(error) => {
-            error.status().map(|status| span.record("http.response.status_code", status));
+            error.status().map(|status| span.record("http.response.status_code", i64::from(status)));
             error.correlation_id().map(|id| span.record("genesys_scripts.correlation_id", id));
             failed(span, Some(error));
         }
@@ -114,7 +114,7 @@ pub(crate) fn failed(span: &Span, error: Option<&Error>) {
     if let (Some(error), false) = (error, span.is_disabled()) {
         span.record("otel.status_code", FAILED);
         span.record("otel.status_description", error.to_string().as_str());
-        span.record("error.type", error_type(error.kind()).as_str());
+        span.record("error.type", error.kind().name());
     }
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn status_of(outcome: &Result<Answer, Failure>) -> Result<StatusCode,
 }
 
 fn answered(span: &Span, answer: &Answer, secrets: &[&str]) {
-    span.record("http.response.status_code", answer.status.as_u16());
+    span.record("http.response.status_code", i64::from(answer.status.as_u16()));
     answer.correlation_id().map(|id| span.record("genesys_scripts.correlation_id", redact(id, secrets).as_str()));
 }
 
@@ -142,6 +142,6 @@ fn address<'a>(host: &'a Host, spec: &Spec<'a>) -> &'a str {
     spec.address.and_then(Url::host_str).unwrap_or(&host.server.address)
 }
 
-fn port(host: &Host, spec: &Spec<'_>) -> Option<u16> {
-    spec.address.map_or(host.server.port, Url::port_or_known_default)
+fn port(host: &Host, spec: &Spec<'_>) -> Option<i64> {
+    spec.address.map_or(host.server.port, Url::port_or_known_default).map(i64::from)
 }

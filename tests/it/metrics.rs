@@ -168,24 +168,24 @@ async fn each_failure_is_told_by_what_it_was() {
     agent.script(&id()).await.unwrap_err();
     for (status, error, times) in [
         ("503", "503", 1),
-        ("", "Connection", 1),
+        ("", "connection", 1),
         ("429", "429", 2),
         ("401", "401", 1),
         ("400", "400", 1),
-        ("", "Timeout", 1),
+        ("", "timeout", 1),
         ("200", "", 1),
         ("404", "404", 1),
     ] {
         assert_eq!(recorder.values(&request(status, error)).len(), times, "{status} {error}: {:#?}", recorder.all());
     }
-    assert_eq!(recorder.values(&request("", "Timeout")), [15.0]);
+    assert_eq!(recorder.values(&request("", "timeout")), [15.0]);
     for (error, times) in [
-        ("Server", 1.0),
-        ("Connection", 1.0),
-        ("Throttled", 2.0),
-        ("Unauthorized", 1.0),
-        ("BadRequest", 1.0),
-        ("Timeout", 1.0),
+        ("server", 1.0),
+        ("connection", 1.0),
+        ("throttled", 2.0),
+        ("unauthorized", 1.0),
+        ("bad_request", 1.0),
+        ("timeout", 1.0),
     ] {
         assert_eq!(recorder.sum(&format!("genesys_scripts.retries error.type={error} {GET}")), times, "{error}");
     }
@@ -195,7 +195,7 @@ async fn each_failure_is_told_by_what_it_was() {
     let bad_requests: Vec<_> = recorder.all().into_iter().filter(|series| series.contains(".bad_requests ")).collect();
     let [bad_request] = &bad_requests[..] else { panic!("{bad_requests:?}") };
     assert!(bad_request.contains("genesys_scripts.cause=") && bad_request.ends_with(GET), "{bad_request}");
-    assert_eq!(recorder.values(&format!("genesys_scripts.call.duration error.type=NotFound {GET}")).len(), 1);
+    assert_eq!(recorder.values(&format!("genesys_scripts.call.duration error.type=not_found {GET}")).len(), 1);
     assert_eq!(recorder.values(&format!("genesys_scripts.call.duration {GET}")).len(), 1);
     for (wait, least) in [("quota", 3.0), ("backoff", 0.001)] {
         assert!(recorder.sum(&format!("genesys_scripts.wait.duration {GET} genesys_scripts.wait={wait}")) >= least);

@@ -1,5 +1,5 @@
 //! How a backend keeps its agents: one client for the process, one agent for each browser that is logged in, their sessions in
-//! SQLite, sealed; a health page; and a shutdown that loses none of them.
+//! SQLite, sealed; `/health` and `/metrics`; and a shutdown that loses none of them.
 //!
 //! With several processes, let the balancer send a browser always to the same one: agents restored in two of them from
 //! one session would void each other's refresh tokens. The login itself may come back to any that shares the database.
@@ -13,6 +13,7 @@
 //! ```
 
 mod answers;
+mod metrics;
 mod store;
 mod story;
 
@@ -42,6 +43,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use answers::{Known, Refused, Shown, must_log_in};
+use metrics::Metrics;
 use store::{Store, Table};
 
 /// What a process that is told to stop has left: less than what its platform waits before it kills.
@@ -55,11 +57,13 @@ struct Backend {
     /// The agents in use. What is evicted is not lost: it is restored from the store when it is next asked for.
     agents: Cache<String, Agent>,
     store: Store,
+    metrics: Metrics,
 }
 
 impl Backend {
-    fn new(config: &ClientConfig, oauth: OAuthClient, url: &str, store: Store) -> Result<Self, Error> {
+    fn new(config: &ClientConfig, oauth: OAuthClient, url: &str, store: Store) -> anyhow::Result<Self> {
         Ok(Self {
+            metrics: Metrics::installed()?,
             client: config
                 .builder()?
                 // A browser waits no longer than this, login included.
@@ -117,8 +121,8 @@ impl Backend {
 
 /// The page. All it shows it asks for below.
 async fn page() -> Response {
-    let policy = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                  frame-ancestors 'none'";
+    let policy = "default-src 'none'; connect-src 'self'; img-src data:; script-src 'unsafe-inline'; \
+                  style-src 'unsafe-inline'; frame-ancestors 'none'";
     ([(CONTENT_SECURITY_POLICY, policy)], Html(include_str!("page.html"))).into_response()
 }
 
@@ -203,6 +207,11 @@ async fn health(State(backend): State<Arc<Backend>>) -> Response {
     (status, Json(health)).into_response()
 }
 
+/// For Prometheus. Where strangers reach this port, let a balancer keep them from here and from `/health`.
+async fn measured(State(backend): State<Arc<Backend>>) -> Response {
+    backend.metrics.answer()
+}
+
 /// 256 bits of the operating system's random source: who guesses an id has the session.
 fn new_id() -> String {
     oauth2::CsrfToken::new_random_len(32).into_secret()
@@ -234,7 +243,7 @@ impl Running {
         let listener = tokio::net::TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
         let address = listener.local_addr()?;
         let backend = Backend::new(config, oauth, &format!("http://{address}"), store)?;
-        let client = backend.client.clone();
+        let (client, metrics) = (backend.client.clone(), backend.metrics.clone());
         let routes = Router::new()
             .route("/", get(page))
             .route("/login", get(log_in))
@@ -243,10 +252,17 @@ impl Running {
             .route("/scripts/{id}", get(script))
             .route("/logout", post(log_out))
             .route("/health", get(health))
+            .route("/metrics", get(measured))
             .with_state(Arc::new(backend));
         let (stop, stopped) = oneshot::channel();
         let until = async { stopped.await.unwrap_or_default() };
-        let server = tokio::spawn(axum::serve(listener, routes).with_graceful_shutdown(until).into_future());
+        let served = axum::serve(listener, routes).with_graceful_shutdown(until).into_future();
+        let server = tokio::spawn(async move {
+            tokio::select! {
+                ended = served => ended,
+                never = metrics.keep() => match never {},
+            }
+        });
         Ok(Self { address, client, stop, server })
     }
 
@@ -342,4 +358,32 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
             _ = terminated => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn several_backends_in_a_process_have_one_recorder() {
+        let simulator = Simulator::builder().start().await.unwrap();
+        let at = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut running = Vec::new();
+        for _ in 0..2 {
+            let store = Store::open(None, &store::random_key().unwrap()).unwrap();
+            let oauth = OAuthClient::public("agent-desktop");
+            running.push(Running::start(at, &config_of(&simulator), oauth, store).await.unwrap());
+        }
+        running[0].client.agent(Credentials::client("desktop", "simulator")).log_in().await.unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        for backend in &running {
+            let answer = http.get(format!("http://{}/metrics", backend.address)).send().await.unwrap();
+            let text = answer.text().await.unwrap();
+            assert!(text.contains("genesys_scripts_login_duration_seconds_count"), "{text}");
+        }
+        for backend in running {
+            assert!(backend.stop().await.unwrap().is_complete());
+        }
+    }
 }

@@ -1,8 +1,14 @@
 //! The example of a backend that keeps its agents does what it says.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::path::Path;
+#[cfg(unix)]
+#[path = "../../../../tests/common/browser.rs"]
+mod browser;
+#[cfg(unix)]
+mod page;
+mod serving;
+
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,10 +16,8 @@ use futures_util::future::join_all;
 use genesys_scripts::simulator::Simulator;
 use reqwest::{Client, Response};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_genesys-agent-desktop");
+use serving::{PROGRAM, Serving};
+use tokio::process::Command;
 
 #[tokio::test]
 async fn its_story_runs_from_login_to_logout() {
@@ -27,52 +31,6 @@ async fn its_story_runs_from_login_to_logout() {
     assert_eq!(told.matches("Retry-After").count(), 2, "{told}");
     assert!(told.contains(r#"{"state":"stale""#), "{told}");
     assert!(log.contains("correlation_id="), "{log}");
-}
-
-/// The service, as its own process.
-struct Serving {
-    url: String,
-    process: Child,
-    told: Lines<BufReader<ChildStdout>>,
-}
-
-impl Serving {
-    /// With a simulator of its own, or before this one.
-    async fn start(at: &str, before: Option<&Simulator>, database: Option<&Path>) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.args(["--serve", at]).env_remove("GENESYSCLOUD_REGION").env_remove("GENESYSCLOUD_GATEWAY_HOST");
-        if let Some(simulator) = before {
-            command
-                .env("GENESYSCLOUD_GATEWAY_HOST", "127.0.0.1")
-                .env("GENESYSCLOUD_GATEWAY_PORT", simulator.address().unwrap().port().to_string())
-                .env("GENESYSCLOUD_GATEWAY_PROTOCOL", "http")
-                .env("GENESYSCLOUD_OAUTHCLIENT_ID", "desktop")
-                .env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
-        }
-        if let Some(database) = database {
-            command.arg("--database").arg(database).env("DESKTOP_KEY", "5a".repeat(32));
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut process = command.spawn().unwrap();
-        let mut told = BufReader::new(process.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = told.next_line().await.unwrap().unwrap();
-            if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
-                break url.trim_end_matches('/').to_owned();
-            }
-        };
-        Self { url, process, told }
-    }
-
-    /// Told to stop, as containers are. What it says at the end.
-    #[cfg(unix)]
-    async fn stop(mut self) -> String {
-        let pid = self.process.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        let left = self.told.next_line().await.unwrap().unwrap();
-        assert!(self.process.wait().await.unwrap().success(), "{left}");
-        left
-    }
 }
 
 fn http() -> Client {
@@ -151,6 +109,55 @@ async fn an_agent_sees_its_script_and_its_state() {
     assert_eq!(health.status(), 200);
     let health = json(health).await;
     assert_eq!((&health["is_ready"], &health["sessions_unstored"]), (&true.into(), &0.into()), "{health}");
+}
+
+/// The value of the one line that begins with this name and has these labels.
+fn measured(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let has = |line: &&str| {
+        let mut labels = labels.iter().map(|(key, value)| format!("{key}=\"{value}\""));
+        line.starts_with(&format!("{name}{{")) && labels.all(|label| line.contains(&label))
+    };
+    let lines: Vec<&str> = text.lines().filter(has).collect();
+    assert_eq!(lines.len(), 1, "{name} {labels:?}: {lines:#?} in\n{text}");
+    lines[0].rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+#[tokio::test]
+async fn prometheus_reads_what_was_counted_and_nobodys_secrets() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), None).await;
+    let (http, url) = (http(), &serving.url);
+    let session = log_in(&http, url).await;
+    let script = &simulator.script_ids()[0];
+    let shown = async || get(&http, &format!("{url}/scripts/{script}"), &session).await.status();
+    assert_eq!([shown().await, shown().await], [200, 200]);
+    simulator.set_down(true);
+    assert_eq!(shown().await, 200, "stale");
+    let answer = get(&http, &format!("{url}/metrics"), "").await;
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+
+    // Histograms with bounds, not quantiles, which cannot be added up over processes.
+    let get_script = ("genesys_scripts_operation", "get script");
+    let took = "genesys_scripts_call_duration_seconds";
+    assert!(text.contains(&format!("# TYPE {took} histogram")) && text.contains(&format!("# HELP {took} ")), "{text}");
+    let served = format!("{took}_bucket{{genesys_scripts_operation=\"get script\",le=\"100\"}} 2\n");
+    assert!(text.contains(&served), "no {served} in\n{text}");
+    assert_eq!(measured(&text, &format!("{took}_count"), &[get_script, ("error_type", "server")]), 1.0);
+    let asked = [("url_template", "/api/v2/scripts/{scriptId}"), ("http_request_method", "GET")];
+    let asked = |status| [asked[0], asked[1], ("http_response_status_code", status)];
+    let requests = "http_client_request_duration_seconds_count";
+    assert_eq!([measured(&text, requests, &asked("200")), measured(&text, requests, &asked("503"))], [2.0, 4.0]);
+    let retries = [get_script, ("error_type", "server")];
+    assert_eq!(measured(&text, "genesys_scripts_retries_total", &retries), 3.0);
+    assert_eq!(
+        measured(&text, "genesys_scripts_cache_requests_total", &[("genesys_scripts_cache_result", "stale")]),
+        1.0
+    );
+    let login = [("genesys_scripts_grant", "authorization_code")];
+    assert_eq!(measured(&text, "genesys_scripts_login_duration_seconds_count", &login), 1.0);
+    assert_eq!(measured(&text, "genesys_scripts_quota_remaining_bucket", &[get_script, ("le", "+Inf")]), 6.0);
+    assert!(!text.contains(script) && !text.contains(session.split_once('=').unwrap().1), "{text}");
 }
 
 #[cfg(unix)]
