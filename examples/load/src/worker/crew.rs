@@ -99,7 +99,7 @@ impl<'a> Crew<'a> {
             _ => WhenGone::Nothing,
         };
         let method = if naive { Mode::Naive } else { Mode::Resilient }.name();
-        let rows = Rows { free: Arc::default(), dealt: Vec::new(), beyond: 0, what_then };
+        let rows = Rows::new(what_then);
         let stats = Arc::new(Mutex::new(Stats::new(method)));
         Ok(Self {
             args,
@@ -116,8 +116,7 @@ impl<'a> Crew<'a> {
 
     /// Takes every so many-th row, beginning with this one: what no worker with another number takes.
     pub(super) fn deal(&mut self, share: usize, of: usize) {
-        self.rows.dealt = (0..self.target.agents.len()).skip(share).step_by(of.max(1)).collect();
-        self.rows.free = Arc::new(Mutex::new(self.rows.dealt.iter().copied().collect()));
+        self.rows.deal(self.target.agents.len(), share, of);
     }
 
     /// Makes the users as many as they should be; those too many end what they do, within the time given. What cannot be is
@@ -227,6 +226,15 @@ impl<'a> Crew<'a> {
 }
 
 impl Rows {
+    fn new(what_then: WhenGone) -> Self {
+        Self { free: Arc::default(), dealt: Vec::new(), beyond: 0, what_then }
+    }
+
+    fn deal(&mut self, rows: usize, share: usize, of: usize) {
+        self.dealt = (0..rows).skip(share).step_by(of.max(1)).collect();
+        self.free = Arc::new(Mutex::new(self.dealt.iter().copied().collect()));
+    }
+
     fn take(&mut self) -> anyhow::Result<Row> {
         let free = lock(&self.free).pop_front();
         if let Some(number) = free {
@@ -272,4 +280,68 @@ async fn work(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn dealt(rows: usize, share: usize, of: usize, what_then: WhenGone) -> Rows {
+        let mut dealt = Rows::new(what_then);
+        dealt.deal(rows, share, of);
+        dealt
+    }
+
+    /// As many as there are, or these.
+    fn all(rows: &mut Rows, most: usize) -> Vec<Row> {
+        (0..most).map_while(|_| rows.take().ok()).collect()
+    }
+
+    fn numbers(rows: &[Row]) -> BTreeSet<usize> {
+        rows.iter().map(|row| row.number).collect()
+    }
+
+    #[test]
+    fn shares_have_all_rows_and_no_row_is_in_two() {
+        for (rows, shares) in [(11, 3), (100, 7), (2, 5), (0, 4), (6, 1)] {
+            let taken = (0..shares).flat_map(|share| all(&mut dealt(rows, share, shares, WhenGone::Nothing), 200));
+            let numbers: Vec<_> = taken.map(|row| row.number).collect();
+            assert_eq!(numbers.len(), rows, "{rows} rows in {shares} shares");
+            assert_eq!(numbers.into_iter().collect::<BTreeSet<_>>(), (0..rows).collect());
+        }
+    }
+
+    #[test]
+    fn a_row_is_one_users_until_that_is_gone() {
+        let mut rows = dealt(12, 1, 4, WhenGone::Nothing);
+        let taken = all(&mut rows, 99);
+        assert_eq!(numbers(&taken), [1, 5, 9].into());
+        let told = rows.take().err().unwrap().to_string();
+        assert!(told.contains("has 3 rows") && told.contains("--recycle"), "{told}");
+        drop(taken);
+        assert_eq!(numbers(&all(&mut rows, 99)), [1, 5, 9].into());
+    }
+
+    #[test]
+    fn rows_that_are_used_again_are_of_the_same_share_in_turn() {
+        let mut rows = dealt(12, 3, 4, WhenGone::Again);
+        let taken = all(&mut rows, 9);
+        assert_eq!((taken.len(), numbers(&taken)), (9, [3, 7, 11].into()));
+        for row in [3, 7, 11] {
+            assert_eq!(taken.iter().filter(|taken| taken.number == row).count(), 3);
+        }
+        // A share of none has none to use again.
+        assert!(dealt(3, 3, 4, WhenGone::Again).take().is_err());
+    }
+
+    #[test]
+    fn without_a_feeder_each_user_is_another() {
+        let mut rows = dealt(2, 0, 1, WhenGone::Another);
+        let taken = all(&mut rows, 50);
+        assert_eq!(numbers(&taken).len(), 50);
+        drop(taken);
+        assert_eq!(numbers(&all(&mut rows, 50)).len(), 50);
+        assert_eq!(lock(&rows.free).len(), 50, "none is made where one is free");
+    }
 }
