@@ -172,6 +172,7 @@ class Locust(unittest.TestCase):
         self.assertEqual(self.ended(late), 143)
         self.wait(lambda: all(self.users(name) == 6 for name in ["worker-0", "worker-1"]))
         self.assertIn(f"late: {self.reported('late')} iterations, of which 0 failed", self.said("late"))
+        self.assertTrue(any("'late' (index 2) quit" in line for line in self.said("master")), self.said("master"))
         # Under its name it has its number again, and with it its rows.
         again = self.worker("late")
         self.wait(lambda: any("number 2" in line for line in self.said("late")))
