@@ -1,10 +1,12 @@
-//! Data files, as a CSV Data Set reads them: rows, and what is wrong with them.
+//! Data files, as a CSV Data Set or the load test reads them: rows, and what is wrong with them.
 
 use std::io::{BufRead, Read};
 
 use crate::cause::{Level, Name};
 use crate::input::{Lines, Unreadable};
-use crate::signs::{is_placeholder, is_uuid};
+pub use crate::signs::is_uuid;
+use crate::signs::{is_placeholder, is_template};
+use crate::text;
 
 /// A line may be so long.
 const LONGEST_LINE: usize = 1 << 20;
@@ -25,8 +27,29 @@ pub struct Reading {
     pub in_path: Vec<String>,
     /// Which stand in a path encoded.
     pub encoded: Vec<String>,
-    /// Whether a plan says all this, or it is a guess.
+    /// Which hold words of people, where NULL or NAN may be a name.
+    pub words: Vec<String>,
+    /// Whether it is known how the file is read, or a guess.
     pub known: bool,
+    /// Whether all readers of CSV must take it to be the same, line by line.
+    pub strict: bool,
+}
+
+impl Reading {
+    /// How the load test reads its feeder: a header, of whose columns these hold ids and those words of people.
+    pub fn strict(ids: &[&str], words: &[&str]) -> Self {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Self { encoded: owned(ids), words: owned(words), quoted: true, known: true, strict: true, ..Self::default() }
+    }
+
+    /// A column by its name, or its number.
+    fn called(&self, variable: &str, column: usize) -> String {
+        match variable {
+            "" => format!("column {}", column + 1),
+            _ if self.strict => text::shown(variable),
+            _ => format!("${{{}}}", text::shown(variable)),
+        }
+    }
 }
 
 /// Something wrong with one line.
@@ -53,7 +76,7 @@ pub struct Feed {
     pub rows: u64,
     /// Blank lines among them.
     pub blank: u64,
-    /// What is wrong.
+    /// What is wrong: what is the same in many lines is told once.
     pub defects: Vec<Defect>,
     /// The variables that the first line names, where the plan names none.
     pub named: Vec<String>,
@@ -71,27 +94,41 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or has a line of more than 1 MiB.
+    /// When it cannot be read, or has a line of more than 1 MiB, or one that is not UTF-8 and the reading is strict.
     pub fn read(input: impl Read, reading: &Reading) -> Result<Self, Unreadable> {
         let mut lines = Lines::new(input);
         let mut feed = Self::default();
         let mut first_row: Option<(u64, Vec<String>)> = None;
+        let mut ends_in_cr = None;
         let mut line = Vec::new();
         let mut number = 0;
         while next_line(&mut lines, &mut line)? {
             number += 1;
-            let text = String::from_utf8_lossy(&line).into_owned();
+            if reading.strict && std::str::from_utf8(&line).is_err() {
+                return Err(Unreadable::new(number, "not UTF-8; save the file as UTF-8"));
+            }
+            let text = String::from_utf8_lossy(&line);
             if number == 1 && text.starts_with('\u{feff}') {
                 feed.bom(reading);
             }
-            let text = text.trim_start_matches('\u{feff}');
+            if reading.strict && !feed.ends_well(&text, number, &mut ends_in_cr) {
+                continue;
+            }
+            let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
             let header = reading.known && (reading.variables.is_empty() || reading.ignore_first_line);
-            if number == 1 && header {
+            let heads = number == 1 || (reading.strict && feed.named.is_empty());
+            if header && heads && !(reading.strict && text.trim().is_empty()) {
+                if let Some(what) = quotes(text, &split(text, reading)).filter(|_| reading.strict) {
+                    feed.add(Some(Name::FeedQuotes), Level::Error, number, what.to_owned());
+                }
                 feed.named = split(text, reading).iter().map(|name| name.trim().to_owned()).collect();
                 first_row = Some((1, split(text, reading)));
                 continue;
             }
             feed.row(text, number, reading, &mut first_row);
+        }
+        if reading.strict {
+            return Ok(feed);
         }
         feed.first_line(first_row, reading);
         feed.together(reading);
@@ -109,18 +146,56 @@ impl Feed {
     fn bom(&mut self, reading: &Reading) {
         // JMeter takes it off only where no encoding is given; the first variable's name or value begins with it.
         let what = if reading.known && reading.variables.is_empty() { "name" } else { "value" };
-        let message = format!("the file begins with a byte order mark, which becomes part of the first {what}");
+        let message = format!(
+            "begins with a byte order mark, which becomes part of the first {what}; save it as UTF-8 without one"
+        );
         self.add(Some(Name::FeedBom), Level::Error, 1, message);
+    }
+
+    /// Line ends as the first one's, and no others.
+    fn ends_well(&mut self, raw: &str, line: u64, ends_in_cr: &mut Option<bool>) -> bool {
+        let mut content = raw;
+        if let Some(ended) = raw.strip_suffix('\n') {
+            content = ended.strip_suffix('\r').unwrap_or(ended);
+            let cr = content.len() < ended.len();
+            if *ends_in_cr.get_or_insert(cr) != cr {
+                let (this, others) = if cr { ("CR LF", "LF") } else { ("LF", "CR LF") };
+                self.add(None, Level::Error, line, format!("ends in {this}, and the lines before it in {others}"));
+            }
+        }
+        if content.contains('\r') {
+            self.add(None, Level::Error, line, "has a CR that is no line's end".to_owned());
+        }
+        !content.contains('\r')
+    }
+
+    /// What one reader of CSV takes in one way and the next in another, or what is no row.
+    fn not_the_same(&self, text: &str, values: &[String]) -> Option<(Option<Name>, String)> {
+        if let Some(what) = quotes(text, values) {
+            return Some((Some(Name::FeedQuotes), what.to_owned()));
+        }
+        if values == self.named {
+            let again = "the header again, which would be sent as data; take it out".to_owned();
+            return Some((Some(Name::FeedHeaderRow), again));
+        }
+        let width = self.named.len();
+        (values.len() != width).then(|| (None, format!("{} values for {width} columns", values.len())))
     }
 
     fn row(&mut self, text: &str, line: u64, reading: &Reading, first_row: &mut Option<(u64, Vec<String>)>) {
         self.rows += 1;
         if text.trim().is_empty() {
             self.blank += 1;
-            let message = "a blank line: JMeter sets every variable to <EOF> for it".to_owned();
+            let message =
+                "is blank: a JMeter plan takes it for the end and sets every variable to <EOF>; take it out".to_owned();
             return self.add(Some(Name::FeedBlankLine), Level::Error, line, message);
         }
         let values = split(text, reading);
+        if reading.strict
+            && let Some((name, message)) = self.not_the_same(text, &values)
+        {
+            return self.add(name, Level::Error, line, message);
+        }
         if first_row.is_none() {
             *first_row = Some((line, values.clone()));
         }
@@ -146,7 +221,7 @@ impl Feed {
         let in_path = reading.in_path.iter().any(|name| name == variable);
         let encoded = reading.encoded.iter().any(|name| name == variable);
         let id = in_path || encoded || (!reading.known && column == 0);
-        let called = if variable.is_empty() { format!("column {}", column + 1) } else { format!("${{{variable}}}") };
+        let called = || reading.called(variable, column);
         if id {
             self.uuids += u64::from(is_uuid(value.trim()));
         }
@@ -156,16 +231,16 @@ impl Feed {
                     Some(Name::FeedEmptyId),
                     Level::Error,
                     line,
-                    format!("{called} is empty: the request asks for the list"),
+                    format!("{} is empty: the request asks for the list", called()),
                 );
             } else {
-                self.add(None, Level::Warning, line, format!("{called} is empty"));
+                self.add(None, Level::Warning, line, format!("{} is empty", called()));
             }
             return;
         }
         let quoted = value.len() >= 2 && value.starts_with('"') && value.ends_with('"');
         if quoted && !reading.quoted {
-            let message = format!("{called} is in quotes, and quotedData is false: the quotes are sent");
+            let message = format!("{} is in quotes, and quotedData is false: the quotes are sent", called());
             return self.add(
                 Some(Name::FeedQuotes),
                 if reading.known { Level::Error } else { Level::Warning },
@@ -178,12 +253,14 @@ impl Feed {
                 Some(Name::FeedSpace),
                 Level::Error,
                 line,
-                format!("{called} has a space around it, which is sent"),
+                format!("{} has blanks around it, which are sent", called()),
             );
         }
         let value = value.trim();
-        if is_placeholder(value) {
-            return self.add(Some(Name::FeedPlaceholder), Level::Error, line, format!("{called} was never filled in"));
+        let of_words = reading.words.iter().any(|name| name == variable);
+        if if of_words { is_template(value) } else { is_placeholder(value) } {
+            let message = format!("{} is a placeholder that nobody filled in", called());
+            return self.add(Some(Name::FeedPlaceholder), Level::Error, line, message);
         }
         if id && self.others.1 == 0 && !is_uuid(value) {
             self.others.0 = line;
@@ -195,7 +272,7 @@ impl Feed {
             && !address
             && value.contains(['/', '?', '#', '\\', '^', '|', '{', '}', '<', '>', '`', '"', ' ', '%'])
         {
-            let message = format!("{called} has a character that ends or breaks the path");
+            let message = format!("{} has a character that ends or breaks the path", called());
             self.others.1 = self.others.1.saturating_sub(u64::from(!is_uuid(value)));
             self.add(Some(Name::FeedUnencodedId), Level::Error, line, message);
         }
@@ -204,7 +281,7 @@ impl Feed {
     /// What only all rows together tell.
     fn together(&mut self, reading: &Reading) {
         if self.short > 0 && self.short == self.rows - self.blank {
-            let last = reading.variables.last().map_or("", String::as_str);
+            let last = reading.variables.last().map_or(String::new(), |last| text::shown(last));
             let message = format!("no row has a value for ${{{last}}}: another delimiter, or a column less");
             self.add(Some(Name::FeedPlaceholder), Level::Error, 1, message);
             if let Some(defect) = self.defects.last_mut() {
@@ -283,10 +360,15 @@ fn next_line<R: Read>(lines: &mut Lines<R>, into: &mut Vec<u8>) -> Result<bool, 
     if n >= LONGEST_LINE {
         return Err(Unreadable::new(at, "a line of more than 1 MiB: no data file"));
     }
-    while into.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-        into.pop();
-    }
     Ok(n > 0)
+}
+
+/// Quotes that one reader of CSV takes in one way and the next in another.
+fn quotes(text: &str, values: &[String]) -> Option<&'static str> {
+    if values.iter().any(|value| value.contains('"')) {
+        return Some("a quote inside a value; quotes go around the whole value or nowhere");
+    }
+    (text.matches('"').count() % 2 == 1).then_some("a quote is opened and not closed on the same line")
 }
 
 fn split(text: &str, reading: &Reading) -> Vec<String> {

@@ -17,7 +17,9 @@ pub struct Unreadable {
 
 impl Unreadable {
     pub(crate) fn new(line: u64, reason: impl Into<String>) -> Self {
-        Self { line: line.max(1), reason: reason.into() }
+        // It may name what stands in the file, and goes to a terminal.
+        let plain = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        Self { line: line.max(1), reason: reason.into().chars().map(plain).collect() }
     }
 }
 

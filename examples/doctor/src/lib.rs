@@ -13,6 +13,7 @@ mod examine;
 mod explain;
 mod expression;
 pub mod feed;
+pub mod fuzzing;
 mod groups;
 pub mod hypothesis;
 mod input;

@@ -41,7 +41,7 @@ fn last_part(url: &str) -> Option<&str> {
 }
 
 /// `0a1b2c3d-0000-4000-8000-000000000001`.
-pub(crate) fn is_uuid(text: &str) -> bool {
+pub fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, b)| match i {
             8 | 13 | 18 | 23 => b == b'-',
@@ -49,14 +49,17 @@ pub(crate) fn is_uuid(text: &str) -> bool {
         })
 }
 
+/// What no word of a person is.
+pub(crate) fn is_template(value: &str) -> bool {
+    let braces = value.starts_with('{') && value.ends_with('}') && value.len() > 2;
+    value.contains("${") || value.starts_with("{{") || braces || (value.starts_with('<') && value.ends_with('>'))
+}
+
 /// A variable or a template that nobody filled in, or what an extractor says when it finds nothing.
 pub(crate) fn is_placeholder(value: &str) -> bool {
     let value = value.trim();
     let upper = value.to_uppercase().replace(['-', ' '], "_");
-    let braces = value.starts_with('{') && value.ends_with('}') && value.len() > 2;
-    value.contains("${")
-        || braces
-        || (value.starts_with('<') && value.ends_with('>'))
+    is_template(value)
         || matches!(upper.as_str(), "NULL" | "UNDEFINED" | "NAN" | "NONE" | "NIL" | "N/A" | "TODO" | "TBD" | "NO_MATCH")
         || ["NOT_FOUND", "NOTFOUND", "CHANGEME", "CHANGE_ME", "PLACEHOLDER", "DEFAULT_VALUE", "NO_VALUE", "_ERROR"]
             .iter()

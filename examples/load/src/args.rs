@@ -24,7 +24,11 @@ use crate::threshold::Threshold;
 #[derive(Debug, Parser)]
 #[command(name = "genesys-load", version, max_term_width = 120, after_help = SHAPES)]
 #[command(group = clap::ArgGroup::new("arrivals").args(["rate", "stages"]).multiple(true))]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// How many agents there are [default: 150, or as many as the feeder has rows].
     #[arg(long, value_parser = numbers::agents, allow_hyphen_values = true)]
     agents: Option<u32>,
@@ -68,16 +72,16 @@ pub(crate) struct Args {
     pub(crate) workload: Workload,
 
     /// The script to fetch [default: the first one of the simulator].
-    #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with = "feeder")]
+    #[arg(long, global = true, value_name = "ID", allow_hyphen_values = true, conflicts_with = "feeder")]
     pub(crate) script_id: Option<ScriptId>,
 
     /// A CSV file with a row for each agent and the columns agent, script_id, and access_token or refresh_token or
     /// neither; checked before the first request.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) feeder: Option<PathBuf>,
 
     /// With fewer rows than agents, begin again at the first row.
-    #[arg(long, requires = "feeder")]
+    #[arg(long, global = true, requires = "feeder")]
     pub(crate) recycle: bool,
 
     /// One login and one token for all, instead of one for each agent.
@@ -85,11 +89,11 @@ pub(crate) struct Args {
     pub(crate) shared_token: bool,
 
     /// The time an iteration may take from its start to its script, login and waits included.
-    #[arg(long, default_value = "100s", value_parser = numbers::some_time, allow_hyphen_values = true)]
+    #[arg(long, global = true, default_value = "100s", value_parser = numbers::some_time, allow_hyphen_values = true)]
     pub(crate) call_timeout: Duration,
 
     /// Which way to fetch.
-    #[arg(long, value_enum, default_value_t = Mode::Both)]
+    #[arg(long, global = true, value_enum, default_value_t = Mode::Both)]
     pub(crate) mode: Mode,
 
     /// The naive mode reads answers and does not look whether they are scripts: to measure how fast this machine is.
@@ -97,23 +101,23 @@ pub(crate) struct Args {
     pub(crate) without_decoding: bool,
 
     /// A simulator started elsewhere, or a gateway: https, or http on loopback.
-    #[arg(long, value_name = "URL", conflicts_with = "region")]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "region")]
     pub(crate) api_url: Option<String>,
 
     /// Where to log in [default: the --api-url].
-    #[arg(long, value_name = "URL", requires = "api_url", conflicts_with = "region")]
+    #[arg(long, global = true, value_name = "URL", requires = "api_url", conflicts_with = "region")]
     pub(crate) login_url: Option<String>,
 
     /// Trust the certificates of this PEM file too: the simulator's own, or a gateway's.
-    #[arg(long, value_name = "FILE", requires = "api_url")]
+    #[arg(long, global = true, value_name = "FILE", requires = "api_url")]
     pub(crate) ca: Option<PathBuf>,
 
     /// The real thing: a region like us-east-1, or its domain like mypurecloud.com.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) region: Option<Region>,
 
     /// Yes, send this load to an organisation of Genesys Cloud, whose limits others share.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) yes_load_a_real_org: bool,
 
     /// Fail with exit code 99 if this holds of the last mode; may be given more than once. Of: failed, served, rate,
@@ -136,6 +140,18 @@ pub(crate) struct Args {
     /// Write a page with plots to this file; it needs no network.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Joins a Locust master as a worker: load from many machines, with Locust's page, charts and CSV files.
+    ///
+    /// The users' classes are Script, Published and FirstScreen, by the workloads' names; they do it with genesys-scripts,
+    /// or the naive way with --mode naive. The locustfile for the master is examples/load/locust/locustfile.py.
+    ///
+    /// Exits with 0 when the master said to quit, 1 when it was gone or had no rows for this worker, 2 on bad usage, 130 or
+    /// 143 when it was told to end (Ctrl-C, SIGTERM).
+    Worker(crate::worker::Options),
 }
 
 const SHAPES: &str = "\

@@ -1,7 +1,8 @@
 //! The feeder: a CSV file with a row for each agent, checked before anything is sent.
 //!
-//! What makes a load test plan ask for `<EOF>`, a header or a blank is refused here with the line it stands on. Line
-//! ends may be LF or CR LF, and values may be quoted, as long as every reader of CSV takes them to be the same.
+//! What makes a load test plan ask for `<EOF>`, a header or a blank is refused here with the line it stands on, by the
+//! rules that the doctor finds it by. Line ends may be LF or CR LF, and values may be quoted, as long as every reader of
+//! CSV takes them to be the same.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use csv::StringRecord;
+use genesys_doctor::feed::{Feed, Reading, is_uuid};
 use genesys_scripts::{InvalidId, ScriptId};
 use secrecy::SecretString;
 
@@ -92,25 +94,24 @@ impl Problems {
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Row>, String> {
+    let feed = Feed::read(bytes, &Reading::strict(&["script_id"], &["agent"])).map_err(|why| format!("  {why}"))?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
+    let columns = Columns::of(&reader.headers().cloned().unwrap_or_default())?;
     let mut problems = Problems::default();
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let line = 1 + bytes.iter().take(error.valid_up_to()).filter(|byte| **byte == b'\n').count();
-            return Err(format!("  line {line}: not UTF-8; save the file as UTF-8"));
+    for defect in &feed.defects {
+        match defect.rows {
+            1 => problems.add(defect.line, &defect.message),
+            rows => problems.add(defect.line, format_args!("{} (and {} more like it)", defect.message, rows - 1)),
         }
-    };
-    check_lines(text, &mut problems);
+    }
     // What else is wrong might only follow from these.
     problems.ended()?;
     let mut problems = Problems::default();
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
-    let columns = Columns::of(&reader.headers().cloned().unwrap_or_default())?;
     let mut rows = Vec::new();
     let mut refresh_tokens = HashMap::new();
-    for record in reader.records() {
+    // Each row is a line, behind the header's. The reader itself counts differently where lines end in CR LF.
+    for (line, record) in (2..).zip(reader.records()) {
         let record = record.map_err(|error| format!("  {error}"))?;
-        let line = record.position().map_or(0, csv::Position::line);
         if let Some(row) = columns.row(&record, line, &mut problems) {
             let token = columns.token.and_then(|(at, _)| record.get(at)).unwrap_or_default();
             if matches!(row.login, Login::RefreshToken(_))
@@ -128,40 +129,12 @@ fn parse(bytes: &[u8]) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// What a reader of CSV would pass over, and another would not.
-fn check_lines(text: &str, problems: &mut Problems) {
-    if text.starts_with('\u{feff}') {
-        problems.add(1, "begins with a byte order mark, which becomes part of the first column's name; save it as UTF-8 without one");
-    }
-    let text = text.trim_start_matches('\u{feff}');
-    let mut ends_in_cr = None;
-    let mut lines = text.split('\n').zip(1..).peekable();
-    while let Some((line, number)) = lines.next() {
-        let is_last = lines.peek().is_none();
-        if is_last && line.is_empty() {
-            break;
-        }
-        let (content, cr) = line.strip_suffix('\r').map_or((line, false), |content| (content, true));
-        if !is_last && *ends_in_cr.get_or_insert(cr) != cr {
-            let (this, others) = if cr { ("CR LF", "LF") } else { ("LF", "CR LF") };
-            problems.add(number, format_args!("ends in {this}, and the lines before it in {others}"));
-        }
-        if content.contains('\r') || (is_last && cr) {
-            problems.add(number, "has a CR that is no line's end");
-        }
-        if content.trim().is_empty() {
-            problems.add(number, "is blank (a JMeter plan takes it for the end of the file); take it out");
-        }
-    }
-}
-
 /// Where each column is.
 struct Columns {
     agent: usize,
     script_id: usize,
     /// And whether it is to be refreshed.
     token: Option<(usize, bool)>,
-    header: StringRecord,
 }
 
 impl Columns {
@@ -191,91 +164,43 @@ impl Columns {
             (None, Some(at)) => Some((at, true)),
             (None, None) => None,
         };
-        Ok(Self { agent, script_id, token, header: header.clone() })
+        Ok(Self { agent, script_id, token })
     }
 
     fn row(&self, record: &StringRecord, line: u64, problems: &mut Problems) -> Option<Row> {
-        if record.iter().any(|value| value.contains(['\n', '\r'])) {
-            problems.add(line, "a quote is opened and not closed on the same line");
-            return None;
-        }
-        if record.iter().any(|value| value.contains('"')) {
-            problems.add(line, "a quote inside a value; quotes go around the whole value or nowhere");
-            return None;
-        }
-        if record == &self.header {
-            problems.add(line, "the header again, which would be sent as data; take it out");
-            return None;
-        }
-        if record.len() != self.header.len() {
-            problems.add(line, format_args!("{} values for {} columns", record.len(), self.header.len()));
-            return None;
-        }
-        let before = problems.count;
-        for (name, value) in self.header.iter().zip(record) {
-            // Of a secret nothing is shown.
-            if value.is_empty() {
-                problems.add(line, format_args!("{name} is empty"));
-            } else if value.trim() != value {
-                problems.add(line, format_args!("{name} has blanks around it"));
-            } else if name != "agent" && name != "script_id" {
-                check_token(name, value, line, problems);
-            } else if name == "agent" && (value.starts_with("${") || value == "<EOF>") {
-                problems.add(line, format_args!("{name} is a placeholder: {}", shown(value)));
-            }
-        }
-        let id = record.get(self.script_id)?;
-        let script = match id.parse::<ScriptId>() {
-            _ if id.is_empty() || id.trim() != id => return None,
-            Ok(script) if is_uuid(id) => script,
-            Ok(_) => {
-                problems.add(
-                    line,
-                    format_args!(
-                        "script_id {} does not look like one: 8-4-4-4-12 hexadecimal digits{}",
-                        shown(id),
-                        unencoded(id)
-                    ),
-                );
-                return None;
-            }
-            Err(invalid) => {
-                problems.add(line, without_nothing_sent(&invalid));
-                return None;
-            }
-        };
-        let login = match self.token.and_then(|(at, refresh)| Some((record.get(at)?, refresh))) {
+        let at = |column: usize| record.get(column).unwrap_or_default();
+        let script = script(at(self.script_id)).map_err(|why| problems.add(line, why)).ok();
+        let login = match self.token.map(|(column, refresh)| (at(column), refresh)) {
             None => Login::Client,
-            Some((token, true)) => Login::RefreshToken(token.into()),
-            Some((token, false)) => Login::AccessToken(token.into()),
+            Some((token, refresh)) => {
+                if let Some(why) = no_token(token) {
+                    let name = if refresh { "refresh_token" } else { "access_token" };
+                    // Of a secret nothing is shown.
+                    problems.add(line, format_args!("{name} {why}"));
+                    return None;
+                }
+                if refresh { Login::RefreshToken(token.into()) } else { Login::AccessToken(token.into()) }
+            }
         };
-        (problems.count == before).then(|| Row {
-            agent: record.get(self.agent).unwrap_or_default().to_owned(),
-            script,
-            login,
-        })
+        Some(Row { agent: at(self.agent).to_owned(), script: script?, login })
     }
 }
 
-/// Visible ASCII, as a header carries it, and no stand-in for a token.
-fn check_token(name: &str, token: &str, line: u64, problems: &mut Problems) {
-    if token.starts_with("${")
-        || token.starts_with("{{")
-        || token.starts_with('<')
-        || ["null", "NOT_FOUND", "undefined"].contains(&token)
-    {
-        problems.add(line, format_args!("{name} is a placeholder"));
-    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        problems.add(line, format_args!("{name} has characters that no token has"));
-    } else if token.len() > 16 * 1024 {
-        problems.add(line, format_args!("{name} is longer than 16 KiB"));
+/// Why it is none: a header carries visible ASCII.
+fn no_token(token: &str) -> Option<&'static str> {
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Some("has characters that no token has");
     }
+    (token.len() > 16 * 1024).then_some("is longer than 16 KiB")
 }
 
-fn is_uuid(text: &str) -> bool {
-    let parts: Vec<_> = text.split('-').collect();
-    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
-        && parts.concat().bytes().all(|byte| byte.is_ascii_hexdigit())
+fn script(id: &str) -> Result<ScriptId, String> {
+    let script = id.parse::<ScriptId>().map_err(|invalid| without_nothing_sent(&invalid))?;
+    if is_uuid(id) {
+        return Ok(script);
+    }
+    let (id, unencoded) = (shown(id), unencoded(id));
+    Err(format!("script_id {id} does not look like one: 8-4-4-4-12 hexadecimal digits{unencoded}"))
 }
 
 fn unencoded(id: &str) -> &'static str {
@@ -341,7 +266,11 @@ mod tests {
             (&format!("{header}${{agent}},{ID}\n"), "placeholder"),
             (&format!("{header}anna,scripts/{ID}\n"), "line 2: the script id"),
             (&format!("{header}anna,id?x=1\n"), "a meaning of their own"),
-            (&format!("{header}anna,12345\n"), "does not look like one"),
+            (&format!("{header}anna,12345\n"), "line 2: script_id \"12345\" does not look like one"),
+            (&format!("agent,script_id\r\nanna,{ID}\r\nbert,12345\r\n"), "line 3: script_id \"12345\""),
+            (&format!("agent,script_id\r\nanna,{ID}\r\nbert, {ID}\r\n"), "line 3: script_id has blanks"),
+            (&format!("\n{header}{good}"), "line 1: is blank"),
+            (&format!("\"agent\nx,script_id\n{good}"), "line 1: "),
             (&format!("{header}anna,{ID}0\n"), "does not look like one"),
             (&format!("{header}anna,{ID},extra\n"), "line 2: 3 values for 2 columns"),
             (&format!("{header}anna\n"), "line 2: 1 values for 2 columns"),

@@ -23,7 +23,7 @@ pub(crate) enum Agent {
 }
 
 impl Agent {
-    async fn iterate(&self) -> Outcome {
+    pub(crate) async fn iterate(&self) -> Outcome {
         match self {
             Self::Naive(agent) => agent.iterate().await,
             Self::Resilient(agent) => agent.iterate().await,

@@ -31,6 +31,7 @@ mod summary;
 mod target;
 mod threshold;
 mod timeline;
+mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use std::time::SystemTime;
 
 use clap::Parser as _;
 
-use args::{Args, Mode};
+use args::{Args, Command, Mode};
 use fleet::{Agent, Fleet};
 use jtl::Jtl;
 use output::Aside;
@@ -57,7 +58,11 @@ const THRESHOLD: u8 = 99;
 #[tokio::main]
 pub async fn main() -> ExitCode {
     let args = Args::parse();
-    match load(&args).await {
+    let done = match &args.command {
+        Some(Command::Worker(options)) => worker::run(&args, options).await,
+        None => load(&args).await,
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             output::tell(&format!("error: {error:#}"));

@@ -50,7 +50,7 @@ pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> 
 
 /// A naive agent holds a connection of its own, and the simulator the other end of it: past some 500 agents that
 /// is more than the 1,024 open files that many systems start a process with.
-fn raise_open_files(warnings: &mut Vec<String>) -> Option<u64> {
+pub(crate) fn raise_open_files(warnings: &mut Vec<String>) -> Option<u64> {
     #[cfg(unix)]
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => return Some(files),
@@ -79,6 +79,13 @@ pub(crate) fn cpu_time() -> Option<Duration> {
     let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
     Some(Duration::from_millis((user + system) * 10))
+}
+
+/// The memory that this process has, in bytes, where the system tells.
+pub(crate) fn memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(resident.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
 pub(crate) fn cores() -> usize {

@@ -44,12 +44,12 @@ pub(crate) fn agents(args: &Args, target: &Target, client: &Client) -> anyhow::R
             Some(shared) => shared.clone(),
             None => client.agent(credentials(target, identity)?),
         };
-        Ok(Agent { agent, script: identity.script.clone(), workload: args.workload, timeout: args.call_timeout })
+        Ok(Agent::new(agent, identity, args.workload, args.call_timeout))
     };
     target.agents.iter().map(agent).collect()
 }
 
-fn credentials(target: &Target, identity: &Identity) -> anyhow::Result<Credentials> {
+pub(crate) fn credentials(target: &Target, identity: &Identity) -> anyhow::Result<Credentials> {
     let client = || target.client.clone().ok_or_else(|| anyhow::anyhow!("no client credentials"));
     Ok(match &identity.login {
         Login::AccessToken(token) => Credentials::access_token(token.clone()),
@@ -76,6 +76,15 @@ pub(crate) fn sent(client: &Client) -> Sent {
 }
 
 impl Agent {
+    pub(crate) fn new(
+        agent: genesys_scripts::Agent,
+        identity: &Identity,
+        workload: Workload,
+        timeout: Duration,
+    ) -> Self {
+        Self { agent, script: identity.script.clone(), workload, timeout }
+    }
+
     pub(crate) async fn iterate(&self) -> Outcome {
         Outcome::of(self.fetch().await.map_err(|error| failure(&error)))
     }

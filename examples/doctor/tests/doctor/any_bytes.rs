@@ -1,6 +1,6 @@
 //! Any bytes give rows and findings, or an error with a line: no panic, and nothing without end.
 
-use genesys_doctor::bytes;
+use genesys_doctor::fuzzing;
 use proptest::prelude::*;
 
 const ROWS: &str = "timeStamp,elapsed,label,responseCode,responseMessage,threadName,dataType,success,failureMessage,bytes,sentBytes,grpThreads,allThreads,URL,Latency,IdleTime,Connect\n\
@@ -43,15 +43,12 @@ fn any_of(good: &'static str) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn read(bytes: &[u8]) {
-    let line = |error: genesys_doctor::Unreadable| assert!(error.line >= 1 && !error.reason.is_empty(), "{error}");
-    let _ = genesys_doctor::kind(bytes).map_err(line);
-    let _ = bytes::feeder(bytes).map_err(line);
-    for seen in [bytes::results(bytes), bytes::plan(bytes)] {
-        match seen {
-            Ok(seen) => assert!(seen.findings.iter().all(|finding| finding.line >= 1)),
-            Err(error) => line(error),
-        }
+    if let Err(why) = genesys_doctor::kind(bytes) {
+        assert!(why.line >= 1 && !why.reason.is_empty(), "{why}");
     }
+    fuzzing::feeder(bytes);
+    fuzzing::jtl(bytes);
+    fuzzing::jmx(bytes);
 }
 
 #[test]
