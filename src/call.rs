@@ -314,6 +314,7 @@ impl<'a> Run<'a> {
             _ => host.transport.http(),
         };
         let http = http.map_err(Failure::not_built)?;
+        let _turn = http.turn(limit).await;
         let proxy = http.proxy(request.url());
         let (most, once) = (settings.max_body_bytes, self.is_login());
         let exchange = exchange(http.send(request), host.name(), proxy, most, once);
