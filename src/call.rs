@@ -330,6 +330,7 @@ impl<'a> Run<'a> {
             _ => host.transport.http(),
         };
         let http = http.map_err(Failure::not_built)?;
+        let _turn = http.turn(limit).await;
         let exchange = self.exchange(&http, token);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),

@@ -3,8 +3,12 @@
 //! The connections are reqwest's, and it drops none that has fallen silent. So after an attempt that was not answered in its
 //! time, the next ones go over a fresh client with the same configuration, and the old one drains. Each runtime has a client
 //! of its own: a connection is driven by the runtime that made it, and that one may stand still.
+//!
+//! While none is open reqwest makes a connection for each request. Where HTTP/2 was spoken, all who fell silent together would
+//! so begin as many handshakes, of which one is of use: one of them goes first instead, and the others over its connection.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +16,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
 use http::header::ACCEPT_ENCODING;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Answer;
 use crate::coding::{self, Trouble};
@@ -29,6 +34,8 @@ use crate::tls::{self, Tls};
 
 /// A client is replaced no more often than this.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
+/// Others wait no longer for the one who goes first.
+const GOES_FIRST: Duration = Duration::from_secs(1);
 /// What a Content-Length alone makes us set aside.
 const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
 /// A refusal says enough with its status: so much of its body is read, for no longer than this.
@@ -98,6 +105,10 @@ impl Transport {
 
     /// A client that has no connections yet.
     pub(crate) fn make(&self) -> Result<Arc<Http>, Error> {
+        self.build().map(Arc::new)
+    }
+
+    fn build(&self) -> Result<Http, Error> {
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -133,7 +144,9 @@ impl Transport {
             self.middlewares.iter().cloned().fold(builder, reqwest_middleware::ClientBuilder::with_arc).build()
         });
         let proxy = settings.proxy.clone().filter(|_| !self.direct);
-        Ok(Arc::new(Http { client, with_middlewares, proxy }))
+        let (speaks_http2, first) = (AtomicBool::new(false), Semaphore::new(1));
+        first.close();
+        Ok(Http { client, with_middlewares, proxy, speaks_http2, first })
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
@@ -166,8 +179,11 @@ impl Transport {
         if line.renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEWED_EVERY) {
             return;
         }
-        if let Ok(http) = self.make() {
-            line.http = http;
+        if let Ok(mut http) = self.build() {
+            if silent.speaks_http2.load(Ordering::Relaxed) {
+                http.first = Semaphore::new(1);
+            }
+            line.http = Arc::new(http);
             line.renewed = Some(now);
         }
     }
@@ -197,12 +213,25 @@ pub(crate) struct Http {
     client: reqwest::Client,
     with_middlewares: Option<ClientWithMiddleware>,
     proxy: Option<Proxy>,
+    speaks_http2: AtomicBool,
+    /// Who goes first, until an answer came; closed where nobody need.
+    first: Semaphore,
 }
 
 impl Http {
     /// Host and port of the proxy that this is reached by.
     pub(crate) fn proxy(&self, url: &Url) -> Option<&str> {
         self.proxy.as_ref().filter(|proxy| proxy.is_for(url)).map(Proxy::name)
+    }
+
+    /// Waits for the one who goes first, for a part of the time until then at most. That one holds this until its attempt is
+    /// over, answered or not.
+    pub(crate) async fn turn(&self, until: Instant) -> Option<SemaphorePermit<'_>> {
+        if self.first.is_closed() {
+            return None;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        Box::pin(timeout(GOES_FIRST.min(left / 4), self.first.acquire())).await.ok()?.ok()
     }
 
     /// The request on its way. It is handed over here, so that no future of ours holds it.
@@ -212,14 +241,14 @@ impl Http {
         host: &'h str,
         proxy: Option<&'h str>,
     ) -> impl Future<Output = Result<Response, Failure>> + Send + 'h {
-        let asked = proxy.map(|_| request.url().clone());
+        let asked = proxy.map(|_| Box::new(request.url().clone()));
         let sent = match &self.with_middlewares {
             None => Either::Left(self.client.execute(request).map_err(reqwest_middleware::Error::Reqwest)),
             Some(client) => Either::Right(Box::pin(async move {
                 client.execute_with_extensions(request, &mut http::Extensions::new()).await
             })),
         };
-        sent.or_else(move |error| {
+        sent.inspect_ok(|response| self.answered(response)).or_else(move |error| {
             Box::pin(async move {
                 let failure = Failure::of_transport(error, host, proxy);
                 let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, asked) else {
@@ -231,6 +260,16 @@ impl Http {
                 }
             })
         })
+    }
+
+    /// There is a connection now.
+    fn answered(&self, response: &Response) {
+        if response.version() == Version::HTTP_2 && !self.speaks_http2.load(Ordering::Relaxed) {
+            self.speaks_http2.store(true, Ordering::Relaxed);
+        }
+        if !self.first.is_closed() {
+            self.first.close();
+        }
     }
 }
 

@@ -2,22 +2,23 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use genesys_scripts::{Agent, ClientBuilder, Credentials, ErrorKind, PublishScript, RetryPolicy};
+use genesys_scripts::{Agent, CallMeta, ClientBuilder, Credentials, Error, ErrorKind, PublishScript, RetryPolicy};
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
 use super::server::{Server, Serving, Shared, right_body};
 use super::tls::{AUTHORITY, GOOD_HTTP2};
-use super::{ATTEMPT, Row, Trial, all};
+use super::{ATTEMPT, CALL, Row, Trial, all};
 use crate::common::id;
 
 /// What a request meets, or its connection.
@@ -178,7 +179,9 @@ async fn forty(api: Server) -> (Trial, Vec<Agent>) {
 
 /// For an attempt, so long.
 async fn forty_who_wait(api: Server, attempt: Duration) -> (Trial, Vec<Agent>) {
-    let trial = Trial::new(api, Server::well(), |builder| crowded(builder).attempt_timeout(attempt));
+    let trial = Trial::new(api, Server::well(), |builder| {
+        crowded(builder).attempt_timeout(attempt).call_timeout(CALL.max(3 * attempt))
+    });
     let agents: Vec<_> = (0..40).map(|_| trial.client.agent(Credentials::access_token("t0ken"))).collect();
     agents[0].script(&id()).await.unwrap();
     assert_eq!(trial.api.connections(), 1);
@@ -284,35 +287,84 @@ async fn streams_that_are_refused_are_asked_again_publishes_too_and_acted_on_onc
     trial.ends("refused").await;
 }
 
-/// Nobody is out for longer than an attempt and two seconds.
-async fn nobody_is_out_for_long(silence: Meets) {
-    let attempt = Duration::from_secs(2);
-    // All agents have been served on it by then.
-    let meeting = move |nth: &Nth| match nth.connection == 0 && nth.of_connection > 200 {
-        true => silence,
-        false => Meets::Answer,
+/// No load takes as long: it passes on tokio's clock alone.
+const LONG: Duration = Duration::from_secs(300);
+
+/// So much time, at once.
+async fn passes(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Forty who were served on a connection, and call once more, as it falls silent; their attempts' time passes. Each call
+/// tells how many attempts it took.
+async fn forty_on_a_silent_connection(
+    silence: Meets,
+    later: impl Fn(&Nth) -> Meets + Send + Sync + 'static,
+) -> (Trial, Vec<Agent>, JoinSet<Result<u32, Error>>) {
+    let falls_silent = Arc::new(AtomicBool::new(false));
+    let fell = Arc::clone(&falls_silent);
+    let meeting = move |nth: &Nth| match nth.connection {
+        0 if fell.load(Ordering::SeqCst) => silence,
+        0 => Meets::Answer,
+        _ => later(nth),
     };
-    let (trial, agents) = forty_who_wait(https2(HTTP2, meeting), attempt).await;
-    let until = Instant::now() + 3 * attempt;
-    let outs = join_all(agents.iter().map(|agent| async move {
-        let (mut served, mut out) = (Instant::now(), Duration::ZERO);
-        while Instant::now() < until {
-            agent.script(&id()).await.unwrap();
-            out = out.max(served.elapsed());
-            served = Instant::now();
-            sleep(Duration::from_millis(20)).await;
+    let (trial, agents) = forty_who_wait(https2(HTTP2, meeting), LONG).await;
+    read_and_publish(&agents, 0).await;
+    falls_silent.store(true, Ordering::SeqCst);
+    let mut calls = JoinSet::new();
+    for agent in agents.clone() {
+        let meta = CallMeta::default();
+        calls.spawn(async move { agent.with_meta(&meta).script(&id()).await.map(|_| meta.attempts()) });
+    }
+    let all_are_on_it = async {
+        while trial.client.stats().api.in_flight < agents.len() {
+            sleep(Duration::from_millis(1)).await;
         }
-        out
-    }));
-    let out = outs.await.into_iter().max().unwrap();
-    assert!(out >= attempt, "{silence:?}: {out:?}, so it never was");
-    assert!(out <= attempt + Duration::from_secs(2), "{silence:?}: {out:?}");
+    };
+    timeout(ATTEMPT, all_are_on_it).await.unwrap();
+    passes(LONG).await;
+    (trial, agents, calls)
+}
+
+/// Nobody is out for longer than that one attempt: the next one is answered, on another connection, one for all.
+async fn nobody_is_out_for_long(silence: Meets) {
+    let (trial, agents, calls) = forty_on_a_silent_connection(silence, |_| Meets::Answer).await;
+    for attempts in calls.join_all().await {
+        assert_eq!(attempts.unwrap(), 2, "{silence:?}");
+    }
+    // And whoever comes next has nothing of it.
+    read_and_publish(&agents, 0).await;
+    assert_eq!((trial.api.connections(), trial.client.stats().retries), (2, 40), "{silence:?}");
     assert!(trial.client.stats().api.down.is_empty(), "{silence:?}");
+    // One that stands still notices only now that it was left.
+    passes(STANDS_STILL).await;
     trial.api.open_no_more_than(1).await;
     trial.is_at_rest("silent");
     drop(agents);
     trial.ends("silent").await;
 }
+
+#[tokio::test]
+async fn who_goes_first_on_a_new_connection_and_is_not_answered_holds_nobody_else() {
+    let first_is_not_answered = |nth: &Nth| match (nth.connection, nth.of_connection) {
+        (1, 0) => Meets::Nothing,
+        _ => Meets::Answer,
+    };
+    let (trial, agents, mut calls) = forty_on_a_silent_connection(Meets::Nothing, first_is_not_answered).await;
+    for _ in 1..agents.len() {
+        assert_eq!(calls.join_next().await.unwrap().unwrap().unwrap(), 2);
+    }
+    assert_eq!(trial.api.connections(), 2);
+    passes(LONG).await;
+    assert_eq!(calls.join_next().await.unwrap().unwrap().unwrap(), 3);
+    trial.is_at_rest("the first");
+    drop(agents);
+    trial.ends("the first").await;
+}
+
+const STANDS_STILL: Duration = Duration::from_secs(3_600);
 
 #[tokio::test]
 async fn a_connection_that_goes_silent_keeps_nobody_out_for_long() {
@@ -326,5 +378,5 @@ async fn a_connection_that_goes_silent_in_the_bodies_keeps_nobody_out_for_long()
 
 #[tokio::test]
 async fn a_connection_that_stands_still_keeps_nobody_out_for_long() {
-    nobody_is_out_for_long(Meets::Freeze(Duration::from_secs(5))).await;
+    nobody_is_out_for_long(Meets::Freeze(STANDS_STILL)).await;
 }
