@@ -97,8 +97,6 @@ impl Browser {
         self.session = None;
         self.tell("Browser.close", json!({})).await;
         self.process.wait().await.unwrap();
-        // Of its processes some may still write.
-        let _ = std::fs::remove_dir_all(&self.profile);
     }
 
     async fn evaluated(&mut self, expression: &str) -> Result<Value, String> {
@@ -163,6 +161,14 @@ impl Browser {
     }
 }
 
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Of its processes some may still write.
+        let _ = self.process.start_kill();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -170,7 +176,7 @@ fn text(value: &Value) -> &str {
 fn installed() -> Option<PathBuf> {
     let named = std::env::var_os("CHROME").map(PathBuf::from);
     let places: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
-    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let names = ["chromium", "google-chrome", "chromium-browser"];
     let found = names.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
     named.into_iter().chain(found).find(|path| path.is_file())
 }
