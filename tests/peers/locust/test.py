@@ -79,9 +79,9 @@ class Locust(unittest.TestCase):
         journal = os.path.join(self.scratch, "journal")
         return self.start("master", [*command, "--only-summary", *options], JOURNAL=journal, ENOUGH=str(enough))
 
-    def worker(self, name, *options):
+    def worker(self, name, *options, said_in=None):
         command = [os.path.join(PROGRAMS, "load"), "worker", "--locust", f"127.0.0.1:{self.port}", "--id", name]
-        return self.start(name, [*command, "--api-url", self.url, *options])
+        return self.start(said_in or name, [*command, "--api-url", self.url, *options])
 
     def journal(self, kind="report"):
         try:
@@ -155,6 +155,10 @@ class Locust(unittest.TestCase):
         master = self.master(2, 6)
         workers = [self.worker(f"worker-{n}") for n in range(2)]
         self.wait(lambda: self.in_all() > 100)
+        # One by the name of another is not heard, and does nothing.
+        twin = self.worker("worker-1", "--master-timeout", "2s", said_in="twin")
+        self.assertEqual(self.ended(twin), 1)
+        self.assertTrue(any("another worker by the name worker-1" in line for line in self.said("twin")), self.said("twin"))
         master.send_signal(signal.SIGTERM)
         self.assertEqual(self.ended(master), 0)
         self.assertEqual([self.ended(worker) for worker in workers], [0, 0])

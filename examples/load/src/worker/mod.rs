@@ -342,7 +342,9 @@ impl Worker<'_> {
             End::Signal(signal) => Ok(signal.exit_code()),
             End::NoShare => Ok(ExitCode::FAILURE),
             End::MasterGone => {
-                let why = down.map_or(String::new(), |why| format!(" ({why})"));
+                // Of two by one name a master hears the first.
+                let twin = || format!("connected, and not taken in: is there another worker by the name {}?", self.id);
+                let why = down.or_else(|| (!joined).then(twin)).map_or(String::new(), |why| format!(" ({why})"));
                 let ended = if joined { "the load is ended" } else { "nothing was sent" };
                 anyhow::bail!("no word from the master at {master} for {silent}{why}: {ended}")
             }
