@@ -55,7 +55,7 @@ def begin(environment, runner, **_):
             requests=runner.stats.num_requests,
             failures=runner.stats.num_failures,
             # Each way of counting, which must come to the same.
-            by_name={name: entry.num_requests for (name, _), entry in runner.stats.entries.items()},
+            by_name={f"{way} {name}": entry.num_requests for (name, way), entry in runner.stats.entries.items()},
             by_second=sum(runner.stats.total.num_reqs_per_sec.values()),
             by_time=sum(runner.stats.total.response_times.values()),
             errors=[error.to_name() for error in runner.stats.errors.values()],

@@ -72,8 +72,8 @@ class Locust(unittest.TestCase):
         self.wait(lambda: process.poll() is not None)
         return process.returncode
 
-    def master(self, workers, users, *options, enough=0):
-        command = [sys.executable, "-m", "locust", "-f", os.path.join(HERE, "master.py"), "Script", "--master", "--headless"]
+    def master(self, workers, users, *options, classes=("Script",), enough=0):
+        command = [sys.executable, "-m", "locust", "-f", os.path.join(HERE, "master.py"), *classes, "--master", "--headless"]
         command += ["--master-bind-host", "127.0.0.1", "--master-bind-port", str(self.port), "--expect-workers", str(workers)]
         command += ["--users", str(users), "--spawn-rate", str(users), "--stop-timeout", "10", "--enable-rebalancing"]
         journal = os.path.join(self.scratch, "journal")
@@ -106,9 +106,12 @@ class Locust(unittest.TestCase):
 
     def served(self):
         """What the simulator answered with a script, and what it began to answer."""
-        with urllib.request.urlopen(self.url + "/_simulator/stats") as answer:
-            outcomes = json.load(answer)["script_requests"]
+        outcomes = self.simulator_stats()["script_requests"]
         return outcomes.get("200", 0), sum(outcomes.values())
+
+    def simulator_stats(self):
+        with urllib.request.urlopen(self.url + "/_simulator/stats") as answer:
+            return json.load(answer)
 
     def totals(self):
         [end] = self.journal("end")
@@ -160,7 +163,8 @@ class Locust(unittest.TestCase):
 
     def test_a_master_that_is_told_to_end_ends_its_workers(self):
         master = self.master(2, 6)
-        workers = [self.worker(f"worker-{n}") for n in range(2)]
+        # Each in its own way.
+        workers = [self.worker("worker-0", "--mode", "naive"), self.worker("worker-1")]
         self.wait(lambda: self.in_all() > 100)
         # One by the name of another is not heard, and does nothing.
         twin = self.worker("worker-1", "--master-timeout", "2s", said_in="twin")
@@ -169,7 +173,8 @@ class Locust(unittest.TestCase):
         master.send_signal(signal.SIGTERM)
         self.assertEqual(self.ended(master), 0)
         self.assertEqual([self.ended(worker) for worker in workers], [0, 0])
-        self.assert_totals_equal()
+        totals = self.assert_totals_equal()
+        self.assertEqual(totals["by_name"].keys(), {"naive get script", "resilient get script"})
 
     def test_a_worker_that_joins_late_gets_its_share(self):
         master = self.master(2, 12)
@@ -196,13 +201,19 @@ class Locust(unittest.TestCase):
         return next((note["users"] for note in reversed(self.journal()) if note["id"] == name), None)
 
     def test_ten_workers_and_their_totals(self):
-        master = self.master(10, 30)
+        master = self.master(10, 30, classes=["Script", "Published", "FirstScreen"])
         workers = [self.worker(f"worker-{n}") for n in range(10)]
         self.wait(lambda: all(self.reported(f"worker-{n}") > 100 for n in range(10)))
         self.assertEqual(self.stop(master), 0, self.said("master"))
         self.assertEqual([self.ended(worker) for worker in workers], [0] * 10)
-        totals = self.assert_totals_equal()
-        print(f"\n  {totals['requests']} requests of ten workers")
+        totals = self.totals()
+        script, published, first_screen = (
+            totals["by_name"][f"resilient {name}"] for name in ["get script", "get published script", "first screen"]
+        )
+        served = self.simulator_stats()["operations"]
+        served = [served[name] for name in ["getScript", "getScriptsPublishedScriptId", "getScriptPages"]]
+        self.assertEqual(([script + first_screen, published, first_screen], totals["failures"]), (served, 0), totals)
+        print(f"\n  {totals['requests']} iterations of ten workers")
 
     def refresh_token(self):
         back = "http://localhost/back"
