@@ -377,7 +377,9 @@ fn split(text: &str, reading: &Reading) -> Vec<String> {
         "\\t" => "\t",
         other => other,
     };
-    let Some(byte) = delimiter.bytes().next().filter(|b| reading.quoted && delimiter.len() == 1 && b.is_ascii()) else {
+    // A reader of CSV is dear to make for a line, and where there are no quotes there is nothing to read.
+    let quoted = reading.quoted && (text.is_empty() || text.contains(['"', '\r']));
+    let Some(byte) = delimiter.bytes().next().filter(|b| quoted && delimiter.len() == 1 && b.is_ascii()) else {
         return text.split(delimiter).map(str::to_owned).collect();
     };
     let mut reader =

@@ -33,13 +33,16 @@ pub(crate) fn read(input: impl Read, file: &str) -> Result<(Results, Vec<Finding
     head.truncate(filled);
     let layout = Layout::find(&head).ok_or_else(|| Unreadable::new(1, "no columns of results are found in it"))?;
     let begin = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    // A row ends at its CR for the reader of CSV, which counts the line at the LF behind it.
+    let behind = u64::from(first_line.ends_with(b"\r") && first_line.len() < head.len());
     let reader = ReaderBuilder::new()
         .delimiter(layout.delimiter)
         .has_headers(false)
         .flexible(true)
         .buffer_capacity(256 << 10)
         .from_reader(head.get(begin..).unwrap_or_default().chain(input));
-    Rows::new(file, layout).read(reader, &used)
+    Rows::new(file, layout).read(reader, &used, behind)
 }
 
 fn fill(input: &mut impl Read, into: &mut [u8]) -> Result<usize, Unreadable> {
@@ -83,7 +86,12 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn read<R: Read>(mut self, mut reader: Reader<R>, used: &Cell<u64>) -> Result<(Results, Vec<Finding>), Unreadable> {
+    fn read<R: Read>(
+        mut self,
+        mut reader: Reader<R>,
+        used: &Cell<u64>,
+        behind: u64,
+    ) -> Result<(Results, Vec<Finding>), Unreadable> {
         let mut record = ByteRecord::new();
         let mut first = self.layout.header;
         let mut after = 1;
@@ -98,8 +106,9 @@ impl<'a> Rows<'a> {
                     return Err(Unreadable::new(line, format!("the row cannot be read: {}", reason(&error))));
                 }
             }
-            let line = record.position().map_or(after, csv::Position::line);
-            after = reader.position().line();
+            let begun = |at: &csv::Position| at.line() + if at.byte() > 0 { behind } else { 0 };
+            let line = record.position().map_or(after, begun);
+            after = reader.position().line() + behind;
             if std::mem::take(&mut first) {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -12,7 +13,8 @@ from locustfile import *  # noqa: F403
 from locust import events
 
 JOURNAL = open(os.environ["JOURNAL"], "a", buffering=1)
-# Stops the test at so many requests, by asking all workers to stop; a run time just tells them to quit.
+# Stops the test at so many requests, or at SIGUSR1, by asking all workers to stop, and waits until they have. A run time, or
+# SIGTERM, just tells them to quit.
 ENOUGH = int(os.environ.get("ENOUGH", "0"))
 
 
@@ -27,6 +29,8 @@ def begin(environment, runner, **_):
     def enough():
         runner.stop()
         runner.quit()
+
+    gevent.signal_handler(signal.SIGUSR1, lambda: gevent.spawn(enough))
 
     # Behind Locust's own listener, which adds up.
     @environment.events.worker_report.add_listener
@@ -51,7 +55,7 @@ def begin(environment, runner, **_):
             requests=runner.stats.num_requests,
             failures=runner.stats.num_failures,
             # Each way of counting, which must come to the same.
-            by_name={name: entry.num_requests for (name, _), entry in runner.stats.entries.items()},
+            by_name={f"{way} {name}": entry.num_requests for (name, way), entry in runner.stats.entries.items()},
             by_second=sum(runner.stats.total.num_reqs_per_sec.values()),
             by_time=sum(runner.stats.total.response_times.values()),
             errors=[error.to_name() for error in runner.stats.errors.values()],

@@ -72,16 +72,23 @@ class Locust(unittest.TestCase):
         self.wait(lambda: process.poll() is not None)
         return process.returncode
 
-    def master(self, workers, users, *options, enough=0):
-        command = [sys.executable, "-m", "locust", "-f", os.path.join(HERE, "master.py"), "Script", "--master", "--headless"]
+    def master(self, workers, users, *options, classes=("Script",), enough=0):
+        command = [sys.executable, "-m", "locust", "-f", os.path.join(HERE, "master.py"), *classes, "--master", "--headless"]
         command += ["--master-bind-host", "127.0.0.1", "--master-bind-port", str(self.port), "--expect-workers", str(workers)]
         command += ["--users", str(users), "--spawn-rate", str(users), "--stop-timeout", "10", "--enable-rebalancing"]
         journal = os.path.join(self.scratch, "journal")
-        return self.start("master", [*command, "--only-summary", *options], JOURNAL=journal, ENOUGH=str(enough))
+        master = self.start("master", [*command, "--only-summary", *options], JOURNAL=journal, ENOUGH=str(enough))
+        self.wait(lambda: any("Starting Locust" in line for line in self.said("master")))
+        return master
 
-    def worker(self, name, *options):
+    def stop(self, master):
+        """The test is stopped, and then all are told to quit."""
+        master.send_signal(signal.SIGUSR1)
+        return self.ended(master)
+
+    def worker(self, name, *options, said_in=None):
         command = [os.path.join(PROGRAMS, "load"), "worker", "--locust", f"127.0.0.1:{self.port}", "--id", name]
-        return self.start(name, [*command, "--api-url", self.url, *options])
+        return self.start(said_in or name, [*command, "--api-url", self.url, *options])
 
     def journal(self, kind="report"):
         try:
@@ -99,9 +106,12 @@ class Locust(unittest.TestCase):
 
     def served(self):
         """What the simulator answered with a script, and what it began to answer."""
-        with urllib.request.urlopen(self.url + "/_simulator/stats") as answer:
-            outcomes = json.load(answer)["script_requests"]
+        outcomes = self.simulator_stats()["script_requests"]
         return outcomes.get("200", 0), sum(outcomes.values())
+
+    def simulator_stats(self):
+        with urllib.request.urlopen(self.url + "/_simulator/stats") as answer:
+            return json.load(answer)
 
     def totals(self):
         [end] = self.journal("end")
@@ -153,12 +163,18 @@ class Locust(unittest.TestCase):
 
     def test_a_master_that_is_told_to_end_ends_its_workers(self):
         master = self.master(2, 6)
-        workers = [self.worker(f"worker-{n}") for n in range(2)]
+        # Each in its own way.
+        workers = [self.worker("worker-0", "--mode", "naive"), self.worker("worker-1")]
         self.wait(lambda: self.in_all() > 100)
+        # One by the name of another is not heard, and does nothing.
+        twin = self.worker("worker-1", "--master-timeout", "2s", said_in="twin")
+        self.assertEqual(self.ended(twin), 1)
+        self.assertTrue(any("another worker by the name worker-1" in line for line in self.said("twin")), self.said("twin"))
         master.send_signal(signal.SIGTERM)
         self.assertEqual(self.ended(master), 0)
         self.assertEqual([self.ended(worker) for worker in workers], [0, 0])
-        self.assert_totals_equal()
+        totals = self.assert_totals_equal()
+        self.assertEqual(totals["by_name"].keys(), {"naive get script", "resilient get script"})
 
     def test_a_worker_that_joins_late_gets_its_share(self):
         master = self.master(2, 12)
@@ -177,21 +193,27 @@ class Locust(unittest.TestCase):
         again = self.worker("late")
         self.wait(lambda: any("number 2" in line for line in self.said("late")))
         self.wait(lambda: all(self.users(name) == 4 for name in ["worker-0", "worker-1", "late"]))
-        master.send_signal(signal.SIGTERM)
-        self.assertEqual([self.ended(process) for process in [master, *early, again]], [0, 0, 0, 0])
+        self.assertEqual(self.stop(master), 0)
+        self.assertEqual([self.ended(worker) for worker in [*early, again]], [0, 0, 0])
         self.assert_totals_equal()
 
     def users(self, name):
         return next((note["users"] for note in reversed(self.journal()) if note["id"] == name), None)
 
     def test_ten_workers_and_their_totals(self):
-        master = self.master(10, 30, "--run-time", "5s")
+        master = self.master(10, 30, classes=["Script", "Published", "FirstScreen"])
         workers = [self.worker(f"worker-{n}") for n in range(10)]
-        self.assertEqual(self.ended(master), 0, self.said("master"))
+        self.wait(lambda: all(self.reported(f"worker-{n}") > 100 for n in range(10)))
+        self.assertEqual(self.stop(master), 0, self.said("master"))
         self.assertEqual([self.ended(worker) for worker in workers], [0] * 10)
-        totals = self.assert_totals_equal()
-        self.assertTrue(all(self.reported(f"worker-{n}") > 0 for n in range(10)))
-        print(f"\n  {totals['requests']} requests of ten workers")
+        totals = self.totals()
+        script, published, first_screen = (
+            totals["by_name"][f"resilient {name}"] for name in ["get script", "get published script", "first screen"]
+        )
+        served = self.simulator_stats()["operations"]
+        served = [served[name] for name in ["getScript", "getScriptsPublishedScriptId", "getScriptPages"]]
+        self.assertEqual(([script + first_screen, published, first_screen], totals["failures"]), (served, 0), totals)
+        print(f"\n  {totals['requests']} iterations of ten workers")
 
     def refresh_token(self):
         back = "http://localhost/back"
@@ -223,11 +245,9 @@ class Locust(unittest.TestCase):
         fourth = self.worker("fourth", *options)
         self.assertEqual(self.ended(fourth), 1)
         self.assertTrue(any("is number 3" in line and "--shares" in line for line in self.said("fourth")), self.said("fourth"))
-        # While Locust gives users out again it reads nothing; what then waits is lost if it is told to end.
-        before = [self.reported(f"worker-{n}") for n in range(3)]
-        self.wait(lambda: all(self.reported(f"worker-{n}") > before[n] for n in range(3)))
-        master.send_signal(signal.SIGTERM)
-        self.ended(master)
+        self.wait(lambda: any("'fourth' (index 3) quit" in line for line in self.said("master")))
+        # Locust counts what its workers tell as errors.
+        self.assertEqual(self.stop(master), 1)
         self.assertEqual([self.ended(worker) for worker in workers], [0, 0, 0])
         totals = self.assert_totals_equal()
         told = sorted(told.split(",")[0] for told in totals["exceptions"])

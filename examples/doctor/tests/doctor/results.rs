@@ -168,6 +168,23 @@ fn what_the_tool_itself_says_needs_no_statistics() {
 }
 
 #[test]
+fn a_row_that_does_not_fit_is_named_by_its_line_whatever_ends_lines() {
+    let good = "1764147600000,40,GET,200,true,A 1-1,https://a.test/s/1";
+    let over_lines = "1764147600000,40,GET,200,true,A 1-1,\"https://a.test/\ns/1\"";
+    let header = "timeStamp,elapsed,label,responseCode,success,threadName,URL";
+    for (before, line) in
+        [(vec![header, good, good], 4), (vec![header], 2), (vec![header, over_lines, good], 5), (vec![good; 7], 8)]
+    {
+        for end in ["\n", "\r\n"] {
+            let text = [&before[..], &["1764147600000,40,GET,200", good, good, good, ""]].concat().join(end);
+            let report = report(&text);
+            let named: Vec<_> = report.findings.iter().map(|finding| (finding.rule, finding.line)).collect();
+            assert_eq!(named, [("row", line)], "{text:?}");
+        }
+    }
+}
+
+#[test]
 fn an_assertion_of_the_plan_is_no_failure_of_the_service() {
     let rows = run(60, |i, mut row, _| {
         if i % 5 == 0 {

@@ -98,7 +98,10 @@ impl Line {
         loop {
             let connected = timeout(GREETING, connected(&self.address, &self.name)).await;
             let silent = |_| {
-                Err(io::Error::new(ErrorKind::TimedOut, "no greeting in 5 s, as of a port that is not for workers"))
+                Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    "no greeting in 5 s: is it the port for workers (5557), and not that of the web page (8089)?",
+                ))
             };
             let ended = match connected.unwrap_or_else(silent) {
                 Ok(stream) => {

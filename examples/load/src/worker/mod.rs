@@ -121,6 +121,7 @@ pub(crate) async fn run(args: &Args, options: &Options) -> anyhow::Result<ExitCo
         dealer: Dealer::connect(&options.locust, &id),
         id,
         state: State::Joining,
+        joined: false,
         number: None,
         heard: Instant::now(),
         asked: None,
@@ -143,6 +144,8 @@ struct Worker<'a> {
     dealer: Dealer,
     id: String,
     state: State,
+    /// Whether the master has ever taken it in.
+    joined: bool,
     /// Given by the master.
     number: Option<u32>,
     /// When the master was last heard of.
@@ -191,7 +194,7 @@ impl Worker<'_> {
                 if self.state == State::Joining {
                     let place = number.map_or(String::new(), |number| format!(", which calls it number {number}"));
                     output::tell(&format!("{} has joined {}{place}", self.id, self.options.locust));
-                    self.state = State::Ready;
+                    (self.state, self.joined) = (State::Ready, true);
                 }
             }
             Ok(Order::Spawn(spawn)) => self.spawn(&spawn),
@@ -328,16 +331,21 @@ impl Worker<'_> {
         self.send("quit", &());
         let (down, master) = (self.dealer.down(), &self.options.locust);
         self.dealer.close(Duration::from_secs(1)).await;
-        let done = self.crew.stats().in_all();
-        output::print(&format!("{}: {done}", self.id))?;
+        let joined = self.joined;
+        if joined {
+            let done = self.crew.stats().in_all();
+            output::print(&format!("{}: {done}", self.id))?;
+        }
         let silent = humantime::format_duration(self.options.master_timeout);
         match end {
             End::Quit => Ok(ExitCode::SUCCESS),
             End::Signal(signal) => Ok(signal.exit_code()),
             End::NoShare => Ok(ExitCode::FAILURE),
             End::MasterGone => {
-                let why = down.map_or(String::new(), |why| format!(" ({why})"));
-                let ended = if self.number.is_some() { "the load is ended" } else { "nothing was sent" };
+                // Of two by one name a master hears the first.
+                let twin = || format!("connected, and not taken in: is there another worker by the name {}?", self.id);
+                let why = down.or_else(|| (!joined).then(twin)).map_or(String::new(), |why| format!(" ({why})"));
+                let ended = if joined { "the load is ended" } else { "nothing was sent" };
                 anyhow::bail!("no word from the master at {master} for {silent}{why}: {ended}")
             }
         }

@@ -1,0 +1,65 @@
+//! What a worker of a Locust master promises where there is none, or none to be joined. With a real one: `tests/peers/locust`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::{Command, Output, Stdio};
+
+use tokio::net::TcpListener;
+
+/// Against a simulator of its own, unless told otherwise.
+async fn worker(args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
+    command.args(args).stdin(Stdio::null()).env("HTTP_PROXY", "http://127.0.0.1:9");
+    let Output { status, stderr, stdout } =
+        tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(stdout.is_empty(), "{stdout:?}");
+    (status.code(), said)
+}
+
+#[tokio::test]
+async fn a_master_that_cannot_be_joined_is_told_with_the_reason_and_nothing_is_sent() {
+    let closes = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing = closes.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = closes.accept().await {
+            drop(stream);
+        }
+    });
+    for (master, says) in [("127.0.0.1:1", "refused"), (closing.as_str(), "")] {
+        let (code, said) = worker(&["worker", "--locust", master, "--master-timeout", "1s"]).await;
+        assert_eq!(code, Some(1), "{said}");
+        for part in ["no word from the master at", master, "for 1s", says, "nothing was sent"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_usage_is_told_before_a_master_is_asked() {
+    let feeder = std::env::temp_dir().join(format!("worker-{}.csv", std::process::id()));
+    std::fs::write(&feeder, "agent,script_id\nanna,<EOF>\n").unwrap();
+    let feeder = feeder.to_str().unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&["worker"], "--locust"),
+        (&["worker", "--locust", "master"], "master:5557"),
+        (&["worker", "--locust", "master:99999"], "master:5557"),
+        (&["worker", "--locust", ":5557"], "master:5557"),
+        (&["worker", "--locust", "m:1", "--id", ""], "1 to 200"),
+        (&["worker", "--locust", "m:1", "--id", "two words"], "1 to 200"),
+        // How many users there are and when is the master's.
+        (&["worker", "--locust", "m:1", "--agents", "5"], "--agents"),
+        (&["worker", "--locust", "m:1", "--rate", "5/s"], "--rate"),
+        (&["--rate", "5/s", "--duration", "3s", "worker", "--locust", "m:1"], "cannot be used with"),
+        (&["worker", "--locust", "m:1", "--feeder", feeder], "line 2: script_id is a placeholder"),
+        (&["worker", "--locust", "m:1", "--recycle"], "--feeder"),
+        (&["worker", "--locust", "m:1", "--region", "us-east-1"], "--yes-load-a-real-org"),
+        (&["worker", "--locust", "m:1", "--master-timeout", "0s"], "no time"),
+    ];
+    for (args, says) in cases {
+        let (code, said) = worker(args).await;
+        assert!(code == Some(2) && said.contains(says), "{args:?}: {code:?} {said}");
+    }
+    std::fs::remove_file(feeder).unwrap();
+}
