@@ -280,7 +280,7 @@ fn of_signed_url(status: StatusCode) -> (ErrorKind, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use reqwest_retry::{Retryable, default_on_request_success};
 
     use super::*;
@@ -291,6 +291,29 @@ mod tests {
             let response = http::Response::builder().status(status).body("").unwrap();
             let theirs = matches!(default_on_request_success(&response.into()), Some(Retryable::Transient));
             assert_eq!(class(status).passing, theirs, "{status}");
+        }
+    }
+
+    #[test]
+    fn how_long_an_outage_lasts_is_a_503s_to_say() {
+        let spec = Spec::of(&crate::request::GET_SCRIPT, &["476c2b71"]);
+        let cap = Duration::from_secs(180);
+        for (status, after, wait) in
+            [(500, "9", None), (502, "9", None), (503, "9", Some(9)), (503, "3600", Some(180)), (504, "9", None)]
+        {
+            let asked = Asked {
+                spec: &spec,
+                secrets: &[],
+                lost: 0,
+                failures: 0,
+                can_replace_token: false,
+                retry_after_cap: cap,
+                now: SystemTime::UNIX_EPOCH,
+            };
+            let headers = http::HeaderMap::from_iter([(http::header::RETRY_AFTER, after.parse().unwrap())]);
+            let answer = Answer::new(StatusCode::from_u16(status).unwrap(), headers, bytes::Bytes::new());
+            let (_, Signal::Failed(failed)) = of(&asked, Ok(answer)) else { panic!("{status} is no failure") };
+            assert_eq!(failed.wait, wait.map(Duration::from_secs), "{status}");
         }
     }
 

@@ -504,6 +504,26 @@ mod tests {
     }
 
     #[test]
+    fn the_coding_of_a_text_is_taken_from_its_first_bytes_then_from_what_is_said() {
+        for (bytes, content_type, text) in [
+            (&b"\xFE\xFF\0h\0i"[..], "text/html", "\u{FEFF}hi"),
+            (b"\xFF\xFEh\0i\0", "text/html; charset=utf-16be", "\u{FEFF}hi"),
+            (b"\0h\0i", "", "hi"),
+            (b"h\0i\0", "", "hi"),
+            (b"\xE4\xF6\xE4\xF6", "text/plain; charset=utf-16be", "\u{E4F6}\u{E4F6}"),
+            (b"\xE4\xF6\xE4\xF6", "text/plain; charset=utf-16", "\u{F6E4}\u{F6E4}"),
+            (b"\xE4\xF6", "text/plain; charset=iso-8859-1", "äö"),
+            (b"\xE4\xF6", "text/plain; charset=windows-1252", "äö"),
+            ("äö".as_bytes(), "text/plain; charset=iso-8859-1", "äö"),
+            (b"\xE4", "text/plain", "\u{FFFD}"),
+            // Two of them are no half of a character.
+            (b"\0\0hi", "", "\0\0hi"),
+        ] {
+            assert_eq!(decoded(bytes, content_type), text, "{bytes:?} {content_type}");
+        }
+    }
+
+    #[test]
     fn wrong_types_lose_one_field_not_the_body_and_nothing_is_kept_without_bound() {
         let body =
             ErrorBody::parse(r#"{"code":42,"message":["x"],"status":"400","details":{},"errors":[1,null],"limit":[]}"#);
