@@ -497,6 +497,9 @@ mod tests {
         ] {
             assert_eq!(ErrorBody::parse(text).envelope, envelope, "{text}");
         }
+        assert_eq!(ErrorBody::parse(" upstream connect error\n").text.as_deref(), Some("upstream connect error"));
+        let page = format!("<html>{}", "x".repeat(100 * KEPT_BYTES));
+        assert_eq!(ErrorBody::parse(&page).text.map(|text| text.len()), Some(4 * KEPT_BYTES));
         let oauth = ErrorBody::parse(
             r#"{"error":"invalid_request","description":"d","error_description":"rate limit exceeded; x"}"#,
         );
