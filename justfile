@@ -41,13 +41,25 @@ cost:
 fuzz seconds="10":
     .ci/fuzz {{ seconds }}
 
-# The load test over and over for that many minutes
+# For that many minutes agents and clients come and go before a simulator with random faults
 soak minutes="30":
     .ci/soak {{ minutes }}
 
-# What no test notices: the core files changed one spot at a time, for that many minutes (needs cargo-mutants)
-mutants minutes="60":
-    .ci/mutants {{ minutes }}
+# What no test notices: a share of the core's spots changed, one at a time (needs cargo-mutants)
+mutants *share:
+    .ci/mutants {{ share }}
+
+# Every set of features (needs cargo-hack)
+features *args:
+    .ci/features {{ args }}
+
+# The oldest dependencies that Cargo.toml allows
+minimal-versions:
+    .ci/minimal-versions
+
+# The API against that of the baseline (needs cargo-semver-checks); `just semver renew` makes the present one the baseline
+semver *args:
+    .ci/semver {{ args }}
 
 # Licences, duplicate versions, sources, and what users compile (needs cargo-deny)
 deny:

@@ -178,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn each_setter_changes_its_own_field_alone() {
+        let (default, time) = (RetryPolicy::default(), Duration::from_secs(7));
+        assert_eq!(default.with_attempts(3), RetryPolicy { attempts: 3, ..default });
+        assert_eq!(default.with_initial_backoff(time), RetryPolicy { initial_backoff: time, ..default });
+        assert_eq!(default.with_factor(1.5), RetryPolicy { factor: 1.5, ..default });
+        assert_eq!(default.with_max_backoff(time), RetryPolicy { max_backoff: time, ..default });
+        assert_eq!(default.with_retry_after_cap(time), RetryPolicy { retry_after_cap: time, ..default });
+        assert_eq!(default.with_ride_out_outages(true), RetryPolicy { ride_out_outages: true, ..default });
+    }
+
+    #[test]
     fn a_first_backoff_above_the_cap_is_the_cap() {
         assert_eq!(bounds(30.0, 4.0, 3), [4.0, 4.0, 4.0]);
     }

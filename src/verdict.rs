@@ -280,7 +280,7 @@ fn of_signed_url(status: StatusCode) -> (ErrorKind, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use reqwest_retry::{Retryable, default_on_request_success};
 
     use super::*;
@@ -291,6 +291,42 @@ mod tests {
             let response = http::Response::builder().status(status).body("").unwrap();
             let theirs = matches!(default_on_request_success(&response.into()), Some(Retryable::Transient));
             assert_eq!(class(status).passing, theirs, "{status}");
+        }
+    }
+
+    /// What becomes of the read of a script that is answered like this.
+    fn read_answered(status: u16, retry_after: &str, body: &'static str) -> (Verdict, Signal) {
+        let asked = Asked {
+            spec: &Spec::of(&crate::request::GET_SCRIPT, &["476c2b71"]),
+            secrets: &[],
+            lost: 0,
+            failures: 0,
+            can_replace_token: false,
+            retry_after_cap: Duration::from_secs(180),
+            now: SystemTime::UNIX_EPOCH,
+        };
+        let headers = http::HeaderMap::from_iter([(http::header::RETRY_AFTER, retry_after.parse().unwrap())]);
+        of(&asked, Ok(Answer::new(StatusCode::from_u16(status).unwrap(), headers, body.into())))
+    }
+
+    #[test]
+    fn how_long_an_outage_lasts_is_a_503s_to_say() {
+        for (status, after, wait) in
+            [(500, "9", None), (502, "9", None), (503, "9", Some(9)), (503, "3600", Some(180)), (504, "9", None)]
+        {
+            let (_, Signal::Failed(failed)) = read_answered(status, after, "") else {
+                panic!("{status} is no failure")
+            };
+            assert_eq!(failed.wait, wait.map(Duration::from_secs), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_limit_has_the_name_that_the_service_gives_it_and_no_other() {
+        let named = r#"{"status":429,"code":"too.many.requests","limit":{"key":"scripts.max","namespace":"scripter"}}"#;
+        for (body, name) in [(named, Some("scripts.max")), (r#"{"limit":{"namespace":"x"}}"#, None), ("", None)] {
+            let (Verdict::Throttled(limit, _), _) = read_answered(429, "9", body) else { panic!("a 429 is a limit") };
+            assert_eq!(limit, TooManyRequests { wait: Some(Duration::from_secs(9)), limit: name.map(str::to_owned) });
         }
     }
 

@@ -472,10 +472,33 @@ mod tests {
         ] {
             assert_eq!(ErrorBody::parse(text).envelope, envelope, "{text}");
         }
+        assert_eq!(ErrorBody::parse(" upstream connect error\n").text.as_deref(), Some("upstream connect error"));
+        let page = format!("<html>{}", "x".repeat(100 * KEPT_BYTES));
+        assert_eq!(ErrorBody::parse(&page).text.map(|text| text.len()), Some(4 * KEPT_BYTES));
         let oauth = ErrorBody::parse(
             r#"{"error":"invalid_request","description":"d","error_description":"rate limit exceeded; x"}"#,
         );
         assert_eq!((oauth.code(), oauth.message()), (Some("invalid_request"), Some("rate limit exceeded; x")));
+    }
+
+    #[test]
+    fn the_coding_of_a_text_is_taken_from_its_first_bytes_then_from_what_is_said() {
+        for (bytes, content_type, text) in [
+            (&b"\xFE\xFF\0h\0i"[..], "text/html", "\u{FEFF}hi"),
+            (b"\xFF\xFEh\0i\0", "text/html; charset=utf-16be", "\u{FEFF}hi"),
+            (b"\0h\0i", "", "hi"),
+            (b"h\0i\0", "", "hi"),
+            (b"\xE4\xF6\xE4\xF6", "text/plain; charset=utf-16be", "\u{E4F6}\u{E4F6}"),
+            (b"\xE4\xF6\xE4\xF6", "text/plain; charset=utf-16", "\u{F6E4}\u{F6E4}"),
+            (b"\xE4\xF6", "text/plain; charset=iso-8859-1", "äö"),
+            (b"\xE4\xF6", "text/plain; charset=windows-1252", "äö"),
+            ("äö".as_bytes(), "text/plain; charset=iso-8859-1", "äö"),
+            (b"\xE4", "text/plain", "\u{FFFD}"),
+            // Two of them are no half of a character.
+            (b"\0\0hi", "", "\0\0hi"),
+        ] {
+            assert_eq!(decoded(bytes, content_type), text, "{bytes:?} {content_type}");
+        }
     }
 
     #[test]

@@ -118,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn entities_are_the_characters_they_stand_for() {
+        let entities =
+            "a&amp;b &lt;c&gt; &quot;d&quot; e&apos;f g&nbsp;h i&ndash;j k&mdash;l &#x41;&#X42;&#67; &nothing; &";
+        assert_eq!(words(entities), ["a&b <c> \"d\" e'f g h i–j k–l ABC &nothing; &"]);
+    }
+
+    #[test]
     fn odd_pages_are_read_as_far_as_they_go() {
         for page in ["<", "<<<", "<style>", "<p", "&#99999999;&#xD800;&;&&amp", "<!--", "<![CDATA[", "<a href='x>y'>z"]
         {

@@ -356,6 +356,7 @@ mod tests {
         assert!(says("\"Too many requests\"", "too many requests"), "all of it is quoted");
         assert!(says("the client's header is missing", "header .. missing"));
         assert!(says("bad URI `/eu west/'.", "bad uri"));
+        assert!(!says("at com.example.TooManyRequestsFilter.run", "too many requests"), "a class of a program");
         assert!(!says("refused (e.g., a missing header, a bad line)", "missing header"));
     }
 

@@ -98,3 +98,22 @@ impl InFlight {
         self.waiting.count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_counted_until_it_is_given_back() {
+        let in_flight = InFlight::new(8, 1);
+        let share = in_flight.share();
+        let slots: Vec<_> = std::iter::from_fn(|| in_flight.free(Some(&share))).collect();
+        // The last eighth is for other routes.
+        assert_eq!((slots.len(), in_flight.taken()), (7, 7));
+        let other = in_flight.free(None);
+        assert_eq!(in_flight.taken(), 8);
+        assert!(other.is_some() && in_flight.free(None).is_none());
+        drop((slots, other));
+        assert_eq!(in_flight.taken(), 0);
+    }
+}

@@ -497,6 +497,22 @@ mod tests {
         Some(TooManyRequests { wait: seconds.map(secs), limit: None })
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
+        let refused = |queue_full, limit: Option<&str>| {
+            let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
+            let error = QuotaRefused { queue_full, available_at, limit }.into_error(READ, None);
+            assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
+            error.to_string()
+        };
+        let named = refused(None, Some("scripts.max"));
+        assert!(named.contains("limit scripts.max for `get script` is reached until after the deadline"), "{named}");
+        let unnamed = refused(None, None);
+        assert!(unnamed.contains("may ask of `get script` is spent until after the deadline"), "{unnamed}");
+        let full = refused(Some(7), Some("scripts.max"));
+        assert!(full.contains("7 calls of this agent wait for the quota of `get script` already"), "{full}");
+    }
+
     /// Fixed windows of 60 s, opened by the first request after the last one ended; refused ones do not count. Operations of
     /// one number share a window.
     struct Service {
