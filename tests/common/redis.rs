@@ -75,12 +75,14 @@ impl Drop for Redis {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nothing else is under way yet")]
 fn serve(port: u16, arguments: &[&str]) -> Option<Child> {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.args(["--dir", &std::env::temp_dir().to_string_lossy()]).args(arguments);
-    let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    let mut server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
     while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(server.try_wait().unwrap().is_none(), "redis-server does not start on port {port}");
         std::thread::sleep(Duration::from_millis(5));
     }
     Some(server)

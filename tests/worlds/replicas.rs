@@ -23,9 +23,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const MINUTE: Duration = Duration::from_secs(60);
 /// A token is good for so long, and the trial lasts twice that.
 const TOKEN: Duration = Duration::from_secs(3600);
-/// From then on, for so long, the network is split.
-const SPLIT_AT: Duration = Duration::from_secs(3000);
-const SPLIT: Duration = Duration::from_secs(600);
+/// From then on, for so long, the network is split: all tokens expire meanwhile.
+const SPLIT_AT: Duration = Duration::from_secs(55 * 60);
+const SPLIT: Duration = Duration::from_secs(15 * 60);
 
 /// What happens.
 #[derive(Clone, Copy, PartialEq)]
@@ -150,7 +150,7 @@ async fn run(trial: Trial, replicas: usize, agents: usize) -> Ended {
     ended
 }
 
-/// An agent's two hours: logged in within the first five minutes, a call each five, at another replica each hour.
+/// An agent's two hours: logged in within the first five minutes, a call each five, at another replica from half past each hour.
 async fn work(
     trial: Trial,
     n: usize,
@@ -173,8 +173,8 @@ async fn work(
     let (mut calls, mut failed, mut slowest) = (0, BTreeMap::new(), Duration::ZERO);
     for round in 0..24 {
         sleep_until(begun + 5 * MINUTE * round).await;
-        let moves = if trial == Trial::SplitAndMoving { round } else { round / 12 } as usize;
-        if round > 0 && (trial == Trial::SplitAndMoving || round % 12 == 0) {
+        let moves = if trial == Trial::SplitAndMoving { round } else { (round + 6) / 12 } as usize;
+        if round > 0 && (trial == Trial::SplitAndMoving || round % 12 == 6) {
             agent = at(moves).agent(Credentials::Stored(oauth())).shared_as(&identity);
         }
         let called = Instant::now();
@@ -194,7 +194,7 @@ fn replicas_that_share_sessions_and_what_their_store_is_asked() {
     let (replicas, agents) =
         size.map_or((6, 120), |(replicas, agents)| (replicas.parse().unwrap(), agents.parse().unwrap()));
     println!(
-        "{replicas} replicas, {agents} agents, two hours, tokens of one; the network is split for 10 min where it is"
+        "{replicas} replicas, {agents} agents, two hours, tokens of one, which expire while the network is split for 15 min"
     );
     println!(
         "trial                      calls  not served  slowest   tokens  refused  leases  stores  checks/s  most/s  bytes each"
@@ -220,8 +220,9 @@ fn replicas_that_share_sessions_and_what_their_store_is_asked() {
         let agents = agents as u64;
         match trial {
             Trial::SplitAndMoving => {
-                // Who comes to a replica that holds nothing of them is told to come again.
-                assert!(failed.keys().all(|kind| *kind == ErrorKind::Unavailable), "{failed:?}");
+                // Who comes to a replica that is cut off is told to come again, and who comes from one to log in.
+                let told = [ErrorKind::Unavailable, ErrorKind::LoginRefused];
+                assert!(failed.keys().all(|kind| told.contains(kind)), "{failed:?}");
             }
             _ => {
                 assert_eq!((not_served, refused), (0, 0), "{name}: {failed:?}");
@@ -229,6 +230,6 @@ fn replicas_that_share_sessions_and_what_their_store_is_asked() {
                 assert!((2 * agents..=3 * agents).contains(&issued), "{name}: {issued}");
             }
         }
-        assert!(slowest < Duration::from_secs(3), "{name}: {slowest:?}");
+        assert!(slowest < Duration::from_secs(8), "{name}: {slowest:?}");
     }
 }
