@@ -20,8 +20,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use common::wire::{Say, Wire, say};
 use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
-    Agent, Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, OAuthClient, Region, RetryPolicy,
-    ScriptId, Session, SignedUrl,
+    Agent, Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, Lease, MemoryStore, OAuthClient,
+    Region, RetryPolicy, ScriptId, Session, SharedSessions, SignedUrl, StoredSession,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -440,6 +440,16 @@ async fn no_public_type_prints_a_secret() {
     debug("OAuthClient", &oauth_client);
     debug("Session", &Session::from_refresh_token(TOKEN));
     debug("Session", &Session::from_access_token(TOKEN));
+    let stored = StoredSession::new(1, TOKEN.into());
+    debug("StoredSession", &stored);
+    debug("Lease", &Lease::Newer(stored));
+    let store = MemoryStore::default();
+    let sharing = transport.builder().share_sessions(SharedSessions::new(store.clone())).build().unwrap();
+    let agent = sharing.agent(common::credentials()).shared_as(TOKEN);
+    agent.log_in().await.unwrap();
+    debug("Agent that is shared", &agent);
+    debug("MemoryStore", &store);
+    debug("SharedSessions", &SharedSessions::new(store));
     let begun = Authorization::begin(&Region::EU_WEST_1, oauth_client, "https://desk.example/back").unwrap();
     assert_clean("Authorization's URL", begun.url());
     debug("Authorization", &begun);

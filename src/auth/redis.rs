@@ -23,25 +23,25 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const RUNTIMES: usize = 32;
 const PREFIX: &str = "genesys-scripts:session:";
 
-/// KEYS: the session, a hash: its `v`ersion, the `s`ession, the last `f`ence, and `u`ntil when that is leased.
+/// KEYS: the session, a hash: its `v`ersion, the `s`ession, the last `f`ence, and `u`ntil when that is leased to which `o`wner.
 const LOAD: &str = r"
 local row = redis.call('HMGET', KEYS[1], 'v', 's')
 return {tonumber(row[1] or 0), row[2] or ''}
 ";
 
-/// ARGV: newer than; length, and how long to keep it, in ms. A fence is the time in ms where that is greater, so that it grows even
+/// ARGV: newer than; owner; length, and how long to keep it, in ms. A fence is the time in ms where that is greater, so that it grows even
 /// where Redis has lost what it held.
 const LEASE: &str = r"
-local row = redis.call('HMGET', KEYS[1], 'v', 's', 'f', 'u')
+local row = redis.call('HMGET', KEYS[1], 'v', 's', 'f', 'u', 'o')
 local version, fence, leased = tonumber(row[1] or 0), tonumber(row[3] or 0), tonumber(row[4] or 0)
-local known, length = tonumber(ARGV[1]), tonumber(ARGV[2])
+local known, length = tonumber(ARGV[1]), tonumber(ARGV[3])
 if version > known then return {0, version, row[2]} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if leased > now then return {1, leased - now, ''} end
+if leased > now and row[5] ~= ARGV[2] then return {1, leased - now, ''} end
 fence = math.max(math.max(fence, version, known) + 1, now)
-redis.call('HSET', KEYS[1], 'f', string.format('%.0f', fence), 'u', string.format('%.0f', now + length))
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('HSET', KEYS[1], 'f', string.format('%.0f', fence), 'u', string.format('%.0f', now + length), 'o', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return {2, fence, ''}
 ";
 
@@ -177,9 +177,9 @@ impl SessionStore for RedisStore {
         self.ask(self.store.key(row(key)).arg(version).arg(sealed).arg(ms(KEEP))).await
     }
 
-    async fn lease(&self, key: &SessionKey, newer_than: u64, length: Duration) -> Result<Lease, BoxError> {
+    async fn lease(&self, key: &SessionKey, newer_than: u64, owner: u64, length: Duration) -> Result<Lease, BoxError> {
         let (what, number, sealed): (u8, u64, Vec<u8>) =
-            self.ask(self.lease.key(row(key)).arg(newer_than).arg(ms(length)).arg(ms(KEEP))).await?;
+            self.ask(self.lease.key(row(key)).arg(newer_than).arg(owner).arg(ms(length)).arg(ms(KEEP))).await?;
         Ok(match what {
             0 => Lease::Newer(StoredSession::new(number, sealed)),
             1 => Lease::Taken { left: Duration::from_millis(number) },

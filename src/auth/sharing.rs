@@ -24,6 +24,8 @@ type Turned = Arc<dyn Fn(&SessionKey, &[u8]) -> Bytes + Send + Sync>;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is asked whether it is there.
 const CHECK: Duration = Duration::from_secs(1);
+/// Who cannot do without it waits for it until it has been away for so long.
+const SHORT_ABSENCE: Duration = Duration::from_secs(5);
 /// The checks have ended, as the runtime did that they ran in: begin anew.
 const OVERDUE: Duration = Duration::from_secs(5);
 
@@ -96,6 +98,7 @@ pub(crate) struct Sharing {
 #[derive(Default)]
 struct Standing {
     away: Option<Gone>,
+    answered: Option<Instant>,
     /// When it was last asked whether it is there, and by which of the tasks that do so.
     checked: Option<(Instant, u64)>,
 }
@@ -144,6 +147,17 @@ impl Sharing {
         self.standing().away.as_ref().map(|gone| (gone.since, gone.why.clone()))
     }
 
+    /// Waits for it as long as its absence is a short one. Whether it is back.
+    pub(crate) async fn comes_back(&self) -> bool {
+        loop {
+            match self.away() {
+                None => return true,
+                Some((since, _)) if since.elapsed() >= SHORT_ABSENCE => return false,
+                Some(_) => sleep(CHECK / 10).await,
+            }
+        }
+    }
+
     /// Asks the store, unless it is known to be away.
     pub(crate) async fn ask<T, F>(
         &self,
@@ -171,23 +185,29 @@ impl Sharing {
         let store = Arc::clone(&self.sessions.store);
         // Also the call that gives the future runs in here, and may panic.
         let asked = AssertUnwindSafe(async { ask(store).await }).catch_unwind();
-        let why = match timeout(PATIENCE, asked).await {
+        let (why, kind) = match timeout(PATIENCE, asked).await {
             Ok(Ok(Ok(answer))) => {
                 metrics::asked_store(what, began.elapsed(), None);
                 self.is_back();
                 return Ok(answer);
             }
-            Ok(Ok(Err(error))) => shown(&error.to_string()),
-            Ok(Err(_)) => "the session store panicked".to_owned(),
-            Err(_) => format!("the session store did not answer within {} s", PATIENCE.as_secs()),
+            Ok(Ok(Err(error))) => (shown(&error.to_string()), ErrorKind::Unavailable),
+            Ok(Err(_)) => ("the session store panicked".to_owned(), ErrorKind::Unavailable),
+            Err(_) => (format!("the session store did not answer within {} s", PATIENCE.as_secs()), ErrorKind::Timeout),
         };
-        metrics::asked_store(what, began.elapsed(), Some(ErrorKind::Unavailable));
-        self.is_gone(&why);
+        metrics::asked_store(what, began.elapsed(), Some(kind));
+        // Others were answered meanwhile: it is this one that was slow, and perhaps this machine.
+        let is_there = kind == ErrorKind::Timeout && self.standing().answered.is_some_and(|at| at > began);
+        if !is_there {
+            self.is_gone(&why);
+        }
         Err(Away(why))
     }
 
     fn is_back(&self) {
-        if let Some(gone) = self.standing().away.take() {
+        let mut standing = self.standing();
+        standing.answered = Some(Instant::now());
+        if let Some(gone) = standing.away.take() {
             tracing::info!(
                 away_s = gone.since.elapsed().as_secs_f64(),
                 "the session store is back, sessions are shared again"
@@ -241,7 +261,7 @@ impl Sharing {
         }
         // A change, as sessions are: a store that can only be read is of no use.
         let key = SessionKey::of(&[]);
-        let _ = self.try_to_ask("check", |store| async move { store.lease(&key, 0, Duration::ZERO).await }).await;
+        let _ = self.try_to_ask("check", |store| async move { store.lease(&key, 0, 0, Duration::ZERO).await }).await;
         true
     }
 

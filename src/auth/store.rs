@@ -26,7 +26,8 @@ const MANY: usize = 1024;
 /// that is newer. Each method must be atomic. Its methods are those of the `async-trait` crate.
 ///
 /// None of them is waited for longer than a second. An error, a panic or no answer in that time means that the store is away: it is
-/// asked each second whether it is back, by a lease of no length for a key of its own.
+/// asked each second whether it is back, by a lease of no length for a key of its own. What an error says is shown in
+/// [`Client::health`](crate::Client::health) and in traces: it must not repeat what was to be stored.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {
     /// What is stored.
@@ -43,13 +44,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The store is away.
     async fn store(&self, key: &SessionKey, session: StoredSession) -> Result<bool, BoxError>;
 
-    /// Leases the key for `length`, by the store's clock, unless what is stored has a greater version than `newer_than` or another
-    /// holds a lease. The fence is also greater than `newer_than`.
+    /// Leases the key to `owner` for `length`, by the store's clock, unless what is stored has a greater version than `newer_than` or
+    /// another owner holds a lease. The fence is also greater than `newer_than`. Its own lease is given to an owner anew, as the
+    /// answer may have been lost.
     ///
     /// # Errors
     ///
     /// The store is away.
-    async fn lease(&self, key: &SessionKey, newer_than: u64, length: Duration) -> Result<Lease, BoxError>;
+    async fn lease(&self, key: &SessionKey, newer_than: u64, owner: u64, length: Duration) -> Result<Lease, BoxError>;
 
     /// Has the lease with this fence end so long from now, or at once where `length` is zero. Nothing changes where another was
     /// given out since.
@@ -146,6 +148,7 @@ struct Rows {
 
 struct Row {
     fence: u64,
+    owner: u64,
     leased_until: Option<Instant>,
     session: Option<StoredSession>,
     used: Instant,
@@ -163,7 +166,13 @@ impl Rows {
             self.of.retain(|_, row| now.saturating_duration_since(row.used) < KEEP);
             self.purge_at = self.of.len().saturating_mul(2);
         }
-        let row = self.of.entry(key.clone()).or_insert(Row { fence: 0, leased_until: None, session: None, used: now });
+        let row = self.of.entry(key.clone()).or_insert(Row {
+            fence: 0,
+            owner: 0,
+            leased_until: None,
+            session: None,
+            used: now,
+        });
         row.used = now;
         row
     }
@@ -188,17 +197,17 @@ impl SessionStore for MemoryStore {
         Ok(true)
     }
 
-    async fn lease(&self, key: &SessionKey, newer_than: u64, length: Duration) -> Result<Lease, BoxError> {
+    async fn lease(&self, key: &SessionKey, newer_than: u64, owner: u64, length: Duration) -> Result<Lease, BoxError> {
         let (now, mut rows) = (Instant::now(), self.lock());
         let row = rows.row(key, now);
         if let Some(stored) = row.session.as_ref().filter(|stored| stored.version > newer_than) {
             return Ok(Lease::Newer(stored.clone()));
         }
-        if let Some(until) = row.leased_until.filter(|until| *until > now) {
+        if let Some(until) = row.leased_until.filter(|until| *until > now && row.owner != owner) {
             return Ok(Lease::Taken { left: until - now });
         }
         row.fence = row.fence.max(newer_than).saturating_add(1);
-        row.leased_until = now.checked_add(length);
+        (row.owner, row.leased_until) = (owner, now.checked_add(length));
         Ok(Lease::Granted { fence: row.fence })
     }
 

@@ -55,6 +55,16 @@ impl Redis {
         self.server = serve(self.port, &[]).unwrap();
     }
 
+    /// The number that this line of `INFO` begins with.
+    pub(crate) async fn info(&self, line: &str) -> f64 {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let info: String = redis::cmd("INFO").arg("all").query_async(&mut connection).await.unwrap();
+        let told = info.lines().find_map(|told| told.strip_prefix(line)?.strip_prefix(':')).unwrap();
+        let number = told.trim_start_matches("calls=").split(',').next().unwrap();
+        number.parse().unwrap()
+    }
+
     /// Every key, field and value that it holds.
     pub(crate) async fn everything(&self) -> Vec<Vec<u8>> {
         let client = redis::Client::open(self.url()).unwrap();

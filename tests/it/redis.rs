@@ -11,7 +11,7 @@ use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{
     Agent, Client, Credentials, ErrorKind, ExposeSecret, OAuthClient, RedisStore, ScriptId, SessionKey, SharedSessions,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::common::redis::{Redis, slow};
 use crate::replicas::keeps_its_contract;
@@ -284,4 +284,44 @@ fn each_runtime_reaches_redis_by_itself() {
     runtime().block_on(log_in("anna")).unwrap();
     assert!(is_there(&client), "{:?}", client.health());
     assert_eq!(simulator.stats().tokens_issued, 2);
+}
+
+/// `REDIS_IDENTITIES=100000 cargo test --test it redis::what_identities -- --nocapture` prints README's figures.
+#[tokio::test]
+async fn what_identities_cost_redis() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let count: usize = std::env::var("REDIS_IDENTITIES").map_or(300, |count| count.parse().unwrap());
+    let simulator = Simulator::builder().rate_limit(0).latency(Duration::ZERO).in_process().unwrap();
+    let here = genesys_scripts::Region::custom(simulator.url(), simulator.url(), simulator.url()).unwrap();
+    // As long as what an AEAD cipher makes of it.
+    let seal = |_: &SessionKey, plain: &[u8]| Ok([plain, &[7; 28]].concat());
+    let open = |_: &SessionKey, sealed: &[u8]| Ok(sealed[..sealed.len() - 28].to_vec());
+    let client = Client::builder(here)
+        .with_middleware(simulator.transport())
+        .share_sessions(shared(&redis.url()).sealed(seal, open))
+        .build()
+        .unwrap();
+    let cpu = async || redis.info("used_cpu_user").await + redis.info("used_cpu_sys").await;
+    let (memory, cpu_before, began) = (redis.info("used_memory").await, cpu().await, Instant::now());
+    let mut next = 0..count;
+    while !next.is_empty() {
+        let some: Vec<_> = next.by_ref().take(200).collect();
+        join_all(some.into_iter().map(|n| {
+            let agent = client.agent(code(&simulator)).shared_as(&format!("agent {n}"));
+            async move { agent.log_in().await.unwrap() }
+        }))
+        .await;
+    }
+    let (took, cpu) = (began.elapsed(), cpu().await - cpu_before);
+    let memory = (redis.info("used_memory").await - memory) / count as f64;
+    // Two a login; those which found that Redis had not seen the script yet; and the checks.
+    let (asked, others) = (redis.info("cmdstat_evalsha").await, 2.0 * 200.0 + took.as_secs_f64() + 10.0);
+    println!(
+        "{count} identities, {memory:.0} bytes each, {:.0} logins/s here, {:.0} us of Redis a login, {asked} commands",
+        count as f64 / took.as_secs_f64(),
+        cpu / count as f64 * 1e6,
+    );
+    // Of a few, what a connection takes counts too.
+    assert!(memory < 3_000.0, "{memory} bytes each");
+    assert!(asked < 2.0 * count as f64 + others, "{asked} commands");
 }

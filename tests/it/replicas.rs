@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{
@@ -26,6 +27,8 @@ enum Broken {
     Panics,
     /// It answers, after two seconds each time.
     Slow,
+    /// It does what it is asked, and says so to all but the next.
+    LosesOneAnswer,
 }
 
 const WAYS: [Broken; 4] = [Broken::Fails, Broken::Hangs, Broken::Panics, Broken::Slow];
@@ -73,6 +76,11 @@ impl Way {
             Some(Broken::Hangs) => std::future::pending().await,
             Some(Broken::Panics) => panic!("the store's"),
             Some(Broken::Slow) => sleep(Duration::from_secs(2)).await,
+            Some(Broken::LosesOneAnswer) => {
+                self.set(None);
+                work.await;
+                return std::future::pending().await;
+            }
             None => sleep(Duration::from_millis(1)).await,
         }
         let dies = self.dies.filter(|(last, _)| step >= *last);
@@ -98,7 +106,7 @@ impl SessionStore for Way {
         self.go("store", key, self.store.store(key, session)).await?
     }
 
-    async fn lease(&self, key: &SessionKey, newer_than: u64, length: Duration) -> Result<Lease, BoxError> {
+    async fn lease(&self, key: &SessionKey, newer_than: u64, owner: u64, length: Duration) -> Result<Lease, BoxError> {
         if length.is_zero() {
             let broken = *self.broken.lock().unwrap();
             return match broken {
@@ -106,7 +114,7 @@ impl SessionStore for Way {
                 Some(_) => Err("the store fails".into()),
             };
         }
-        self.go("lease", key, self.store.lease(key, newer_than, length)).await?
+        self.go("lease", key, self.store.lease(key, newer_than, owner, length)).await?
     }
 
     async fn extend(&self, key: &SessionKey, fence: u64, length: Duration) -> Result<(), BoxError> {
@@ -186,7 +194,10 @@ pub(crate) async fn keeps_its_contract(store: impl SessionStore) {
     let (key, other) = (log_in("anna").await, log_in("otto").await);
     assert!(key != other && key.as_str().len() == 43 && !key.as_str().contains("anna"), "{key}");
     let long = Duration::from_secs(60);
-    let lease = async |known| store.lease(&key, known, long).await.unwrap();
+    // Each of another.
+    let owner = AtomicUsize::new(1);
+    let owner = || owner.fetch_add(1, Ordering::SeqCst) as u64;
+    let lease = async |known| store.lease(&key, known, owner(), long).await.unwrap();
     let granted = async |known| match lease(known).await {
         Lease::Granted { fence } => fence,
         other => panic!("{other:?}"),
@@ -200,7 +211,7 @@ pub(crate) async fn keeps_its_contract(store: impl SessionStore) {
         Lease::Taken { left } => assert!(left <= long && left > long / 2, "{left:?}"),
         other => panic!("{other:?}"),
     }
-    let of_another = store.lease(&other, 0, long).await.unwrap();
+    let of_another = store.lease(&other, 0, 1, long).await.unwrap();
     assert!(matches!(of_another, Lease::Granted { .. }), "{of_another:?}");
     assert_eq!(store.load(&key).await.unwrap(), None, "a lease is no session");
     assert!(store.store(&key, session(first, "1")).await.unwrap());
@@ -234,8 +245,19 @@ pub(crate) async fn keeps_its_contract(store: impl SessionStore) {
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 % 256) as u8).collect();
     assert!(store.store(&key, StoredSession::new(fourth, bytes.clone())).await.unwrap());
     assert_eq!(store.load(&key).await.unwrap(), Some(StoredSession::new(fourth, bytes)));
+    // An answer that was lost is no reason to wait for oneself; and what it granted is older than what is granted then.
+    let mut granted_to = Vec::new();
+    for _ in 0..3 {
+        match store.lease(&key, fourth, 7, long).await.unwrap() {
+            Lease::Granted { fence } => granted_to.push(fence),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(granted_to.is_sorted_by(|one, next| one < next), "{granted_to:?}");
+    assert!(matches!(lease(fourth).await, Lease::Taken { .. }));
+    store.extend(&key, granted_to[2], Duration::ZERO).await.unwrap();
     // Of no length it is over at once.
-    let fifth = store.lease(&key, fourth, Duration::ZERO).await.unwrap();
+    let fifth = store.lease(&key, fourth, 9, Duration::ZERO).await.unwrap();
     assert!(matches!(fifth, Lease::Granted { .. }));
     granted(fourth).await;
 }
@@ -250,7 +272,11 @@ async fn a_lease_is_over_when_its_time_is() {
     let store = MemoryStore::default();
     let way = Way { store: store.clone(), ..Way::default() };
     replica(&simulator(), way.clone()).agent(stored()).shared_as("anna").log_in().await.unwrap_err();
-    let lease = async || store.lease(&way.key(), 0, Duration::from_secs(10)).await.unwrap();
+    let owner = AtomicUsize::new(1);
+    let lease = async || {
+        let owner = owner.fetch_add(1, Ordering::SeqCst) as u64;
+        store.lease(&way.key(), 0, owner, Duration::from_secs(10)).await.unwrap()
+    };
     assert!(matches!(lease().await, Lease::Granted { .. }));
     advance(Duration::from_millis(9_990)).await;
     assert!(matches!(lease().await, Lease::Taken { .. }));
@@ -369,7 +395,7 @@ async fn a_session_is_stored_before_its_token_is_used() {
             reply(200, format!(r#"{{"access_token":"access-{n}","refresh_token":"refresh-{n}","expires_in":600}}"#))
         }
         false => {
-            let now = futures_util::FutureExt::now_or_never(stored.load(&keys.key())).unwrap().unwrap();
+            let now = stored.load(&keys.key()).now_or_never().unwrap().unwrap();
             let sent = seen.header("authorization").replace("Bearer ", "");
             let session: Session = serde_json::from_slice(&now.unwrap().sealed).unwrap();
             told.lock().unwrap().push((sent, session.access_token.unwrap().expose_secret().to_owned()));
@@ -623,7 +649,7 @@ async fn whose_time_runs_out_while_another_replica_logs_in_is_told() {
     client.agent(stored()).shared_as("anna").log_in().await.unwrap_err();
     for _ in 0..40 {
         // A holder that lives on.
-        if let Lease::Granted { fence } = way.store.lease(&way.key(), 0, Duration::from_secs(3600)).await.unwrap() {
+        if let Lease::Granted { fence } = way.store.lease(&way.key(), 0, 1, Duration::from_secs(3600)).await.unwrap() {
             let agent = client.agent(Credentials::client("desktop", "simulator")).shared_as("anna");
             let error = agent.with_timeout(Duration::from_secs(3)).script(&script_of(&simulator)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -787,9 +813,15 @@ async fn a_client_that_is_gone_asks_the_store_no_more() {
         async fn store(&self, key: &SessionKey, session: StoredSession) -> Result<bool, BoxError> {
             self.0.store(key, session).await
         }
-        async fn lease(&self, key: &SessionKey, newer_than: u64, length: Duration) -> Result<Lease, BoxError> {
+        async fn lease(
+            &self,
+            key: &SessionKey,
+            newer_than: u64,
+            owner: u64,
+            length: Duration,
+        ) -> Result<Lease, BoxError> {
             self.1.fetch_add(1, Ordering::SeqCst);
-            self.0.lease(key, newer_than, length).await
+            self.0.lease(key, newer_than, owner, length).await
         }
         async fn extend(&self, key: &SessionKey, fence: u64, length: Duration) -> Result<(), BoxError> {
             self.0.extend(key, fence, length).await
@@ -825,4 +857,93 @@ async fn what_a_replica_asks_of_the_store() {
         serve_all(&desks[0], &script).await;
     }
     assert_eq!(ways[0].asked().len() + ways[1].asked().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_absence_is_waited_for_by_who_holds_nothing() {
+    for way in WAYS {
+        let (simulator, first) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        replica(&simulator, first.clone()).agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+        let ours = first.to();
+        let client = replica(&simulator, ours.clone());
+        let agent = || client.agent(stored()).shared_as("anna");
+        ours.set(Some(way));
+        let back = async {
+            sleep(Duration::from_secs(3)).await;
+            ours.set(None);
+        };
+        let waits = agent();
+        let (served, ()) = tokio::join!(waits.script(&script), back);
+        served.unwrap();
+        // A long one is not.
+        ours.set(Some(way));
+        sleep(Duration::from_secs(10)).await;
+        let began = Instant::now();
+        let error = agent().script(&script).await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Unavailable, Duration::ZERO), "{way:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_was_slow_once_is_not_away() {
+    // What it was asked took effect, and its answer was lost: its own lease is in nobody's way.
+    let (simulator, first) = (simulator(), Way::default());
+    let script = script_of(&simulator);
+    let client = replica(&simulator, first.clone());
+    client.agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+    client.agent(Credentials::client("desktop", "simulator")).shared_as("otto").log_in().await.unwrap();
+    let agent = client.agent(stored()).shared_as("anna");
+    agent.script(&script).await.unwrap();
+    later().await;
+    simulator.expire_tokens();
+    first.set(Some(Broken::LosesOneAnswer));
+    let others = async {
+        for n in 0..30 {
+            sleep(Duration::from_millis(100)).await;
+            client.agent(Credentials::client("desktop", "simulator")).shared_as(&n.to_string()).log_in().await.unwrap();
+            assert!(client.health().session_store.unwrap().is_there);
+        }
+    };
+    let began = Instant::now();
+    let (served, ()) = tokio::join!(
+        async {
+            agent.script(&script).await.unwrap();
+            began.elapsed()
+        },
+        others
+    );
+    assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&served), "{served:?}");
+    assert_eq!(refused_logins(&simulator), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_got_alone_is_stored_before_or_after_what_the_next_login_brings_and_never_between() {
+    for step in 0..40 {
+        let simulator = simulator();
+        let script = script_of(&simulator);
+        let first = Way::default();
+        let ways = [first.clone(), first.to()];
+        let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
+        let desks = desks(&simulator, &clients, 1).await;
+        let [one, other] = [&desks[0][0], &desks[0][1]];
+        serve_all([one, other], &script).await;
+        ways[0].set(Some(Broken::Fails));
+        sleep(Duration::from_secs(3)).await;
+        simulator.expire_tokens();
+        one.script(&script).await.unwrap();
+        later().await;
+        // Refreshes, for half a second, at any moment around the store's return.
+        simulator.expire_tokens();
+        simulator.set_latency(Duration::from_millis(500));
+        ways[0].set(None);
+        sleep(Duration::from_millis(100 * step)).await;
+        one.script(&script).await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        other.script(&script).await.unwrap();
+        later().await;
+        simulator.expire_tokens();
+        serve_all([other, one], &script).await;
+        assert_eq!(refused_logins(&simulator), 0, "{} ms after its return", 100 * step);
+    }
 }

@@ -85,9 +85,9 @@ impl SessionStore for Way {
         self.store.store(key, session).await
     }
 
-    async fn lease(&self, key: &SessionKey, newer_than: u64, length: Duration) -> Result<Lease, BoxError> {
+    async fn lease(&self, key: &SessionKey, newer_than: u64, owner: u64, length: Duration) -> Result<Lease, BoxError> {
         self.go(if length.is_zero() { "check" } else { "lease" }, 0).await?;
-        self.store.lease(key, newer_than, length).await
+        self.store.lease(key, newer_than, owner, length).await
     }
 
     async fn extend(&self, key: &SessionKey, fence: u64, length: Duration) -> Result<(), BoxError> {

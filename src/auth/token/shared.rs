@@ -35,6 +35,8 @@ const GOOD_ENOUGH: Duration = Duration::from_secs(10);
 pub(crate) struct Line {
     pub(super) sharing: Arc<Sharing>,
     key: SessionKey,
+    /// Whose the leases of its logins are.
+    owner: u64,
     /// Stores what a login brings, until it is stored.
     pub(super) keeper: Arc<Keeper>,
     place: Arc<Mutex<Place>>,
@@ -61,15 +63,15 @@ enum Turn {
 
 impl Line {
     pub(crate) fn new(sharing: Arc<Sharing>, key: SessionKey) -> Self {
-        let place = Arc::<Mutex<Place>>::default();
+        let (place, owner) = (Arc::<Mutex<Place>>::default(), fastrand::u64(1..));
         let keeper = Keeper::of_replicas({
             let (sharing, key, place) = (Arc::clone(&sharing), key.clone(), Arc::clone(&place));
             move |session| {
                 let (sharing, key, place) = (Arc::clone(&sharing), key.clone(), Arc::clone(&place));
-                async move { publish(&sharing, &key, &place, session).await }
+                async move { publish(&sharing, &key, owner ^ 1, &place, session).await }
             }
         });
-        Self { sharing, key, keeper: Arc::new(keeper), place }
+        Self { sharing, key, owner, keeper: Arc::new(keeper), place }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -88,8 +90,12 @@ impl Line {
         let mut pause = FIRST_LOOK;
         loop {
             let known = self.place().version;
-            let leased = self.sharing.ask("lease", |store| async move { store.lease(&self.key, known, LEASE).await });
+            let leased = self
+                .sharing
+                .ask("lease", |store| async move { store.lease(&self.key, known, self.owner, LEASE).await });
             let left = match leased.await {
+                // It was slow this once. What it may have granted is ours.
+                Err(_) if !self.sharing.is_away() && Instant::now() < until => continue,
                 Err(away) => return Ok(Turn::Away(away)),
                 Ok(Lease::Newer(stored)) => return Ok(Turn::Newer(stored)),
                 Ok(Lease::Granted { fence }) => return Ok(Turn::Ours(fence)),
@@ -187,6 +193,7 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
             line.place().in_doubt = false;
         }
         let fence = match turn {
+            Turn::Away(_) if needs_the_store(slot, &begun, line) && line.sharing.comes_back().await => continue,
             Turn::Away(why) => return alone(slot, &begun, line, why).await,
             Turn::Newer(stored) => match take_over(slot, &mut begun, line, &stored) {
                 Some(token) => return Ok(token),
@@ -243,6 +250,11 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     (!is_refused && !token.is_expired(Instant::now())).then(|| Arc::new(token))
 }
 
+/// It holds nothing to get a token with, as far as is known.
+fn needs_the_store(slot: &TokenSlot, begun: &Begun, line: &Line) -> bool {
+    line.place().in_doubt || matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials))
+}
+
 /// The store is away: what this replica holds is all there is.
 async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> LoginResult {
     let good_until = after(Instant::now(), GOOD_ENOUGH);
@@ -270,15 +282,22 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
     result
 }
 
-/// Stores what a login brought; under a lease of its own where it was got while the store was away.
-async fn publish(sharing: &Sharing, key: &SessionKey, place: &Mutex<Place>, session: Session) -> Result<(), BoxError> {
+/// Stores what a login brought; where it was got while the store was away under a lease of its own, whose owner is another than that
+/// of logins: it must not come between the lease of the next login and what that brings.
+async fn publish(
+    sharing: &Sharing,
+    key: &SessionKey,
+    owner: u64,
+    place: &Mutex<Place>,
+    session: Session,
+) -> Result<(), BoxError> {
     let sealed = sharing.seal(key, &session)?;
     let fence = loop {
         let (known, overrides) = match &*lock(place) {
             Place { fence: Some(fence), .. } => break *fence,
             Place { version, overrides, .. } => (*version, *overrides),
         };
-        match sharing.ask("lease", |store| async move { store.lease(key, known, LEASE).await }).await? {
+        match sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await }).await? {
             Lease::Granted { fence } => {
                 let mut place = lock(place);
                 (place.version, place.fence) = (fence, Some(fence));
