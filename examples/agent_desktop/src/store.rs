@@ -70,8 +70,9 @@ impl Store {
 
     /// A login begun, as the browser keeps it: whichever replica it comes back to can read it, and nobody else.
     pub(super) fn begun(&self, parts: &AuthorizationParts) -> anyhow::Result<String> {
-        let sealed = self.sealer.seal(&begun_since(now()), serde_json::to_vec(parts)?)?;
-        Ok(format!("{}.{}", now(), BASE64_URL_SAFE_NO_PAD.encode(sealed)))
+        let since = now();
+        let sealed = self.sealer.seal(&begun_since(since), serde_json::to_vec(parts)?)?;
+        Ok(format!("{since}.{}", BASE64_URL_SAFE_NO_PAD.encode(sealed)))
     }
 
     /// None where it is no login that was begun here, or is too old.
