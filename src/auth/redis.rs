@@ -67,7 +67,7 @@ return 1
 
 /// Shares sessions in Redis (5 or later) or Valkey, which a replica reaches over one connection.
 ///
-/// Each identity is a hash of about 700 bytes, under `genesys-scripts:session:` and its [`SessionKey`]; it expires when nobody has stored
+/// Each identity is a hash of about 900 bytes, under `genesys-scripts:session:` and its [`SessionKey`]; it expires when nobody has stored
 /// or leased it for 30 days. A login or a refresh is two commands, that of another replica taken over is one.
 ///
 /// **What Redis loses is lost**: let it keep what it was given (`appendonly yes`) and evict nothing (`maxmemory-policy noeviction`).
