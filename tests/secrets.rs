@@ -440,16 +440,6 @@ async fn no_public_type_prints_a_secret() {
     debug("OAuthClient", &oauth_client);
     debug("Session", &Session::from_refresh_token(TOKEN));
     debug("Session", &Session::from_access_token(TOKEN));
-    let stored = StoredSession::new(1, TOKEN.into());
-    debug("StoredSession", &stored);
-    debug("Lease", &Lease::Newer(stored));
-    let store = MemoryStore::default();
-    let sharing = transport.builder().share_sessions(SharedSessions::new(store.clone())).build().unwrap();
-    let agent = sharing.agent(common::credentials()).shared_as(TOKEN);
-    agent.log_in().await.unwrap();
-    debug("Agent that is shared", &agent);
-    debug("MemoryStore", &store);
-    debug("SharedSessions", &SharedSessions::new(store));
     let begun = Authorization::begin(&Region::EU_WEST_1, oauth_client, "https://desk.example/back").unwrap();
     assert_clean("Authorization's URL", begun.url());
     debug("Authorization", &begun);
@@ -462,6 +452,22 @@ async fn no_public_type_prints_a_secret() {
     debug("RetryPolicy", &RetryPolicy::default());
     debug("ScriptId", &id());
     debug("InvalidId", &"".parse::<ScriptId>().unwrap_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_shares_sessions_prints_a_secret() {
+    let clean = |what: &str, value: &dyn Debug| assert_clean(what, &format!("{value:?}\n{value:#?}"));
+    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
+    let stored = StoredSession::new(1, TOKEN.into());
+    clean("StoredSession", &stored);
+    clean("Lease", &Lease::Newer(stored));
+    let store = MemoryStore::default();
+    let sharing = transport.builder().share_sessions(SharedSessions::new(store.clone())).build().unwrap();
+    let agent = sharing.agent(common::credentials()).shared_as(TOKEN);
+    agent.log_in().await.unwrap();
+    clean("Agent that is shared", &agent);
+    clean("MemoryStore", &store);
+    clean("SharedSessions", &SharedSessions::new(store));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,8 +25,8 @@ const MANY: usize = 1024;
 /// given out for this key before. What is stored under a fence has it as its version, so whoever comes late overwrites nothing
 /// that is newer. Each method must be atomic. Its methods are those of the `async-trait` crate.
 ///
-/// None of them is waited for longer than a second. An error, a panic or no answer in that time means that the store is away: it is
-/// asked each second whether it is back, by a lease of no length for a key of its own. What an error says is shown in
+/// None of them is waited for longer than a second. An error, a panic or no answer in that time, to anybody, means that the store is away:
+/// it is asked each second whether it is back, by a lease of no length for a key of its own. What an error says is shown in
 /// [`Client::health`](crate::Client::health) and in traces: it must not repeat what was to be stored.
 #[async_trait]
 pub trait SessionStore: Send + Sync + 'static {

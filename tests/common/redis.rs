@@ -18,16 +18,13 @@ impl Redis {
     /// None where none is installed, which is said; in CI it must be.
     pub(crate) fn start(arguments: &[&str]) -> Option<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        match serve(port, arguments) {
-            Some(server) => Some(Self { port, server }),
-            None if std::env::var_os("CI").is_some() => {
-                panic!("redis-server is not installed: apt-get install redis-server")
-            }
-            None => {
-                eprintln!("SKIPPED, NOTHING WAS TESTED: redis-server is not installed (apt-get install redis-server)");
-                None
-            }
-        }
+        let Some(server) = serve(port, arguments) else {
+            let missing = "redis-server is not installed: apt-get install redis-server";
+            assert!(std::env::var_os("CI").is_none(), "{missing}");
+            eprintln!("SKIPPED, NOTHING WAS TESTED: {missing}");
+            return None;
+        };
+        Some(Self { port, server })
     }
 
     pub(crate) fn url(&self) -> String {

@@ -231,33 +231,47 @@ pub(crate) async fn keeps_its_contract(store: impl SessionStore) {
     // Its own may be told twice: an answer is lost now and then.
     assert!(store.store(&key, session(second, "2")).await.unwrap());
 
+    leases_are_their_owners(&store, &key, second).await;
+}
+
+/// The rest of it, where the second of two sessions is stored.
+async fn leases_are_their_owners(store: &impl SessionStore, key: &SessionKey, second: u64) {
+    let (long, owner) = (Duration::from_secs(60), AtomicUsize::new(100));
+    let lease = async |known| {
+        let owner = owner.fetch_add(1, Ordering::SeqCst) as u64;
+        store.lease(key, known, owner, long).await.unwrap()
+    };
+    let granted = async |known| match lease(known).await {
+        Lease::Granted { fence } => fence,
+        other => panic!("{other:?}"),
+    };
     // A lease is extended and ended by who holds it, and by nobody else.
     let third = granted(second).await;
-    store.extend(&key, second, Duration::ZERO).await.unwrap();
+    store.extend(key, second, Duration::ZERO).await.unwrap();
     assert!(matches!(lease(second).await, Lease::Taken { .. }));
-    store.extend(&key, third, 2 * long).await.unwrap();
+    store.extend(key, third, 2 * long).await.unwrap();
     assert!(matches!(lease(second).await, Lease::Taken { left } if left > long));
-    store.extend(&key, third, Duration::ZERO).await.unwrap();
+    store.extend(key, third, Duration::ZERO).await.unwrap();
     // What a store has forgotten is no reason to begin anew.
     let fourth = granted(third + 1_000_000_000_000_000).await;
     assert!(fourth > third + 1_000_000_000_000_000);
     // Any bytes, and as many as there are.
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 % 256) as u8).collect();
-    assert!(store.store(&key, StoredSession::new(fourth, bytes.clone())).await.unwrap());
-    assert_eq!(store.load(&key).await.unwrap(), Some(StoredSession::new(fourth, bytes)));
+    assert!(store.store(key, StoredSession::new(fourth, bytes.clone())).await.unwrap());
+    assert_eq!(store.load(key).await.unwrap(), Some(StoredSession::new(fourth, bytes)));
     // An answer that was lost is no reason to wait for oneself; and what it granted is older than what is granted then.
     let mut granted_to = Vec::new();
     for _ in 0..3 {
-        match store.lease(&key, fourth, 7, long).await.unwrap() {
+        match store.lease(key, fourth, 7, long).await.unwrap() {
             Lease::Granted { fence } => granted_to.push(fence),
             other => panic!("{other:?}"),
         }
     }
     assert!(granted_to.is_sorted_by(|one, next| one < next), "{granted_to:?}");
     assert!(matches!(lease(fourth).await, Lease::Taken { .. }));
-    store.extend(&key, granted_to[2], Duration::ZERO).await.unwrap();
+    store.extend(key, granted_to[2], Duration::ZERO).await.unwrap();
     // Of no length it is over at once.
-    let fifth = store.lease(&key, fourth, 9, Duration::ZERO).await.unwrap();
+    let fifth = store.lease(key, fourth, 9, Duration::ZERO).await.unwrap();
     assert!(matches!(fifth, Lease::Granted { .. }));
     granted(fourth).await;
 }
