@@ -26,7 +26,8 @@ use crate::retry::after;
 /// Made by [`Client::agent`]. A cheap handle: clones share the token, its quota and
 /// the login under way. Two agents made from the same credentials share nothing, so keep the agent as long
 /// as its session lasts; dropping the last clone forgets the token, and ends a login under way unless
-/// [`on_session`](Self::on_session) is to be told what it brings.
+/// [`on_session`](Self::on_session) is to be told what it brings, or other replicas share it
+/// ([`shared_as`](Self::shared_as)).
 #[derive(Clone)]
 pub struct Agent {
     slot: Arc<TokenSlot>,
@@ -151,6 +152,36 @@ impl Agent {
         T: Future<Output: SessionStored> + Send + 'static,
     {
         self.slot.keep_with(Keeper::new(tell));
+        self
+    }
+
+    /// Shares the agent's session with those of the same identity, login host and OAuth client in other replicas: of all of them one
+    /// logs in or refreshes, and the others take over what it got. See [`SharedSessions`](crate::SharedSessions), which the client is
+    /// given ([`ClientBuilder::share_sessions`](crate::ClientBuilder::share_sessions)); without them this changes nothing. Set it
+    /// before the first call.
+    ///
+    /// `identity` is what your replicas know the agent by: its id, or that of the browser's session. It is stored as a digest. What
+    /// logs in anew takes the place of what is stored: a code or an assertion always, client credentials after a logout. Else a
+    /// stored session is taken before any that the agent was made of. [`log_out`](Self::log_out) ends it for all replicas.
+    /// [`on_session`](Self::on_session) is told of the sessions that this replica brought alone.
+    ///
+    /// **Quotas are not shared**: each replica learns from the headers of its own answers how much of a token's quota is spent, by
+    /// itself and by others. An agent's calls best come from one replica, as with a balancer that keeps a browser to one.
+    ///
+    /// ```
+    /// use genesys_scripts::{Client, Credentials, MemoryStore, OAuthClient, Region, SharedSessions};
+    ///
+    /// let sessions = SharedSessions::new(MemoryStore::default());
+    /// let client = Client::builder(Region::EU_CENTRAL_1).share_sessions(sessions).build()?;
+    /// // Whoever the browser came back to has logged it in.
+    /// let agent = client.agent(Credentials::Stored(OAuthClient::public("client id"))).shared_as("anna");
+    /// # Ok::<(), genesys_scripts::Error>(())
+    /// ```
+    #[must_use]
+    pub fn shared_as(self, identity: &str) -> Self {
+        if let Some(sharing) = &self.client().sharing {
+            self.slot.share(sharing, identity);
+        }
         self
     }
 

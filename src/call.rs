@@ -452,7 +452,8 @@ impl<'a> Run<'a> {
             secrets: &self.call.authority.secrets(token.map(Token::secret)),
             lost: self.lost,
             failures: self.failures,
-            can_replace_token: self.agent().is_some() && !self.token_replaced,
+            can_replace_token: self.agent().is_some()
+                && (!self.token_replaced || token.is_some_and(Token::is_taken_over)),
             retry_after_cap: self.client.settings.retry.retry_after_cap,
             now: self.client.now(),
         };

@@ -9,6 +9,8 @@ use http::HeaderValue;
 use reqwest_middleware::Middleware;
 use tokio::time::Instant;
 
+use crate::auth::SharedSessions;
+use crate::auth::sharing::Sharing;
 #[cfg(feature = "cache")]
 use crate::cache::{CachePolicy, ScriptCache};
 use crate::error::Error;
@@ -61,6 +63,8 @@ pub(crate) struct ClientShared {
     #[cfg(feature = "cache")]
     pub(crate) agents: crate::stats::Counter,
     pub(crate) imports: Imports,
+    /// What the replicas of a service share.
+    pub(crate) sharing: Option<Arc<Sharing>>,
     pub(crate) random: Arc<Random>,
     pub(crate) counters: Counters,
     pub(crate) under_way: UnderWay,
@@ -229,6 +233,7 @@ pub struct ClientBuilder {
     http: HttpSettings,
     #[cfg(feature = "cache")]
     cache: Option<CachePolicy>,
+    sharing: Option<SharedSessions>,
     user_agent: String,
     root_certificates: Vec<Vec<u8>>,
     identity: Option<Vec<u8>>,
@@ -256,6 +261,7 @@ impl ClientBuilder {
             http: HttpSettings::default(),
             #[cfg(feature = "cache")]
             cache: None,
+            sharing: None,
             user_agent: concat!("genesys-scripts/", env!("CARGO_PKG_VERSION")).to_owned(),
             root_certificates: Vec::new(),
             identity: None,
@@ -314,6 +320,13 @@ impl ClientBuilder {
     #[cfg(feature = "cache")]
     pub fn cache(mut self, policy: CachePolicy) -> Self {
         self.cache = Some(policy);
+        self
+    }
+
+    /// Shares the sessions of its agents with other replicas of a service, those that are
+    /// [`shared_as`](crate::Agent::shared_as) somebody. Default: none are.
+    pub fn share_sessions(mut self, sessions: SharedSessions) -> Self {
+        self.sharing = Some(sessions);
         self
     }
 
@@ -474,6 +487,7 @@ impl ClientBuilder {
                 #[cfg(feature = "cache")]
                 agents: crate::stats::Counter::default(),
                 imports: Imports::default(),
+                sharing: self.sharing.map(|sessions| Arc::new(Sharing::new(sessions))),
                 random: Arc::new(Random::new(self.seed)),
                 counters: Counters::default(),
                 under_way: UnderWay::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
+use crate::auth::sharing::Sharing;
 use crate::client::{Client, Host};
 
 /// How a client stands; see [`Client::health`]. It serialises, durations in seconds.
@@ -18,8 +19,26 @@ pub struct Health {
     pub is_ready: bool,
     /// Sessions that could not be stored yet: [`Stats::sessions_unstored`](crate::Stats::sessions_unstored).
     pub sessions_unstored: usize,
+    /// The store that sessions are shared by, where there is one. While it is away this replica serves its agents by itself, and is
+    /// ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_store: Option<StoreHealth>,
     /// The operations called so far, those of the api host first.
     pub routes: Vec<RouteHealth>,
+}
+
+/// How the store stands that sessions are shared by; see [`SharedSessions`](crate::SharedSessions).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StoreHealth {
+    /// Whether it answers, as far as is known: it is asked each second, from the first call of an agent that is shared on.
+    pub is_there: bool,
+    /// For how long it has been away.
+    #[serde(rename = "away_for_s", serialize_with = "seconds", skip_serializing_if = "Option::is_none")]
+    pub away_for: Option<Duration>,
+    /// Why, as it was last found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
 }
 
 /// How one operation of a host stands.
@@ -76,8 +95,18 @@ impl Client {
         Health {
             is_ready: !shared.under_way.is_closing(),
             sessions_unstored: shared.under_way.unstored.len(),
+            session_store: shared.sharing.as_deref().map(store),
             routes: hosts.into_iter().flat_map(routes).collect(),
         }
+    }
+}
+
+fn store(sharing: &Sharing) -> StoreHealth {
+    let away = sharing.away();
+    StoreHealth {
+        is_there: away.is_none(),
+        away_for: away.as_ref().map(|(since, _)| since.elapsed()),
+        last: away.map(|(_, why)| why),
     }
 }
 

@@ -44,7 +44,12 @@ mod waits;
 pub mod observability {}
 
 pub use agent::Agent;
-pub use auth::{Authorization, AuthorizationParts, Credentials, OAuthClient, Session, SessionStored, TokenSource};
+#[cfg(feature = "redis")]
+pub use auth::RedisStore;
+pub use auth::{
+    Authorization, AuthorizationParts, Credentials, Lease, MemoryStore, OAuthClient, Session, SessionKey, SessionStore,
+    SessionStored, SharedSessions, StoredSession, TokenSource,
+};
 #[cfg(feature = "cache")]
 pub use cache::{CachePolicy, Cached};
 pub use chrono::{DateTime, Utc};
@@ -53,7 +58,7 @@ pub use client::{Client, ClientBuilder};
 pub use config::CacheConfig;
 pub use config::{ClientConfig, RetryConfig};
 pub use error::{BadRequest, Cause, Certainty, Envelope, Error, ErrorBody, ErrorDetail, ErrorKind, ErrorLimit};
-pub use health::{Health, RouteHealth, RouteState};
+pub use health::{Health, RouteHealth, RouteState, StoreHealth};
 pub use id::{DivisionId, FlowId, IdProblem, InvalidId, PageId, ScriptId, UploadId, VersionId};
 pub use json::{Items, Json};
 pub use limits::quota::QuotaStanding;

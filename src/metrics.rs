@@ -34,6 +34,8 @@ const DOWN: &str = "genesys_scripts.down";
 const QUOTA: &str = "genesys_scripts.quota.remaining";
 const LOGINS: &str = "genesys_scripts.login.duration";
 const CACHE: &str = "genesys_scripts.cache.requests";
+const STORE: &str = "genesys_scripts.session_store.duration";
+const STORE_AWAY: &str = "genesys_scripts.session_store.away";
 
 /// Labels, OpenTelemetry's first.
 const METHOD: &str = "http.request.method";
@@ -48,6 +50,7 @@ const LIMIT: &str = "genesys_scripts.limit";
 const CAUSE: &str = "genesys_scripts.cause";
 const GRANT: &str = "genesys_scripts.grant";
 const RESULT: &str = "genesys_scripts.cache.result";
+const ASKED: &str = "genesys_scripts.session_store.operation";
 
 /// So many names of limits are told apart, as the service may name what it likes; further ones are `other`.
 const LIMITS: usize = 32;
@@ -246,6 +249,23 @@ pub(crate) fn cached(result: &'static str) {
     count(&Key::from_parts(CACHE, vec![Label::new(RESULT, result)]));
 }
 
+/// The store that sessions are shared by was asked, and failed like this if it did.
+pub(crate) fn asked_store(what: &'static str, took: Duration, failed: Option<ErrorKind>) {
+    #[cfg(feature = "metrics")]
+    {
+        let error = failed.map(|kind| Label::new(ERROR, kind.name()));
+        observe(&Key::from_parts(STORE, with(&[Label::new(ASKED, what)], error)), took.as_secs_f64());
+    }
+}
+
+/// That store is away as long as this is kept.
+pub(crate) fn store_away() -> Raised {
+    #[cfg(feature = "metrics")]
+    return Raised::new(&Key::from_name(STORE_AWAY));
+    #[cfg(not(feature = "metrics"))]
+    Raised {}
+}
+
 /// Tells the recorder, if there is one yet, what each is.
 pub(crate) fn describe() {
     #[cfg(feature = "metrics")]
@@ -256,6 +276,7 @@ pub(crate) fn describe() {
             (WAITS, Unit::Seconds, "What calls waited for before or between attempts"),
             (QUOTA, Unit::Count, "Requests left of a token's quota, as each answer told"),
             (LOGINS, Unit::Seconds, "Logins, with all their attempts and waits"),
+            (STORE, Unit::Seconds, "What the session store was asked"),
         ] {
             recorder.describe_histogram(name.into(), Some(unit), what.into());
         }
@@ -263,6 +284,7 @@ pub(crate) fn describe() {
             (IN_FLIGHT, "Requests that wait for their answer"),
             (WAITING, "Calls that wait"),
             (DOWN, "Operations that are down"),
+            (STORE_AWAY, "Whether the session store is away"),
         ] {
             recorder.describe_gauge(name.into(), Some(Unit::Count), what.into());
         }
@@ -330,6 +352,8 @@ mod tests {
             QUOTA,
             LOGINS,
             CACHE,
+            STORE,
+            STORE_AWAY,
             METHOD,
             ADDRESS,
             PORT,
@@ -342,6 +366,7 @@ mod tests {
             CAUSE,
             GRANT,
             RESULT,
+            ASKED,
         ] {
             assert!(documented.contains(&format!("`{name}`")), "{name}");
         }

@@ -20,8 +20,8 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use common::wire::{Say, Wire, say};
 use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
-    Agent, Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, OAuthClient, Region, RetryPolicy,
-    ScriptId, Session, SignedUrl,
+    Agent, Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, Lease, MemoryStore, OAuthClient,
+    Region, RetryPolicy, ScriptId, Session, SharedSessions, SignedUrl, StoredSession,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -452,6 +452,22 @@ async fn no_public_type_prints_a_secret() {
     debug("RetryPolicy", &RetryPolicy::default());
     debug("ScriptId", &id());
     debug("InvalidId", &"".parse::<ScriptId>().unwrap_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_that_shares_sessions_prints_a_secret() {
+    let clean = |what: &str, value: &dyn Debug| assert_clean(what, &format!("{value:?}\n{value:#?}"));
+    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
+    let stored = StoredSession::new(1, TOKEN.into());
+    clean("StoredSession", &stored);
+    clean("Lease", &Lease::Newer(stored));
+    let store = MemoryStore::default();
+    let sharing = transport.builder().share_sessions(SharedSessions::new(store.clone())).build().unwrap();
+    let agent = sharing.agent(common::credentials()).shared_as(TOKEN);
+    agent.log_in().await.unwrap();
+    clean("Agent that is shared", &agent);
+    clean("MemoryStore", &store);
+    clean("SharedSessions", &SharedSessions::new(store));
 }
 
 #[tokio::test(start_paused = true)]

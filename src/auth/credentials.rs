@@ -66,6 +66,10 @@ pub enum Credentials {
         /// What was stored.
         session: Session,
     },
+    /// The session that another replica has stored for this identity, and nothing to log in with where there is none:
+    /// [`ErrorKind::LoginRefused`](crate::ErrorKind::LoginRefused). For agents that are
+    /// [`shared_as`](crate::Agent::shared_as) somebody.
+    Stored(OAuthClient),
     /// A ready-made access token. It cannot be replaced: once refused or expired, calls fail with
     /// [`ErrorKind::Unauthorized`](crate::ErrorKind::Unauthorized).
     AccessToken {
@@ -277,7 +281,8 @@ impl Credentials {
             Self::Client(client)
             | Self::AuthorizationCode { client, .. }
             | Self::Saml2Bearer { client, .. }
-            | Self::Session { client, .. } => Some(client),
+            | Self::Session { client, .. }
+            | Self::Stored(client) => Some(client),
             Self::AccessToken { .. } | Self::Source(_) => None,
         }
     }
@@ -292,7 +297,7 @@ impl Credentials {
             client.find_flaw()?;
         }
         match self {
-            Self::Client(_) | Self::Source(_) => Ok(()),
+            Self::Client(_) | Self::Source(_) | Self::Stored(_) => Ok(()),
             Self::AuthorizationCode { code, redirect_uri, verifier, .. } => {
                 check_word("the authorization code", code.expose_secret())?;
                 if let Some(verifier) = verifier {
@@ -324,7 +329,7 @@ impl Credentials {
     /// What an answer of the login must not be let echo.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         let own: [Option<&SecretString>; 2] = match self {
-            Self::Client(_) | Self::Source(_) => [None, None],
+            Self::Client(_) | Self::Source(_) | Self::Stored(_) => [None, None],
             Self::AuthorizationCode { code, verifier, .. } => [Some(code), verifier.as_ref()],
             Self::Saml2Bearer { assertion, .. } => [Some(assertion), None],
             Self::Session { session, .. } => [session.access_token.as_ref(), session.refresh_token.as_ref()],
@@ -342,6 +347,7 @@ impl fmt::Debug for Credentials {
             Self::AuthorizationCode { .. } => "AuthorizationCode",
             Self::Saml2Bearer { .. } => "Saml2Bearer",
             Self::Session { .. } => "Session",
+            Self::Stored(_) => "Stored",
             Self::AccessToken { .. } => "AccessToken",
             Self::Source(_) => "Source",
         };

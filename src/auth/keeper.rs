@@ -25,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest while the client shuts down.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest before one that other replicas need is tried again.
+const REPLICAS_PAUSE: Duration = Duration::from_secs(2);
 /// A store that fails for so long will not be mended; the agents go on without.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -54,6 +56,7 @@ impl<E: Into<BoxError>> SessionStored for Result<(), E> {
 /// One agent's sessions, on their way to the user's store.
 pub(crate) struct Keeper {
     tell: Box<dyn Fn(Session) -> Telling + Send + Sync>,
+    longest_pause: Duration,
     /// The newest session's number: older ones are stored no more.
     newest: AtomicU64,
     superseded: Notify,
@@ -69,10 +72,20 @@ impl Keeper {
     {
         Self {
             tell: Box::new(move |session| Box::pin(tell(session).map(SessionStored::stored))),
+            longest_pause: LONGEST_PAUSE,
             newest: AtomicU64::new(0),
             superseded: Notify::new(),
             turn: Semaphore::new(1),
         }
+    }
+
+    /// One that stores for other replicas: soon after their store is back they have what they need.
+    pub(crate) fn of_replicas<F, T>(tell: F) -> Self
+    where
+        F: Fn(Session) -> T + Send + Sync + 'static,
+        T: Future<Output: SessionStored> + Send + 'static,
+    {
+        Self { longest_pause: REPLICAS_PAUSE, ..Self::new(tell) }
     }
 
     /// Has a session stored, and returns once that was tried. It is tried again for as long as it takes.
@@ -122,15 +135,18 @@ impl Keeper {
             if began.elapsed() >= GIVE_UP_AFTER {
                 return tracing::error!(cause = why, attempt, "a session is not stored, and is given up");
             }
-            let longest = if under_way.is_closing() { LAST_PAUSE } else { LONGEST_PAUSE };
+            let longest = if under_way.is_closing() { LAST_PAUSE } else { self.longest_pause };
             let pause = FIRST_PAUSE.saturating_mul(1 << attempt.min(7) >> 1).min(longest);
             let pause = pause.mul_f64(0.75 + client.random.fraction() / 4.0);
-            tracing::error!(
-                cause = why,
-                attempt,
-                wait_ms = pause.as_millis(),
-                "a session is not stored; should this process end before it is, its agent must log in again"
-            );
+            // One line for each doubling of the attempts says as much as one for each.
+            if attempt.is_power_of_two() {
+                tracing::error!(
+                    cause = why,
+                    attempt,
+                    wait_ms = pause.as_millis(),
+                    "a session is not stored; should this process end before it is, its agent must log in again"
+                );
+            }
             let _ = timeout(pause, select(superseded, closing)).await;
         }
     }

@@ -73,6 +73,12 @@ pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
             ask(slot, &request::ONE_TIME_LOGIN, client, &grant).await
         }
         Credentials::Source(source) => from_source(slot, source).await,
+        Credentials::Stored(_) => Err(match slot.is_shared() {
+            true => Error::new(ErrorKind::LoginRefused, "no session of this agent is stored, it must log in"),
+            false => Error::invalid_input(
+                "an agent of stored credentials needs `shared_as`, and a client with `share_sessions`",
+            ),
+        }),
         // Their token is in the slot from the start; once it is gone there is nothing left to log in with.
         Credentials::AccessToken { .. } | Credentials::Session { .. } => Err(Error::new(
             ErrorKind::Unauthorized,

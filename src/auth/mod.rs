@@ -4,8 +4,16 @@ mod authorization;
 mod credentials;
 pub(crate) mod keeper;
 pub(crate) mod login;
+#[cfg(feature = "redis")]
+mod redis;
+pub(crate) mod sharing;
+pub(crate) mod store;
 pub(crate) mod token;
 
 pub use authorization::{Authorization, AuthorizationParts};
 pub use credentials::{Credentials, OAuthClient, Session, TokenSource};
 pub use keeper::SessionStored;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+pub use sharing::SharedSessions;
+pub use store::{Lease, MemoryStore, SessionKey, SessionStore, StoredSession};

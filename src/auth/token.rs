@@ -1,5 +1,7 @@
 //! One agent's token: one login at a time, shared by all who wait, and replaced before it expires.
 
+mod shared;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,14 +17,19 @@ use tracing::Instrument;
 use super::credentials::{Credentials, Session};
 use super::keeper::Keeper;
 use super::login::{self, Access, Issued};
+use super::sharing::Sharing;
+use super::store::SessionKey;
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::limits::quota::QuotaGate;
 use crate::{metrics, spans};
+use shared::Line;
 
 /// How long a definitive refusal, of a login or of a new token, is remembered: calls meanwhile fail without asking the
 /// service again.
 const REFUSAL_REMEMBERED: Duration = Duration::from_secs(30);
+/// One that the service was not asked for is remembered no longer where another replica may have logged in since.
+const REFUSAL_DOUBTED: Duration = Duration::from_secs(1);
 /// A token is replaced at most this long before it expires, or a fifth of its life if that is less.
 const REFRESH_EARLY: Duration = Duration::from_secs(300);
 /// How long after a failed early replacement the next is tried; the token is still good.
@@ -42,6 +49,8 @@ pub(crate) struct Token {
     refresh_from: Option<Instant>,
     issued: Instant,
     quota: QuotaGate,
+    /// Another replica got it, at whatever time.
+    taken_over: bool,
 }
 
 impl Token {
@@ -57,7 +66,7 @@ impl Token {
             expires.checked_sub(early.min(REFRESH_EARLY).mul_f64(0.5 + client.random.fraction() / 2.0))
         });
         let quota = QuotaGate::new(Arc::clone(&client.random));
-        Ok(Self { bearer, expires, refresh_from, issued: now, quota })
+        Ok(Self { bearer, expires, refresh_from, issued: now, quota, taken_over: false })
     }
 
     /// The value of `Authorization`, marked sensitive.
@@ -77,6 +86,16 @@ impl Token {
 
     fn is_expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Whether another replica got it: then its refusal says nothing of what replaces it.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        self.taken_over
+    }
+
+    fn taken_over(mut self) -> Self {
+        self.taken_over = true;
+        self
     }
 }
 
@@ -111,11 +130,15 @@ struct State {
     refused: Option<(Instant, Error)>,
     /// The token held is to replace a refused one, or does.
     token_was_refused: bool,
+    /// The last that was refused: another replica may still share it.
+    refused_token: Option<Arc<Token>>,
     /// The operations that refused the token held although it was new: none is asked again before then.
     refusing: Vec<(&'static str, Instant, Error)>,
     refresh_not_before: Option<Instant>,
     /// Has the user store each new session.
     keeper: Option<Arc<Keeper>>,
+    /// What its sessions are shared by.
+    line: Option<Arc<Line>>,
 }
 
 /// What the next token is got with.
@@ -136,6 +159,7 @@ impl Grant {
             (Self::Credentials, Credentials::AuthorizationCode { .. }) => "authorization_code",
             (Self::Credentials, Credentials::Saml2Bearer { .. }) => "saml2_bearer",
             (Self::Credentials, Credentials::Source(_)) => "token_source",
+            (Self::Credentials, Credentials::Stored(_)) => "session_store",
             (Self::Credentials | Self::Spent(_), _) => "none",
         }
     }
@@ -170,9 +194,11 @@ impl TokenSlot {
             logouts: 0,
             refused: None,
             token_was_refused: false,
+            refused_token: None,
             refusing: Vec::new(),
             refresh_not_before: None,
             keeper: None,
+            line: None,
         };
         Self { client, credentials, state: Mutex::new(state) }
     }
@@ -191,8 +217,9 @@ impl TokenSlot {
         if !state.token.as_ref().is_some_and(|token| Arc::ptr_eq(token, refused)) {
             return;
         }
-        if !state.token_was_refused || now.saturating_duration_since(refused.issued) >= NEW {
-            state.token = None;
+        let is_new = now.saturating_duration_since(refused.issued) < NEW && !refused.taken_over;
+        if !state.token_was_refused || !is_new {
+            state.refused_token = state.token.take();
             // Who waits for its quota goes over to its replacement's.
             refused.quota.retire();
             state.token_was_refused = true;
@@ -225,6 +252,16 @@ impl TokenSlot {
         self.lock().keeper = Some(Arc::new(keeper));
     }
 
+    pub(crate) fn share(&self, sharing: &Arc<Sharing>, identity: &str) {
+        let client = self.credentials.oauth_client().map_or("", |client| &client.id);
+        let key = SessionKey::of(&[self.client.login.site.base().as_str(), client, identity]);
+        self.lock().line = Some(Arc::new(Line::new(Arc::clone(sharing), key)));
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.lock().line.is_some()
+    }
+
     /// What a restart needs, if there is any of it.
     pub(crate) fn session(&self) -> Option<Session> {
         let now = self.client.now();
@@ -253,6 +290,9 @@ impl TokenSlot {
                 if state.logouts != logouts {
                     return Err(logged_out());
                 }
+                if let Some(line) = &state.line {
+                    line.sharing.watch();
+                }
                 if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
                     if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
                         state.start_login(self);
@@ -266,7 +306,7 @@ impl TokenSlot {
                 }
                 match state.running_login() {
                     Some(login) => login,
-                    None => match self.throttled().filter(|(until, _)| *until >= deadline) {
+                    None => match self.throttled().filter(|(until, _)| *until >= deadline && state.line.is_none()) {
                         Some((_, error)) => return Err(error),
                         None => state.start_login(self),
                     },
@@ -315,7 +355,9 @@ impl TokenSlot {
     /// its session, as it may have voided the refresh token that is stored.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
-        if let Some(login) = state.running_login().filter(|_| state.keeper.is_none() || !state.login_sent) {
+        // Other replicas wait for one that is theirs too.
+        let is_ours = |_: &Login| state.line.is_none() && (state.keeper.is_none() || !state.login_sent);
+        if let Some(login) = state.running_login().filter(is_ours) {
             state.give_up(&login);
         }
     }
@@ -326,12 +368,18 @@ impl TokenSlot {
     /// A login under way is waited for: the token it brings would outlive the logout.
     pub(crate) async fn clear(&self, deadline: Instant) -> Option<Arc<Token>> {
         let cleared = self.clear_state(deadline).await;
-        let keeper = self.lock().keeper.clone();
+        let (keeper, line) = {
+            let state = self.lock();
+            (state.keeper.clone(), state.line.clone())
+        };
         if let Some(keeper) = keeper {
             // What is void is not stored after the user has removed it.
             keeper.forget(deadline).await;
         }
-        cleared
+        match line {
+            Some(line) => line.log_out(self, deadline).await.or(cleared),
+            None => cleared,
+        }
     }
 
     async fn clear_state(&self, deadline: Instant) -> Option<Arc<Token>> {
@@ -414,6 +462,8 @@ impl State {
         self.running_login().is_none()
             && self.refresh_not_before.is_none_or(|from| now >= from)
             && !matches!(self.grant, Grant::Spent(_))
+            // Each replica would refresh for itself.
+            && self.line.as_ref().is_none_or(|line| !line.sharing.is_away())
     }
 
     /// The login under way, unless its task is gone without a result.
@@ -445,12 +495,15 @@ impl State {
         let (client, span) = (Arc::clone(&slot.client), spans::of_login(grant));
         let id = span.id();
         let task = async move {
-            let result = log_in(&slot, &begun).await;
+            let number = begun.number;
+            let result = log_in(&slot, begun).await;
+            let taken_over = result.as_ref().is_ok_and(|token| token.taken_over);
+            let grant = if taken_over { "session_store" } else { grant };
             metrics::logged_in(grant, || started.elapsed(), result.as_ref().err());
             spans::failed(&tracing::Span::current(), result.as_ref().err());
-            let kept = slot.lock().end_login(&begun, &result);
+            let kept = slot.lock().end_login(number, &result);
             match result {
-                Ok(token) if !kept => {
+                Ok(token) if !kept && !taken_over => {
                     // Nobody is left to use it.
                     let _ = login::revoke(&slot.client, token, slot.client.settings.call_timeout).await;
                 }
@@ -464,8 +517,8 @@ impl State {
     }
 
     /// Keeps what a login brought; false where it is not expected any more.
-    fn end_login(&mut self, begun: &Begun, result: &LoginResult) -> bool {
-        if begun.number != self.expected {
+    fn end_login(&mut self, number: u64, result: &LoginResult) -> bool {
+        if number != self.expected {
             return false;
         }
         self.login = None;
@@ -486,7 +539,9 @@ impl State {
             Err(error) => {
                 self.refresh_not_before = now.checked_add(REFRESH_PAUSE);
                 if matches!(error.kind(), ErrorKind::LoginRefused | ErrorKind::InvalidInput | ErrorKind::Unauthorized) {
-                    self.refused = now.checked_add(REFUSAL_REMEMBERED).map(|until| (until, error.clone()));
+                    let asked = self.line.is_none() || error.attempts() > 0 && !matches!(self.grant, Grant::Spent(_));
+                    let remembered = if asked { REFUSAL_REMEMBERED } else { REFUSAL_DOUBTED };
+                    self.refused = now.checked_add(remembered).map(|until| (until, error.clone()));
                 }
             }
         }
@@ -544,8 +599,17 @@ impl Login {
     }
 }
 
-/// Gets a new token, notes what the one after it is got with, and tells the user.
-async fn log_in(slot: &TokenSlot, begun: &Begun) -> LoginResult {
+/// Gets a new token, for this replica alone or for all.
+async fn log_in(slot: &TokenSlot, begun: Begun) -> LoginResult {
+    let line = slot.lock().line.clone();
+    match line {
+        Some(line) => shared::log_in(slot, begun, &line).await,
+        None => exchange(slot, &begun).await,
+    }
+}
+
+/// Gets one from the service, notes what the one after it is got with, and has it stored, for the other replicas first.
+async fn exchange(slot: &TokenSlot, begun: &Begun) -> LoginResult {
     let result = match &begun.grant {
         Grant::Credentials => login::by_credentials(slot).await.map_err(|error| spend_one_time(slot, begun, error)),
         Grant::RefreshToken(token) => match login::by_refresh_token(slot, token).await {
@@ -568,13 +632,14 @@ async fn log_in(slot: &TokenSlot, begun: &Begun) -> LoginResult {
     }
     // Without an access token, a refresh token came.
     let token = access.and_then(|Access { token, lifetime }| Token::new(&token, lifetime, &slot.client));
-    let (keeper, refresh_token) = {
+    let (keepers, refresh_token) = {
         let state = slot.lock();
+        let keepers = [state.line.as_ref().map(|line| Arc::clone(&line.keeper)), state.keeper.clone()];
         // What is not expected any more is revoked, and of no use to a restart.
-        (state.keeper.clone().filter(|_| begun.number == state.expected), state.refresh_token())
+        (keepers.map(|keeper| keeper.filter(|_| begun.number == state.expected)), state.refresh_token())
     };
-    if let Some(keeper) = keeper {
-        keeper.keep(&slot.client, session(token.as_ref().ok(), refresh_token, slot.client.now())).await;
+    for keeper in keepers.into_iter().flatten() {
+        keeper.keep(&slot.client, session(token.as_ref().ok(), refresh_token.clone(), slot.client.now())).await;
     }
     token.map(Arc::new)
 }

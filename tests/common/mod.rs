@@ -2,6 +2,7 @@
 //! be paused; in `wire` a server that says exactly what it is told; in `herd` many agents before the simulator.
 
 pub(crate) mod herd;
+pub(crate) mod redis;
 pub(crate) mod wire;
 
 use std::collections::VecDeque;

@@ -16,6 +16,7 @@
 
 mod clients;
 mod judge;
+mod replicas;
 mod service;
 mod world;
 

@@ -1,8 +1,9 @@
 //! How a backend keeps its agents: one client for the process, one agent for each browser that is logged in, their sessions in
 //! SQLite, sealed; `/health` and `/metrics`; and a shutdown that loses none of them.
 //!
-//! With several processes, let the balancer send a browser always to the same one: agents restored in two of them from
-//! one session would void each other's refresh tokens. The login itself may come back to any that shares the database.
+//! Several processes are one service when they have the same Redis and the same key, behind any balancer: each of them serves each
+//! browser, and one of them refreshes. A database is for one process alone: agents restored in two from one session would void each
+//! other's refresh tokens.
 //!
 //! ```text
 //! cargo run --example agent_desktop                               tells its whole story once, against a simulator
@@ -10,6 +11,8 @@
 //! GENESYSCLOUD_REGION=eu-central-1 GENESYSCLOUD_OAUTHCLIENT_ID=… DESKTOP_KEY=$(openssl rand -hex 32) \
 //!     cargo run --example agent_desktop -- --serve 127.0.0.1:8080 --database desktop.sqlite
 //!                                                                 …with the logins of Genesys Cloud, over restarts
+//! … cargo run --example agent_desktop -- --serve 0.0.0.0:8080 --redis redis://redis:6379 --url https://desktop.example
+//!                                                                 …as one of several replicas, behind that address
 //! ```
 
 mod answers;
@@ -32,8 +35,8 @@ use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{
-    Agent, Authorization, AuthorizationParts, CachePolicy, Client, ClientConfig, Credentials, Error, ListScripts,
-    OAuthClient, Region, RetryPolicy, Script, ScriptId, Session, ShutDown,
+    Agent, Authorization, CachePolicy, Client, ClientConfig, Credentials, Error, ListScripts, OAuthClient, Region,
+    RetryPolicy, Script, ScriptId, ShutDown,
 };
 use http::header::{CONTENT_SECURITY_POLICY, COOKIE, SET_COOKIE};
 use http::{HeaderMap, StatusCode, Uri};
@@ -44,7 +47,7 @@ use tokio::task::JoinHandle;
 
 use answers::{Known, Refused, Shown, must_log_in};
 use metrics::Metrics;
-use store::{Store, Table};
+use store::{LOGIN_SECONDS, Store};
 
 /// What a process that is told to stop has left: less than what its platform waits before it kills.
 const SHUTDOWN: Duration = Duration::from_secs(25);
@@ -62,10 +65,13 @@ struct Backend {
 
 impl Backend {
     fn new(config: &ClientConfig, oauth: OAuthClient, url: &str, store: Store) -> anyhow::Result<Self> {
+        let builder = match store.sessions() {
+            Some(sessions) => config.builder()?.share_sessions(sessions.clone()),
+            None => config.builder()?,
+        };
         Ok(Self {
             metrics: Metrics::installed()?,
-            client: config
-                .builder()?
+            client: builder
                 // A browser waits no longer than this, login included.
                 .call_timeout(Duration::from_secs(30))
                 // Rather than wait for many attempts to fail, agents see soon what they saw last.
@@ -88,24 +94,37 @@ impl Backend {
     }
 
     /// An agent whose every new session is stored, before it is used: after a refresh the old one is void. Should the store
-    /// fail, it is asked again.
+    /// fail, it is asked again. Where replicas share the sessions, the client does that.
     fn agent(&self, id: &str, credentials: Credentials) -> Agent {
         let (store, id) = (self.store.clone(), id.to_owned());
-        self.client.agent(credentials).on_session(move |session| {
+        let agent = self.client.agent(credentials).shared_as(&id);
+        if store.sessions().is_some() {
+            return agent;
+        }
+        agent.on_session(move |session| {
             let (store, id) = (store.clone(), id.clone());
-            async move { store.keep(Table::Sessions, &id, &session).await }
+            async move { store.keep(&id, &session).await }
         })
+    }
+
+    /// The agent of a session that this process has not used yet.
+    async fn restored(&self, id: &str) -> Result<Agent, Refused> {
+        let client = self.oauth.clone();
+        if self.store.sessions().is_none() {
+            let session = self.store.get(id).await?.ok_or(Refused::LoggedOut)?;
+            return Ok(self.agent(id, Credentials::Session { client, session }));
+        }
+        let agent = self.agent(id, Credentials::Stored(client));
+        // What another replica has stored. Whoever guesses an id finds nothing.
+        agent.log_in().await?;
+        Ok(agent)
     }
 
     /// The agent of this browser: the one that is kept, else the one that was stored. However many requests ask at
     /// once, one is made, and all of them share it.
     async fn agent_of(&self, headers: &HeaderMap) -> Result<(String, Agent), Refused> {
         let id = cookie(headers, "session").ok_or(Refused::LoggedOut)?;
-        let restored = async {
-            let session: Session = self.store.get(Table::Sessions, &id).await?.ok_or(Refused::LoggedOut)?;
-            Ok::<_, Refused>(self.agent(&id, Credentials::Session { client: self.oauth.clone(), session }))
-        };
-        match self.agents.try_get_with_by_ref(&id, restored).await {
+        match self.agents.try_get_with_by_ref(&id, self.restored(&id)).await {
             Ok(agent) => Ok((id, agent)),
             Err(refused) => Err((*refused).clone()),
         }
@@ -113,7 +132,7 @@ impl Backend {
 
     /// The store first: what is gone there is restored no more.
     async fn forget(&self, id: &str) -> anyhow::Result<()> {
-        self.store.remove(Table::Sessions, id).await?;
+        self.store.remove(id).await?;
         self.agents.invalidate(id).await;
         Ok(())
     }
@@ -129,18 +148,18 @@ async fn page() -> Response {
 /// Sends the browser to Genesys Cloud.
 async fn log_in(State(backend): State<Arc<Backend>>) -> Result<Response, Refused> {
     let begun = Authorization::begin(&backend.region, backend.oauth.clone(), &backend.redirect_uri)?;
-    let (to, id) = (Redirect::to(begun.url()), new_id());
-    // Whichever process the browser comes back to finds it there.
-    backend.store.keep(Table::Logins, &id, &begun.into_parts()).await?;
-    Ok((AppendHeaders([(SET_COOKIE, set_cookie("login", &id))]), to).into_response())
+    let to = Redirect::to(begun.url());
+    // Sealed: whichever process the browser comes back to reads it.
+    let begun = backend.store.begun(&begun.into_parts())?;
+    let cookie = format!("{}; Max-Age={LOGIN_SECONDS}", set_cookie("login", &begun));
+    Ok((AppendHeaders([(SET_COOKIE, cookie)]), to).into_response())
 }
 
 /// The browser is back with a code. The cookie ties it to the browser that was sent: `state` alone would let a
 /// stranger's login be slipped to it.
 async fn back(State(backend): State<Arc<Backend>>, headers: HeaderMap, uri: Uri) -> Result<Response, Refused> {
     let login = cookie(&headers, "login").ok_or(Refused::LoggedOut)?;
-    let parts: AuthorizationParts = backend.store.get(Table::Logins, &login).await?.ok_or(Refused::LoggedOut)?;
-    backend.store.remove(Table::Logins, &login).await?;
+    let parts = backend.store.back(&login).ok_or(Refused::LoggedOut)?;
     let begun = Authorization::from_parts(backend.oauth.clone(), parts)?;
     // A new id for each login: one from before it may be known to others.
     let id = new_id();
@@ -240,9 +259,21 @@ struct Running {
 
 impl Running {
     async fn start(at: SocketAddr, config: &ClientConfig, oauth: OAuthClient, store: Store) -> anyhow::Result<Self> {
+        Self::behind(None, at, config, oauth, store).await
+    }
+
+    /// One that browsers reach by this URL.
+    async fn behind(
+        url: Option<String>,
+        at: SocketAddr,
+        config: &ClientConfig,
+        oauth: OAuthClient,
+        store: Store,
+    ) -> anyhow::Result<Self> {
         let listener = tokio::net::TcpListener::bind(at).await.with_context(|| format!("cannot listen on {at}"))?;
         let address = listener.local_addr()?;
-        let backend = Backend::new(config, oauth, &format!("http://{address}"), store)?;
+        let url = url.unwrap_or_else(|| format!("http://{address}"));
+        let backend = Backend::new(config, oauth, url.trim_end_matches('/'), store)?;
         let (client, metrics) = (backend.client.clone(), backend.metrics.clone());
         let routes = Router::new()
             .route("/", get(page))
@@ -286,19 +317,26 @@ struct Options {
     /// Keep the sessions in this SQLite file, sealed with the key in DESKTOP_KEY; else in memory
     #[arg(long, requires = "serve")]
     database: Option<PathBuf>,
+    /// Share the sessions with other replicas in this Redis, sealed with the key in DESKTOP_KEY
+    #[arg(long, requires = "serve", conflicts_with = "database", value_name = "URL")]
+    redis: Option<String>,
+    /// Where browsers reach it, if that is not where it serves: the balancer
+    #[arg(long, requires = "serve")]
+    url: Option<String>,
 }
 
 impl Options {
     fn store(&self) -> anyhow::Result<Store> {
-        let key = match &self.database {
-            Some(_) => {
-                let key = std::env::var("DESKTOP_KEY")
-                    .context("DESKTOP_KEY is not set: the key that sessions are sealed with");
-                store::read_key(&key?)?
-            }
-            None => store::random_key()?,
+        let key = || {
+            let key =
+                std::env::var("DESKTOP_KEY").context("DESKTOP_KEY is not set: the key that sessions are sealed with");
+            store::read_key(&key?)
         };
-        Store::open(self.database.as_deref(), &key)
+        match (&self.redis, &self.database) {
+            (Some(redis), _) => Store::shared(redis, &key()?),
+            (None, Some(database)) => Store::open(Some(database), &key()?),
+            (None, None) => Store::open(None, &store::random_key()?),
+        }
     }
 }
 
@@ -327,7 +365,8 @@ pub async fn main() -> anyhow::Result<()> {
         println!("a simulator, with the scripts {}", started.script_ids().join(" "));
         (config, oauth, simulator) = (config_of(&started), OAuthClient::public("agent-desktop"), Some(started));
     }
-    let running = Running::start(at, &config, oauth, options.store()?).await?;
+    let store = options.store()?;
+    let running = Running::behind(options.url, at, &config, oauth, store).await?;
     println!("open http://{}/ in a browser", running.address);
     told_to_stop.await;
     let left = running.stop().await?;

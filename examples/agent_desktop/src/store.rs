@@ -1,54 +1,42 @@
-//! What outlives the process: the agents' sessions and the logins begun, in SQLite, sealed.
+//! What outlives the process, sealed: the agents' sessions, in SQLite, or in Redis for all replicas; and the logins begun, which the
+//! browsers keep.
 //!
-//! A row is as good as its agent's password, so it is encrypted with ChaCha20-Poly1305 and bound to its id; and the browser's id is
-//! kept as a digest, so that who reads the database has nobody's cookie.
+//! A session is as good as its agent's password, so it is encrypted with ChaCha20-Poly1305 and bound to its place; and the browser's
+//! id is kept as a digest, so that who reads the database has nobody's cookie.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use genesys_scripts::{AuthorizationParts, RedisStore, Session, SharedSessions};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rusqlite::{Connection, OptionalExtension as _, params};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-/// A login is given up after this many seconds, and so many may be begun: anyone can begin one.
-const LOGIN_SECONDS: i64 = 600;
-const MOST_LOGINS: i64 = 10_000;
+/// A login is given up after this many seconds.
+pub(super) const LOGIN_SECONDS: u64 = 600;
 
 /// The key that rows are sealed with. Keep it apart from the database: in the secrets of the platform you run on.
 pub(super) type Key = [u8; 32];
 
 #[derive(Clone)]
-pub(super) struct Store(Arc<Opened>);
-
-struct Opened {
-    rows: Mutex<Connection>,
-    key: LessSafeKey,
-    random: SystemRandom,
+pub(super) struct Store {
+    place: Place,
+    sealer: Sealer,
 }
 
-/// Which rows.
-#[derive(Clone, Copy)]
-pub(super) enum Table {
-    Sessions,
-    Logins,
-}
-
-impl Table {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sessions => "sessions",
-            Self::Logins => "logins",
-        }
-    }
+#[derive(Clone)]
+enum Place {
+    Database(Arc<Mutex<Connection>>),
+    Replicas(SharedSessions),
 }
 
 impl Store {
-    /// Opens it, or one in memory.
+    /// Opens the database, or one in memory.
     pub(super) fn open(path: Option<&Path>, key: &Key) -> anyhow::Result<Self> {
         let rows = match path {
             Some(path) => Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?,
@@ -56,92 +44,121 @@ impl Store {
         };
         rows.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000;
-             CREATE TABLE IF NOT EXISTS sessions (id BLOB PRIMARY KEY, sealed BLOB NOT NULL, at INTEGER NOT NULL);
-             CREATE TABLE IF NOT EXISTS logins (id BLOB PRIMARY KEY, sealed BLOB NOT NULL, at INTEGER NOT NULL);",
+             CREATE TABLE IF NOT EXISTS sessions (id BLOB PRIMARY KEY, sealed BLOB NOT NULL);",
         )?;
-        let key = UnboundKey::new(&CHACHA20_POLY1305, key).map_err(|_| anyhow!("the key is no key"))?;
-        let opened = Opened { rows: Mutex::new(rows), key: LessSafeKey::new(key), random: SystemRandom::new() };
-        Ok(Self(Arc::new(opened)))
+        Ok(Self { place: Place::Database(Arc::new(Mutex::new(rows))), sealer: Sealer::new(key)? })
     }
 
-    /// Keeps a value under this id, in place of the one before.
-    pub(super) async fn keep(&self, table: Table, id: &str, value: &(impl Serialize + Sync)) -> anyhow::Result<()> {
-        let (id, plain) = (digest(&SHA256, id.as_bytes()), serde_json::to_vec(value)?);
-        self.on(move |store| {
-            let sealed = store.seal(table, id.as_ref(), plain)?;
-            let (name, now) = (table.name(), now());
-            let rows = store.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            rows.execute(&format!("REPLACE INTO {name} VALUES (?1, ?2, ?3)"), params![id.as_ref(), sealed, now])?;
-            if let Table::Logins = table {
-                rows.execute(
-                    "DELETE FROM logins WHERE at < ?1 OR rowid <= (SELECT max(rowid) FROM logins) - ?2",
-                    params![now - LOGIN_SECONDS, MOST_LOGINS],
-                )?;
-            }
+    /// What all replicas share that are given the same Redis and the same key.
+    pub(super) fn shared(redis: &str, key: &Key) -> anyhow::Result<Self> {
+        let sealer = Sealer::new(key)?;
+        let (seals, opens) = (sealer.clone(), sealer.clone());
+        let sessions = SharedSessions::new(RedisStore::open(redis)?).sealed(
+            move |row, plain| Ok(seals.seal(row.as_str().as_bytes(), plain.to_vec())?),
+            move |row, sealed| Ok(opens.open(row.as_str().as_bytes(), sealed)?),
+        );
+        Ok(Self { place: Place::Replicas(sessions), sealer })
+    }
+
+    /// For the client, where replicas share them: then there is nothing to keep here.
+    pub(super) fn sessions(&self) -> Option<&SharedSessions> {
+        match &self.place {
+            Place::Replicas(sessions) => Some(sessions),
+            Place::Database(_) => None,
+        }
+    }
+
+    /// A login begun, as the browser keeps it: whichever replica it comes back to can read it, and nobody else.
+    pub(super) fn begun(&self, parts: &AuthorizationParts) -> anyhow::Result<String> {
+        let since = now();
+        let sealed = self.sealer.seal(&begun_since(since), serde_json::to_vec(parts)?)?;
+        Ok(format!("{since}.{}", BASE64_URL_SAFE_NO_PAD.encode(sealed)))
+    }
+
+    /// None where it is no login that was begun here, or is too old.
+    pub(super) fn back(&self, kept: &str) -> Option<AuthorizationParts> {
+        let (since, sealed) = kept.split_once('.')?;
+        let since = since.parse().ok().filter(|since: &u64| now().saturating_sub(*since) <= LOGIN_SECONDS)?;
+        let plain = self.sealer.open(&begun_since(since), &BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?).ok()?;
+        serde_json::from_slice(&plain).ok()
+    }
+
+    /// Keeps a session under this id, in place of the one before.
+    pub(super) async fn keep(&self, id: &str, session: &Session) -> anyhow::Result<()> {
+        let (id, plain) = (digest(&SHA256, id.as_bytes()), serde_json::to_vec(session)?);
+        let sealed = self.sealer.seal(id.as_ref(), plain)?;
+        self.on(move |rows| {
+            rows.execute("REPLACE INTO sessions VALUES (?1, ?2)", params![id.as_ref(), sealed])?;
             Ok(())
         })
         .await
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, table: Table, id: &str) -> anyhow::Result<Option<T>> {
+    pub(super) async fn get(&self, id: &str) -> anyhow::Result<Option<Session>> {
         let id = digest(&SHA256, id.as_bytes());
-        let plain = self.on(move |store| {
-            let sql = format!("SELECT sealed FROM {} WHERE id = ?1 AND at >= ?2", table.name());
-            let since = if let Table::Logins = table { now() - LOGIN_SECONDS } else { 0 };
-            let rows = store.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            let sealed = rows.query_row(&sql, params![id.as_ref(), since], |row| row.get(0)).optional()?;
-            drop(rows);
-            sealed.map(|sealed| store.unseal(table, id.as_ref(), sealed)).transpose()
+        let sealed = self.on(move |rows| {
+            let sql = "SELECT sealed FROM sessions WHERE id = ?1";
+            Ok(rows.query_row(sql, params![id.as_ref()], |row| row.get::<_, Vec<u8>>(0)).optional()?)
         });
-        Ok(plain.await?.map(|plain| serde_json::from_slice(&plain)).transpose()?)
+        let plain = sealed.await?.map(|sealed| self.sealer.open(id.as_ref(), &sealed)).transpose()?;
+        Ok(plain.map(|plain| serde_json::from_slice(&plain)).transpose()?)
     }
 
-    pub(super) async fn remove(&self, table: Table, id: &str) -> anyhow::Result<()> {
+    pub(super) async fn remove(&self, id: &str) -> anyhow::Result<()> {
         let id = digest(&SHA256, id.as_bytes());
-        self.on(move |store| {
-            let rows = store.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            rows.execute(&format!("DELETE FROM {} WHERE id = ?1", table.name()), params![id.as_ref()])?;
+        self.on(move |rows| {
+            rows.execute("DELETE FROM sessions WHERE id = ?1", params![id.as_ref()])?;
             Ok(())
         })
         .await
     }
 
-    /// SQLite blocks, so it has a thread of its own.
-    async fn on<T: Send + 'static>(
+    /// SQLite blocks, so it has a thread of its own. What replicas share is in no row here.
+    async fn on<T: Default + Send + 'static>(
         &self,
-        work: impl FnOnce(&Opened) -> anyhow::Result<T> + Send + 'static,
+        work: impl FnOnce(&Connection) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let store = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || work(&store)).await?
+        let Place::Database(rows) = &self.place else { return Ok(T::default()) };
+        let rows = Arc::clone(rows);
+        tokio::task::spawn_blocking(move || work(&rows.lock().unwrap_or_else(PoisonError::into_inner))).await?
     }
 }
 
-impl Opened {
+fn begun_since(since: u64) -> Vec<u8> {
+    format!("a login begun at {since}").into_bytes()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What is sealed is good in its own place only.
+#[derive(Clone)]
+struct Sealer(Arc<(LessSafeKey, SystemRandom)>);
+
+impl Sealer {
+    fn new(key: &Key) -> anyhow::Result<Self> {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, key).map_err(|_| anyhow!("the key is no key"))?;
+        Ok(Self(Arc::new((LessSafeKey::new(key), SystemRandom::new()))))
+    }
+
     /// A new nonce, then what it seals.
-    fn seal(&self, table: Table, id: &[u8], mut plain: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    fn seal(&self, place: &[u8], mut plain: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        let (key, random) = &*self.0;
         let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| anyhow!("no random numbers"))?;
-        let sealed = self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), of(table, id), &mut plain);
-        sealed.map_err(|_| anyhow!("a row cannot be sealed"))?;
+        random.fill(&mut nonce).map_err(|_| anyhow!("no random numbers"))?;
+        let sealed = key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut plain);
+        sealed.map_err(|_| anyhow!("it cannot be sealed"))?;
         Ok([&nonce[..], &plain].concat())
     }
 
-    fn unseal(&self, table: Table, id: &[u8], sealed: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-        let wrong = || anyhow!("a row of the database was sealed with another key, or was changed");
+    fn open(&self, place: &[u8], sealed: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let wrong = || anyhow!("it was sealed with another key, or was changed");
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or_else(wrong)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
         let mut sealed = sealed.to_vec();
-        Ok(self.key.open_in_place(nonce, of(table, id), &mut sealed).map_err(|_| wrong())?.to_vec())
+        Ok(self.0.0.open_in_place(nonce, Aad::from(place), &mut sealed).map_err(|_| wrong())?.to_vec())
     }
-}
-
-/// A row is good in its own place only.
-fn of(table: Table, id: &[u8]) -> Aad<Vec<u8>> {
-    Aad::from([table.name().as_bytes(), id].concat())
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// A key for a process that keeps nothing.

@@ -1,0 +1,267 @@
+//! Three replicas of the example behind any balancer are one service.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../../../tests/common/redis.rs"]
+#[expect(dead_code, reason = "the crate's own tests use the rest of it")]
+mod redis_server;
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use genesys_scripts::simulator::Simulator;
+use redis_server::Redis;
+use reqwest::{Client, Response};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::RwLock;
+use tokio::time::{Instant, sleep};
+
+/// A replica as a process.
+struct Replica {
+    url: String,
+    process: Child,
+    told: Lines<BufReader<ChildStdout>>,
+}
+
+impl Replica {
+    async fn start(simulator: &Simulator, redis: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-agent-desktop"));
+        command
+            .args(["--serve", "127.0.0.1:0", "--redis", redis, "--url", "http://desktop.example/"])
+            .env_remove("GENESYSCLOUD_REGION")
+            .env("DESKTOP_KEY", "5a".repeat(32))
+            .env("GENESYSCLOUD_GATEWAY_HOST", "127.0.0.1")
+            .env("GENESYSCLOUD_GATEWAY_PORT", simulator.address().unwrap().port().to_string())
+            .env("GENESYSCLOUD_GATEWAY_PROTOCOL", "http")
+            .env("GENESYSCLOUD_OAUTHCLIENT_ID", "desktop")
+            .env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut process = command.spawn().unwrap();
+        let mut told = BufReader::new(process.stdout.take().unwrap()).lines();
+        let url = loop {
+            let line = told.next_line().await.unwrap().unwrap();
+            if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
+                break url.trim_end_matches('/').to_owned();
+            }
+        };
+        Self { url, process, told }
+    }
+
+    async fn stop(mut self) -> String {
+        let pid = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let left = self.told.next_line().await.unwrap().unwrap();
+        assert!(self.process.wait().await.unwrap().success(), "{left}");
+        left
+    }
+}
+
+/// As a balancer has it: each request goes to the next of those that are in.
+struct Balancer {
+    http: Client,
+    urls: RwLock<Vec<String>>,
+    next: AtomicUsize,
+}
+
+impl Balancer {
+    async fn next(&self) -> String {
+        let urls = self.urls.read().await;
+        urls[self.next.fetch_add(1, Ordering::SeqCst) % urls.len()].clone()
+    }
+
+    /// Whoever is shut down gets no more, and ends what it has.
+    async fn take_out(&self, url: &str) {
+        self.urls.write().await.retain(|each| each != url);
+    }
+
+    async fn get(&self, path: &str, cookie: &str) -> reqwest::Result<Response> {
+        self.http.get(format!("{}{path}", self.next().await)).header("cookie", cookie).send().await
+    }
+
+    /// From the login to the session's cookie, each step at another replica.
+    async fn log_in(&self) -> String {
+        let sent = self.get("/login", "").await.unwrap();
+        let agreed = self.http.get(location(&sent)).send().await.unwrap();
+        let back = location(&agreed).replace("http://desktop.example", "");
+        let back = self.get(&back, &cookie(&sent, "login")).await.unwrap();
+        let session = (back.status() == 303).then(|| cookie(&back, "session"));
+        match session {
+            Some(session) => session,
+            None => panic!("{}: {}", back.status(), back.text().await.unwrap()),
+        }
+    }
+}
+
+fn cookie(answer: &Response, name: &str) -> String {
+    let set = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    set.map(|set| set.split(';').next().unwrap()).find(|pair| pair.starts_with(name)).unwrap().to_owned()
+}
+
+fn location(answer: &Response) -> String {
+    answer.headers()["location"].to_str().unwrap().to_owned()
+}
+
+/// So many in `cargo test`; `REPLICAS_AGENTS=500 REPLICAS_AWAY=30 cargo test -p genesys-agent-desktop --test replicas` is for more.
+fn chosen(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+/// Calls of all agents, one after another of each, until it is over; what was answered other than 200, and by whom.
+async fn call(
+    balancer: &Arc<Balancer>,
+    sessions: &[String],
+    script: &str,
+    is_over: &Arc<AtomicBool>,
+) -> (usize, Vec<String>) {
+    // A hundred in a second, however many they are.
+    let pause = Duration::from_millis(10) * sessions.len() as u32;
+    let calling = sessions.iter().map(|session| {
+        let (balancer, session, script, is_over) =
+            (Arc::clone(balancer), session.clone(), script.to_owned(), Arc::clone(is_over));
+        tokio::spawn(async move {
+            let (mut calls, mut wrong) = (0, Vec::new());
+            while !is_over.load(Ordering::SeqCst) {
+                calls += 1;
+                match balancer.get(&script, &session).await {
+                    Ok(answer) if answer.status() == 200 => {}
+                    Ok(answer) => wrong.push(format!("{}: {}", answer.status(), answer.text().await.unwrap())),
+                    // By the one that was killed.
+                    Err(error) => wrong.push(format!("no answer from {}", error.url().unwrap().port().unwrap())),
+                }
+                sleep(pause).await;
+            }
+            (calls, wrong)
+        })
+    });
+    let mut all = (0, Vec::new());
+    for called in join_all(calling.collect::<Vec<_>>()).await {
+        let (calls, wrong) = called.unwrap();
+        all.0 += calls;
+        all.1.extend(wrong);
+    }
+    all
+}
+
+/// So many at once, of however many there are: this machine has the replicas, the service and the browsers.
+const AT_ONCE: usize = 40;
+
+async fn logged_in(balancer: &Balancer, agents: u64) -> Vec<String> {
+    stream::iter(0..agents).map(|_| balancer.log_in()).buffered(AT_ONCE).collect().await
+}
+
+/// A call of each agent at each replica.
+async fn at_each(balancer: &Balancer, replicas: &[Replica], sessions: &[String], script: &str) {
+    for replica in replicas {
+        let calls = stream::iter(sessions)
+            .map(|session| balancer.http.get(format!("{}{script}", replica.url)).header("cookie", session).send());
+        let mut answers = calls.buffered(AT_ONCE);
+        while let Some(answer) = answers.next().await {
+            let answer = answer.unwrap();
+            assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+        }
+    }
+}
+
+async fn desktop(simulator: &Simulator, redis: &str) -> (Vec<Replica>, Arc<Balancer>) {
+    let replicas = join_all((0..3).map(|_| Replica::start(simulator, redis))).await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let urls = RwLock::new(replicas.iter().map(|replica| replica.url.clone()).collect());
+    (replicas, Arc::new(Balancer { http, urls, next: AtomicUsize::new(0) }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_killed_and_one_shut_down_cost_no_login_and_no_session() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let agents = chosen("REPLICAS_AGENTS", 40);
+    let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
+    let (mut replicas, balancer) = desktop(&simulator, &redis.url()).await;
+    let sessions = logged_in(&balancer, agents).await;
+    let script = format!("/scripts/{}", simulator.script_ids()[0]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let meanwhile = async {
+        // Each replica has brought sessions; one is killed, with calls under way.
+        sleep(Duration::from_secs(1)).await;
+        let mut killed = replicas.pop().unwrap();
+        killed.process.kill().await.unwrap();
+        balancer.take_out(&killed.url).await;
+        sleep(Duration::from_secs(1)).await;
+        // One is shut down, while it and the last refresh; it gets no more calls shortly before.
+        simulator.set_latency(Duration::from_millis(700));
+        simulator.expire_tokens();
+        sleep(Duration::from_millis(300)).await;
+        let stopped = replicas.pop().unwrap();
+        balancer.take_out(&stopped.url).await;
+        sleep(Duration::from_millis(100)).await;
+        let left = stopped.stop().await;
+        while simulator.stats().tokens_issued < agents * 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        is_over.store(true, Ordering::SeqCst);
+        (killed.url, left)
+    };
+    let (called, (killed, left)) = tokio::join!(call(&balancer, &sessions, &script, &is_over), meanwhile);
+    assert!(left.contains("all sessions are stored"), "{left}");
+    let (calls, wrong) = called;
+    println!("{agents} agents, {calls} calls, not answered by the one that was killed: {}", wrong.len());
+    let of_killed = format!("no answer from {}", killed.rsplit_once(':').unwrap().1);
+    assert!(wrong.iter().all(|wrong| *wrong == of_killed), "{wrong:?}");
+    let stats = simulator.stats();
+    assert_eq!(stats.tokens_issued, agents * 2, "a login each, and a refresh");
+    assert_eq!(stats.logins.keys().collect::<Vec<_>>(), ["200"], "no refresh token was lost, or spent twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_for_a_while_all_calls_are_served() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let (agents, away) = (chosen("REPLICAS_AGENTS", 40), Duration::from_secs(chosen("REPLICAS_AWAY", 3)));
+    let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
+    let (replicas, balancer) = desktop(&simulator, &redis.url()).await;
+    let sessions = logged_in(&balancer, agents).await;
+    let script = format!("/scripts/{}", simulator.script_ids()[0]);
+    // Each replica has served each agent.
+    at_each(&balancer, &replicas, &sessions, &script).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let is_there = async |expected: bool| {
+        let expected = format!(r#""session_store":{{"is_there":{expected}"#);
+        let began = Instant::now();
+        for replica in &replicas {
+            loop {
+                let answer = balancer.http.get(format!("{}/health", replica.url)).send().await.unwrap();
+                assert_eq!(answer.status(), 200);
+                if answer.text().await.unwrap().contains(&expected) {
+                    break;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        began.elapsed()
+    };
+    let meanwhile = async {
+        sleep(Duration::from_millis(500)).await;
+        redis.signal("STOP");
+        let noticed = is_there(false).await;
+        sleep(away.saturating_sub(noticed)).await;
+        redis.signal("CONT");
+        let back = is_there(true).await;
+        is_over.store(true, Ordering::SeqCst);
+        (noticed, back)
+    };
+    let ((calls, wrong), (noticed, back)) = tokio::join!(call(&balancer, &sessions, &script, &is_over), meanwhile);
+    println!("{agents} agents, {calls} calls, away for {away:?}: noticed in {noticed:.1?}, back in {back:.1?}");
+    assert!(wrong.is_empty(), "{wrong:?}");
+    // Shared again: one refresh each, wherever they come.
+    simulator.expire_tokens();
+    at_each(&balancer, &replicas, &sessions, &script).await;
+    let stats = simulator.stats();
+    assert_eq!((stats.tokens_issued, stats.logins.len()), (agents * 2, 1));
+    for replica in replicas {
+        assert!(replica.stop().await.contains("all sessions are stored"));
+    }
+}

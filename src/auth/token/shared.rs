@@ -1,0 +1,318 @@
+//! One login for all replicas: whoever has the identity's lease logs in, and the others take over what it stored.
+//!
+//! The fence of a lease is the version of the session it brings, so there is one number: of two sessions the one with the greater is
+//! newer. What a replica holds has the version it was stored under, or that it took it over from.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep};
+
+use super::{Begun, Grant, LoginResult, Token, TokenSlot, exchange, is_one_time, must_log_in};
+use crate::auth::credentials::{Credentials, Session};
+use crate::auth::keeper::Keeper;
+use crate::auth::sharing::{Away, Sharing};
+use crate::auth::store::{Lease, SessionKey, StoredSession};
+use crate::error::{Error, ErrorKind};
+use crate::retry::after;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A holder that died delays the others for so long; one that lives extends its lease before.
+const LEASE: Duration = Duration::from_secs(10);
+/// Another's lease is looked at again after pauses that grow from the first to the longest.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LONGEST_LOOK: Duration = Duration::from_millis(400);
+/// After a refresh token was refused, one that another replica got while it could not store it is waited for.
+const LATE_STORE: Duration = Duration::from_secs(5);
+/// While the store is away, a token that is good for longer than this is not replaced.
+const GOOD_ENOUGH: Duration = Duration::from_secs(10);
+
+/// An agent's session among those that replicas share.
+pub(crate) struct Line {
+    pub(super) sharing: Arc<Sharing>,
+    key: SessionKey,
+    /// Whose the leases of its logins are.
+    owner: u64,
+    /// Stores what a login brings, until it is stored.
+    pub(super) keeper: Arc<Keeper>,
+    place: Arc<Mutex<Place>>,
+}
+
+/// What is held, as the store would know it.
+#[derive(Default)]
+struct Place {
+    version: u64,
+    /// The lease that it is to be stored under. None: it was got while the store was away, or is stored.
+    fence: Option<u64>,
+    /// It takes the place of whatever is stored: somebody has just logged in or out.
+    overrides: bool,
+    /// The refresh token was refused while the store was away, so that another replica may have spent it.
+    in_doubt: bool,
+}
+
+enum Turn {
+    Newer(StoredSession),
+    /// The lease, by its fence.
+    Ours(u64),
+    Away(Away),
+}
+
+impl Line {
+    pub(crate) fn new(sharing: Arc<Sharing>, key: SessionKey) -> Self {
+        let (place, owner) = (Arc::<Mutex<Place>>::default(), fastrand::u64(1..));
+        let keeper = Keeper::of_replicas({
+            let (sharing, key, place) = (Arc::clone(&sharing), key.clone(), Arc::clone(&place));
+            move |session| {
+                let (sharing, key, place) = (Arc::clone(&sharing), key.clone(), Arc::clone(&place));
+                async move { publish(&sharing, &key, owner ^ 1, &place, session).await }
+            }
+        });
+        Self { sharing, key, owner, keeper: Arc::new(keeper), place }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        lock(&self.place)
+    }
+
+    /// What is to be stored next comes by this lease, if by any.
+    fn begin(&self, fence: Option<u64>, overrides: bool) {
+        let mut place = self.place();
+        place.version = fence.unwrap_or(place.version);
+        (place.fence, place.overrides) = (fence, overrides);
+    }
+
+    /// Waits for the lease, or for what another stores meanwhile.
+    async fn turn(&self, until: Instant, meanwhile: impl Fn(Duration) + Send + Sync) -> Result<Turn, Error> {
+        let mut pause = FIRST_LOOK;
+        loop {
+            let known = self.place().version;
+            let leased = self
+                .sharing
+                .ask("lease", |store| async move { store.lease(&self.key, known, self.owner, LEASE).await });
+            let left = match leased.await {
+                // It was slow this once. What it may have granted is ours.
+                Err(_) if !self.sharing.is_away() && Instant::now() < until => continue,
+                Err(away) => return Ok(Turn::Away(away)),
+                Ok(Lease::Newer(stored)) => return Ok(Turn::Newer(stored)),
+                Ok(Lease::Granted { fence }) => return Ok(Turn::Ours(fence)),
+                Ok(Lease::Taken { left }) => left,
+            };
+            meanwhile(left);
+            if Instant::now() >= until {
+                let what = "another replica logs this agent in, and has not ended";
+                return Err(Error::new(ErrorKind::Timeout, what).with_retry_after(Some(left)));
+            }
+            sleep(pause.min(left.max(FIRST_LOOK))).await;
+            pause = pause.saturating_mul(2).min(LONGEST_LOOK);
+        }
+    }
+
+    /// Keeps the lease while this is under way.
+    async fn extended<T>(&self, fence: u64, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            let extend = pin!(async {
+                sleep(LEASE / 3).await;
+                self.extend(fence, LEASE).await;
+            });
+            match select(&mut work, extend).await {
+                Either::Left((done, _)) => return done,
+                Either::Right(((), _)) => {}
+            }
+        }
+    }
+
+    /// A lease that is not extended ends by itself.
+    async fn extend(&self, fence: u64, length: Duration) {
+        let _ = self.sharing.ask("extend", |store| async move { store.extend(&self.key, fence, length).await }).await;
+    }
+
+    /// What another replica stores in the next seconds.
+    async fn late(&self) -> Option<StoredSession> {
+        let (known, until) = (self.place().version, after(Instant::now(), LATE_STORE));
+        loop {
+            let loaded = self.sharing.ask("load", |store| async move { store.load(&self.key).await }).await;
+            if let Ok(Some(newer)) = loaded
+                && newer.version > known
+            {
+                return Some(newer);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            sleep(LONGEST_LOOK).await;
+        }
+    }
+
+    /// Ends the session for all replicas, and gives its newest access token where that is another's.
+    pub(super) async fn log_out(&self, slot: &TokenSlot, deadline: Instant) -> Option<Arc<Token>> {
+        let mut newest = None;
+        let mut fence = None;
+        loop {
+            match self.turn(deadline, |_| ()).await {
+                Ok(Turn::Newer(stored)) => {
+                    self.place().version = stored.version;
+                    let access = self.sharing.open(&self.key, &stored).and_then(|session| session.access_token);
+                    newest = access.and_then(|token| Token::new(&token, None, &slot.client).ok()).map(Arc::new);
+                }
+                Ok(Turn::Ours(ours)) => {
+                    fence = Some(ours);
+                    break;
+                }
+                Ok(Turn::Away(_)) | Err(_) => break,
+            }
+        }
+        self.begin(fence, true);
+        // No tokens: whoever finds this must log in.
+        let mut ended = Session::from_access_token("");
+        ended.access_token = None;
+        self.keeper.keep(&slot.client, ended).await;
+        newest
+    }
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gets a new token: another replica's where it has stored one, else by the lease, else, where the store is away, alone.
+pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> LoginResult {
+    let settings = &slot.client.settings;
+    let until = after(Instant::now(), settings.login_timeout.saturating_add(settings.login_throttle_timeout));
+    let mut taken_over = None;
+    loop {
+        let turn = match taken_over.take() {
+            Some(newer) => Turn::Newer(newer),
+            None => line.turn(until, |left| slot.note_login_trouble(&elsewhere(left))).await?,
+        };
+        if !matches!(turn, Turn::Away(_)) {
+            line.place().in_doubt = false;
+        }
+        let fence = match turn {
+            Turn::Away(_) if needs_the_store(slot, &begun, line) && line.sharing.comes_back().await => continue,
+            Turn::Away(why) => return alone(slot, &begun, line, why).await,
+            Turn::Newer(stored) => match take_over(slot, &mut begun, line, &stored) {
+                Some(token) => return Ok(token),
+                None => continue,
+            },
+            Turn::Ours(fence) => fence,
+        };
+        line.begin(Some(fence), is_new(slot, &begun));
+        let error = match line.extended(fence, exchange(slot, &begun)).await {
+            Ok(token) => return Ok(token),
+            Err(error) => error,
+        };
+        line.extend(fence, Duration::ZERO).await;
+        // Another may have spent it while it could not store what it got for it.
+        if matches!(begun.grant, Grant::RefreshToken(_)) && error.code() == Some("invalid_grant") {
+            taken_over = line.late().await;
+        }
+        if taken_over.is_none() {
+            return Err(error);
+        }
+    }
+}
+
+fn elsewhere(left: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("another replica logs this agent in (its lease ends in {:.1} s)", left.as_secs_f64()),
+    )
+}
+
+/// Somebody has just logged in: that is newer than whatever is stored.
+fn is_new(slot: &TokenSlot, begun: &Begun) -> bool {
+    is_one_time(&slot.credentials) && matches!(begun.grant, Grant::Credentials)
+}
+
+/// Takes over what another replica stored; its token, if that is good.
+fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSession) -> Option<Arc<Token>> {
+    line.place().version = stored.version;
+    if is_new(slot, begun) {
+        return None;
+    }
+    let Session { access_token, refresh_token, expires_at } = line.sharing.open(&line.key, stored)?;
+    let anew = matches!(slot.credentials, Credentials::Client(_) | Credentials::Source(_));
+    begun.grant = match (refresh_token, &access_token) {
+        (Some(refresh_token), _) => Grant::RefreshToken(refresh_token),
+        (None, _) if anew => Grant::Credentials,
+        (None, None) => Grant::Spent(must_log_in("the agent has logged out, at another replica")),
+        (None, Some(_)) => Grant::Spent(must_log_in("the session had no refresh token and is over")),
+    };
+    slot.lock().next_grant(begun, begun.grant.clone());
+    let lifetime = expires_at.map(|at| at.duration_since(slot.client.now()).unwrap_or(Duration::ZERO));
+    let token = Token::new(&access_token?, lifetime, &slot.client).ok()?.taken_over();
+    let is_refused = slot.lock().refused_token.as_ref().is_some_and(|refused| refused.secret() == token.secret());
+    (!is_refused && !token.is_expired(Instant::now())).then(|| Arc::new(token))
+}
+
+/// It holds nothing to get a token with, as far as is known.
+fn needs_the_store(slot: &TokenSlot, begun: &Begun, line: &Line) -> bool {
+    line.place().in_doubt || matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials))
+}
+
+/// The store is away: what this replica holds is all there is.
+async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> LoginResult {
+    let good_until = after(Instant::now(), GOOD_ENOUGH);
+    if slot.held().is_some_and(|token| !token.is_expired(good_until)) {
+        return Err(why.into_error("the token is not replaced before it expires, as the session store is away"));
+    }
+    if matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials)) {
+        return Err(why.into_error("this replica holds no session of the agent, and the session store is away"));
+    }
+    const DOUBT: &str = "the refresh token was refused while the session store is away: another replica may have spent it, and \
+                         holds the session until the store is back";
+    if line.place().in_doubt {
+        return Err(why.into_error(DOUBT));
+    }
+    line.begin(None, is_new(slot, begun));
+    let result = exchange(slot, begun).await;
+    if let (Grant::RefreshToken(_), Err(error)) = (&begun.grant, &result)
+        && error.code() == Some("invalid_grant")
+    {
+        // To be tried again once it is known what the others hold.
+        slot.lock().next_grant(begun, begun.grant.clone());
+        line.place().in_doubt = true;
+        return Err(why.into_error(DOUBT));
+    }
+    result
+}
+
+/// Stores what a login brought; where it was got while the store was away under a lease of its own, whose owner is another than that
+/// of logins: it must not come between the lease of the next login and what that brings.
+async fn publish(
+    sharing: &Sharing,
+    key: &SessionKey,
+    owner: u64,
+    place: &Mutex<Place>,
+    session: Session,
+) -> Result<(), BoxError> {
+    let sealed = sharing.seal(key, &session)?;
+    let fence = loop {
+        let (known, overrides) = match &*lock(place) {
+            Place { fence: Some(fence), .. } => break *fence,
+            Place { version, overrides, .. } => (*version, *overrides),
+        };
+        match sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await }).await? {
+            Lease::Granted { fence } => {
+                let mut place = lock(place);
+                (place.version, place.fence) = (fence, Some(fence));
+            }
+            Lease::Newer(stored) if overrides => lock(place).version = stored.version,
+            // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
+            Lease::Newer(_) => return Ok(()),
+            Lease::Taken { .. } => return Err("another replica logs the agent in just now".into()),
+        }
+    };
+    let stored = StoredSession::new(fence, sealed);
+    sharing.ask("store", |store| async move { store.store(key, stored).await }).await?;
+    let mut place = lock(place);
+    if place.fence == Some(fence) {
+        place.fence = None;
+    }
+    Ok(())
+}
