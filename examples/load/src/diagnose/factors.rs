@@ -1,0 +1,307 @@
+//! What failing may go with: each a region of the requests, and how much better the failures are told by it.
+//!
+//! A factor is scored by the log-likelihood that is gained by giving the requests in its region a failing share of their
+//! own, less the logarithm of how many regions were tried. Factors compete: the arms of the design differ in one thing
+//! from each other, so the true one explains what the others leave.
+
+use std::collections::{HashMap, VecDeque};
+
+use genesys_doctor::hypothesis;
+
+use super::sample::{Arm, Sample, Taken};
+
+/// Windows of time, in seconds, in which starts are counted.
+pub(crate) const WINDOWS: [f64; 5] = [0.05, 0.1, 0.2, 0.5, 1.0];
+/// Quotas are counted by the minute.
+const MINUTE: f64 = 60.0;
+/// Spans of time.
+const BINS: usize = 48;
+/// Fewer requests of a script, or of a connection, tell nothing of it.
+const FEW: u64 = 3;
+
+/// What a region is made by.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum What {
+    /// These scripts.
+    Ids(Vec<u32>),
+    /// From one second of the experiment to another.
+    Clock(f64, f64),
+    /// What an answer says of who gave it.
+    Node(String),
+    /// So many connections, of so many.
+    Connections(usize, usize),
+    /// The first request for a script.
+    Cold,
+    /// Another request for the same script was under way.
+    SameId,
+    NewConnection,
+    KeptConnection,
+    /// So many others under way, or more.
+    InFlight(f64),
+    /// So many starts, or more, in so many seconds before.
+    Arrivals(f64, f64),
+    /// So many requests, or more, in a minute: of the token, of the address, of all.
+    PerToken(f64),
+    PerAddress(f64),
+    Together(f64),
+    /// Another login came after that of the token.
+    Stale,
+}
+
+/// One request with all that is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) sample: &'a Sample,
+    pub(crate) failed: bool,
+    pub(crate) first_of_id: bool,
+    pub(crate) same_id: bool,
+    pub(crate) arrivals: [f64; WINDOWS.len()],
+    pub(crate) of_token: f64,
+    pub(crate) of_address: f64,
+    pub(crate) of_all: f64,
+}
+
+/// A factor and how well it tells the failures.
+#[derive(Clone, Debug)]
+pub(crate) struct Fit {
+    pub(crate) what: What,
+    pub(crate) score: f64,
+    /// How many regions were tried for this one.
+    pub(crate) tried: f64,
+    pub(crate) region: Vec<bool>,
+    /// Failed and well.
+    pub(crate) inside: (u64, u64),
+    pub(crate) outside: (u64, u64),
+}
+
+/// Of `(failed, well)`.
+pub(crate) fn rate((bad, well): (u64, u64)) -> f64 {
+    bad as f64 / (bad + well).max(1) as f64
+}
+
+/// The rows of one way to fail, beside those that ended well; `samples` are in the order in which they were sent.
+pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> bool) -> Vec<Row<'a>> {
+    let mut seen: HashMap<u32, f64> = HashMap::new();
+    let mut starts: VecDeque<f64> = VecDeque::new();
+    // Of the last minute, what was not refused: by token, by address, and of all.
+    let mut let_in: [HashMap<u32, VecDeque<f64>>; 3] = Default::default();
+    let mut rows = Vec::with_capacity(samples.len());
+    for sample in samples {
+        let at = sample.at;
+        while starts.front().is_some_and(|start| *start < at - 1.0) {
+            starts.pop_front();
+        }
+        let arrivals = WINDOWS.map(|window| {
+            let before = starts.partition_point(|start| *start < at - window);
+            (starts.len() - before) as f64
+        });
+        starts.push_back(at);
+        let refused = failed(sample);
+        let until = seen.insert(sample.id, at + sample.took);
+        if let (Some(until), Some(latest)) = (until, seen.get_mut(&sample.id)) {
+            *latest = latest.max(until);
+        }
+        let keys = [sample.token, sample.address, 0];
+        let mut counts = [0.0; 3];
+        for ((map, key), count) in let_in.iter_mut().zip(keys).zip(&mut counts) {
+            let minute = map.entry(key).or_default();
+            while minute.front().is_some_and(|start| *start < at - MINUTE) {
+                minute.pop_front();
+            }
+            *count = minute.len() as f64;
+            if !refused {
+                minute.push_back(at);
+            }
+        }
+        let [of_token, of_address, of_all] = counts;
+        let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
+        rows.push(Row { sample, failed: refused, first_of_id, same_id, arrivals, of_token, of_address, of_all });
+    }
+    rows
+}
+
+/// All factors that tell something, each scored.
+pub(crate) fn fits(rows: &[Row<'_>]) -> Vec<Fit> {
+    let mut all = vec![
+        two(rows, What::Cold, |row| row.first_of_id),
+        two(rows, What::NewConnection, |row| row.sample.fresh),
+        two(rows, What::KeptConnection, |row| !row.sample.fresh),
+        two(rows, What::Stale, |row| row.sample.stale),
+        by_id(rows),
+        by_connection(rows),
+        by_node(rows),
+        by_clock(rows),
+        threshold(rows, What::InFlight, |row| f64::from(row.sample.in_flight)),
+        threshold(rows, What::PerToken, |row| row.of_token),
+        threshold(rows, What::Together, |row| row.of_all),
+    ];
+    let distinct = |of: &dyn Fn(&Row<'_>) -> u32| rows.iter().any(|row| rows.first().is_some_and(|f| of(f) != of(row)));
+    // With one script, to ask for the same one is to ask at the same time.
+    if distinct(&|row| row.sample.id) {
+        all.push(two(rows, What::SameId, |row| row.same_id));
+    }
+    if distinct(&|row| row.sample.address) {
+        all.push(threshold(rows, What::PerAddress, |row| row.of_address));
+    }
+    for (i, window) in WINDOWS.into_iter().enumerate() {
+        let of = |row: &Row<'_>| row.arrivals.get(i).copied().unwrap_or_default();
+        all.push(threshold(rows, |t| What::Arrivals(window, t), of));
+    }
+    all.into_iter().flatten().collect()
+}
+
+fn two(rows: &[Row<'_>], what: What, of: impl Fn(&Row<'_>) -> bool) -> Option<Fit> {
+    fit(rows, what, 2.0, rows.iter().map(of).collect())
+}
+
+/// Scores a region, if more fails in it than outside.
+fn fit(rows: &[Row<'_>], what: What, tried: f64, region: Vec<bool>) -> Option<Fit> {
+    let (mut inside, mut outside) = ((0, 0), (0, 0));
+    for (row, within) in rows.iter().zip(&region) {
+        let (bad, well) = if *within { &mut inside } else { &mut outside };
+        *(if row.failed { bad } else { well }) += 1;
+    }
+    if inside.0 == 0 || outside.0 + outside.1 == 0 || rate(inside) <= rate(outside) {
+        return None;
+    }
+    let score = hypothesis::gain(inside, outside) - tried.max(1.0).ln();
+    Some(Fit { what, score, tried, region, inside, outside })
+}
+
+/// The threshold from which on most fails.
+fn threshold(rows: &[Row<'_>], what: impl Fn(f64) -> What, of: impl Fn(&Row<'_>) -> f64) -> Option<Fit> {
+    let mut order: Vec<(f64, bool)> = rows.iter().map(|row| (of(row), row.failed)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let all = order.iter().fold((0, 0), |(bad, well), (_, f)| (bad + u64::from(*f), well + u64::from(!f)));
+    let (mut above, mut tried, mut best) = ((0, 0), 0.0_f64, (0.0, f64::INFINITY));
+    for same in order.chunk_by(|a, b| a.0 == b.0) {
+        for (_, failed) in same {
+            *(if *failed { &mut above.0 } else { &mut above.1 }) += 1;
+        }
+        let below = (all.0 - above.0, all.1 - above.1);
+        tried += 1.0;
+        if below.0 + below.1 > 0 && rate(above) > rate(below) {
+            let gain = hypothesis::gain(above, below);
+            if let Some((value, _)) = same.first().filter(|_| gain > best.0) {
+                best = (gain, *value);
+            }
+        }
+    }
+    let at = best.1;
+    at.is_finite().then(|| fit(rows, what(at), tried, rows.iter().map(|row| of(row) >= at).collect())).flatten()
+}
+
+/// Failed and well by a key.
+fn table<'r, 'a, K: std::hash::Hash + Eq>(
+    rows: &'r [Row<'a>],
+    key: impl Fn(&'r Row<'a>) -> Option<K>,
+) -> HashMap<K, (u64, u64)> {
+    let mut table: HashMap<K, (u64, u64)> = HashMap::new();
+    for row in rows {
+        if let Some(key) = key(row) {
+            let (bad, well) = table.entry(key).or_default();
+            *(if row.failed { bad } else { well }) += 1;
+        }
+    }
+    table
+}
+
+/// Those that fail much more than all do together.
+fn worst<K: Copy + Ord>(table: &HashMap<K, (u64, u64)>, rows: &[Row<'_>]) -> Vec<K> {
+    let all = rows.iter().filter(|row| row.failed).count() as f64 / rows.len().max(1) as f64;
+    let high = f64::midpoint(1.0, all).max(0.5);
+    let failing = table.iter().filter(|(_, (bad, well))| bad + well >= FEW && rate((*bad, *well)) >= high);
+    let mut failing: Vec<K> = failing.map(|(key, _)| *key).collect();
+    failing.sort_unstable();
+    failing
+}
+
+fn by_id(rows: &[Row<'_>]) -> Option<Fit> {
+    let table = table(rows, |row| Some(row.sample.id));
+    let failing = worst(&table, rows);
+    if failing.is_empty() || failing.len() == table.len() {
+        return None;
+    }
+    let tried = (table.len() as f64).powi(i32::try_from(failing.len()).unwrap_or(i32::MAX)) * 2.0;
+    let region = rows.iter().map(|row| failing.binary_search(&row.sample.id).is_ok()).collect();
+    fit(rows, What::Ids(failing), tried, region)
+}
+
+fn by_connection(rows: &[Row<'_>]) -> Option<Fit> {
+    let table = table(rows, |row| row.sample.connection);
+    let failing = worst(&table, rows);
+    let often = table.values().filter(|(bad, well)| bad + well >= FEW).count();
+    // Some connections do not fail: else it is no matter of which.
+    if failing.is_empty() || failing.len() * 10 > often * 8 {
+        return None;
+    }
+    // Which ones they are is as many choices as there are of them.
+    let tried = (failing.len() as f64 * std::f64::consts::LN_2).exp() * often as f64;
+    let what = What::Connections(failing.len(), often);
+    let within = |row: &Row<'_>| row.sample.connection.is_some_and(|c| failing.binary_search(&c).is_ok());
+    fit(rows, what, tried, rows.iter().map(within).collect())
+}
+
+fn by_node(rows: &[Row<'_>]) -> Option<Fit> {
+    let table = table(rows, |row| row.sample.node.as_deref());
+    if table.len() < 2 || table.len() > 64 {
+        return None;
+    }
+    let (node, _) = table.iter().max_by(|a, b| rate(*a.1).total_cmp(&rate(*b.1)).then(b.0.cmp(a.0)))?;
+    let region = rows.iter().map(|row| row.sample.node.as_deref() == Some(node)).collect();
+    fit(rows, What::Node((*node).to_owned()), table.len() as f64, region)
+}
+
+/// Arms as a matter of time sees them: those that have a reason of their own to fail count once.
+fn class(arm: Arm) -> Option<u32> {
+    match arm {
+        Arm::Wave | Arm::Poured | Arm::SharedToken | Arm::OneId | Arm::Session => None,
+        Arm::NewConnection | Arm::NewWave => Some(1),
+        Arm::Probe | Arm::Alone => Some(2),
+        Arm::OwnTokens => Some(3),
+        Arm::OtherAddress => Some(4),
+        Arm::EachId => Some(5),
+        Arm::Fast => Some(6),
+        Arm::Slow => Some(7),
+    }
+}
+
+/// A span of time in which all arms fail.
+fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
+    let first = rows.first()?.sample.at;
+    let length = (rows.last()?.sample.at - first).max(1e-3) / BINS as f64;
+    let bin = |row: &Row<'_>| (((row.sample.at - first) / length) as usize).min(BINS - 1);
+    let (mut failed, mut all) = (vec![0_u32; BINS], vec![0_u32; BINS]);
+    // Only of those arms that do little at a time: waves come and go.
+    for row in rows.iter().filter(|row| class(row.sample.arm).is_some()) {
+        if let (Some(failed), Some(all)) = (failed.get_mut(bin(row)), all.get_mut(bin(row))) {
+            *failed += u32::from(row.failed);
+            *all += 1;
+        }
+    }
+    let (ratio, from, to) = hypothesis::best_span(&failed, &all);
+    let within = |row: &Row<'_>| (from..=to).contains(&bin(row));
+    let mut by_class: HashMap<u32, (u64, u64)> = HashMap::new();
+    for row in rows.iter().filter(|row| within(row)) {
+        if let Some(class) = class(row.sample.arm) {
+            let (bad, well) = by_class.entry(class).or_default();
+            *(if row.failed { bad } else { well }) += 1;
+        }
+    }
+    let inside = by_class.values().fold((0, 0), |(b, w), (bad, well)| (b + bad, w + well));
+    let failing = by_class.values().filter(|of| of.0 >= 2 && rate(**of) >= 0.4 * rate(inside)).count();
+    let spared = by_class.values().any(|of| of.0 + of.1 >= 6 && rate(*of) < 0.4 * rate(inside));
+    if ratio <= 0.0 || failing < 2 || spared {
+        return None;
+    }
+    let seconds = |bin: usize| first + bin as f64 * length;
+    let what = What::Clock(seconds(from), seconds(to + 1));
+    fit(rows, what, (BINS * BINS / 2) as f64, rows.iter().map(within).collect())
+}
+
+/// The samples in the order in which they were sent.
+pub(crate) fn in_order(taken: &Taken) -> Vec<&Sample> {
+    let mut samples: Vec<&Sample> = taken.samples.iter().collect();
+    samples.sort_by(|a, b| a.at.total_cmp(&b.at));
+    samples
+}
