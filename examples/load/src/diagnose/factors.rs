@@ -14,8 +14,8 @@ use super::sample::{Arm, Sample, Taken};
 pub(crate) const WINDOWS: [f64; 5] = [0.05, 0.1, 0.2, 0.5, 1.0];
 /// Quotas are counted by the minute.
 const MINUTE: f64 = 60.0;
-/// Spans of time.
-const BINS: usize = 48;
+/// Parts of the requests, in the order of their starts.
+const BINS: usize = 96;
 /// Fewer requests of a script, or of a connection, tell nothing of it.
 const FEW: u64 = 3;
 
@@ -55,10 +55,10 @@ pub(crate) struct Row<'a> {
     pub(crate) failed: bool,
     pub(crate) first_of_id: bool,
     pub(crate) same_id: bool,
-    pub(crate) arrivals: [f64; WINDOWS.len()],
-    pub(crate) of_token: f64,
-    pub(crate) of_address: f64,
-    pub(crate) of_all: f64,
+    pub(crate) arrivals: [u32; WINDOWS.len()],
+    pub(crate) of_token: u32,
+    pub(crate) of_address: u32,
+    pub(crate) of_all: u32,
 }
 
 /// A factor and how well it tells the failures.
@@ -79,8 +79,9 @@ pub(crate) fn rate((bad, well): (u64, u64)) -> f64 {
     bad as f64 / (bad + well).max(1) as f64
 }
 
-/// The rows of one way to fail, beside those that ended well; `samples` are in the order in which they were sent.
-pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> bool) -> Vec<Row<'a>> {
+/// The rows of one way to fail, beside those that ended well: `failed` says which it is, or neither. `samples` are all, in
+/// the order in which they were sent.
+pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Option<bool>) -> Vec<Row<'a>> {
     let mut seen: HashMap<u32, f64> = HashMap::new();
     let mut starts: VecDeque<f64> = VecDeque::new();
     // Of the last minute, what was not refused: by token, by address, and of all.
@@ -93,25 +94,29 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> bool)
         }
         let arrivals = WINDOWS.map(|window| {
             let before = starts.partition_point(|start| *start < at - window);
-            (starts.len() - before) as f64
+            number(starts.len() - before)
         });
         starts.push_back(at);
-        let refused = failed(sample);
+        let counted = failed(sample);
+        let refused = counted == Some(true);
         let until = seen.insert(sample.id, at + sample.took);
         if let (Some(until), Some(latest)) = (until, seen.get_mut(&sample.id)) {
             *latest = latest.max(until);
         }
         let keys = [sample.token, sample.address, 0];
-        let mut counts = [0.0; 3];
+        let mut counts = [0; 3];
         for ((map, key), count) in let_in.iter_mut().zip(keys).zip(&mut counts) {
             let minute = map.entry(key).or_default();
             while minute.front().is_some_and(|start| *start < at - MINUTE) {
                 minute.pop_front();
             }
-            *count = minute.len() as f64;
+            *count = number(minute.len());
             if !refused {
                 minute.push_back(at);
             }
+        }
+        if counted.is_none() {
+            continue;
         }
         let [of_token, of_address, of_all] = counts;
         let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
@@ -131,7 +136,7 @@ pub(crate) fn fits(rows: &[Row<'_>]) -> Vec<Fit> {
         by_connection(rows),
         by_node(rows),
         by_clock(rows),
-        threshold(rows, What::InFlight, |row| f64::from(row.sample.in_flight)),
+        threshold(rows, What::InFlight, |row| row.sample.in_flight),
         threshold(rows, What::PerToken, |row| row.of_token),
         threshold(rows, What::Together, |row| row.of_all),
     ];
@@ -168,27 +173,30 @@ fn fit(rows: &[Row<'_>], what: What, tried: f64, region: Vec<bool>) -> Option<Fi
     Some(Fit { what, score, tried, region, inside, outside })
 }
 
-/// The threshold from which on most fails.
-fn threshold(rows: &[Row<'_>], what: impl Fn(f64) -> What, of: impl Fn(&Row<'_>) -> f64) -> Option<Fit> {
-    let mut order: Vec<(f64, bool)> = rows.iter().map(|row| (of(row), row.failed)).collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let all = order.iter().fold((0, 0), |(bad, well), (_, f)| (bad + u64::from(*f), well + u64::from(!f)));
-    let (mut above, mut tried, mut best) = ((0, 0), 0.0_f64, (0.0, f64::INFINITY));
-    for same in order.chunk_by(|a, b| a.0 == b.0) {
-        for (_, failed) in same {
-            *(if *failed { &mut above.0 } else { &mut above.1 }) += 1;
+/// The threshold from which on most fails, of a number that is counted.
+fn threshold(rows: &[Row<'_>], what: impl Fn(f64) -> What, of: impl Fn(&Row<'_>) -> u32) -> Option<Fit> {
+    let size = rows.iter().map(&of).max()? as usize + 1;
+    let mut counts = vec![(0, 0); size];
+    for row in rows {
+        if let Some((bad, well)) = counts.get_mut(of(row) as usize) {
+            *(if row.failed { bad } else { well }) += 1;
         }
+    }
+    let all = counts.iter().fold((0, 0), |(bad, well), (b, w)| (bad + b, well + w));
+    let (mut above, mut tried, mut best) = ((0, 0), 0.0_f64, (0.0, None));
+    for (value, (bad, well)) in counts.iter().enumerate().rev().filter(|(_, (bad, well))| bad + well > 0) {
+        above = (above.0 + bad, above.1 + well);
         let below = (all.0 - above.0, all.1 - above.1);
         tried += 1.0;
         if below.0 + below.1 > 0 && rate(above) > rate(below) {
             let gain = hypothesis::gain(above, below);
-            if let Some((value, _)) = same.first().filter(|_| gain > best.0) {
-                best = (gain, *value);
+            if gain > best.0 {
+                best = (gain, Some(value as u32));
             }
         }
     }
-    let at = best.1;
-    at.is_finite().then(|| fit(rows, what(at), tried, rows.iter().map(|row| of(row) >= at).collect())).flatten()
+    let at = best.1?;
+    fit(rows, what(f64::from(at)), tried, rows.iter().map(|row| of(row) >= at).collect())
 }
 
 /// Failed and well by a key.
@@ -252,51 +260,55 @@ fn by_node(rows: &[Row<'_>]) -> Option<Fit> {
     fit(rows, What::Node((*node).to_owned()), table.len() as f64, region)
 }
 
-/// Arms as a matter of time sees them: those that have a reason of their own to fail count once.
-fn class(arm: Arm) -> Option<u32> {
+/// Arms that have one reason in common to fail, whenever that is.
+fn class(arm: Arm) -> u32 {
     match arm {
-        Arm::Wave | Arm::Poured | Arm::SharedToken | Arm::OneId | Arm::Session => None,
-        Arm::NewConnection | Arm::NewWave => Some(1),
-        Arm::Probe | Arm::Alone => Some(2),
-        Arm::OwnTokens => Some(3),
-        Arm::OtherAddress => Some(4),
-        Arm::EachId => Some(5),
-        Arm::Fast => Some(6),
-        Arm::Slow => Some(7),
+        Arm::NewConnection | Arm::NewWave => 0,
+        Arm::Probe | Arm::Alone | Arm::Session => 1,
+        Arm::OwnTokens => 2,
+        Arm::OtherAddress => 3,
+        Arm::EachId => 4,
+        Arm::Fast => 5,
+        Arm::Slow => 6,
+        Arm::Wave | Arm::Poured => 7,
+        Arm::SharedToken => 8,
+        Arm::OneId => 9,
     }
 }
 
-/// A span of time in which all arms fail.
+/// A span of time in which all arms fail, and outside of which the same arms do not.
 fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
-    let first = rows.first()?.sample.at;
-    let length = (rows.last()?.sample.at - first).max(1e-3) / BINS as f64;
-    let bin = |row: &Row<'_>| (((row.sample.at - first) / length) as usize).min(BINS - 1);
-    let (mut failed, mut all) = (vec![0_u32; BINS], vec![0_u32; BINS]);
-    // Only of those arms that do little at a time: waves come and go.
-    for row in rows.iter().filter(|row| class(row.sample.arm).is_some()) {
-        if let (Some(failed), Some(all)) = (failed.get_mut(bin(row)), all.get_mut(bin(row))) {
-            *failed += u32::from(row.failed);
-            *all += 1;
-        }
-    }
+    // Only of those that do little at a time: waves come and go.
+    let few: Vec<&Row<'_>> = rows.iter().filter(|row| class(row.sample.arm) < 7).collect();
+    let size = few.len().div_ceil(BINS).max(1);
+    let bins: Vec<&[&Row<'_>]> = few.chunks(size).collect();
+    let failed: Vec<u32> = bins.iter().map(|bin| number(bin.iter().filter(|row| row.failed).count())).collect();
+    let all: Vec<u32> = bins.iter().map(|bin| number(bin.len())).collect();
     let (ratio, from, to) = hypothesis::best_span(&failed, &all);
-    let within = |row: &Row<'_>| (from..=to).contains(&bin(row));
-    let mut by_class: HashMap<u32, (u64, u64)> = HashMap::new();
-    for row in rows.iter().filter(|row| within(row)) {
-        if let Some(class) = class(row.sample.arm) {
-            let (bad, well) = by_class.entry(class).or_default();
-            *(if row.failed { bad } else { well }) += 1;
-        }
+    let span = bins.get(from..=to).filter(|_| ratio > 0.0)?;
+    // To the first and the last that failed.
+    let mut failures = span.iter().flat_map(|bin| bin.iter()).filter(|row| row.failed).map(|row| row.sample.at);
+    let from = failures.next()?;
+    let to = failures.next_back()?;
+    let within = |row: &Row<'_>| (from..=to).contains(&row.sample.at);
+    let mut classes: HashMap<u32, [(u64, u64); 2]> = HashMap::new();
+    for row in rows {
+        let [outside, inside] = classes.entry(class(row.sample.arm)).or_default();
+        let (bad, well) = if within(row) { inside } else { outside };
+        *(if row.failed { bad } else { well }) += 1;
     }
-    let inside = by_class.values().fold((0, 0), |(b, w), (bad, well)| (b + bad, w + well));
-    let failing = by_class.values().filter(|of| of.0 >= 2 && rate(**of) >= 0.4 * rate(inside)).count();
-    let spared = by_class.values().any(|of| of.0 + of.1 >= 6 && rate(*of) < 0.4 * rate(inside));
-    if ratio <= 0.0 || failing < 2 || spared {
+    let inside = classes.values().fold((0, 0), |(bad, well), [_, inside]| (bad + inside.0, well + inside.1));
+    let alike = |of: (u64, u64)| rate(of) >= 0.4 * rate(inside);
+    let failing = classes.values().filter(|[out, of]| of.0 >= 2 && alike(*of) && rate(*of) > 3.0 * rate(*out)).count();
+    let spared = classes.values().any(|[_, of]| of.0 + of.1 >= 6 && !alike(*of));
+    if failing < 2 || spared {
         return None;
     }
-    let seconds = |bin: usize| first + bin as f64 * length;
-    let what = What::Clock(seconds(from), seconds(to + 1));
-    fit(rows, what, (BINS * BINS / 2) as f64, rows.iter().map(within).collect())
+    fit(rows, What::Clock(from, to), (BINS * BINS / 2) as f64, rows.iter().map(within).collect())
+}
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// The samples in the order in which they were sent.

@@ -96,14 +96,13 @@ pub(crate) fn judge(taken: &Taken, asked: &Asked, target: &str) -> Judgement {
     let mut case =
         Case { taken, asked, samples, latency, found: Vec::new(), unexplained: 0, scores: BTreeMap::new() };
     case.logins();
-    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
-    for sample in case.samples.iter().filter(|sample| sample.end != Taken::WELL) {
-        *kinds.entry(taken.of(sample.end).code()).or_default() += 1;
+    // Ends with one code are one kind of failure.
+    let mut kinds: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for (end, code) in taken.codes() {
+        kinds.entry(code).or_default().push(end);
     }
-    let mut kinds: Vec<(String, u64)> = kinds.into_iter().collect();
-    kinds.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    for (kind, _) in kinds {
-        case.kind(&kind);
+    for ends in kinds.values() {
+        case.kind(ends);
     }
     case.finish(target)
 }
@@ -118,13 +117,13 @@ pub(crate) fn latency(samples: &[&Sample]) -> f64 {
 
 impl Case<'_> {
     /// All requests that failed so, the surest explanation first.
-    fn kind(&mut self, kind: &str) {
-        let taken = self.taken;
-        let failed = |sample: &Sample| sample.end != Taken::WELL && taken.of(sample.end).code() == kind;
-        let counted: Vec<&Sample> =
-            self.samples.iter().copied().filter(|s| s.end == Taken::WELL || failed(s)).collect();
-        let end = counted.iter().find(|s| failed(s)).map_or(End::NoScript, |s| taken.of(s.end).clone());
-        let mut rows = factors::rows(&counted, failed);
+    fn kind(&mut self, ends: &[u32]) {
+        let Some(end) = self.samples.iter().map(|sample| sample.end).find(|end| ends.contains(end)) else { return };
+        let end = self.taken.of(end).clone();
+        let mut rows = factors::rows(&self.samples, |sample| match sample.end {
+            Taken::WELL => Some(false),
+            end => ends.contains(&end).then_some(true),
+        });
         let well = rows.iter().filter(|row| !row.failed).count();
         if well < 5 && rows.len() > well * 20 {
             self.never_well(&end, rows.len() as u64);
@@ -185,9 +184,11 @@ impl Case<'_> {
                 let first = rows.first().map_or(0.0, |row| row.sample.at);
                 let last = rows.last().map_or(0.0, |row| row.sample.at);
                 let server = status.is_none_or(|status| status >= 500);
+                let to_the_end = !rows.iter().any(|row| !row.failed && row.sample.at > *to);
+                let at_the_start = from - first < (last - first) / 50.0;
                 match status {
-                    Some(401) if *to >= last => Name::TokenExpired,
-                    _ if *from <= first && (to - from) * 4.0 < last - first => Name::ColdStart,
+                    Some(401) if to_the_end => Name::TokenExpired,
+                    _ if at_the_start && (to - from) * 4.0 < last - first => Name::ColdStart,
                     _ if server && rate(fit.inside) > 0.9 => Name::ServiceDown,
                     _ => Name::TimeWindow,
                 }

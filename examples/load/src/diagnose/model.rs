@@ -204,12 +204,12 @@ impl Subject for Model {
     async fn run(&mut self, cell: &Cell, taken: &mut Taken) {
         let mut free = vec![self.now; cell.workers.min(cell.orders.len())];
         let (mut due, mut last) = (self.now, self.now);
-        for order in &cell.orders {
+        for (turn, order) in cell.orders.iter().enumerate() {
             let Some((slot, at)) = free.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)) else { return };
             // Requests take some time to be written.
             self.now = (at.max(due).max(self.now) + 0.0001 * self.rng.f64()).max(self.now);
             due = self.now + cell.every.as_secs_f64();
-            let (mut sample, end) = self.send(*order, slot, cell);
+            let (mut sample, end) = self.send(*order, turn, cell);
             free[slot] = self.now + sample.took;
             last = f64::max(last, free[slot]);
             sample.end = taken.end(end);
@@ -291,7 +291,8 @@ fn right(of: &str, seeds: u64, ask: impl Fn(u64) -> Report, is_right: impl Fn(&R
             let report = ask(*seed);
             let right = is_right(&report);
             if !right {
-                println!("{of}, seed {seed}: {:?} {:?}", report.verdict, report.causes);
+                let why: Vec<_> = report.causes.iter().map(|c| (c.name, c.certainty, &c.evidence)).collect();
+                println!("{of}, seed {seed}: {:?} {why:?}", names(&report));
             }
             right
         })

@@ -159,6 +159,11 @@ impl Taken {
         self.ends.get(number as usize).unwrap_or(&End::NoScript)
     }
 
+    /// The ways to fail, each with its code.
+    pub(crate) fn codes(&self) -> impl Iterator<Item = (u32, String)> {
+        (0..).zip(self.ends.iter().map(End::code)).skip(1)
+    }
+
     pub(crate) fn failures(&self) -> usize {
         self.samples.iter().filter(|sample| sample.end != Self::WELL).count()
     }
