@@ -4,7 +4,7 @@
 //! own, less the logarithm of how many regions were tried. Factors compete: the arms of the design differ in one thing
 //! from each other, so the true one explains what the others leave.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use genesys_doctor::hypothesis;
 
@@ -46,6 +46,8 @@ pub(crate) enum What {
     Together(f64),
     /// Another login came after that of the token.
     Stale,
+    /// The token was so many seconds old, or older.
+    Aged(f64),
 }
 
 /// One request with all that is known of it.
@@ -137,6 +139,8 @@ pub(crate) fn fits(rows: &[Row<'_>]) -> Vec<Fit> {
         by_node(rows),
         by_clock(rows),
         threshold(rows, What::InFlight, |row| row.sample.in_flight),
+        // By the tenth of a second.
+        threshold(rows, |age| What::Aged(age / 10.0), |row| (row.sample.age * 10.0) as u32),
         threshold(rows, What::PerToken, |row| row.of_token),
         threshold(rows, What::Together, |row| row.of_all),
     ];
@@ -250,6 +254,12 @@ fn by_connection(rows: &[Row<'_>]) -> Option<Fit> {
     fit(rows, what, tried, rows.iter().map(within).collect())
 }
 
+/// Connections that were used often enough to tell something of them.
+pub(crate) fn often_used(rows: &[Row<'_>]) -> HashSet<u32> {
+    let table = table(rows, |row| row.sample.connection);
+    table.into_iter().filter(|(_, (bad, well))| bad + well >= FEW).map(|(connection, _)| connection).collect()
+}
+
 fn by_node(rows: &[Row<'_>]) -> Option<Fit> {
     let table = table(rows, |row| row.sample.node.as_deref());
     if table.len() < 2 || table.len() > 64 {
@@ -290,6 +300,7 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     let mut failures = span.iter().flat_map(|bin| bin.iter()).filter(|row| row.failed).map(|row| row.sample.at);
     let from = failures.next()?;
     let to = failures.next_back()?;
+    let (from, to) = widened(rows, from, to);
     let within = |row: &Row<'_>| (from..=to).contains(&row.sample.at);
     let mut classes: HashMap<u32, [(u64, u64); 2]> = HashMap::new();
     for row in rows {
@@ -305,6 +316,32 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
         return None;
     }
     fit(rows, What::Clock(from, to), (BINS * BINS / 2) as f64, rows.iter().map(within).collect())
+}
+
+/// The span with what failed right before and after it in all arms, as far as it then tells more.
+fn widened(rows: &[Row<'_>], from: f64, to: f64) -> (f64, f64) {
+    let counts = |rows: &[Row<'_>]| {
+        let bad = rows.iter().filter(|row| row.failed).count() as u64;
+        (bad, rows.len() as u64 - bad)
+    };
+    let all = counts(rows);
+    let first = rows.partition_point(|row| row.sample.at < from);
+    let end = rows.partition_point(|row| row.sample.at <= to);
+    let inside = counts(rows.get(first..end).unwrap_or_default());
+    let grown = |mut with: (u64, u64), more: &mut dyn Iterator<Item = &Row<'_>>, at: f64| {
+        let mut best = (hypothesis::gain(with, (all.0 - with.0, all.1 - with.1)), at, with);
+        for row in more {
+            *(if row.failed { &mut with.0 } else { &mut with.1 }) += 1;
+            let gain = hypothesis::gain(with, (all.0 - with.0, all.1 - with.1));
+            if row.failed && gain > best.0 {
+                best = (gain, row.sample.at, with);
+            }
+        }
+        (best.1, best.2)
+    };
+    let (from, inside) = grown(inside, &mut rows.get(..first).unwrap_or_default().iter().rev(), from);
+    let (to, _) = grown(inside, &mut rows.get(end..).unwrap_or_default().iter(), to);
+    (from, to)
 }
 
 fn number(n: usize) -> u32 {

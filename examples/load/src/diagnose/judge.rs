@@ -138,8 +138,18 @@ impl Case<'_> {
         let (begin, first) = (self.found.len(), rows.len());
         for _ in 0..MOST_CAUSES {
             let Some(fit) = self.explain(&end, &rows) else { break };
-            let mut within = fit.region.into_iter();
+            let before = rows.len() - rows.iter().filter(|row| !row.failed).count();
+            let mut within = fit.region.iter().copied();
             rows.retain(|_| !within.next().unwrap_or_default());
+            if matches!(fit.what, What::Connections(..)) {
+                // Of a connection that was hardly used there is no knowing.
+                let often = factors::often_used(&rows);
+                rows.retain(|row| row.sample.connection.is_some_and(|connection| often.contains(&connection)));
+                let left = rows.iter().filter(|row| row.failed).count();
+                if let Some(found) = self.found.last_mut() {
+                    found.failures = (before - left) as f64;
+                }
+            }
         }
         self.rest(&end, &rows, begin, first);
     }
@@ -157,7 +167,7 @@ impl Case<'_> {
         // Of those that explain as much, the one that comes first here.
         let chosen = fits
             .iter()
-            .filter(|(_, fit)| is_pattern(fit) && fit.score > best - 3.0)
+            .filter(|(_, fit)| is_pattern(fit) && fit.score > best * 0.99 - 5.0)
             .min_by_key(|(_, fit)| precedence(&fit.what, end))
             .cloned();
         for (name, fit) in &fits {
@@ -209,6 +219,7 @@ impl Case<'_> {
             What::PerAddress(_) => Name::AddressLimit,
             What::Together(_) => Name::Quota,
             What::Stale => Name::SessionConflict,
+            What::Aged(_) => Name::TokenExpired,
         }
     }
 
@@ -515,7 +526,7 @@ fn named_by_code(end: &End) -> Option<Name> {
 fn precedence(what: &What, end: &End) -> u32 {
     let throttled = matches!(end, End::Refused(429, _));
     match what {
-        What::Stale if end.status() == Some(401) => 0,
+        What::Stale | What::Aged(_) if end.status() == Some(401) => 0,
         What::PerToken(_) if throttled => 1,
         What::PerAddress(_) if throttled => 2,
         What::Together(_) if throttled => 3,
@@ -531,7 +542,7 @@ fn precedence(what: &What, end: &End) -> u32 {
         What::PerAddress(_) => 13,
         What::Connections(..) => 14,
         What::Together(_) => 15,
-        What::Stale => 16,
+        What::Stale | What::Aged(_) => 16,
     }
 }
 
@@ -550,6 +561,7 @@ fn condition(what: &What) -> String {
         What::PerToken(limit) => format!("after {limit:.0} requests of the same token in a minute"),
         What::PerAddress(limit) => format!("after {limit:.0} requests from the same address in a minute"),
         What::Together(limit) => format!("after {limit:.0} requests in a minute, whoever sent them"),
+        What::Aged(age) => format!("with tokens {age:.1} s old or older"),
         What::Stale => "after another login of the same client".to_owned(),
     }
 }

@@ -49,6 +49,7 @@ struct Model {
     starts: VecDeque<f64>,
     windows: HashMap<(u8, u32), (f64, usize)>,
     idle: HashMap<(u32, usize), Vec<u32>>,
+    in_use: Vec<(f64, (u32, usize), u32)>,
     connections: u32,
 }
 
@@ -75,6 +76,7 @@ impl Model {
             starts: VecDeque::new(),
             windows: HashMap::new(),
             idle: HashMap::new(),
+            in_use: Vec::new(),
             connections: 0,
         }
     }
@@ -97,6 +99,11 @@ impl Model {
         self.under_way.retain(|(end, _)| *end > now);
         let in_flight = self.under_way.len() as u32;
         let same = self.under_way.iter().any(|(_, id)| *id == order.id);
+        let mut ended: Vec<_> = self.in_use.extract_if(.., |(end, ..)| *end <= now).collect();
+        ended.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, pool, connection) in ended {
+            self.idle.entry(pool).or_default().push(connection);
+        }
         let pool = self.idle.entry((order.address, slot % 8)).or_default();
         let kept = if order.new_connection { None } else { pool.pop() };
         let connection = kept.unwrap_or_else(|| {
@@ -137,7 +144,7 @@ impl Model {
             _ => self.latency * (0.8 + 0.5 * self.rng.f64()),
         };
         if !order.new_connection && !matches!(end, End::Broken(_) | End::Timeout) {
-            self.idle.entry((order.address, slot % 8)).or_default().push(connection);
+            self.in_use.push((now + took, (order.address, slot % 8), connection));
         }
         if !quick {
             self.under_way.push((now + took, order.id));
@@ -158,6 +165,7 @@ impl Model {
             fresh: kept.is_none(),
             connection: known.then_some(connection),
             node: node.filter(|_| known),
+            age: now - self.logged_in.get(order.token as usize).copied().unwrap_or_default(),
             stale: (order.token as usize) + 1 < self.logged_in.len(),
             end: Taken::WELL,
         };

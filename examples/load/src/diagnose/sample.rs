@@ -54,6 +54,8 @@ pub(crate) struct Sample {
     pub(crate) connection: Option<u32>,
     /// What the answer tells of who gave it.
     pub(crate) node: Option<String>,
+    /// How old its token was, in seconds.
+    pub(crate) age: f64,
     /// Whether another login of the same client came after that of its token.
     pub(crate) stale: bool,
     /// How it ended.

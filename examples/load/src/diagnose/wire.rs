@@ -81,7 +81,7 @@ pub(crate) struct Wire<'a> {
     scripts: Vec<ScriptId>,
     urls: Vec<Url>,
     workload: crate::args::Workload,
-    tokens: Vec<SecretString>,
+    tokens: Vec<(SecretString, Instant)>,
     /// Of the identities there are, so many have been used.
     used: usize,
 }
@@ -215,7 +215,7 @@ impl Subject for Wire<'_> {
         let mut logins = Vec::new();
         for _ in 0..agents {
             match self.target.agents.get(self.used).map(|agent| &agent.login) {
-                Some(feeder::Login::AccessToken(token)) => self.tokens.push(token.clone()),
+                Some(feeder::Login::AccessToken(token)) => self.tokens.push((token.clone(), Instant::now())),
                 Some(login) => logins.push(login.clone()),
                 // One more than there are: only a client has one to spare.
                 None if matches!(self.target.agents.first().map(|a| &a.login), Some(feeder::Login::Client)) => {
@@ -236,7 +236,7 @@ impl Subject for Wire<'_> {
         for result in ended {
             let end = match result {
                 Ok(token) => {
-                    self.tokens.push(token);
+                    self.tokens.push((token, Instant::now()));
                     End::Well
                 }
                 Err(end) => end,
@@ -245,7 +245,7 @@ impl Subject for Wire<'_> {
             taken.logins.push(Login { at_once, end });
         }
         if self.scripts.len() < 2
-            && let Some(token) = self.tokens.first().cloned()
+            && let Some((token, _)) = self.tokens.first().cloned()
         {
             // To tell what is the script's from what is not, there must be others.
             self.more_scripts("/api/v2/scripts?pageSize=40", Some(&token)).await;
@@ -312,7 +312,7 @@ struct Work {
     shared: Arc<Shared>,
     cell: Cell,
     urls: Vec<Url>,
-    tokens: Vec<SecretString>,
+    tokens: Vec<(SecretString, Instant)>,
     next: AtomicUsize,
     due: tokio::sync::Mutex<Instant>,
     ends: Instant,
@@ -336,7 +336,8 @@ impl Work {
     async fn send(&self, order: Order, turn: usize) -> Option<(Sample, End)> {
         let shared = &self.shared;
         let sender = shared.senders.get(order.address as usize)?;
-        let (url, token) = (self.urls.get(order.id as usize)?, self.tokens.get(order.token as usize)?);
+        let (url, (token, issued)) = (self.urls.get(order.id as usize)?, self.tokens.get(order.token as usize)?);
+        let age = issued.elapsed().as_secs_f64();
         let (kept, idle) = sender.kept.get(turn % POOLS)?;
         let client = if order.new_connection { &sender.fresh } else { kept };
         // Whether the pool has a connection to take, in case none is told of in the end.
@@ -384,6 +385,7 @@ impl Work {
             fresh,
             connection,
             node: named,
+            age,
             stale: (order.token as usize) + 1 < self.tokens.len(),
             end: Taken::WELL,
         };
