@@ -57,6 +57,8 @@ pub(crate) struct Row<'a> {
     pub(crate) failed: bool,
     pub(crate) first_of_id: bool,
     pub(crate) same_id: bool,
+    /// Whether there was one at least for a part of its time.
+    overlaps: bool,
     pub(crate) arrivals: [u32; WINDOWS.len()],
     pub(crate) of_token: u32,
     pub(crate) of_address: u32,
@@ -122,9 +124,45 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Optio
         }
         let [of_token, of_address, of_all] = counts;
         let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
-        rows.push(Row { sample, failed: refused, first_of_id, same_id, arrivals, of_token, of_address, of_all });
+        let overlaps = same_id;
+        let row = Row { sample, failed: refused, first_of_id, same_id, overlaps, arrivals, of_token, of_address, of_all };
+        rows.push(row);
     }
+    overlap(&mut rows);
     rows
+}
+
+/// Those for whose script another request was sent before they ended.
+fn overlap(rows: &mut [Row<'_>]) {
+    let mut next: HashMap<u32, f64> = HashMap::new();
+    for row in rows.iter_mut().rev() {
+        let sample = row.sample;
+        row.overlaps |= next.get(&sample.id).is_some_and(|next| *next <= sample.at + sample.took + 0.005);
+        next.insert(sample.id, sample.at);
+    }
+}
+
+impl Row<'_> {
+    /// Whether it is so near to the region that it may be in it: the target counts by what arrives when, and not by what
+    /// is sent when.
+    pub(crate) fn is_near(&self, what: &What) -> bool {
+        let reaches = |value: u32, of: f64, limit: f64| f64::from(value) >= of * limit;
+        match what {
+            What::Clock(from, to) => (from - 0.3..to + 0.3).contains(&self.sample.at),
+            What::SameId => self.overlaps,
+            What::InFlight(limit) => reaches(self.sample.in_flight, 0.75, *limit),
+            What::Arrivals(window, limit) => {
+                let at = WINDOWS.iter().position(|known| known == window);
+                let value = at.and_then(|at| self.arrivals.get(at)).copied().unwrap_or_default();
+                reaches(value, 0.6, *limit)
+            }
+            What::PerToken(limit) => reaches(self.of_token, 0.9, *limit),
+            What::PerAddress(limit) => reaches(self.of_address, 0.9, *limit),
+            What::Together(limit) => reaches(self.of_all, 0.9, *limit),
+            What::Aged(age) => self.sample.age > age - 0.3,
+            _ => false,
+        }
+    }
 }
 
 /// All factors that tell something, each scored.
@@ -312,7 +350,9 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     let alike = |of: (u64, u64)| rate(of) >= 0.4 * rate(inside);
     let failing = classes.values().filter(|[out, of]| of.0 >= 2 && alike(*of) && rate(*of) > 3.0 * rate(*out)).count();
     let spared = classes.values().any(|[_, of]| of.0 + of.1 >= 6 && !alike(*of));
-    if failing < 2 || spared {
+    // What fails from the very first request on has not come to two arms yet.
+    let from_the_first = inside.0 >= 10 && !rows.iter().any(|row| row.sample.at < from && !row.failed);
+    if (failing < 2 && !from_the_first) || spared {
         return None;
     }
     fit(rows, What::Clock(from, to), (BINS * BINS / 2) as f64, rows.iter().map(within).collect())

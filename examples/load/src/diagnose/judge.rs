@@ -138,17 +138,17 @@ impl Case<'_> {
         let (begin, first) = (self.found.len(), rows.len());
         for _ in 0..MOST_CAUSES {
             let Some(fit) = self.explain(&end, &rows) else { break };
-            let before = rows.len() - rows.iter().filter(|row| !row.failed).count();
+            let failing = |rows: &[Row<'_>]| rows.iter().filter(|row| row.failed).count() as f64;
+            let before = failing(&rows);
             let mut within = fit.region.iter().copied();
-            rows.retain(|_| !within.next().unwrap_or_default());
+            rows.retain(|row| !within.next().unwrap_or_default() && !row.is_near(&fit.what));
             if matches!(fit.what, What::Connections(..)) {
                 // Of a connection that was hardly used there is no knowing.
                 let often = factors::often_used(&rows);
                 rows.retain(|row| row.sample.connection.is_some_and(|connection| often.contains(&connection)));
-                let left = rows.iter().filter(|row| row.failed).count();
-                if let Some(found) = self.found.last_mut() {
-                    found.failures = (before - left) as f64;
-                }
+            }
+            if let Some(found) = self.found.last_mut() {
+                found.failures = before - failing(&rows);
             }
         }
         self.rest(&end, &rows, begin, first);
@@ -165,9 +165,13 @@ impl Case<'_> {
             fit.score > threshold && fit.inside.0 >= FEW && rate(fit.inside) > 2.0 * rate(fit.outside) + 0.03
         };
         // Of those that explain as much, the one that comes first here.
+        let most = fits.iter().find(|(_, fit)| fit.score >= best).map(|(_, fit)| fit.what.clone())?;
+        let as_much = |fit: &Fit| {
+            fit.score > best * 0.99 - 5.0 || (fit.score > best * 0.9 - 5.0 && self.is_same(&fit.what, &most, end))
+        };
         let chosen = fits
             .iter()
-            .filter(|(_, fit)| is_pattern(fit) && fit.score > best * 0.99 - 5.0)
+            .filter(|(_, fit)| is_pattern(fit) && as_much(fit))
             .min_by_key(|(_, fit)| precedence(&fit.what, end))
             .cloned();
         for (name, fit) in &fits {
@@ -175,13 +179,26 @@ impl Case<'_> {
             *score = score.max(fit.score);
         }
         let (name, fit) = chosen?;
-        let rival = fits.iter().filter(|(other, _)| *other != name).map(|(_, fit)| fit.score);
-        let rival = rival.max_by(f64::total_cmp).unwrap_or_default();
-        let apart = rate(fit.inside) - rate(fit.outside);
-        let sure = fit.score > 25.0 && apart > 0.2 && rival < 0.85 * fit.score;
+        let rival = fits.iter().filter(|(other, rival)| *other != name && !self.is_same(&fit.what, &rival.what, end));
+        let rival = rival.map(|(_, fit)| fit.score).max_by(f64::total_cmp).unwrap_or_default();
+        let apart = rate(fit.inside) > 4.0 * rate(fit.outside) + 0.02;
+        let sure = fit.score > 25.0 && apart && rival < 0.85 * fit.score;
         let certainty = if sure { Certainty::Certain } else { Certainty::Likely };
         self.say(name, certainty, &fit, end, rows);
         Some(fit)
+    }
+
+    /// Whether two factors cannot be told apart here, or one of them cannot be it.
+    fn is_same(&self, one: &What, other: &What, end: &End) -> bool {
+        match (one, other) {
+            // What starts within the time of an answer is what is under way.
+            (What::InFlight(_), What::Arrivals(window, _)) | (What::Arrivals(window, _), What::InFlight(_)) => {
+                (0.4..2.5).contains(&(window / self.latency.max(1e-3)))
+            }
+            // A quota is not told as 401.
+            (_, What::Together(_) | What::PerAddress(_) | What::PerToken(_)) => end.status() == Some(401),
+            _ => false,
+        }
     }
 
     /// What a factor is called.
@@ -270,6 +287,11 @@ impl Case<'_> {
         found.in_region = fit.inside.0 + fit.inside.1;
         found.evidence.extend(self.arms(&fit.what, rows));
         found.ruled_out = self.not_asked(name, &fit.what);
+        let counted = matches!(fit.what, What::PerToken(_) | What::PerAddress(_) | What::Together(_));
+        if counted && self.asked.per_agent.is_none() {
+            let words = "how often an agent asks is not said (--iterations, --think-time): a run that stays below meets no limit";
+            found.evidence.push(words.to_owned());
+        }
         if let What::InFlight(limit) = fit.what {
             // So many may be under way together: the request itself, and those others with which all went well.
             found.setting = Some(Setting::new("max_in_flight", (limit as u64).max(1)));
@@ -348,7 +370,12 @@ impl Case<'_> {
             shown(&end.words()),
             percent(share)
         );
-        let certainty = if sure { Certainty::Likely } else { Certainty::Possible };
+        let nothing = factors::fits(rows).iter().all(|fit| fit.score < 4.0);
+        let certainty = match sure {
+            true if bad >= 50 && nothing => Certainty::Certain,
+            true => Certainty::Likely,
+            false => Certainty::Possible,
+        };
         // As many would have failed in the regions of other causes too.
         let mut failures = bad as f64;
         for other in self.found.iter_mut().skip(begin).filter(|_| sure) {
@@ -504,7 +531,6 @@ impl Found {
             cause.advice = format!("Mend {} first: this goes away with it.", first.name());
         }
         if let Some(setting) = &self.setting {
-            cause.evidence.push(format!("all went well with up to {} at once", setting.value));
             cause.advice.push_str(&format!(" With genesys-scripts: {}({}).", setting.name, setting.value));
         }
         cause.follows = self.follows;
@@ -587,12 +613,13 @@ impl Left<'_> {
             // What is open is not ruled out.
             let clear = self.scores.get(&name).is_none_or(|score| *score < 3.0);
             if all >= 10 && clear {
-                out.push((name, format!("{why}: {} failed", numbers((bad, all)))));
+                let sentence = if why.ends_with('.') { why.trim_end_matches('.').to_owned() } else { format!("{why}, {} failed", numbers((bad, all))) };
+                out.push((name, sentence));
             }
         };
         let most = self.samples.iter().map(|sample| sample.in_flight + 1).max().unwrap_or_default();
         let waves = of(&|sample| matches!(sample.arm, Arm::Wave | Arm::Poured) && sample.in_flight * 2 >= most);
-        say(Name::Overload, waves, format!("with {} to {most} at once", most / 2));
+        say(Name::Overload, waves, format!("with {} or more at once, of {most}", most / 2));
         say(Name::Burst, arm(Arm::Wave), "of those that start together".to_owned());
         if self.asked.shared {
             say(Name::TokenShared, arm(Arm::SharedToken), "with one token for all".to_owned());
@@ -601,14 +628,16 @@ impl Left<'_> {
         say(Name::ConnectionChurn, arm(Arm::NewConnection), "on new connections".to_owned());
         say(Name::ConnectionReuse, arm(Arm::Alone), "on kept connections".to_owned());
         say(Name::Contention, arm(Arm::OneId), "with several at once for one script".to_owned());
-        let late = self.samples.iter().map(|s| s.at).fold(0.0, f64::max);
-        say(Name::TimeWindow, of(&|_| true), format!("spread over all of {late:.0} s"));
         say(Name::AddressLimit, arm(Arm::OtherAddress), "from another address".to_owned());
         let stale = of(&|sample| sample.stale);
         say(Name::SessionConflict, stale, "with tokens after which others were fetched".to_owned());
         let logins = self.taken.logins.iter();
         let logins = logins.fold((0, 0), |(bad, all), l| (bad + u64::from(l.end != Taken::WELL), all + 1_u64));
         say(Name::LoginThrottled, logins, "logins".to_owned());
+        let late = self.samples.iter().map(|s| s.at).fold(0.0, f64::max);
+        let all = of(&|_| true);
+        let why = if all.0 == 0 { "none failed in" } else { "the failures are in no one span of" };
+        say(Name::TimeWindow, all, format!("{why} {late:.0} s."));
         self.by_id(&mut say);
         out
     }
@@ -628,7 +657,7 @@ impl Left<'_> {
         say(Name::ColdStart, cold, "the first time that a script is asked for".to_owned());
         if first.values().all(|(bad, all)| bad < all) {
             let all = self.samples.len() as u64;
-            say(Name::BrokenScript, (rest, all), format!("each of {} was served", many(first.len() as u64, "script", "scripts")));
+            say(Name::BrokenScript, (rest, all), format!("each of {} was also served.", many(first.len() as u64, "script", "scripts")));
         }
     }
 }
