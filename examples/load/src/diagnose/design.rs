@@ -138,7 +138,7 @@ impl Design {
         let orders = (0..sized(30.0)).map(|_| kept_by_one(self.token(), self.warm())).collect();
         cells.push(self.cell(Arm::OwnTokens, few.min(4), 0.0, orders));
         self.by_ids(few, &mut cells);
-        self.by_rate(&mut cells, sized(90.0));
+        self.by_rate(&mut cells, sized(120.0));
         self.waves(latency, &mut cells);
         self.rng.shuffle(&mut cells);
         self.block += 1;
@@ -181,11 +181,11 @@ impl Design {
 
     /// As many at once, at a high rate and at a low one.
     fn by_rate(&mut self, cells: &mut Vec<Cell>, count: usize) {
-        let workers = (self.most_at_once / 8).clamp(1, 16);
+        let workers = (self.most_at_once / 4).clamp(1, 32);
         let fast = (0..count).map(|_| self.as_asked()).collect();
         cells.push(self.cell(Arm::Fast, workers, 0.0, fast));
-        let slow = (0..count / 3).map(|_| self.as_asked()).collect();
-        cells.push(self.cell(Arm::Slow, workers, 0.025, slow));
+        let slow = (0..count / 5).map(|_| self.as_asked()).collect();
+        cells.push(self.cell(Arm::Slow, workers, 0.06, slow));
     }
 
     /// More and more at once, at the same rate; all of them with their starts spread; and on new connections.

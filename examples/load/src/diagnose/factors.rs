@@ -150,6 +150,7 @@ impl Row<'_> {
         match what {
             What::Clock(from, to) => (from - 0.3..to + 0.3).contains(&self.sample.at),
             What::SameId => self.overlaps,
+            What::NewConnection | What::KeptConnection => !self.sample.fresh_known,
             What::InFlight(limit) => reaches(self.sample.in_flight, 0.75, *limit),
             What::Arrivals(window, limit) => {
                 let at = WINDOWS.iter().position(|known| known == window);
@@ -352,7 +353,11 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     let spared = classes.values().any(|[_, of]| of.0 + of.1 >= 6 && !alike(*of));
     // What fails from the very first request on has not come to two arms yet.
     let from_the_first = inside.0 >= 10 && !rows.iter().any(|row| row.sample.at < from && !row.failed);
-    if (failing < 2 && !from_the_first) || spared {
+    // Or to one arm that was well before and after.
+    let of_one = classes.values().any(|[out, of]| {
+        of.0 >= 10 && rate(*of) > 0.5 && rate(*out) < 0.02 && out.0 + out.1 > 2 * (of.0 + of.1)
+    });
+    if (failing < 2 && !from_the_first && !of_one) || spared {
         return None;
     }
     fit(rows, What::Clock(from, to), (BINS * BINS / 2) as f64, rows.iter().map(within).collect())

@@ -162,7 +162,9 @@ impl Case<'_> {
             fits.into_iter().map(|fit| (self.name(&fit.what, end, rows, &fit), fit)).collect();
         let best = fits.iter().map(|(_, fit)| fit.score).max_by(f64::total_cmp).unwrap_or_default();
         let is_pattern = |fit: &Fit| {
-            fit.score > threshold && fit.inside.0 >= FEW && rate(fit.inside) > 2.0 * rate(fit.outside) + 0.03
+            // Above a quota hardly anything passes.
+            let quota = matches!(fit.what, What::PerToken(_) | What::PerAddress(_) | What::Together(_));
+            (!quota || rate(fit.inside) > 0.5) && fit.score > threshold && fit.inside.0 >= FEW && rate(fit.inside) > 2.0 * rate(fit.outside) + 0.03
         };
         // Of those that explain as much, the one that comes first here.
         let most = fits.iter().find(|(_, fit)| fit.score >= best).map(|(_, fit)| fit.what.clone())?;
@@ -182,7 +184,7 @@ impl Case<'_> {
         let rival = fits.iter().filter(|(other, rival)| *other != name && !self.is_same(&fit.what, &rival.what, end));
         let rival = rival.map(|(_, fit)| fit.score).max_by(f64::total_cmp).unwrap_or_default();
         let apart = rate(fit.inside) > 4.0 * rate(fit.outside) + 0.02;
-        let sure = fit.score > 25.0 && apart && rival < 0.85 * fit.score;
+        let sure = fit.score > 25.0 && apart && rival < 0.9 * fit.score;
         let certainty = if sure { Certainty::Certain } else { Certainty::Likely };
         self.say(name, certainty, &fit, end, rows);
         Some(fit)
@@ -250,7 +252,7 @@ impl Case<'_> {
     fn not_asked(&self, name: Name, what: &What) -> Option<String> {
         let asked = self.asked;
         let below = |limit: f64, asked: f64, of: &str| {
-            (limit > asked).then(|| format!("the limit is at {limit:.0} {of}, and your run comes to {asked:.0}"))
+            (limit > asked).then(|| format!("the limit is at {limit:.0} {of}, and your run comes to {:.0}", asked.ceil()))
         };
         match what {
             What::InFlight(limit) => below(*limit, asked.in_flight(self.latency), "at once"),

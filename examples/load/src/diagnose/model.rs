@@ -163,6 +163,7 @@ impl Model {
             id: order.id,
             address: order.address,
             fresh: kept.is_none(),
+            fresh_known: known || cell.workers == 1 || order.new_connection,
             connection: known.then_some(connection),
             node: node.filter(|_| known),
             age: now - self.logged_in.get(order.token as usize).copied().unwrap_or_default(),

@@ -48,8 +48,9 @@ pub(crate) struct Sample {
     pub(crate) id: u32,
     /// Of this machine: 0 is the one that is used without a choice.
     pub(crate) address: u32,
-    /// Whether its connection was new.
+    /// Whether its connection was new; and whether that is known and not guessed, as without an answer.
     pub(crate) fresh: bool,
+    pub(crate) fresh_known: bool,
     /// The connection, where it is known.
     pub(crate) connection: Option<u32>,
     /// What the answer tells of who gave it.
