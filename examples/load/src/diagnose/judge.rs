@@ -82,6 +82,8 @@ struct Case<'a> {
     samples: Vec<&'a Sample>,
     /// What one request takes where little is asked.
     latency: f64,
+    /// And where much is.
+    busy: f64,
     found: Vec<Found>,
     /// What none of the causes explains.
     unexplained: u64,
@@ -92,9 +94,10 @@ struct Case<'a> {
 /// Judges what was taken down so far.
 pub(crate) fn judge(taken: &Taken, asked: &Asked, target: &str) -> Judgement {
     let samples = factors::in_order(taken);
-    let latency = latency(&samples);
+    let (latency, busy) = (latency(&samples), median(&samples, |sample| sample.arm == Arm::Wave));
+    let busy = busy.unwrap_or(latency).max(latency);
     let mut case =
-        Case { taken, asked, samples, latency, found: Vec::new(), unexplained: 0, scores: BTreeMap::new() };
+        Case { taken, asked, samples, latency, busy, found: Vec::new(), unexplained: 0, scores: BTreeMap::new() };
     case.logins();
     // Ends with one code are one kind of failure.
     let mut kinds: BTreeMap<String, Vec<u32>> = BTreeMap::new();
@@ -109,10 +112,15 @@ pub(crate) fn judge(taken: &Taken, asked: &Asked, target: &str) -> Judgement {
 
 /// The median of what a request takes that is sent alone, in seconds.
 pub(crate) fn latency(samples: &[&Sample]) -> f64 {
-    let alone = |sample: &&&Sample| sample.in_flight < 4 && sample.end == Taken::WELL;
-    let mut took: Vec<f64> = samples.iter().filter(alone).map(|sample| sample.took).collect();
+    median(samples, |sample| sample.in_flight < 4).unwrap_or(0.1)
+}
+
+/// The median of what those take that end well.
+fn median(samples: &[&Sample], of: impl Fn(&Sample) -> bool) -> Option<f64> {
+    let those = samples.iter().filter(|sample| sample.end == Taken::WELL && of(sample));
+    let mut took: Vec<f64> = those.map(|sample| sample.took).collect();
     took.sort_by(f64::total_cmp);
-    took.get(took.len() / 2).copied().unwrap_or(0.1)
+    took.get(took.len() / 2).copied()
 }
 
 impl Case<'_> {
@@ -195,7 +203,7 @@ impl Case<'_> {
         match (one, other) {
             // What starts within the time of an answer is what is under way.
             (What::InFlight(_), What::Arrivals(window, _)) | (What::Arrivals(window, _), What::InFlight(_)) => {
-                (0.4..2.5).contains(&(window / self.latency.max(1e-3)))
+                *window > 0.4 * self.latency && *window < 2.5 * self.busy
             }
             // A quota is not told as 401.
             (_, What::Together(_) | What::PerAddress(_) | What::PerToken(_)) => end.status() == Some(401),
