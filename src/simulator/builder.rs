@@ -12,8 +12,8 @@ use secrecy::SecretString;
 use super::fault::Fault;
 use super::library::{self, Library};
 use super::quirk::ListQuirk;
-use super::when::When;
 use super::service::{Knee, Service, Settings};
+use super::when::When;
 use super::{Simulator, connection, routes};
 
 /// Where a simulator says it is when it has no socket. Nothing listens there.

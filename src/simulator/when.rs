@@ -253,7 +253,9 @@ mod tests {
         for when in all {
             assert_eq!(when.to_string().parse(), Ok(when));
         }
-        for text in ["", "above", "above=x", "script=0", "node=0/3", "node=4/3", "burst=4", "time=1s", "always=1", "never"] {
+        for text in
+            ["", "above", "above=x", "script=0", "node=0/3", "node=4/3", "burst=4", "time=1s", "always=1", "never"]
+        {
             assert_eq!(text.parse::<When>(), Err(UnknownWhen), "{text}");
         }
     }

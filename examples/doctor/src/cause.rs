@@ -300,6 +300,14 @@ impl Read {
     /// An experiment: the target, how many requests of all codes, and how long.
     pub fn experiment(target: impl Into<String>, codes: BTreeMap<String, u64>, seconds: f64) -> Self {
         let requests = codes.values().sum();
-        Self { file: target.into(), kind: "experiment", requests, codes, runs: None, seconds: Some(seconds), rows: None }
+        Self {
+            file: target.into(),
+            kind: "experiment",
+            requests,
+            codes,
+            runs: None,
+            seconds: Some(seconds),
+            rows: None,
+        }
     }
 }

@@ -366,7 +366,8 @@ pub(crate) fn summary(read: &FileRead) -> String {
             format!("{}: results, {} ({})", read.file, many(read.requests, "request", "requests"), codes.join(", "))
         }
         "experiment" => {
-            let codes: Vec<String> = read.codes.iter().take(8).map(|(code, n)| format!("{} × {code}", count(*n))).collect();
+            let codes: Vec<String> =
+                read.codes.iter().take(8).map(|(code, n)| format!("{} × {code}", count(*n))).collect();
             let seconds = read.seconds.unwrap_or_default();
             let requests = many(read.requests, "request", "requests");
             format!("{}: an experiment of {requests} in {seconds:.0} s ({})", read.file, codes.join(", "))

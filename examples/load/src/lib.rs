@@ -87,7 +87,9 @@ impl Files {
     /// Each is written, whatever became of the others.
     fn write(self, facts: &Facts<'_>, runs: &[Run], summary: &str, jtl: Option<Jtl>) -> Vec<anyhow::Error> {
         let all = [
-            self.json.map(|file| report::json(facts, runs, None).and_then(|json| file.write(format!("{json}\n").as_bytes()))),
+            self.json.map(|file| {
+                report::json(facts, runs, None).and_then(|json| file.write(format!("{json}\n").as_bytes()))
+            }),
             self.html.map(|file| report::html(facts, runs, summary).and_then(|page| file.write(page.as_bytes()))),
             self.hdr.map(|file| hdr::log(facts.began_at, runs).and_then(|log| file.write(&log))),
             jtl.map(Jtl::keep),

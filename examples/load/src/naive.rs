@@ -95,11 +95,7 @@ pub(crate) struct Known {
 }
 
 /// What asks for a script, one after the other.
-pub(crate) fn urls(
-    region: &Region,
-    script: &ScriptId,
-    workload: Workload,
-) -> anyhow::Result<Vec<(&'static str, Url)>> {
+pub(crate) fn urls(region: &Region, script: &ScriptId, workload: Workload) -> anyhow::Result<Vec<(&'static str, Url)>> {
     let paths: &[(&str, &[&str], &[&str])] = match workload {
         Workload::Script => &[("get script", &[], &[])],
         Workload::Published => &[("get published script", &["published"], &[])],

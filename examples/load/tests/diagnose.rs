@@ -20,7 +20,8 @@ struct Ended {
 
 impl Ended {
     fn diagnosis(&self) -> Value {
-        let json: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("{}{}", self.stdout, self.stderr));
+        let json: Value =
+            serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("{}{}", self.stdout, self.stderr));
         json["diagnosis"].clone()
     }
 
@@ -123,7 +124,8 @@ async fn on_a_healthy_target_nothing_is_found_and_what_was_tried_is_told() {
     assert_eq!(diagnosis["causes"].as_array().unwrap().len(), 0);
     let ruled_out: Vec<&str> =
         diagnosis["ruled_out"].as_array().unwrap().iter().filter_map(|out| out["name"].as_str()).collect();
-    for name in ["overload", "connection_churn", "connection_reuse", "cold_start", "broken_script", "session_conflict"] {
+    for name in ["overload", "connection_churn", "connection_reuse", "cold_start", "broken_script", "session_conflict"]
+    {
         assert!(ruled_out.contains(&name), "{name} in {ruled_out:?}");
     }
 }
@@ -152,8 +154,12 @@ async fn for_people_it_says_what_it_was_how_sure_and_what_to_do() {
     let simulator = simulator().fault(Fault::InvalidScriptDefinition, 1.0).start().await.unwrap();
     let ended = load(&["--diagnose", "--agents", "10", "--api-url", simulator.url()]).await;
     assert_eq!(ended.code, Some(1));
-    for words in ["an experiment of", "all_refused (certain, 100.0 % of the failures)", "Invalid script definition", "What to do:"]
-    {
+    for words in [
+        "an experiment of",
+        "all_refused (certain, 100.0 % of the failures)",
+        "Invalid script definition",
+        "What to do:",
+    ] {
         assert!(ended.stdout.contains(words), "{words} in {}", ended.stdout);
     }
     let sent: u64 = simulator.stats().script_requests.values().sum();
@@ -166,7 +172,9 @@ async fn errors_are_exit_code_2_and_a_real_organisation_needs_a_yes() {
     let nowhere = load(&["--diagnose", "--api-url", "http://127.0.0.1:9"]).await;
     assert_eq!(nowhere.code, Some(2), "{}", nowhere.stderr);
     assert!(nowhere.stderr.contains("error:"), "{}", nowhere.stderr);
-    let real = load(&["--diagnose", "--region", "mypurecloud.com", "--script-id", "00000000-0000-4000-8000-000000000000"]).await;
+    let real =
+        load(&["--diagnose", "--region", "mypurecloud.com", "--script-id", "00000000-0000-4000-8000-000000000000"])
+            .await;
     assert_eq!(real.code, Some(2));
     assert!(real.stderr.contains("--yes-load-a-real-org"), "{}", real.stderr);
     for other in [["--mode", "naive"], ["--fail-if", "failed > 0"], ["--hdr", "x"]] {

@@ -98,7 +98,8 @@ async fn sent(simulator: &Simulator, http: &reqwest::Client, count: usize) -> Ve
     let login = http.post(format!("{}/oauth/token", simulator.url())).basic_auth("client", Some("simulator"));
     let login = login.header("content-type", "application/x-www-form-urlencoded").body("grant_type=client_credentials");
     let body = login.send().await.unwrap().bytes().await.unwrap();
-    let token = serde_json::from_slice::<serde_json::Value>(&body).unwrap()["access_token"].as_str().unwrap().to_owned();
+    let token =
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()["access_token"].as_str().unwrap().to_owned();
     let mut told = Vec::new();
     for _ in 0..count {
         let url = format!("{}/api/v2/scripts/{}", simulator.url(), simulator.script_ids()[0]);

@@ -124,12 +124,12 @@ impl Design {
         // Always the same agent: of it is asked most in a minute.
         let orders = (0..single).map(|_| kept_by_one(0, self.warm())).collect();
         cells.push(self.cell(Arm::Alone, 1, 0.0, orders));
-        let orders = (0..single).map(|_| Order { new_connection: true, ..kept_by_one(self.token(), self.warm()) }).collect();
+        let orders =
+            (0..single).map(|_| Order { new_connection: true, ..kept_by_one(self.token(), self.warm()) }).collect();
         cells.push(self.cell(Arm::NewConnection, 1, 0.0, orders));
         if self.means.addresses > 1 {
             let address = 1 + self.block % (self.means.addresses - 1);
-            let orders =
-                (0..single).map(|_| Order { address, ..kept_by_one(self.token(), self.warm()) }).collect();
+            let orders = (0..single).map(|_| Order { address, ..kept_by_one(self.token(), self.warm()) }).collect();
             cells.push(self.cell(Arm::OtherAddress, 1, 0.0, orders));
         }
         let shared = self.means.shared_token;

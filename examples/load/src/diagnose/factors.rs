@@ -125,7 +125,8 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Optio
         let [of_token, of_address, of_all] = counts;
         let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
         let overlaps = same_id;
-        let row = Row { sample, failed: refused, first_of_id, same_id, overlaps, arrivals, of_token, of_address, of_all };
+        let row =
+            Row { sample, failed: refused, first_of_id, same_id, overlaps, arrivals, of_token, of_address, of_all };
         rows.push(row);
     }
     overlap(&mut rows);
@@ -354,9 +355,9 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     // What fails from the very first request on has not come to two arms yet.
     let from_the_first = inside.0 >= 10 && !rows.iter().any(|row| row.sample.at < from && !row.failed);
     // Or to one arm that was well before and after.
-    let of_one = classes.values().any(|[out, of]| {
-        of.0 >= 10 && rate(*of) > 0.5 && rate(*out) < 0.02 && out.0 + out.1 > 2 * (of.0 + of.1)
-    });
+    let of_one = classes
+        .values()
+        .any(|[out, of]| of.0 >= 10 && rate(*of) > 0.5 && rate(*out) < 0.02 && out.0 + out.1 > 2 * (of.0 + of.1));
     if (failing < 2 && !from_the_first && !of_one) || spared {
         return None;
     }

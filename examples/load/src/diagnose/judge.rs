@@ -139,13 +139,23 @@ impl Case<'_> {
         }
         if let End::Machine(what) = end {
             let bad = rows.len() - well;
-            let evidence = format!("{} ended as this machine ran out of {what}", many(bad as u64, "request", "requests"));
+            let evidence =
+                format!("{} ended as this machine ran out of {what}", many(bad as u64, "request", "requests"));
             self.found.push(Found::of(Name::GeneratorLimited, Certainty::Certain, bad as f64, evidence));
             return;
         }
-        let (begin, first) = (self.found.len(), rows.len());
+        let begin = self.found.len();
+        let mut by_load = None;
         for _ in 0..MOST_CAUSES {
-            let Some(fit) = self.explain(&end, &rows) else { break };
+            let Some((name, certainty, fit)) = self.explain(&end, &rows) else { break };
+            let is_load = matches!(fit.what, What::InFlight(_) | What::Arrivals(..));
+            // One kind of failure under load is one cause: what is left of it is the blur of its edge.
+            let known = by_load.filter(|_| is_load);
+            let at = known.unwrap_or_else(|| {
+                self.say(name, certainty, &fit, &end, &rows);
+                self.found.len() - 1
+            });
+            by_load = by_load.or(is_load.then_some(at));
             let failing = |rows: &[Row<'_>]| rows.iter().filter(|row| row.failed).count() as f64;
             let before = failing(&rows);
             let mut within = fit.region.iter().copied();
@@ -155,29 +165,32 @@ impl Case<'_> {
                 let often = factors::often_used(&rows);
                 rows.retain(|row| row.sample.connection.is_some_and(|connection| often.contains(&connection)));
             }
-            if let Some(found) = self.found.last_mut() {
-                found.failures = before - failing(&rows);
+            if let Some(found) = self.found.get_mut(at) {
+                let more = before - failing(&rows);
+                found.failures = if known.is_some() { found.failures + more } else { more };
             }
         }
-        self.rest(&end, &rows, begin, first);
+        self.rest(&end, &rows, begin, by_load);
     }
 
     /// The factor that explains the most, if one does beyond chance.
-    fn explain(&mut self, end: &End, rows: &[Row<'_>]) -> Option<Fit> {
+    fn explain(&mut self, end: &End, rows: &[Row<'_>]) -> Option<(Name, Certainty, Fit)> {
         let fits = factors::fits(rows);
         let threshold = (QUESTIONS / ALPHA).ln();
-        let fits: Vec<(Name, Fit)> =
-            fits.into_iter().map(|fit| (self.name(&fit.what, end, rows, &fit), fit)).collect();
+        let fits: Vec<(Name, Fit)> = fits.into_iter().map(|fit| (self.name(&fit.what, end, rows, &fit), fit)).collect();
         let best = fits.iter().map(|(_, fit)| fit.score).max_by(f64::total_cmp).unwrap_or_default();
         let is_pattern = |fit: &Fit| {
             // Above a quota hardly anything passes.
             let quota = matches!(fit.what, What::PerToken(_) | What::PerAddress(_) | What::Together(_));
-            (!quota || rate(fit.inside) > 0.5) && fit.score > threshold && fit.inside.0 >= FEW && rate(fit.inside) > 2.0 * rate(fit.outside) + 0.03
+            (!quota || rate(fit.inside) > 0.5)
+                && fit.score > threshold
+                && fit.inside.0 >= FEW
+                && rate(fit.inside) > 2.0 * rate(fit.outside) + 0.03
         };
         // Of those that explain as much, the one that comes first here.
         let most = fits.iter().find(|(_, fit)| fit.score >= best).map(|(_, fit)| fit.what.clone())?;
         let as_much = |fit: &Fit| {
-            fit.score > best * 0.99 - 5.0 || (fit.score > best * 0.9 - 5.0 && self.is_same(&fit.what, &most, end))
+            fit.score > best * 0.99 - 5.0 || (fit.score > best * 0.7 - 5.0 && self.is_same(&fit.what, &most, end))
         };
         let chosen = fits
             .iter()
@@ -194,8 +207,7 @@ impl Case<'_> {
         let apart = rate(fit.inside) > 4.0 * rate(fit.outside) + 0.02;
         let sure = fit.score > 25.0 && apart && rival < 0.9 * fit.score;
         let certainty = if sure { Certainty::Certain } else { Certainty::Likely };
-        self.say(name, certainty, &fit, end, rows);
-        Some(fit)
+        Some((name, certainty, fit))
     }
 
     /// Whether two factors cannot be told apart here, or one of them cannot be it.
@@ -260,7 +272,8 @@ impl Case<'_> {
     fn not_asked(&self, name: Name, what: &What) -> Option<String> {
         let asked = self.asked;
         let below = |limit: f64, asked: f64, of: &str| {
-            (limit > asked).then(|| format!("the limit is at {limit:.0} {of}, and your run comes to {:.0}", asked.ceil()))
+            (limit > asked)
+                .then(|| format!("the limit is at {limit:.0} {of}, and your run comes to {:.0}", asked.ceil()))
         };
         match what {
             What::InFlight(limit) => below(*limit, asked.in_flight(self.latency), "at once"),
@@ -275,7 +288,9 @@ impl Case<'_> {
             What::Ids(ids) if ids.iter().all(|id| *id >= asked.ids) => {
                 Some("only scripts that your run does not ask for".to_owned())
             }
-            What::Stale if asked.shared => Some("only where each agent logs in by itself; yours share a login".to_owned()),
+            What::Stale if asked.shared => {
+                Some("only where each agent logs in by itself; yours share a login".to_owned())
+            }
             _ => None,
         }
     }
@@ -351,7 +366,7 @@ impl Case<'_> {
     }
 
     /// What follows none of the factors.
-    fn rest(&mut self, end: &End, rows: &[Row<'_>], begin: usize, first: usize) {
+    fn rest(&mut self, end: &End, rows: &[Row<'_>], begin: usize, by_load: Option<usize>) {
         let bad = rows.iter().filter(|row| row.failed).count() as u64;
         if bad == 0 {
             return;
@@ -363,11 +378,17 @@ impl Case<'_> {
         let span = seconds.clone().fold(0.0, f64::max) - seconds.fold(f64::INFINITY, f64::min);
         let length = rows.last().map_or(0.0, |row| row.sample.at) - rows.first().map_or(0.0, |row| row.sample.at);
         // Those that are left over at the edge of another cause are no cause of their own.
-        let edge = first > rows.len() && (bad < 8 || share < 0.004);
+        let of_load = by_load.and_then(|at| self.found.get(at)).map_or(0.0, |found| found.failures);
+        let edge = begin < self.found.len() && (bad < 8 || share < 0.004 || (bad as f64) < 0.05 * of_load);
         if bad < FEW || edge {
             self.unexplained += if edge { 0 } else { bad };
             if !edge {
-                let evidence = format!("{} of {} ended with {}: too few to follow a pattern", count(bad), count(all), shown(&end.words()));
+                let evidence = format!(
+                    "{} of {} ended with {}: too few to follow a pattern",
+                    count(bad),
+                    count(all),
+                    shown(&end.words())
+                );
                 self.found.push(Found::of(name, Certainty::Possible, bad as f64, evidence));
             }
             return;
@@ -623,7 +644,11 @@ impl Left<'_> {
             // What is open is not ruled out.
             let clear = self.scores.get(&name).is_none_or(|score| *score < 3.0);
             if all >= 10 && clear {
-                let sentence = if why.ends_with('.') { why.trim_end_matches('.').to_owned() } else { format!("{why}, {} failed", numbers((bad, all))) };
+                let sentence = if why.ends_with('.') {
+                    why.trim_end_matches('.').to_owned()
+                } else {
+                    format!("{why}, {} failed", numbers((bad, all)))
+                };
                 out.push((name, sentence));
             }
         };
@@ -667,7 +692,11 @@ impl Left<'_> {
         say(Name::ColdStart, cold, "the first time that a script is asked for".to_owned());
         if first.values().all(|(bad, all)| bad < all) {
             let all = self.samples.len() as u64;
-            say(Name::BrokenScript, (rest, all), format!("each of {} was also served.", many(first.len() as u64, "script", "scripts")));
+            say(
+                Name::BrokenScript,
+                (rest, all),
+                format!("each of {} was also served.", many(first.len() as u64, "script", "scripts")),
+            );
         }
     }
 }

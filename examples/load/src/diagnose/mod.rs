@@ -42,13 +42,13 @@ use genesys_doctor::cause::{Report, Verdict};
 use genesys_doctor::page::{Style, page};
 
 use crate::args::Args;
+use crate::machine;
 use crate::output::{self, Aside};
 use crate::plan::{Closed, Plan};
 use crate::report::{self, Facts};
 use crate::stop::{Signal, Stop};
 use crate::summary;
 use crate::target::Target;
-use crate::machine;
 
 use judge::Asked;
 use wire::Wire;
@@ -145,7 +145,11 @@ fn not_tested(wire: &Wire<'_>, asked: &Asked, budget: usize) -> Vec<String> {
     }
     let most = (budget / 8).max(2);
     if asked.agents as usize > most {
-        out.push(format!("more than {most} at once: --diagnose-requests {} allows for {}", asked.agents * 8, asked.agents));
+        out.push(format!(
+            "more than {most} at once: --diagnose-requests {} allows for {}",
+            asked.agents * 8,
+            asked.agents
+        ));
     }
     if asked.agents < 4 {
         out.push(format!("many at once: the run has {}", if asked.agents == 1 { "1 agent" } else { "few agents" }));

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use fastrand::Rng;
 use genesys_doctor::cause::{Certainty, Name, Report, Verdict};
 
-use super::design::Cell;
+use super::design::{Cell, Order};
 use super::experiment::{Subject, experiment};
 use super::judge::Asked;
 use super::sample::{End, Login, Sample, Taken};
@@ -53,6 +53,15 @@ struct Model {
     connections: u32,
 }
 
+/// What a request meets.
+struct Met {
+    in_flight: u32,
+    same: bool,
+    first: bool,
+    connection: u32,
+    fresh: bool,
+}
+
 fn refused(status: u16) -> End {
     End::Refused(status, "bad_request \"Invalid script definition\"".to_owned())
 }
@@ -93,12 +102,33 @@ impl Model {
         spent
     }
 
-    /// Answers one request that is sent now.
-    fn send(&mut self, order: super::design::Order, slot: usize, cell: &Cell) -> (Sample, End) {
+    /// Whether a trouble's condition holds of a request that is sent now.
+    fn holds(&mut self, when: &When, order: Order, met: &Met) -> bool {
         let now = self.now;
-        self.under_way.retain(|(end, _)| *end > now);
-        let in_flight = self.under_way.len() as u32;
-        let same = self.under_way.iter().any(|(_, id)| *id == order.id);
+        match *when {
+            When::Always => true,
+            When::Above(knee) => met.in_flight > knee,
+            When::Ids(ids) => ids.contains(&order.id),
+            When::New => met.fresh,
+            When::Kept => !met.fresh,
+            When::Cold => met.first,
+            When::SameId => met.same,
+            When::Between(from, to) => (from..to).contains(&now),
+            When::Node(node, of) | When::HiddenNode(node, of) => met.connection % of == node,
+            When::Burst(most, within) => {
+                self.starts.iter().rev().take_while(|start| **start > now - within).count() > most
+            }
+            When::Token(limit) => self.spent(0, order.token, limit),
+            When::Address(limit) => self.spent(1, order.address, limit),
+            When::Together(limit) => self.spent(2, 0, limit),
+            When::Expired(age) => now > self.logged_in[order.token as usize] + age,
+            When::OneSession => (order.token as usize) + 1 < self.logged_in.len(),
+        }
+    }
+
+    /// The connection that a request takes, and whether it is new.
+    fn connect(&mut self, order: Order, slot: usize) -> (u32, bool) {
+        let now = self.now;
         let mut ended: Vec<_> = self.in_use.extract_if(.., |(end, ..)| *end <= now).collect();
         ended.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (_, pool, connection) in ended {
@@ -110,29 +140,25 @@ impl Model {
             self.connections += 1;
             self.connections
         });
-        let first = self.seen.insert(order.id);
+        (connection, kept.is_none())
+    }
+
+    /// Answers one request that is sent now.
+    fn send(&mut self, order: Order, slot: usize, cell: &Cell) -> (Sample, End) {
+        let now = self.now;
+        self.under_way.retain(|(end, _)| *end > now);
+        let (connection, fresh) = self.connect(order, slot);
+        let met = Met {
+            in_flight: self.under_way.len() as u32,
+            same: self.under_way.iter().any(|(_, id)| *id == order.id),
+            first: self.seen.insert(order.id),
+            connection,
+            fresh,
+        };
         self.starts.push_back(now);
         let mut end = End::Well;
         for Trouble(when, with, likely) in self.troubles.clone() {
-            let holds = match when {
-                When::Always => true,
-                When::Above(knee) => in_flight > knee,
-                When::Ids(ids) => ids.contains(&order.id),
-                When::New => kept.is_none(),
-                When::Kept => kept.is_some(),
-                When::Cold => first,
-                When::SameId => same,
-                When::Between(from, to) => (from..to).contains(&now),
-                When::Node(node, of) | When::HiddenNode(node, of) => connection % of == node,
-                When::Burst(most, within) => {
-                    self.starts.iter().rev().take_while(|start| **start > now - within).count() > most
-                }
-                When::Token(limit) => self.spent(0, order.token, limit),
-                When::Address(limit) => self.spent(1, order.address, limit),
-                When::Together(limit) => self.spent(2, 0, limit),
-                When::Expired(age) => now > self.logged_in[order.token as usize] + age,
-                When::OneSession => (order.token as usize) + 1 < self.logged_in.len(),
-            };
+            let holds = self.holds(&when, order, &met);
             if end == End::Well && holds && self.rng.f64() < likely {
                 end = with;
             }
@@ -158,11 +184,11 @@ impl Model {
             arm: cell.arm,
             at: now,
             took,
-            in_flight,
+            in_flight: met.in_flight,
             token: order.token,
             id: order.id,
             address: order.address,
-            fresh: kept.is_none(),
+            fresh,
             fresh_known: known || cell.workers == 1 || order.new_connection,
             connection: known.then_some(connection),
             node: node.filter(|_| known),
@@ -200,7 +226,8 @@ impl Subject for Model {
             self.now += if at_once { 0.0005 } else { self.latency };
             self.login_count += 1;
             let well = self.login_count <= self.logins_in_a_minute;
-            let end = if well { End::Well } else { End::Refused(400, "invalid_request \"rate limit exceeded; \"".into()) };
+            let end =
+                if well { End::Well } else { End::Refused(400, "invalid_request \"rate limit exceeded; \"".into()) };
             if well {
                 self.logged_in.push(self.now);
             }
@@ -344,7 +371,10 @@ fn two_causes_at_once_are_told_apart() {
         ([Name::Overload, Name::Transient], [one(When::Above(60), 400, 0.5), one(When::Always, 500, 0.03)]),
         ([Name::Overload, Name::Transient], [one(When::Above(60), 503, 0.5), one(When::Always, 503, 0.03)]),
         ([Name::Overload, Name::ConnectionChurn], [one(When::Above(80), 400, 0.4), one(When::New, 400, 0.5)]),
-        ([Name::BrokenScript, Name::ServiceDown], [one(When::Ids(&[4]), 400, 1.0), one(When::Between(3.0, 5.0), 503, 1.0)]),
+        (
+            [Name::BrokenScript, Name::ServiceDown],
+            [one(When::Ids(&[4]), 400, 1.0), one(When::Between(3.0, 5.0), 503, 1.0)],
+        ),
         ([Name::Quota, Name::BrokenScript], [one(When::Token(30), 429, 1.0), one(When::Ids(&[4]), 400, 1.0)]),
         ([Name::BrokenScript, Name::ColdStart], [one(When::Ids(&[4]), 400, 1.0), one(When::Cold, 400, 1.0)]),
         ([Name::NodeFault, Name::BrokenScript], [one(When::Node(1, 3), 400, 1.0), one(When::Ids(&[4]), 400, 1.0)]),

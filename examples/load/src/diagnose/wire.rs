@@ -451,7 +451,11 @@ fn refused(status: StatusCode, body: &[u8], secret: &SecretString) -> End {
     for part in [&refusal.code, &refusal.message].into_iter().flatten() {
         // Without a secret it may echo, escaped, and cut.
         let clean = part.replace(secret.expose_secret(), "[REDACTED]");
-        text.push_str(&format!("{}{:?}", if text.is_empty() { "" } else { " " }, clean.chars().take(100).collect::<String>()));
+        text.push_str(&format!(
+            "{}{:?}",
+            if text.is_empty() { "" } else { " " },
+            clean.chars().take(100).collect::<String>()
+        ));
     }
     End::Refused(status.as_u16(), text)
 }
