@@ -391,3 +391,80 @@ fn two_causes_at_once_are_told_apart() {
     }
     assert!(good * 100 >= all * 95, "{good} of {all}");
 }
+
+#[test]
+fn a_limit_that_the_users_run_does_not_meet_is_no_cause() {
+    let one = |when, status| vec![Trouble(when, refused(status), 1.0)];
+    let ramp = Asked { at_once: false, per_second: 5.0, all_together: false, ..asked() };
+    let often = Asked { per_agent: Some(200.0), ..asked() };
+    let seldom = Asked { per_agent: Some(4.0), ..asked() };
+    let few_scripts = Asked { ids: 5, ..asked() };
+    let cases = [
+        // As many are never at once when they start one after the other.
+        (Name::Overload, one(When::Above(80), 400), &ramp, false),
+        (Name::Overload, one(When::Above(80), 400), &asked(), true),
+        // Only one token for all meets it, or agents that ask more often than these.
+        (Name::Quota, one(When::Token(60), 429), &seldom, false),
+        (Name::Quota, one(When::Token(60), 429), &often, true),
+        (Name::AddressLimit, one(When::Address(700), 429), &seldom, false),
+        (Name::AddressLimit, one(When::Address(700), 429), &often, true),
+        // Scripts that are only asked for to compare with.
+        (Name::BrokenScript, one(When::Ids(&[12, 15]), 400), &few_scripts, false),
+        (Name::BrokenScript, one(When::Ids(&[2, 15]), 400), &few_scripts, true),
+    ];
+    for (name, troubles, asked, met) in cases {
+        for seed in 0..3 {
+            let report = diagnosed(Model::new(seed, troubles.clone()), asked, seed);
+            let found = names(&report);
+            assert_eq!(found, if met { vec![name] } else { vec![] }, "{troubles:?}: {:?}", report.causes);
+            let out = report.ruled_out.iter().any(|out| [name, Name::TokenShared, Name::Burst].contains(&out.name));
+            assert!(met || out, "{name:?}: {:?}", report.ruled_out);
+        }
+    }
+}
+
+#[test]
+fn the_knee_is_told_as_a_number_and_a_setting() {
+    for (knee, likely) in [(30, 0.4), (80, 0.4), (80, 1.0), (120, 0.6)] {
+        let troubles = vec![Trouble(When::Above(knee), refused(400), likely)];
+        for seed in 0..5 {
+            let report = diagnosed(Model::new(seed, troubles.clone()), &asked(), seed);
+            let setting = report.causes.iter().find_map(|cause| cause.setting.clone()).unwrap();
+            assert_eq!(setting.name, "max_in_flight");
+            let off = setting.value.abs_diff(u64::from(knee) + 1) as f64 / f64::from(knee);
+            assert!(off < 0.08, "{} for {knee}", setting.value);
+        }
+    }
+}
+
+#[test]
+fn shares_are_those_of_the_requests_that_failed_so() {
+    let troubles = vec![
+        Trouble(When::Above(80), refused(400), 0.5),
+        Trouble(When::Ids(&[4, 9]), refused(400), 1.0),
+        Trouble(When::Always, refused(500), 0.02),
+    ];
+    for seed in 0..5 {
+        let report = diagnosed(Model::new(seed, troubles.clone()), &asked(), seed);
+        let shares: f64 = sure(&report).iter().map(|(_, share)| share).sum();
+        assert!((shares - 1.0).abs() < 0.03, "{shares}: {:?}", report.causes);
+        let count = |code: &str| report.read[0].codes.get(code).copied().unwrap_or_default() as f64;
+        let transient = sure(&report).into_iter().find(|(name, _)| *name == Name::Transient).unwrap().1;
+        let true_share = count("500") / (count("500") + count("400"));
+        assert!((transient - true_share).abs() < 0.03, "{transient} for {true_share}");
+    }
+}
+
+#[test]
+fn of_few_requests_nothing_sure_is_said() {
+    let troubles = vec![Trouble(When::Always, refused(500), 0.02)];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for seed in 0..10 {
+        let mut model = Model::new(seed, troubles.clone());
+        let report = runtime.block_on(experiment(&mut model, &asked(), 120, seed, "a model", |_, _| {}));
+        assert!(report.read[0].requests <= 120);
+        let failed = report.read[0].codes.contains_key("500");
+        let expected = if failed { Verdict::NotEnoughEvidence } else { Verdict::NothingFound };
+        assert_eq!(report.verdict, expected, "{:?}", report.causes);
+    }
+}
