@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::library::{self, Library};
 use super::quirk::ListQuirk;
 use super::service::{Knee, Service, Settings};
+use super::when::When;
 use super::{Simulator, connection, routes};
 
 /// Where a simulator says it is when it has no socket. Nothing listens there.
@@ -59,6 +60,8 @@ impl Default for SimulatorBuilder {
                 down: false,
                 gzip: false,
                 odd_token: None,
+                planned: Vec::new(),
+                one_session: false,
             },
             listing_lag: Duration::ZERO,
             settling_time: Duration::ZERO,
@@ -165,6 +168,19 @@ impl SimulatorBuilder {
         self
     }
 
+    /// Lets this share of the script requests go wrong that meet a condition. May be called for several; the first that
+    /// strikes holds, and [`fault`](Self::fault)s only where none does.
+    pub fn fault_when(mut self, when: When, fault: Fault, probability: f64) -> Self {
+        self.settings.planned.push((when, fault, probability));
+        self
+    }
+
+    /// Lets a client have one session: each login ends the tokens that it got before. By default all stay good.
+    pub fn one_session(mut self) -> Self {
+        self.settings.one_session = true;
+        self
+    }
+
     /// Lets this share of the logins go wrong.
     pub fn login_fault(mut self, fault: Fault, probability: f64) -> Self {
         self.settings.login_faults.push((fault, probability));
@@ -220,6 +236,9 @@ impl SimulatorBuilder {
             if !each || faults.iter().map(|(_, p)| p).sum::<f64>() > 1.0 + 1e-9 {
                 return Err(StartError::Probability);
             }
+        }
+        if !settings.planned.iter().all(|(_, _, p)| is_probability(*p)) {
+            return Err(StartError::Probability);
         }
         if usize::try_from(self.scripts).is_ok_and(|scripts| scripts > library::SCRIPTS) {
             return Err(StartError::TooManyScripts);

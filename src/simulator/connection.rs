@@ -4,12 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use http::{HeaderName, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,9 +23,13 @@ use tokio::task::JoinSet;
 use super::fault::ResetInstead;
 use super::routes;
 use super::service::Service;
+use super::when::Peer;
 
 /// Enough for a herd of thousands to connect at once.
 const BACKLOG: u32 = 8_192;
+
+/// Which of the nodes answered, where there are some.
+const NODE: HeaderName = HeaderName::from_static("x-node");
 
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -37,11 +42,14 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves until dropped; its connections end with it.
 pub(super) async fn accept(listener: TcpListener, service: Arc<Service>, router: Router) {
     let mut connections = JoinSet::new();
+    let mut accepted_before = 0_u32;
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(converse(stream, Arc::clone(&service), router.clone()));
+                Ok((stream, from)) => {
+                    let peer = Peer { address: from.ip().to_canonical(), connection: accepted_before, before: 0 };
+                    accepted_before = accepted_before.wrapping_add(1);
+                    connections.spawn(converse(stream, peer, Arc::clone(&service), router.clone()));
                 }
                 // Out of file descriptors, most likely: the next try is as good as any.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -51,15 +59,22 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>, router:
     }
 }
 
-async fn converse(stream: TcpStream, service: Arc<Service>, router: Router) {
+async fn converse(stream: TcpStream, peer: Peer, service: Arc<Service>, router: Router) {
     // Fails only on a connection that is gone already.
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
     let wire = Wire { stream, reset: Arc::clone(&reset) };
+    let requests = AtomicU32::new(0);
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let peer = Peer { before: requests.fetch_add(1, Ordering::Relaxed), ..peer };
         let (service, router, reset) = (Arc::clone(&service), router.clone(), Arc::clone(&reset));
         async move {
-            let response = routes::serve(&service, router, request.map(Body::new)).await;
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            let mut response = routes::serve(&service, router, request).await;
+            if let Some(node) = service.nodes().map(|of| HeaderValue::from(peer.node(of))) {
+                response.headers_mut().insert(NODE, node);
+            }
             if response.extensions().get::<ResetInstead>().is_some() {
                 reset.store(true, Ordering::Relaxed);
             }

@@ -21,6 +21,10 @@ use super::refusal::{ContextId, Refusal};
 pub enum Fault {
     /// `500`: the service's envelope, `internal.server.error`.
     InternalServerError,
+    /// `400`: refused as a script that is broken, "Invalid script definition".
+    InvalidScriptDefinition,
+    /// `403`: the service's envelope, `not.authorized`.
+    Forbidden,
     /// `502-html`: a gateway's HTML page.
     BadGatewayHtml,
     /// `503`: the service's envelope, `service.unavailable`.
@@ -47,8 +51,10 @@ pub enum Fault {
     TooManyRequests,
 }
 
-const NAMES: [(Fault, &str); 13] = [
+const NAMES: [(Fault, &str); 15] = [
     (Fault::InternalServerError, "500"),
+    (Fault::InvalidScriptDefinition, "400"),
+    (Fault::Forbidden, "403"),
     (Fault::BadGatewayHtml, "502-html"),
     (Fault::ServiceUnavailable, "503"),
     (Fault::GatewayTimeout, "504"),
@@ -104,6 +110,8 @@ pub(super) struct ResetInstead;
 pub(super) async fn answer(fault: Fault, context: &ContextId, real: impl Future<Output = Response>) -> Response {
     let refusal = match fault {
         Fault::InternalServerError => Refusal::internal_server_error(),
+        Fault::InvalidScriptDefinition => Refusal::invalid_script_definition(),
+        Fault::Forbidden => Refusal::not_authorized(),
         Fault::ServiceUnavailable => Refusal::service_unavailable(),
         Fault::GatewayTimeout => Refusal::request_timeout(),
         Fault::Unauthorized => Refusal::bad_credentials(),

@@ -18,9 +18,10 @@ use uuid::Uuid;
 use super::operation::Operation;
 use super::quota::Standing;
 use super::refusal::{ContextId, MAX_BYTES, Refusal};
-use super::service::{Service, lock, pause};
+use super::service::{Service, Visit, lock, pause};
 use super::stats::{Arrival, Kind, ScriptInFlight};
 use super::tokens::Token;
+use super::when::Peer;
 use super::{fault, query};
 
 /// A request that was let in, as its handler sees it.
@@ -78,12 +79,18 @@ async fn admit(
     }
     let path = path_of(&mut request).await?;
     let query = query_of(request.uri())?;
+    let peer = request.extensions().get::<Peer>().copied();
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::bad_request())?;
     check_body(operation, &parts.headers, &body)?;
 
+    let script = path.first().map_or("", |(_, value)| value);
+    let visit = if operation.is_script_read() { Visit::begin(&service, script, peer) } else { None };
     let _in_flight = if operation.is_script_read() { Some(pass_knee(&service)?) } else { None };
-    let fault = if operation.is_api() { service.draw_fault(|settings| &settings.faults) } else { None };
+    let mut fault = if operation.is_api() { service.draw_fault(|settings| &settings.faults) } else { None };
+    if let Some(visit) = &visit {
+        fault = visit.fault().or(fault);
+    }
     pause(service.setting(|settings| settings.latency)).await;
 
     let call = Call { service, token, path, query, uri: parts.uri, headers: parts.headers, body };

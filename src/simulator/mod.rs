@@ -27,7 +27,7 @@
 //! - A quota per token and a login limit per client id, in fixed windows of 60 s.
 //! - A *knee*: above a number of script requests in flight, further ones are refused as the report from the field has
 //!   it, with `400 bad_request`, "Invalid script definition".
-//! - [`Fault`]s, drawn by a seeded generator.
+//! - [`Fault`]s, drawn by a seeded generator, always or [`When`] a condition holds: a load, a connection, a script, a time.
 //! - [`ListQuirk`]s: lists that are odd and still right, to test code against that pages through them.
 //! - Bodies of up to 512,000 bytes, and uploads of up to 16 MiB; `413 request.entity.too.large` beyond.
 //!
@@ -107,6 +107,7 @@ mod stats;
 mod tokens;
 mod transfer;
 mod transport;
+mod when;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -124,6 +125,7 @@ pub use quirk::ListQuirk;
 pub use recorded::RecordedRequest;
 pub use stats::Stats;
 pub use transport::Transport;
+pub use when::{UnknownWhen, When};
 
 use crate::error::Error;
 use crate::region::Region;
@@ -294,6 +296,16 @@ impl Simulator {
     /// Lets this share of the operations go wrong in this way, on top of other faults. 0 for none.
     pub fn set_fault(&self, fault: Fault, probability: f64) {
         self.set(|settings| set_fault(&mut settings.faults, fault, probability));
+    }
+
+    /// Plans a fault for script requests that meet a condition, on top of others.
+    pub fn plan_fault(&self, when: When, fault: Fault, probability: f64) {
+        self.set(|settings| settings.planned.push((when, fault, probability)));
+    }
+
+    /// Whether a login ends the tokens that the same client got before.
+    pub fn set_one_session(&self, one: bool) {
+        self.set(|settings| settings.one_session = one);
     }
 
     /// Lets this share of the logins go wrong in this way, on top of other faults. 0 for none.

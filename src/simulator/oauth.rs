@@ -182,7 +182,11 @@ fn issue(service: &Service, proof: &ClientProof, renewable: bool, now: Instant) 
     let ttl = service.setting(|settings| settings.token_ttl);
     let access_token = service.new_secret();
     let refresh_token = renewable.then(|| service.new_secret());
+    let one_session = service.setting(|settings| settings.one_session);
     let mut tokens = lock(&service.tokens);
+    if one_session {
+        tokens.end_sessions_of(&proof.client_id);
+    }
     if let Some(refresh) = &refresh_token {
         tokens.issue_refresh(refresh.clone(), Arc::clone(&proof.client_id), !proof.secret_shown);
     }

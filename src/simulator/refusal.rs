@@ -78,6 +78,10 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "missing.any.permissions", text).with("permissions", permission)
     }
 
+    pub(super) fn not_authorized() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not.authorized", "You are not authorized to perform the requested action.")
+    }
+
     pub(super) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not.found", "The requested resource was not found.")
     }

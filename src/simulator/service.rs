@@ -16,6 +16,7 @@ use super::recorded::Log;
 use super::refusal::ContextId;
 use super::stats::Counters;
 use super::tokens::Tokens;
+use super::when::{Memory, Met, Peer, When};
 
 pub(super) struct Service {
     /// Where the simulator is, for links in its answers.
@@ -29,6 +30,7 @@ pub(super) struct Service {
     library: Mutex<Library>,
     pub(super) counters: Arc<Counters>,
     pub(super) log: Mutex<Log>,
+    memory: Mutex<Memory>,
     // Two streams, so that the faults of a seed do not depend on how many ids were drawn.
     pub(super) dice: Mutex<fastrand::Rng>,
     ids: Mutex<fastrand::Rng>,
@@ -52,6 +54,8 @@ pub(super) struct Settings {
     pub(super) down: bool,
     pub(super) gzip: bool,
     pub(super) odd_token: Option<OddToken>,
+    pub(super) planned: Vec<(When, Fault, f64)>,
+    pub(super) one_session: bool,
 }
 
 /// Above `in_flight` script requests, further ones are refused with `probability`.
@@ -79,6 +83,7 @@ impl Service {
             library: Mutex::new(library),
             counters: Arc::default(),
             log: Mutex::default(),
+            memory: Mutex::new(Memory::new()),
             dice: Mutex::new(fastrand::Rng::with_seed(seed)),
             ids: Mutex::new(fastrand::Rng::with_seed(!seed)),
         }
@@ -110,6 +115,16 @@ impl Service {
         (0..86).filter_map(|_| ids.choice(ALPHABET).map(|byte| char::from(*byte))).collect()
     }
 
+    /// Of how many nodes there are faults planned, if there are.
+    pub(super) fn nodes(&self) -> Option<u32> {
+        self.setting(|settings| {
+            settings.planned.iter().find_map(|(when, ..)| match when {
+                When::Node(_, of) => Some(*of),
+                _ => None,
+            })
+        })
+    }
+
     /// One throw of the dice over all faults.
     pub(super) fn draw_fault(&self, of: impl FnOnce(&Settings) -> &Vec<(Fault, f64)>) -> Option<Fault> {
         let settings = lock(&self.settings);
@@ -122,6 +137,47 @@ impl Service {
             throw -= probability;
             (throw < 0.0).then_some(*fault)
         })
+    }
+}
+
+/// A script request that is under way, as planned faults see it.
+pub(super) struct Visit {
+    service: Arc<Service>,
+    met: Met,
+}
+
+impl Visit {
+    /// None where no fault is planned.
+    pub(super) fn begin(service: &Arc<Service>, script: &str, peer: Option<Peer>) -> Option<Self> {
+        let planned = service.setting(|settings| settings.planned.clone());
+        if planned.is_empty() {
+            return None;
+        }
+        let windows = planned.iter().map(|(when, ..)| match when {
+            When::Burst(_, within) => *within,
+            _ => Duration::ZERO,
+        });
+        let longest = windows.max().unwrap_or_default();
+        let number = service.library().editable().position(|known| known.id.to_string() == script);
+        let in_flight = service.counters.scripts_in_flight();
+        let met = lock(&service.memory).arrived(script, number.map(|at| at + 1), in_flight, peer, longest);
+        Some(Self { service: Arc::clone(service), met })
+    }
+
+    /// The planned fault that strikes it. To be asked once.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let planned = self.service.setting(|settings| settings.planned.clone());
+        let mut memory = lock(&self.service.memory);
+        planned.into_iter().find_map(|(when, fault, probability)| {
+            let strikes = memory.holds(when, &self.met) && lock(&self.service.dice).f64() < probability;
+            strikes.then_some(fault)
+        })
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        lock(&self.service.memory).left(self.met.script());
     }
 }
 

@@ -51,6 +51,10 @@ impl Counters {
         change(&mut lock(&self.stats));
     }
 
+    pub(super) fn scripts_in_flight(&self) -> usize {
+        *lock(&self.script_requests_in_flight)
+    }
+
     /// Lets a script request in, unless `refuses`, told how many are in flight already, does not.
     pub(super) fn enter_script(self: &Arc<Self>, refuses: impl FnOnce(usize) -> bool) -> Option<ScriptInFlight> {
         let mut in_flight = lock(&self.script_requests_in_flight);

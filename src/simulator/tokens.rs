@@ -86,6 +86,13 @@ impl Tokens {
         self.access.insert(secret, Arc::new(token));
     }
 
+    /// Ends the tokens that a client has.
+    pub(super) fn end_sessions_of(&mut self, client_id: &str) {
+        for token in self.access.values().filter(|token| &*token.client_id == client_id) {
+            token.state.store(REVOKED, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn issue_refresh(&mut self, secret: String, client_id: Arc<str>, public: bool) {
         self.refresh.insert(secret, Refresh { client_id, public });
     }

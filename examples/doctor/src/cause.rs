@@ -183,6 +183,26 @@ pub struct Cause {
     pub evidence: Vec<String>,
     /// What to do.
     pub advice: String,
+    /// The setting of genesys-scripts that mends it, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<Setting>,
+}
+
+/// A setting, and what to set it to.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Setting {
+    /// The method of `ClientBuilder`.
+    pub name: &'static str,
+    /// Its argument.
+    pub value: u64,
+}
+
+impl Setting {
+    /// `name(value)`.
+    pub fn new(name: &'static str, value: u64) -> Self {
+        Self { name, value }
+    }
 }
 
 impl Cause {
@@ -190,7 +210,7 @@ impl Cause {
     pub fn new(name: Name, certainty: Certainty, share: Option<f64>, evidence: impl Into<String>) -> Self {
         let share = share.map(|share| (share.clamp(0.0, 1.0) * 1e4).round() / 1e4);
         let advice = name.advice().to_owned();
-        Self { name, certainty, share, follows: None, evidence: vec![evidence.into()], advice }
+        Self { name, certainty, share, follows: None, evidence: vec![evidence.into()], advice, setting: None }
     }
 }
 
@@ -220,13 +240,20 @@ pub struct RuledOut {
     pub why: String,
 }
 
-/// A file that was read.
+impl RuledOut {
+    /// It was not this.
+    pub fn new(name: Name, why: impl Into<String>) -> Self {
+        Self { name, why: why.into() }
+    }
+}
+
+/// A file that was read, or an experiment that was made.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Read {
-    /// Its name.
+    /// Its name; of an experiment, what was asked.
     pub file: String,
-    /// `plan`, `results` or `data`.
+    /// `plan`, `results`, `data` or `experiment`.
     pub kind: &'static str,
     /// How many requests it tells of.
     pub requests: u64,
@@ -260,4 +287,27 @@ pub struct Report {
     pub not_tested: Vec<String>,
     /// What was read.
     pub read: Vec<Read>,
+}
+
+impl Report {
+    /// What an experiment came to.
+    pub fn of_experiment(verdict: Verdict, causes: Vec<Cause>, ruled_out: Vec<RuledOut>, read: Read) -> Self {
+        Self { verdict, causes, findings: Vec::new(), ruled_out, not_tested: Vec::new(), read: vec![read] }
+    }
+}
+
+impl Read {
+    /// An experiment: the target, how many requests of all codes, and how long.
+    pub fn experiment(target: impl Into<String>, codes: BTreeMap<String, u64>, seconds: f64) -> Self {
+        let requests = codes.values().sum();
+        Self {
+            file: target.into(),
+            kind: "experiment",
+            requests,
+            codes,
+            runs: None,
+            seconds: Some(seconds),
+            rows: None,
+        }
+    }
 }

@@ -365,6 +365,13 @@ pub(crate) fn summary(read: &FileRead) -> String {
                 .collect();
             format!("{}: results, {} ({})", read.file, many(read.requests, "request", "requests"), codes.join(", "))
         }
+        "experiment" => {
+            let codes: Vec<String> =
+                read.codes.iter().take(8).map(|(code, n)| format!("{} × {code}", count(*n))).collect();
+            let seconds = read.seconds.unwrap_or_default();
+            let requests = many(read.requests, "request", "requests");
+            format!("{}: an experiment of {requests} in {seconds:.0} s ({})", read.file, codes.join(", "))
+        }
         "plan" if read.requests > 0 => {
             format!("{}: a plan of {}", read.file, many(read.requests, "request", "requests"))
         }

@@ -131,6 +131,15 @@ pub fn explained(category: &[u32], failed: &[bool]) -> f64 {
     (sum - bernoulli(k, n) - tables.len().saturating_sub(1) as f64 / 2.0) / f64::from(n.max(1))
 }
 
+/// The log-likelihood gained by telling two groups apart, each `(failed, well)`: how much better the two shares fit than one.
+pub fn gain(with: (u64, u64), without: (u64, u64)) -> f64 {
+    let fit = |(bad, well): (u64, u64)| {
+        let x_ln_x = |x: u64| if x == 0 { 0.0 } else { x as f64 * (x as f64).ln() };
+        x_ln_x(bad) + x_ln_x(well) - x_ln_x(bad + well)
+    };
+    (fit(with) + fit(without) - fit((with.0 + without.0, with.1 + without.1))).max(0.0)
+}
+
 fn bernoulli(o: u32, m: u32) -> f64 {
     x_ln_x(o) + x_ln_x(m.saturating_sub(o)) - x_ln_x(m)
 }

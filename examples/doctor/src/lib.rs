@@ -20,16 +20,16 @@ mod input;
 mod jtl;
 mod jtl_xml;
 mod layout;
-mod page;
+pub mod page;
 mod plan;
 mod rules;
 mod sample;
 mod signs;
-mod text;
+pub mod text;
 mod tree;
 mod xml;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,9 +67,7 @@ pub fn main() -> ExitCode {
             let text = if args.json {
                 serde_json::to_string_pretty(&report).unwrap_or_default()
             } else {
-                let colour =
-                    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-                page::page(&report, page::Style { colour })
+                page::page(&report, page::Style::of_stdout())
             };
             (text, code)
         }

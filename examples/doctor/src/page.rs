@@ -1,5 +1,7 @@
 //! The report for people: what it was, how sure, the numbers, what to do.
 
+use std::io::IsTerminal as _;
+
 use crate::cause::{Certainty, Level, Report, Verdict};
 use crate::examine::summary;
 use crate::text::percent;
@@ -9,23 +11,34 @@ const NOTES: usize = 12;
 
 /// How text stands out.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) colour: bool,
+pub struct Style {
+    /// Whether it may be coloured.
+    pub colour: bool,
 }
 
 impl Style {
+    /// For stdout: colour on a terminal only, and none where `NO_COLOR` is set.
+    pub fn of_stdout() -> Self {
+        Self { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) }
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
 /// The report as text.
-pub(crate) fn page(report: &Report, style: Style) -> String {
+pub fn page(report: &Report, style: Style) -> String {
     let mut lines: Vec<String> = report.read.iter().map(summary).collect();
+    let experiment = report.read.iter().any(|read| read.kind == "experiment");
     lines.push(String::new());
     lines.push(match report.verdict {
         Verdict::Causes => style.paint("1", "What is the matter:"),
+        Verdict::NothingFound if experiment => style.paint("1;32", "Nothing was found to be the matter."),
         Verdict::NothingFound => style.paint("1;32", "Nothing is the matter with what was read."),
+        Verdict::NotEnoughEvidence if experiment => {
+            style.paint("1;33", "Requests failed, and the experiment does not tell of what.")
+        }
         Verdict::NotEnoughEvidence => style.paint("1;33", "Requests failed, and these files do not tell of what."),
     });
     for cause in &report.causes {
@@ -35,7 +48,7 @@ pub(crate) fn page(report: &Report, style: Style) -> String {
             Certainty::Possible => style.paint("2", "possible"),
         };
         let share = cause.share.filter(|share| *share > 0.0).map_or(String::new(), |share| {
-            let of = if report.read.iter().any(|read| read.kind == "results") {
+            let of = if report.read.iter().any(|read| matches!(read.kind, "results" | "experiment")) {
                 "of the failures"
             } else {
                 "of the requests"

@@ -7,7 +7,7 @@ const LONGEST: usize = 140;
 
 /// What of a file's text may be shown: at most 140 characters, without control characters, and without what stands
 /// in the query of an address or looks like a token.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     let mut out = String::new();
     let cut = text.char_indices().nth(LONGEST);
     let head = cut.map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
@@ -73,7 +73,7 @@ fn without_user(address: &str) -> String {
 }
 
 /// `1,234,567`.
-pub(crate) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -86,17 +86,17 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 /// `40.0 %`.
-pub(crate) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
 /// `p = 0.0012`, or below what so many draws can show.
-pub(crate) fn p_value(p: f64) -> String {
+pub fn p_value(p: f64) -> String {
     if p < 0.000_1 { "p < 0.0001".to_owned() } else { format!("p = {p:.4}") }
 }
 
 /// `1 row`, `2 rows`.
-pub(crate) fn many(n: u64, one: &str, more: &str) -> String {
+pub fn many(n: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { more })
 }
 

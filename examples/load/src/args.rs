@@ -63,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "arrivals")]
     poisson: bool,
 
-    /// Decides what is random of --poisson.
+    /// Decides what is random of --poisson, and the order of --diagnose.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
@@ -119,6 +119,16 @@ pub(crate) struct Args {
     /// Yes, send this load to an organisation of Genesys Cloud, whose limits others share.
     #[arg(long, global = true)]
     pub(crate) yes_load_a_real_org: bool,
+
+    /// Find out why requests fail, by a controlled experiment in place of the load test: naive requests in arms that differ in
+    /// one thing (how many at once, whose token, new or kept connections, which script, at what rate), interleaved. Exits
+    /// with 0 when nothing was found, 1 with causes or too little evidence, 2 on an error. See the README.
+    #[arg(long, conflicts_with_all = ["mode", "fail_if", "jtl", "hdr", "html", "without_decoding"])]
+    pub(crate) diagnose: bool,
+
+    /// The most requests that the experiment sends, logins included; it ends as soon as it is certain, and after 180 s.
+    #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(50..=1_000_000), requires = "diagnose")]
+    pub(crate) diagnose_requests: u32,
 
     /// Fail with exit code 99 if this holds of the last mode; may be given more than once. Of: failed, served, rate,
     /// mean, p50 to p99.99, max, late. Like 'failed > 0', 'failed > 1%', 'p99 > 500ms', 'rate < 190/s'.
@@ -243,6 +253,10 @@ impl Args {
     /// Whether iterations come by the clock.
     pub(crate) fn is_open(&self) -> bool {
         self.rate.is_some() || !self.stages.is_empty()
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     pub(crate) fn poisson(&self) -> bool {

@@ -3,6 +3,8 @@
 //! Without arguments it brings its own Genesys Cloud, a simulator that refuses scripts when more than 80 are asked
 //! for at once; `--help` tells how to point it at another one. The progress goes to stderr, the summary to stdout.
 //!
+//! With `--diagnose` it makes an experiment instead, to find out why requests fail: see the module.
+//!
 //! It exits with 0 when every agent of the last mode got its script, 1 when not, 2 on bad usage, 99 when a condition of
 //! `--fail-if` holds, and 130 or 143 when it was told to end.
 //!
@@ -11,6 +13,7 @@
 //! brings a terminal interface of some hundred crates.
 
 mod args;
+mod diagnose;
 mod failure;
 mod feeder;
 mod fleet;
@@ -66,7 +69,7 @@ pub async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             output::tell(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            if args.diagnose { diagnose::ERROR.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -89,7 +92,9 @@ impl Files {
     /// Each is written, whatever became of the others.
     fn write(self, facts: &Facts<'_>, runs: &[Run], summary: &str, jtl: Option<Jtl>) -> Vec<anyhow::Error> {
         let all = [
-            self.json.map(|file| report::json(facts, runs).and_then(|json| file.write(format!("{json}\n").as_bytes()))),
+            self.json.map(|file| {
+                report::json(facts, runs, None).and_then(|json| file.write(format!("{json}\n").as_bytes()))
+            }),
             self.html.map(|file| report::html(facts, runs, summary).and_then(|page| file.write(page.as_bytes()))),
             self.hdr.map(|file| hdr::log(facts.began_at, runs).and_then(|log| file.write(&log))),
             jtl.map(Jtl::keep),
@@ -113,6 +118,10 @@ async fn load(args: &Args) -> anyhow::Result<ExitCode> {
     let agents = target.as_ref().map_or_else(|_| Target::agents_asked(args), Target::agent_count);
     let plan = args.plan(agents);
     let mut files = Files::open(args)?;
+    if args.diagnose {
+        let target = target.map_err(|failure| anyhow::anyhow!("{}", failure.text))?;
+        return diagnose::command(args, &target, &plan, files.json.take(), &stop).await;
+    }
     let mut facts = Facts {
         args,
         target: summary::target(args),
@@ -156,7 +165,7 @@ fn tell(args: &Args, facts: &Facts<'_>, plan: &Plan, runs: &[Run], files: Files,
     let mut errors = files.write(facts, runs, &summary, jtl);
     if args.json.as_deref().is_some_and(|path| path.as_os_str() == "-") {
         output::tell(&summary);
-        errors.extend(report::json(facts, runs).and_then(|json| output::print(&json)).err());
+        errors.extend(report::json(facts, runs, None).and_then(|json| output::print(&json)).err());
     } else if let Err(error) = output::print(&summary) {
         // Nobody asked for more than to be told, and the exit code still tells the verdict.
         output::tell(&format!("error: {error:#}"));

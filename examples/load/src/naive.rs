@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use genesys_scripts::Region;
+use genesys_scripts::{Region, ScriptId};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Certificate, RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -56,6 +56,11 @@ impl Shared {
 
 /// One client for all agents; never through a proxy to this machine, which would see the secret in clear.
 pub(crate) fn http(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
+    Ok(builder(region, ca)?.build()?)
+}
+
+/// For clients that differ in something.
+pub(crate) fn builder(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::ClientBuilder> {
     // reqwest alone wants a crypto provider of the process, even where all is http.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
@@ -64,7 +69,7 @@ pub(crate) fn http(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest
     }
     // A region is https, or on loopback.
     let clear = [region.api_url(), region.login_url()].iter().any(|url| Target::is_loopback(url));
-    Ok(if clear { builder.no_proxy() } else { builder }.build()?)
+    Ok(if clear { builder.no_proxy() } else { builder })
 }
 
 pub(crate) struct Agent {
@@ -78,15 +83,34 @@ pub(crate) struct Agent {
 }
 
 #[derive(Deserialize)]
-struct Issued {
-    access_token: SecretString,
+pub(crate) struct Issued {
+    pub(crate) access_token: SecretString,
 }
 
 /// What a script, and a page of one, is known by; nothing else is looked at.
 #[derive(Deserialize)]
-struct Known {
+pub(crate) struct Known {
     #[serde(rename = "id")]
     _id: IgnoredAny,
+}
+
+/// What asks for a script, one after the other.
+pub(crate) fn urls(region: &Region, script: &ScriptId, workload: Workload) -> anyhow::Result<Vec<(&'static str, Url)>> {
+    let paths: &[(&str, &[&str], &[&str])] = match workload {
+        Workload::Script => &[("get script", &[], &[])],
+        Workload::Published => &[("get published script", &["published"], &[])],
+        Workload::FirstScreen => &[("get script", &[], &[]), ("get script pages", &[], &["pages"])],
+    };
+    let mut urls = Vec::new();
+    for (what, before, after) in paths {
+        let mut url = Url::parse(&region.api_url())?;
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v2", "scripts"]).extend(*before);
+            path.push(script.as_str()).extend(*after);
+        }
+        urls.push((*what, url));
+    }
+    Ok(urls)
 }
 
 impl Agent {
@@ -96,20 +120,7 @@ impl Agent {
         workload: Workload,
         region: &Region,
     ) -> anyhow::Result<Self> {
-        let paths: &[(&str, &[&str], &[&str])] = match workload {
-            Workload::Script => &[("get script", &[], &[])],
-            Workload::Published => &[("get published script", &["published"], &[])],
-            Workload::FirstScreen => &[("get script", &[], &[]), ("get script pages", &[], &["pages"])],
-        };
-        let mut urls = Vec::new();
-        for (what, before, after) in paths {
-            let mut url = Url::parse(&region.api_url())?;
-            if let Ok(mut path) = url.path_segments_mut() {
-                path.pop_if_empty().extend(["api", "v2", "scripts"]).extend(*before);
-                path.push(identity.script.as_str()).extend(*after);
-            }
-            urls.push((*what, url));
-        }
+        let urls = urls(region, &identity.script, workload)?;
         let token = match &identity.login {
             Login::AccessToken(token) => Some(token.clone()),
             _ => None,
@@ -188,13 +199,10 @@ impl Agent {
             return Err(Failure::other("log in: no client credentials"));
         };
         let mut secrets = vec![secret.expose_secret()];
-        let body = match &self.login {
-            Login::RefreshToken(token) => {
-                secrets.push(token.expose_secret());
-                refresh(token.expose_secret())
-            }
-            _ => "grant_type=client_credentials".to_owned(),
-        };
+        if let Login::RefreshToken(token) = &self.login {
+            secrets.push(token.expose_secret());
+        }
+        let body = form(&self.login);
         let request = self
             .shared
             .http
@@ -216,6 +224,14 @@ impl Agent {
         }
         let issued = serde_json::from_slice::<Issued>(&answer.body);
         issued.map(|issued| issued.access_token).map_err(|_| Failure::other("log in: the answer holds no token"))
+    }
+}
+
+/// What a login sends.
+pub(crate) fn form(login: &Login) -> String {
+    match login {
+        Login::RefreshToken(token) => refresh(token.expose_secret()),
+        _ => "grant_type=client_credentials".to_owned(),
     }
 }
 
@@ -247,11 +263,11 @@ fn unanswered(what: &str, error: reqwest::Error) -> Failure {
 
 /// What the service, or its login, says with a refusal.
 #[derive(Default, Deserialize)]
-struct Refusal {
+pub(crate) struct Refusal {
     #[serde(alias = "error")]
-    code: Option<String>,
+    pub(crate) code: Option<String>,
     #[serde(alias = "error_description")]
-    message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Failure {

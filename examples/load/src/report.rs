@@ -24,6 +24,8 @@ struct Report<'a> {
     failed_conditions: &'a [String],
     warnings: &'a [String],
     runs: Vec<Entry<'a>>,
+    /// Of --diagnose, in the doctor's form.
+    diagnosis: Option<&'a genesys_doctor::cause::Report>,
 }
 
 #[derive(Serialize)]
@@ -211,7 +213,11 @@ impl<'a> Entry<'a> {
     }
 }
 
-pub(crate) fn json(facts: &Facts<'_>, runs: &[Run]) -> anyhow::Result<String> {
+pub(crate) fn json(
+    facts: &Facts<'_>,
+    runs: &[Run],
+    diagnosis: Option<&genesys_doctor::cause::Report>,
+) -> anyhow::Result<String> {
     // The file's name is part of it; a secret never is, as none is taken from the command line.
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let report = Report {
@@ -227,6 +233,7 @@ pub(crate) fn json(facts: &Facts<'_>, runs: &[Run]) -> anyhow::Result<String> {
         failed_conditions: &facts.failed_conditions,
         warnings: &facts.warnings,
         runs: runs.iter().map(|run| Entry::of(facts, run)).collect::<anyhow::Result<_>>()?,
+        diagnosis,
     };
     Ok(serde_json::to_string_pretty(&report)?)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
-use genesys_scripts::simulator::{Fault, ListQuirk, Simulator, SimulatorBuilder};
+use genesys_scripts::simulator::{Fault, ListQuirk, Simulator, SimulatorBuilder, When};
 
 /// A faithful Genesys Cloud Scripts API on loopback.
 #[derive(Parser)]
@@ -62,10 +62,15 @@ struct Options {
     /// How likely a request above the knee is refused
     #[arg(long, default_value_t = 0.4, requires = "knee")]
     knee_failure: f64,
-    /// What goes wrong how often, as 503=0.01; login-503=0.01 for the login. Kinds: 500, 502-html, 503, 504, reset,
-    /// stall, truncate, not-json, empty, slow, 401, 408, 429
-    #[arg(long = "fault", value_name = "KIND=PROBABILITY", value_parser = parse_fault)]
+    /// What goes wrong how often, as 503=0.01; login-503=0.01 for the login. Kinds: 500, 400, 403, 502-html, 503, 504,
+    /// reset, stall, truncate, not-json, empty, slow, 401, 408, 429. For a script's requests also under a condition only, as
+    /// 400=0.4@above=80: always, above=80 (in flight), burst=40/500ms, new-connection, kept-connection, first-of-script,
+    /// same-script, script=3, per-address=600, time=3s..6s, node=1/3
+    #[arg(long = "fault", value_name = "KIND=PROBABILITY[@WHEN]", value_parser = parse_fault)]
     faults: Vec<PlannedFault>,
+    /// A client has one session: each login ends the tokens that it got before
+    #[arg(long)]
+    one_session: bool,
     /// How every list is odd: clip=25, empty=2, no-hints, repeat=2, circle, null
     #[arg(long = "list-quirk", value_name = "QUIRK", value_parser = parse_quirk)]
     list_quirks: Vec<ListQuirk>,
@@ -75,18 +80,29 @@ struct Options {
 struct PlannedFault {
     fault: Fault,
     probability: f64,
-    login: bool,
+    of: Of,
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    Operations,
+    Logins,
+    Scripts(When),
 }
 
 fn parse_fault(text: &str) -> Result<PlannedFault, String> {
     let (kind, probability) = text.split_once('=').ok_or("expected KIND=PROBABILITY")?;
-    let (kind, login) = match kind.strip_prefix("login-") {
-        Some(kind) => (kind, true),
-        None => (kind, false),
+    let (probability, when) = probability.split_once('@').map_or((probability, None), |(p, when)| (p, Some(when)));
+    let when = when.map(|when| when.parse().map_err(|unknown| format!("{unknown}"))).transpose()?;
+    let (kind, of) = match (kind.strip_prefix("login-"), when) {
+        (Some(_), Some(_)) => return Err("a login has no condition: login-KIND=PROBABILITY".to_owned()),
+        (Some(kind), None) => (kind, Of::Logins),
+        (None, Some(when)) => (kind, Of::Scripts(when)),
+        (None, None) => (kind, Of::Operations),
     };
     let fault = kind.parse().map_err(|unknown| format!("{unknown}"))?;
     let probability = probability.parse().map_err(|_| "the probability is no number")?;
-    Ok(PlannedFault { fault, probability, login })
+    Ok(PlannedFault { fault, probability, of })
 }
 
 fn parse_quirk(text: &str) -> Result<ListQuirk, String> {
@@ -172,8 +188,15 @@ fn builder(options: Options) -> SimulatorBuilder {
     for Permissions { client, held } in options.permissions {
         builder = builder.permissions(client, held);
     }
-    for PlannedFault { fault, probability, login } in options.faults {
-        builder = if login { builder.login_fault(fault, probability) } else { builder.fault(fault, probability) };
+    if options.one_session {
+        builder = builder.one_session();
+    }
+    for PlannedFault { fault, probability, of } in options.faults {
+        builder = match of {
+            Of::Operations => builder.fault(fault, probability),
+            Of::Logins => builder.login_fault(fault, probability),
+            Of::Scripts(when) => builder.fault_when(when, fault, probability),
+        };
     }
     for quirk in options.list_quirks {
         builder = builder.list_quirk(quirk);

@@ -18,6 +18,8 @@ async fn with(fault: Fault) -> (Peer, String, String) {
 async fn envelopes() {
     let cases = [
         (Fault::InternalServerError, 500, "internal.server.error"),
+        (Fault::InvalidScriptDefinition, 400, "bad_request"),
+        (Fault::Forbidden, 403, "not.authorized"),
         (Fault::ServiceUnavailable, 503, "service.unavailable"),
         (Fault::GatewayTimeout, 504, "request.timeout"),
         (Fault::Unauthorized, 401, "bad.credentials"),
