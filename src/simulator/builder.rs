@@ -246,6 +246,9 @@ impl SimulatorBuilder {
         if settings.token_ttl > MAX_TTL || settings.latency > MAX_TTL || settings.upload_time > MAX_TTL {
             return Err(StartError::TooLong);
         }
+        if self.settings.planned.iter().any(|(when, ..)| when.longest() > MAX_TTL) {
+            return Err(StartError::TooLong);
+        }
         if self.listing_lag > MAX_TTL || self.settling_time > MAX_TTL {
             return Err(StartError::TooLong);
         }

@@ -298,8 +298,11 @@ impl Simulator {
         self.set(|settings| set_fault(&mut settings.faults, fault, probability));
     }
 
-    /// Plans a fault for script requests that meet a condition, on top of others.
+    /// Plans a fault for script requests that meet a condition, on top of others. One of more than ten years is none.
     pub fn plan_fault(&self, when: When, fault: Fault, probability: f64) {
+        if when.longest() > builder::MAX_TTL {
+            return;
+        }
         self.set(|settings| settings.planned.push((when, fault, probability)));
     }
 

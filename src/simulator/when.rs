@@ -45,6 +45,17 @@ pub enum When {
     Node(u32, u32),
 }
 
+impl When {
+    /// The longest time in it.
+    pub(super) fn longest(&self) -> Duration {
+        match self {
+            Self::Burst(_, within) => *within,
+            Self::Time(from, to) => *from.max(to),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = Duration::as_millis;

@@ -79,6 +79,12 @@ async fn in_a_span_of_time_with_a_probability_and_beside_other_faults() {
 
     let bad = builder().fault_when(When::Always, Fault::Empty, 1.5).in_process();
     assert!(matches!(bad, Err(StartError::Probability)));
+    for when in [When::Burst(1, Duration::MAX), When::Time(MS(1), Duration::MAX)] {
+        let bad = builder().fault_when(when, Fault::Empty, 1.0).in_process();
+        assert!(matches!(bad, Err(StartError::TooLong)), "{when}");
+        half.simulator.plan_fault(when, Fault::Empty, 1.0);
+    }
+    assert_ne!(at_once(&half, &token, &[0]).await, [200], "and nothing breaks");
 }
 
 #[tokio::test(start_paused = true)]
