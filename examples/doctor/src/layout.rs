@@ -76,7 +76,7 @@ impl Layout {
                 Some(Role::Ignored) => ignored += 1,
                 Some(role) => layout.set(role, i),
                 None if name.is_empty() || layout.extras.len() >= EXTRAS => {}
-                None => layout.extras.push((name, i)),
+                None => layout.extras.push((crate::text::shown(&name), i)),
             }
         }
         let outcome = layout.at(Role::Code).is_some() || layout.at(Role::Success).is_some();

@@ -13,9 +13,6 @@ from locustfile import *  # noqa: F403
 from locust import events
 
 JOURNAL = open(os.environ["JOURNAL"], "a", buffering=1)
-# Stops the test at so many requests, or at SIGUSR1, by asking all workers to stop, and waits until they have. A run time, or
-# SIGTERM, just tells them to quit.
-ENOUGH = int(os.environ.get("ENOUGH", "0"))
 
 
 def note(kind, **what):
@@ -24,13 +21,12 @@ def note(kind, **what):
 
 @events.init.add_listener
 def begin(environment, runner, **_):
-    ended = []
-
-    def enough():
+    # As the page does: all are asked to stop, and then to quit. SIGTERM, or a run time, just tells them to quit.
+    def stop():
         runner.stop()
         runner.quit()
 
-    gevent.signal_handler(signal.SIGUSR1, lambda: gevent.spawn(enough))
+    gevent.signal_handler(signal.SIGUSR1, lambda: gevent.spawn(stop))
 
     # Behind Locust's own listener, which adds up.
     @environment.events.worker_report.add_listener
@@ -44,9 +40,6 @@ def begin(environment, runner, **_):
             classes=data["user_classes_count"],
             in_all=runner.stats.num_requests,
         )
-        if ENOUGH and not ended and runner.stats.num_requests >= ENOUGH:
-            ended.append(True)
-            gevent.spawn(enough)
 
     @environment.events.quit.add_listener
     def quit(exit_code, **_):
