@@ -50,8 +50,9 @@ impl Client {
     ///
     /// **Keep the agent** for as long as its session lasts, and clone it where it is needed. Two agents made from
     /// the same credentials, or from one token, share nothing: each logs in for itself, knows nothing of what the
-    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token. How
-    /// a backend keeps its agents is shown in `examples/agent_desktop`.
+    /// other spends of the token's quota, and the first to refresh leaves the other with a void refresh token, unless
+    /// they are of several clients and [shared](Agent::shared_as). How a backend keeps its agents is shown in
+    /// `examples/agent_desktop`.
     #[must_use]
     pub fn agent(&self, credentials: Credentials) -> Agent {
         let client = Arc::clone(&self.shared);
