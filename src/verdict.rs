@@ -322,6 +322,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_gateway_says_by_itself_is_no_word_on_the_service() {
+        let is_answer = |status| matches!(read_answered(status, "0", "").1, Signal::Answered);
+        for status in [401, 403, 407, 429] {
+            assert!(matches!(read_answered(status, "0", "").1, Signal::Nothing), "{status}");
+        }
+        assert!([302, 400, 404, 408, 409, 412, 413, 423].into_iter().all(is_answer));
+    }
+
+    #[test]
     fn a_limit_has_the_name_that_the_service_gives_it_and_no_other() {
         let named = r#"{"status":429,"code":"too.many.requests","limit":{"key":"scripts.max","namespace":"scripter"}}"#;
         for (body, name) in [(named, Some("scripts.max")), (r#"{"limit":{"namespace":"x"}}"#, None), ("", None)] {

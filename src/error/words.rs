@@ -361,6 +361,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_quoted_first_is_found() {
+        for (text, quoted) in [
+            ("Value [a b] of 'c' is wrong", Some("a b")),
+            ("Parameter 'pageSize' is wrong", Some("pageSize")),
+            ("bad URI `/eu west/'.", Some("/eu west/")),
+            ("the client's header is missing", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(quoted_data(text), quoted, "{text}");
+        }
+    }
+
+    #[test]
     fn another_thing_of_the_same_name_is_another_thing() {
         assert!(!says("CSRF token invalid", "token invalid") && says("Token invalid", "token invalid"));
         assert!(!says("Request ID: invalid", "id invalid") && says("script id invalid", "id invalid"));

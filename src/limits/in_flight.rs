@@ -116,4 +116,16 @@ mod tests {
         drop((slots, other));
         assert_eq!(in_flight.taken(), 0);
     }
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_counted() {
+        let in_flight = InFlight::new(1, 1);
+        let taken = in_flight.free(None);
+        let waits = in_flight.slot(None, Instant::now() + std::time::Duration::from_secs(1));
+        let looks = async {
+            assert_eq!(in_flight.waiting(), 1);
+            drop(taken);
+        };
+        assert!(futures_util::future::join(waits, looks).await.0.is_ok());
+        assert_eq!(in_flight.waiting(), 0);
+    }
 }
