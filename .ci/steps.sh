@@ -56,6 +56,15 @@ need_debian() {
     $as_root apt-get install -q -y --no-install-recommends "$@"
 }
 
+# What builds and tests need of Debian: OpenSSL for the feature `native-tls`, a browser for pages, and Redis, of which tests start
+# their own.
+need_packages() {
+    [ "$(uname)" = Linux ] || return 0
+    pkg-config --exists openssl 2>/dev/null || need_debian pkg-config libssl-dev
+    command -v chromium >/dev/null || need_debian chromium
+    command -v redis-server >/dev/null || need_debian redis-server
+}
+
 need_nightly() {
     rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
 }

@@ -95,7 +95,10 @@ impl Failure {
     pub(crate) fn of_hyper(error: hyper_util::client::legacy::Error, host: &str) -> Self {
         let io = io_error(&error).map(io::Error::kind);
         let told = Told { connect: error.is_connect(), builder: false, timeout: io == Some(io::ErrorKind::TimedOut) };
-        Self::of_connection(Box::new(error), &told, told.connect, host, None)
+        let broken = causes(&error)
+            .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
+            .any(|cause| cause.is_incomplete_message() || cause.is_canceled());
+        Self::of_connection(Box::new(error), &told, told.connect || broken, host, None)
     }
 
     fn of_connection(

@@ -41,6 +41,8 @@ const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
 /// A refusal says enough with its status: so much of its body is read, for no longer than this.
 const REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
+/// A proxy that was asked for its reason is waited for no longer.
+const PROXY_SAYS: Duration = Duration::from_secs(2);
 /// So many runtimes have a client of their own.
 const RUNTIMES: usize = 32;
 
@@ -254,7 +256,7 @@ impl Http {
                 let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, asked) else {
                     return Err(failure);
                 };
-                match proxy.says(&url).await {
+                match timeout(PROXY_SAYS, proxy.says(&url)).await.ok().flatten() {
                     Some(status) if !status.is_success() => Err(failure.proxy_said(status, host, proxy.name())),
                     _ => Err(failure),
                 }

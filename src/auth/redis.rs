@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::runtime::{Handle, Id};
-use tokio::sync::Semaphore;
+use tokio::sync::OnceCell;
 
-use super::store::{KEEP, Lease, SessionKey, SessionStore, StoredSession};
+use super::store::{KEEP, KEEP_NONE, Lease, SessionKey, SessionStore, StoredSession};
 use crate::error::Error;
 use crate::text::shown;
 
@@ -29,7 +29,7 @@ local row = redis.call('HMGET', KEYS[1], 'v', 's')
 return {tonumber(row[1] or 0), row[2] or ''}
 ";
 
-/// ARGV: newer than; owner; length, and how long to keep it, in ms. A fence is the time in ms where that is greater, so that it grows even
+/// ARGV: newer than; owner; length, how long to keep it, and how long where nothing is stored, in ms. A fence is the time in ms where that is greater, so that it grows even
 /// where Redis has lost what it held.
 const LEASE: &str = r"
 local row = redis.call('HMGET', KEYS[1], 'v', 's', 'f', 'u', 'o')
@@ -41,7 +41,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if leased > now and row[5] ~= ARGV[2] then return {1, leased - now, ''} end
 fence = math.max(math.max(fence, version, known) + 1, now)
 redis.call('HSET', KEYS[1], 'f', string.format('%.0f', fence), 'u', string.format('%.0f', now + length), 'o', ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], row[1] and ARGV[4] or ARGV[5])
 return {2, fence, ''}
 ";
 
@@ -75,9 +75,7 @@ return 1
 /// a void refresh token.
 pub struct RedisStore {
     client: Client,
-    connections: Mutex<HashMap<Id, MultiplexedConnection>>,
-    /// One is made at a time.
-    making: Semaphore,
+    connections: Mutex<HashMap<Id, Arc<OnceCell<MultiplexedConnection>>>>,
     load: Script,
     lease: Script,
     store: Script,
@@ -108,7 +106,6 @@ impl RedisStore {
         Ok(Self {
             client,
             connections: Mutex::default(),
-            making: Semaphore::new(1),
             load: Script::new(LOAD),
             lease: Script::new(LEASE),
             store: Script::new(STORE),
@@ -116,30 +113,23 @@ impl RedisStore {
         })
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<Id, MultiplexedConnection>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<Id, Arc<OnceCell<MultiplexedConnection>>>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection is driven by the runtime that made it, and that one may stand still: each has its own.
     async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
-        let here = Handle::current().id();
-        let held = || self.connections().get(&here).cloned();
-        if let Some(held) = held() {
-            return Ok(held);
-        }
-        let _one_at_a_time = self.making.acquire().await;
-        if let Some(made_meanwhile) = held() {
-            return Ok(made_meanwhile);
-        }
+        let here = {
+            let mut connections = self.connections();
+            let here = Handle::current().id();
+            if connections.len() >= RUNTIMES && !connections.contains_key(&here) {
+                connections.clear();
+            }
+            Arc::clone(connections.entry(here).or_default())
+        };
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
-        let made = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let mut connections = self.connections();
-        if connections.len() >= RUNTIMES {
-            connections.clear();
-        }
-        connections.insert(here, made.clone());
-        Ok(made)
+        here.get_or_try_init(|| self.client.get_multiplexed_async_connection_with_config(&config)).await.cloned()
     }
 
     /// After any error the next goes over a new connection: this one may lead nowhere, or to what is no primary any more.
@@ -178,8 +168,17 @@ impl SessionStore for RedisStore {
     }
 
     async fn lease(&self, key: &SessionKey, newer_than: u64, owner: u64, length: Duration) -> Result<Lease, BoxError> {
-        let (what, number, sealed): (u8, u64, Vec<u8>) =
-            self.ask(self.lease.key(row(key)).arg(newer_than).arg(owner).arg(ms(length)).arg(ms(KEEP))).await?;
+        let (what, number, sealed): (u8, u64, Vec<u8>) = self
+            .ask(
+                self.lease
+                    .key(row(key))
+                    .arg(newer_than)
+                    .arg(owner)
+                    .arg(ms(length))
+                    .arg(ms(KEEP))
+                    .arg(ms(length.max(KEEP_NONE))),
+            )
+            .await?;
         Ok(match what {
             0 => Lease::Newer(StoredSession::new(number, sealed)),
             1 => Lease::Taken { left: Duration::from_millis(number) },

@@ -15,6 +15,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A session that nobody has stored or leased anew for so long is gone from the stores of this crate.
 pub(crate) const KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A lease alone is: whoever comes with an identity that nobody has leaves no more behind.
+pub(crate) const KEEP_NONE: Duration = Duration::from_secs(60);
 /// The memory store looks for what is too old no sooner than with so many.
 const MANY: usize = 1024;
 
@@ -163,7 +165,10 @@ impl MemoryStore {
 impl Rows {
     fn row(&mut self, key: &SessionKey, now: Instant) -> &mut Row {
         if self.of.len() >= self.purge_at.max(MANY) {
-            self.of.retain(|_, row| now.saturating_duration_since(row.used) < KEEP);
+            self.of.retain(|_, row| {
+                let keep = if row.session.is_some() { KEEP } else { KEEP_NONE };
+                now.saturating_duration_since(row.used) < keep || row.leased_until.is_some_and(|until| until > now)
+            });
             self.purge_at = self.of.len().saturating_mul(2);
         }
         let row = self.of.entry(key.clone()).or_insert(Row {

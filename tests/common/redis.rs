@@ -62,6 +62,18 @@ impl Redis {
         number.parse().unwrap()
     }
 
+    /// In how many seconds each row goes that nobody touches.
+    pub(crate) async fn lifetimes(&self) -> Vec<i64> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
+        let mut all = Vec::new();
+        for key in keys {
+            all.push(redis::cmd("TTL").arg(&key).query_async(&mut connection).await.unwrap());
+        }
+        all
+    }
+
     /// Every key, field and value that it holds.
     pub(crate) async fn everything(&self) -> Vec<Vec<u8>> {
         let client = redis::Client::open(self.url()).unwrap();

@@ -8,7 +8,7 @@ use genesys_scripts::{
 };
 use serde_json::json;
 
-use crate::common::wire::{Wire, say};
+use crate::common::wire::{Say, Wire, say};
 use crate::common::{self, Scripted, credentials, reply};
 
 fn named(name: &str) -> ScriptFile {
@@ -178,6 +178,22 @@ async fn a_signed_url_goes_out_byte_for_byte_as_it_was_given() {
         assert_eq!(wire.heads()[1].lines().next(), Some(&*format!("GET {target} HTTP/1.1")));
         let heads = wire.heads();
         assert!(heads.iter().all(|head| head.contains("user-agent: ") && !head.contains("authorization")), "{heads:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_url_is_asked_for_again_where_the_connection_ends_also_when_it_goes_out_as_given() {
+    for target in ["/x?n=Callers", "/x?n=Caller's"] {
+        let wire = Wire::listen(|nth, _| match nth {
+            0 => Say::Bytes(Vec::new()),
+            1 => Say::Reset(Vec::new()),
+            2 => Say::Bytes(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()),
+            _ => say("200 OK", "", r#"{"name":"x"}"#),
+        })
+        .await;
+        let agent = wire.builder().build().unwrap().agent(credentials());
+        agent.download_export(&SignedUrl::new(format!("{}{target}", wire.url))).await.unwrap();
+        assert_eq!(wire.heads().len(), 4, "{target}");
     }
 }
 

@@ -208,6 +208,28 @@ async fn a_proxy_that_does_not_open_the_way_is_named_with_what_it_says_and_is_no
     }
 }
 
+#[tokio::test]
+async fn a_proxy_that_says_no_and_then_nothing_has_still_said_no() {
+    let proxy = Wire::listen(|nth, _| match nth {
+        0 => say("403 Forbidden", "", ""),
+        _ => Say::Nothing,
+    })
+    .await;
+    let mut retry = RetryPolicy::default();
+    retry.attempts = 1;
+    let client = remote().retry(retry).proxy(&proxy.url).build().unwrap();
+    let agent = client.agent(Credentials::access_token("t0ken"));
+    let call = tokio::spawn(async move { agent.script(&id()).await.unwrap_err() });
+    while proxy.heads().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    two_seconds_pass().await;
+    let error = call.await.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    assert!(error.to_string().contains("did not open the way"), "{error}");
+    assert!(client.stats().api.down.is_empty());
+}
+
 /// All that can be the matter with a proxy before it opens the way: it is named, nothing is known of the host, and nothing
 /// is taken for the host's outage.
 async fn it_is_the_proxy(url: &str, says: &[&str], attempts: u32) {

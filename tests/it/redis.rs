@@ -83,6 +83,24 @@ async fn redis_keeps_the_contract_of_a_store() {
     keeps_its_contract(RedisStore::open(&redis.url()).unwrap()).await;
 }
 
+#[tokio::test]
+async fn who_guesses_identities_leaves_nothing_behind_for_long() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let simulator = simulator().await;
+    let client = replica(&simulator, shared(&redis.url()));
+    for n in 0..10 {
+        let guessed = client.agent(Credentials::Stored(oauth())).shared_as(&format!("guess {n}"));
+        guessed.log_in().await.unwrap_err();
+    }
+    let short = redis.lifetimes().await;
+    assert!(short.iter().all(|seconds| (0..=60).contains(seconds)), "{short:?}");
+    // A session stays.
+    client.agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+    client.agent(Credentials::Stored(oauth())).shared_as("anna").log_in().await.unwrap();
+    let kept = redis.lifetimes().await.into_iter().filter(|seconds| *seconds > 29 * 24 * 3600);
+    assert_eq!(kept.count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_three_replicas_one_refreshes() {
     let Some(redis) = Redis::start(&[]) else { return };

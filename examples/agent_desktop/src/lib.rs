@@ -115,9 +115,12 @@ impl Backend {
             return Ok(self.agent(id, Credentials::Session { client, session }));
         }
         let agent = self.agent(id, Credentials::Stored(client));
-        // What another replica has stored. Whoever guesses an id finds nothing.
-        agent.log_in().await?;
-        Ok(agent)
+        // What another replica has stored. Whoever guesses an id finds nothing; an agent whose session the service has ended is
+        // kept, as it answers so without asking again.
+        match agent.log_in().await {
+            Err(error) if error.status().is_none() => Err(error.into()),
+            _ => Ok(agent),
+        }
     }
 
     /// The agent of this browser: the one that is kept, else the one that was stored. However many requests ask at
@@ -195,9 +198,10 @@ async fn script(
     }
 }
 
-/// A call failed. Where that means that the session is over, it is forgotten.
+/// A call failed. Where that means that the session is over, it is forgotten; where replicas share it the agent knows that itself.
 async fn ended(backend: &Backend, id: &str, error: Error) -> Refused {
     if must_log_in(&error)
+        && backend.store.sessions().is_none()
         && let Err(error) = backend.forget(id).await
     {
         tracing::error!(%error, "a session that is over is still stored");

@@ -20,7 +20,7 @@ use reqwest::{Client, Response};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::RwLock;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A replica as a process.
 struct Replica {
@@ -200,9 +200,12 @@ async fn one_killed_and_one_shut_down_cost_no_login_and_no_session() {
         balancer.take_out(&stopped.url).await;
         sleep(Duration::from_millis(100)).await;
         let left = stopped.stop().await;
-        while simulator.stats().tokens_issued < agents * 2 {
-            sleep(Duration::from_millis(20)).await;
-        }
+        let refreshed = async {
+            while simulator.stats().tokens_issued < agents * 2 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(120), refreshed).await.expect("each agent is refreshed");
         is_over.store(true, Ordering::SeqCst);
         (killed.url, left)
     };
@@ -235,9 +238,11 @@ async fn without_redis_for_a_while_all_calls_are_served() {
             loop {
                 let answer = balancer.http.get(format!("{}/health", replica.url)).send().await.unwrap();
                 assert_eq!(answer.status(), 200);
-                if answer.text().await.unwrap().contains(&expected) {
+                let health = answer.text().await.unwrap();
+                if health.contains(&expected) {
                     break;
                 }
+                assert!(began.elapsed() < Duration::from_secs(120), "{health}");
                 sleep(Duration::from_millis(50)).await;
             }
         }

@@ -95,7 +95,10 @@ impl Line {
                 .ask("lease", |store| async move { store.lease(&self.key, known, self.owner, LEASE).await });
             let left = match leased.await {
                 // It was slow this once. What it may have granted is ours.
-                Err(_) if !self.sharing.is_away() && Instant::now() < until => continue,
+                Err(_) if !self.sharing.is_away() && Instant::now() < until => {
+                    sleep(FIRST_LOOK).await;
+                    continue;
+                }
                 Err(away) => return Ok(Turn::Away(away)),
                 Ok(Lease::Newer(stored)) => return Ok(Turn::Newer(stored)),
                 Ok(Lease::Granted { fence }) => return Ok(Turn::Ours(fence)),
