@@ -189,9 +189,7 @@ impl Transport {
             line.renewed = Some(now);
         }
     }
-}
 
-impl Transport {
     /// Whether an address can go out byte for byte as it was given: past what only reqwest has.
     pub(crate) fn sends_exact(&self, url: &Url) -> bool {
         let proxied = !self.direct && self.settings.proxy.as_ref().is_some_and(|proxy| proxy.is_for(url));
