@@ -26,11 +26,9 @@ use message::{Exception, Heartbeat, Order, Spawn, Spawned};
 /// Each second, as Locust has it, so that the master notices within 3 s when there are none.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// What a worker that is killed has not reported is lost: Locust's own report each 3 s.
-const REPORT: Duration = Duration::from_secs(1);
-
-/// While users end what they do: a master that quits listens for half a second more.
-const LAST_REPORTS: Duration = Duration::from_millis(100);
+/// What a worker that is killed has not reported is lost: Locust's own report each 3 s. And a master that quits listens for no
+/// more than half a second, while users end what they do.
+const REPORT: Duration = Duration::from_millis(100);
 
 /// For an answer to `client_ready`, and then again.
 const ACK: Duration = Duration::from_secs(5);
@@ -125,7 +123,6 @@ pub(crate) async fn run(args: &Args, options: &Options) -> anyhow::Result<ExitCo
         number: None,
         heard: Instant::now(),
         asked: None,
-        reported: Instant::now(),
         beat: Instant::now(),
         spawned: 0.0,
         grace: Duration::ZERO,
@@ -152,7 +149,6 @@ struct Worker<'a> {
     heard: Instant,
     /// When it was last asked to take this worker in.
     asked: Option<Instant>,
-    reported: Instant,
     beat: Instant,
     /// The timestamp of the last order to spawn.
     spawned: f64,
@@ -166,7 +162,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     async fn work(&mut self, stop: &Stop) -> End {
-        let mut ticks = interval(LAST_REPORTS);
+        let mut ticks = interval(REPORT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stopping = matches!(self.state, State::Stopping(_));
@@ -284,14 +280,10 @@ impl Worker<'_> {
             let current_cpu_usage = 100.0 * worked.as_secs_f64() / cores;
             self.send("heartbeat", &Heartbeat { state, current_cpu_usage, current_memory_usage });
         }
-        let every = if matches!(self.state, State::Stopping(_)) { LAST_REPORTS } else { REPORT };
-        if now - self.reported >= every {
-            self.report();
-        }
+        self.report();
     }
 
     fn report(&mut self) {
-        self.reported = Instant::now();
         let users = self.crew.users();
         let report = self.crew.stats().report(users);
         self.send("stats", &report);
