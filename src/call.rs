@@ -261,7 +261,8 @@ impl<'a> Run<'a> {
         let (host, operation, meter) = (self.host, self.call.spec.operation.name, &*self.route.meter);
         if let Some(quota) = quota {
             let most_waiting = self.client.settings.max_waiting;
-            let waited = pin!(quota.wait(operation, self.started, self.deadline, most_waiting));
+            let waited = quota.wait(operation, self.started, self.deadline, self.oldest_outage(), most_waiting);
+            let waited = pin!(waited);
             let waited = self.waits.on(Wait::Quota, meter, waited).await;
             if !waited.map_err(|refused| self.ended(refused.into_error(operation, self.last.clone())))? {
                 return Ok(false);
@@ -302,7 +303,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An outage that is as old is not waited for.
+    /// An outage that is as old is not waited for, nor, for longer, a limit that does not say when it ends.
     fn oldest_outage(&self) -> Option<Duration> {
         let settings = &self.client.settings;
         (!settings.retry.ride_out_outages).then_some(settings.attempt_timeout)

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 /// How failures are retried; set by [`ClientBuilder::retry`](crate::ClientBuilder::retry).
 ///
-/// Throttling (429 and throttled logins) is no failure: its waits are bounded by the call's deadline alone. No wait is begun that
-/// would outlast the deadline. There is no budget that calls share.
+/// Throttling (429 and throttled logins) is no failure: its waits are bounded by the call's deadline, and where a 429 does not say
+/// how long, by [`attempt_timeout`](crate::ClientBuilder::attempt_timeout) (15 s) in all. No wait is begun that would outlast the
+/// deadline. There is no budget that calls share.
 ///
 /// ```
 /// use genesys_scripts::RetryPolicy;
@@ -35,7 +36,8 @@ pub struct RetryPolicy {
     pub retry_after_cap: Duration,
     /// Whether a call waits for an outage until its own time is over. Default: no; of an outage that is older than an attempt
     /// may take ([`attempt_timeout`](crate::ClientBuilder::attempt_timeout), 15 s), it waits for one more probe, and then fails
-    /// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and when the service is asked again.
+    /// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and when the service is asked again. The same goes for a
+    /// limit (429) that does not say when it ends: a call waits as long as an attempt may take.
     pub ride_out_outages: bool,
 }
 

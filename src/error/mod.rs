@@ -112,6 +112,7 @@ pub enum ErrorKind {
 pub(crate) enum GaveUp {
     AttemptsSpent,
     DeadlineWouldPass,
+    NoEndSaid,
     WaitBeyondCap,
     NotIdempotent,
     Broken,
@@ -122,6 +123,7 @@ impl GaveUp {
         match self {
             Self::AttemptsSpent => "no attempts left",
             Self::DeadlineWouldPass => "the next attempt would have come after the call's deadline",
+            Self::NoEndSaid => "not waited for longer: the service does not say when it will allow more",
             Self::WaitBeyondCap => "the wait the service asks for is beyond the cap",
             Self::NotIdempotent => "not tried again: it may have been acted on",
             Self::Broken => "not tried again: this alone fails, while others are served",

@@ -53,27 +53,42 @@ pub(crate) struct TooManyRequests {
 /// A call may not be sent in time, or, where so many wait already, not wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaRefused {
-    queue_full: Option<usize>,
+    why: Why,
     /// When it could be sent, as far as is known.
     available_at: Option<Instant>,
     /// The limit's name, where a 429 gave it.
     limit: Option<String>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Why {
+    /// So many wait already.
+    QueueFull(usize),
+    Deadline,
+    /// It has waited long enough for a limit that does not say when it ends.
+    NoEndSaid,
+}
+
 impl QuotaRefused {
     /// With what the call's last attempt met.
     pub(crate) fn into_error(self, operation: &str, last: Option<Error>) -> Error {
-        let what = match (self.queue_full, self.limit) {
-            (Some(most), _) => format!("{most} calls of this agent wait for the quota of `{operation}` already"),
-            (None, Some(limit)) => {
+        let what = match (&self.why, self.limit) {
+            (Why::QueueFull(most), _) => {
+                format!("{most} calls of this agent wait for the quota of `{operation}` already")
+            }
+            (Why::Deadline, Some(limit)) => {
                 format!("the service's limit {limit} for `{operation}` is reached until after the deadline")
             }
-            (None, None) => {
+            (Why::Deadline, None) => {
                 format!("what this agent's token may ask of `{operation}` is spent until after the deadline")
             }
+            (Why::NoEndSaid, _) => {
+                format!("the service allows this agent's token no more of `{operation}`, and does not say until when")
+            }
         };
+        let gave_up = if self.why == Why::NoEndSaid { GaveUp::NoEndSaid } else { GaveUp::DeadlineWouldPass };
         let error = match last.filter(Error::is_throttled) {
-            Some(answered) => answered.gave_up(GaveUp::DeadlineWouldPass),
+            Some(answered) => answered.gave_up(gave_up),
             None => Error::new(ErrorKind::Throttled, what),
         };
         error.with_retry_after(self.available_at.map(|at| at.saturating_duration_since(Instant::now())))
@@ -136,12 +151,14 @@ impl QuotaGate {
     }
 
     /// Returns when a call that began then could be sent. Fails at once where that would be after the deadline, as far as is
-    /// known, and as soon as it is. False: the token was replaced, so the call must go to the gate of the new one.
+    /// known, and as soon as it is; and after so long, if given, where a limit does not say when it ends. False: the token was
+    /// replaced, so the call must go to the gate of the new one.
     pub(crate) async fn wait(
         &self,
         operation: &'static str,
         begun: Instant,
         deadline: Instant,
+        longest_blind: Option<Duration>,
         most_waiting: usize,
     ) -> Result<bool, QuotaRefused> {
         let mut waiting: Option<Waiting<'_>> = None;
@@ -159,18 +176,24 @@ impl QuotaGate {
                     Some(_) => state.operation(operation).queue.too_late(position),
                     None => state.outlook(operation, now, |queue| queue.before(position)),
                 };
+                let patience = longest_blind.filter(|_| state.is_blind(operation)).map(|wait| after(begun, wait));
                 let one = state.operation(operation);
                 let late = now >= deadline || possible_at.is_some_and(|at| at > deadline);
-                if late || (waiting.is_none() && one.queue.len() >= most_waiting) {
+                let why = match (late, patience.is_some_and(|until| now >= until)) {
+                    (true, _) => Some(Why::Deadline),
+                    (_, true) => Some(Why::NoEndSaid),
+                    _ => Some(Why::QueueFull(most_waiting))
+                        .filter(|_| waiting.is_none() && one.queue.len() >= most_waiting),
+                };
+                if let Some(why) = why {
                     let limit = one.limit.as_ref().and_then(|limit| limit.name.clone());
-                    let queue_full = (!late).then_some(most_waiting);
-                    return Err(QuotaRefused { queue_full, available_at: possible_at, limit });
+                    return Err(QuotaRefused { why, available_at: possible_at, limit });
                 }
                 if waiting.is_none() {
                     let (position, wake) = one.queue.join(begun, deadline);
                     waiting = Some(Waiting { gate: self, operation, position, wake });
                 }
-                blocked.filter(|_| first).map_or(deadline, |at| at.min(deadline))
+                blocked.filter(|_| first).unwrap_or(deadline).min(deadline).min(patience.unwrap_or(deadline))
             };
             if let Some(Waiting { wake, .. }) = &waiting {
                 // Woken or in time: look again.
@@ -292,6 +315,14 @@ impl State {
         }
         let Round { may, out, until, .. } = operation.first;
         until.filter(|until| may.is_some_and(|may| out >= may) && *until > now)
+    }
+
+    /// Whether the operation meets a limit that does not say when it ends.
+    fn is_blind(&self, operation: &str) -> bool {
+        let one = self.operations.iter().find(|one| one.name == operation);
+        let says_no_end = one.and_then(|one| one.limit.as_ref()).is_some_and(|limit| limit.blind > 0);
+        let is_spent = one.and_then(|one| self.window(one)).is_some_and(|window| self.left(window) == 0);
+        says_no_end && !is_spent
     }
 
     /// When a call with so many before it could be sent, at the earliest, where it could not be now and that is known.
@@ -499,18 +530,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
-        let refused = |queue_full, limit: Option<&str>| {
+        let refused = |why, limit: Option<&str>| {
             let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
-            let error = QuotaRefused { queue_full, available_at, limit }.into_error(READ, None);
+            let error = QuotaRefused { why, available_at, limit }.into_error(READ, None);
             assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
             error.to_string()
         };
-        let named = refused(None, Some("scripts.max"));
+        let named = refused(Why::Deadline, Some("scripts.max"));
         assert!(named.contains("limit scripts.max for `get script` is reached until after the deadline"), "{named}");
-        let unnamed = refused(None, None);
+        let unnamed = refused(Why::Deadline, None);
         assert!(unnamed.contains("may ask of `get script` is spent until after the deadline"), "{unnamed}");
-        let full = refused(Some(7), Some("scripts.max"));
+        let full = refused(Why::QueueFull(7), Some("scripts.max"));
         assert!(full.contains("7 calls of this agent wait for the quota of `get script` already"), "{full}");
+        let endless = refused(Why::NoEndSaid, None);
+        assert!(endless.contains("no more of `get script`, and does not say until when"), "{endless}");
     }
 
     /// Fixed windows of 60 s, opened by the first request after the last one ended; refused ones do not count. Operations of
@@ -559,7 +592,7 @@ mod tests {
     ) -> bool {
         let begun = Instant::now();
         loop {
-            if !gate.wait(operation, begun, deadline, 20_000).await.is_ok_and(|gate_holds| gate_holds) {
+            if !gate.wait(operation, begun, deadline, None, 20_000).await.is_ok_and(|gate_holds| gate_holds) {
                 return false;
             }
             let Some(ticket) = gate.take(operation, begun, Instant::now()) else { continue };
@@ -599,7 +632,7 @@ mod tests {
         let gate = Arc::clone(gate);
         let asked = Instant::now();
         tokio::spawn(async move {
-            gate.wait(operation, asked, in_an_hour(), 20_000).await?;
+            gate.wait(operation, asked, in_an_hour(), None, 20_000).await?;
             drop(gate.take(operation, asked, Instant::now()));
             Ok(asked.elapsed())
         })
@@ -616,7 +649,7 @@ mod tests {
         headers: Option<QuotaHeaders>,
         throttled: Option<TooManyRequests>,
     ) {
-        assert!(gate.wait(operation, Instant::now(), in_an_hour(), 20_000).await.unwrap());
+        assert!(gate.wait(operation, Instant::now(), in_an_hour(), None, 20_000).await.unwrap());
         gate.take(operation, Instant::now(), Instant::now()).unwrap().answered(
             Instant::now(),
             headers,
@@ -670,9 +703,9 @@ mod tests {
         advance(Duration::from_millis(10)).await;
         answered(&gate, LIST, told(100, 1, 60), None).await;
         let asked = Instant::now();
-        gate.wait(LIST, asked, asked + secs(1), 20_000).await.unwrap();
+        gate.wait(LIST, asked, asked + secs(1), None, 20_000).await.unwrap();
         assert_eq!(asked.elapsed(), Duration::ZERO);
-        assert!(gate.wait(READ, asked, asked + secs(1), 20_000).await.is_err(), "its own is spent");
+        assert!(gate.wait(READ, asked, asked + secs(1), None, 20_000).await.is_err(), "its own is spent");
     }
 
     #[tokio::test(start_paused = true)]
@@ -731,6 +764,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_429_that_does_not_say_how_long_is_waited_for_no_longer_than_an_outage() {
+        let long = Some(secs(15));
+        // What is refused, and whether who rides it out, or is told when it ends, waits for longer.
+        for (headers, wait, longest, waits) in [
+            (None, None, long, 15),
+            (None, Some(0), long, 15),
+            (told(300, 7, 60), None, long, 15),
+            (None, None, None, 50),
+            (None, Some(40), long, 40),
+            (told(300, 300, 40), None, long, 40),
+        ] {
+            let gate = gate();
+            let begun = Instant::now();
+            // Refused whenever it is asked.
+            while begun.elapsed() < secs(50) {
+                match gate.wait(READ, begun, begun + secs(50), longest, 20_000).await {
+                    Ok(_) if wait == Some(40) && begun.elapsed() >= secs(40) => break,
+                    Ok(_) if headers == told(300, 300, 40) && begun.elapsed() >= secs(40) => break,
+                    Ok(_) => gate.take(READ, begun, Instant::now()).unwrap().answered(
+                        Instant::now(),
+                        headers,
+                        refused(wait),
+                        &RetryPolicy::default(),
+                    ),
+                    Err(told) => {
+                        let why = if waits == 15 { Why::NoEndSaid } else { Why::Deadline };
+                        assert_eq!(told.why, why);
+                        break;
+                    }
+                }
+            }
+            let waited = begun.elapsed();
+            // A backoff may say before its deadline that it would be late.
+            let least = if waits == 50 { secs(44) } else { secs(waits) };
+            assert!(waited >= least && waited <= secs(waits) + SPREAD, "{headers:?} {wait:?} {longest:?}: {waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn of_an_unknown_token_a_few_calls_go_first_and_are_waited_for_no_longer_than_a_second() {
         let gate = gate();
         let mut tickets = all_that_go_first(&gate).await;
@@ -767,10 +839,10 @@ mod tests {
         let gate = gate();
         answered(&gate, READ, told(50, 50, 60), None).await;
         let asked = Instant::now();
-        let told_so = gate.wait(READ, asked, asked + secs(30), 20_000).await.unwrap_err();
+        let told_so = gate.wait(READ, asked, asked + secs(30), None, 20_000).await.unwrap_err();
         assert_eq!(asked.elapsed(), Duration::ZERO);
         let available = told_so.available_at.unwrap() - asked;
-        assert_eq!(told_so.queue_full, None);
+        assert_eq!(told_so.why, Why::Deadline);
         assert!((secs(60)..secs(60) + SPREAD).contains(&available), "{available:?}");
 
         // Those who wait already, as soon as it is known.
@@ -779,7 +851,7 @@ mod tests {
         let ticket = tickets.pop().unwrap();
         let waiting = {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.wait(READ, asked, asked + secs(30), 20_000).await })
+            tokio::spawn(async move { gate.wait(READ, asked, asked + secs(30), None, 20_000).await })
         };
         advance(Duration::from_millis(10)).await;
         ticket.answered(Instant::now(), None, refused(Some(60)), &RetryPolicy::default());
@@ -793,7 +865,7 @@ mod tests {
         let limit = Some("scripts.publish.rate.per.minute".to_owned());
         answered(&gate, PUBLISH, None, Some(TooManyRequests { wait: Some(secs(20)), limit: limit.clone() })).await;
         let asked = Instant::now();
-        let told = gate.wait(PUBLISH, asked, asked + secs(5), 20_000).await.unwrap_err();
+        let told = gate.wait(PUBLISH, asked, asked + secs(5), None, 20_000).await.unwrap_err();
         assert_eq!(told.limit, limit);
     }
 
@@ -831,7 +903,7 @@ mod tests {
         let old = {
             let gate = Arc::clone(&gate);
             tokio::spawn(async move {
-                gate.wait(READ, early, in_an_hour(), 20_000).await.unwrap();
+                gate.wait(READ, early, in_an_hour(), None, 20_000).await.unwrap();
                 gate.take(READ, early, Instant::now()).is_some_and(|one| {
                     std::mem::forget(one); // It is still under way.
                     true
@@ -880,7 +952,7 @@ mod tests {
         advance(Duration::from_millis(10)).await;
         gate.retire();
         assert!(waiting.await.unwrap().is_ok(), "it is to go to another gate");
-        assert!(!gate.wait(READ, Instant::now(), in_an_hour(), 20_000).await.unwrap());
+        assert!(!gate.wait(READ, Instant::now(), in_an_hour(), None, 20_000).await.unwrap());
         assert!(gate.take(LIST, Instant::now(), Instant::now()).is_none());
     }
 

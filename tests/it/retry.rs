@@ -122,6 +122,26 @@ async fn it_gives_up_before_a_sleep_that_would_outlast_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_does_not_say_when_it_ends_is_waited_for_no_longer_than_an_outage() {
+    let refusing = || {
+        Scripted::by(|seen| match seen.is_login() {
+            true => common::token("t0ken"),
+            false => reply(429, r#"{"code":"too.many.requests"}"#),
+        })
+    };
+    let transport = refusing();
+    let error = transport.agent().script(&id()).await.unwrap_err();
+    assert!(error.is_throttled() && error.is_retryable(), "{error}");
+    assert_eq!((error.status(), error.elapsed().as_secs()), (Some(429), 15), "{error}");
+    assert!(error.to_string().contains("does not say when"), "{error}");
+
+    let patient = RetryPolicy::default().with_ride_out_outages(true);
+    let agent = refusing().builder().retry(patient).build().unwrap().agent(common::credentials());
+    let error = agent.script(&id()).await.unwrap_err();
+    assert!(error.elapsed() > Duration::from_secs(90), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_is_a_timeout_and_is_tried_again() {
     let transport = Scripted::replies([Reply::Silence, script()]);
     transport.agent().script(&id()).await.unwrap();
