@@ -116,7 +116,7 @@ pub(crate) fn of(asked: &Asked<'_>, outcome: Result<Answer, Failure>) -> (Verdic
 
 fn of_failure(asked: &Asked<'_>, failure: Failure) -> (Verdict, Signal) {
     let signal = match failure.of_service && !(asked.spec.patient && failure.kind == ErrorKind::Timeout) {
-        true => Signal::Failed(Failed { text: failure.what.clone(), wait: None }),
+        true => Signal::Failed(Failed { text: failure.what.clone(), silent: failure.silent, wait: None }),
         false => Signal::Nothing,
     };
     let (transient, never_sent) = (failure.transient, failure.never_sent);
@@ -135,7 +135,7 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> (Verdict, Signal) {
         504 if asked.spec.patient => Signal::Nothing,
         code if class.outage => {
             let wait = wait.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE).map(|wait| wait.min(cap));
-            Signal::Failed(Failed { text: format!("it answered {code}"), wait })
+            Signal::Failed(Failed { text: format!("it answered {code}"), silent: false, wait })
         }
         // A gateway says these by itself.
         401 | 403 | 407 | 429 => Signal::Nothing,

@@ -46,7 +46,7 @@ struct Row {
     length: u32,
     /// Of what may be broken itself.
     doubtful: Vec<u64>,
-    /// When the first of them was sent, and when it had failed.
+    /// When the first of them was sent, and since when it failed.
     began: Option<(Instant, Instant)>,
 }
 
@@ -88,6 +88,8 @@ pub(crate) struct Standing {
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
     pub(crate) text: String,
+    /// It was not answered in its time: all that time speaks of the route.
+    pub(crate) silent: bool,
     /// The `Retry-After` of a 503.
     pub(crate) wait: Option<Duration>,
 }
@@ -260,7 +262,7 @@ impl Outage {
             Counts::Yes => 1,
         };
         if row.length > 0 {
-            let (since, failed) = *row.began.get_or_insert((sent, now));
+            let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
             if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
                 let told = IsDown { next_probe, last: what.text };
                 state.down = Some(Down { since, probes: 0, failed_probes: 0, told, _down: self.meter.down() });
@@ -284,7 +286,7 @@ mod tests {
     const YOUNG: Duration = Duration::from_secs(15);
 
     fn refused() -> Failed {
-        Failed { text: "it answered 503".to_owned(), wait: None }
+        Failed { text: "it answered 503".to_owned(), silent: false, wait: None }
     }
 
     fn fresh() -> Outage {
@@ -356,6 +358,30 @@ mod tests {
             fail(&outage, Permit::Normal, Instant::now(), false, refused());
         }
         assert_eq!(outage.next_probe(), None, "of one call that is tried again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_that_nobody_answered_in_their_time_are_an_outage_without_a_further_second() {
+        let unanswered = |outage: &Outage, sent| {
+            fail(outage, Permit::Normal, sent, true, Failed { silent: true, ..refused() });
+        };
+        let (outage, sent) = (fresh(), Instant::now());
+        sleep(YOUNG).await;
+        for _ in 0..9 {
+            unanswered(&outage, sent);
+        }
+        assert_eq!(outage.next_probe(), None, "nine");
+        unanswered(&outage, sent);
+        assert!(outage.next_probe().is_some(), "the tenth");
+
+        // One that was sent with them is answered: it is slow.
+        let (outage, sent) = (fresh(), Instant::now());
+        sleep(YOUNG).await;
+        outage.answered(sent);
+        for _ in 0..100 {
+            unanswered(&outage, sent);
+        }
+        assert_eq!(outage.next_probe(), None);
     }
 
     #[tokio::test(start_paused = true)]
