@@ -7,6 +7,8 @@
 mod browser;
 #[cfg(unix)]
 mod page;
+#[cfg(unix)]
+mod replicas;
 mod serving;
 
 use std::process::Stdio;
@@ -68,7 +70,7 @@ async fn log_in(http: &Client, desktop: &str) -> String {
 
 #[tokio::test]
 async fn it_serves_where_it_is_told_to() {
-    let serving = Serving::start("127.0.0.1:0", None, None).await;
+    let serving = Serving::start("127.0.0.1:0", None, &[]).await;
     let (http, url) = (http(), &serving.url);
     let page = get(&http, url, "").await;
     assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
@@ -91,7 +93,7 @@ async fn it_serves_where_it_is_told_to() {
 #[tokio::test]
 async fn an_agent_sees_its_script_and_its_state() {
     let simulator = Simulator::builder().start().await.unwrap();
-    let serving = Serving::start("127.0.0.1:0", Some(&simulator), None).await;
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &[]).await;
     let (http, url) = (http(), &serving.url);
     let session = log_in(&http, url).await;
     let scripts = json(get(&http, &format!("{url}/scripts"), &session).await).await;
@@ -125,7 +127,7 @@ fn measured(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
 #[tokio::test]
 async fn prometheus_reads_what_was_counted_and_nobodys_secrets() {
     let simulator = Simulator::builder().start().await.unwrap();
-    let serving = Serving::start("127.0.0.1:0", Some(&simulator), None).await;
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &[]).await;
     let (http, url) = (http(), &serving.url);
     let session = log_in(&http, url).await;
     let script = &simulator.script_ids()[0];
@@ -168,7 +170,8 @@ async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
     let directory = std::env::temp_dir().join(format!("agent-desktop-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let database = directory.join("sessions.sqlite");
-    let mut serving = Serving::start("127.0.0.1:0", Some(&simulator), Some(&database)).await;
+    let store = ["--database", database.to_str().unwrap()];
+    let mut serving = Serving::start("127.0.0.1:0", Some(&simulator), &store).await;
     let (http, url) = (http(), serving.url.clone());
     let sessions = join_all((0..AGENTS).map(|_| log_in(&http, &url))).await;
     let script = format!("{url}/scripts/{}", simulator.script_ids()[0]);
@@ -193,7 +196,7 @@ async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
             assert_eq!(call.await.unwrap(), 200);
         }
         let at = url.strip_prefix("http://").unwrap();
-        serving = Serving::start(at, Some(&simulator), Some(&database)).await;
+        serving = Serving::start(at, Some(&simulator), &store).await;
     }
     for session in &sessions {
         assert_eq!(get(&http, &script, session).await.status(), 200);

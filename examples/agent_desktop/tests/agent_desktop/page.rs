@@ -28,7 +28,7 @@ async fn choose(browser: &mut Browser, script: &str) {
 async fn an_agent_logs_in_and_sees_its_script_fresh_stale_or_why_not() {
     let Some(mut browser) = Browser::start().await else { return };
     let simulator = Simulator::builder().start().await.unwrap();
-    let serving = Serving::start("127.0.0.1:0", Some(&simulator), None).await;
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &[]).await;
     browser.look(390, "light").await;
     browser.open(&serving.url).await;
     let is_out = "!document.getElementById('out').hidden && document.getElementById('in').hidden";
@@ -81,7 +81,7 @@ async fn an_agent_logs_in_and_sees_its_script_fresh_stale_or_why_not() {
 async fn whoever_opens_the_page_while_the_service_is_down_sees_why_and_can_try_again() {
     let Some(mut browser) = Browser::start().await else { return };
     let simulator = Simulator::builder().start().await.unwrap();
-    let serving = Serving::start("127.0.0.1:0", Some(&simulator), None).await;
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &[]).await;
     browser.open(&format!("{}/login", serving.url)).await;
     shown(&mut browser, "fresh").await;
     simulator.set_down(true);

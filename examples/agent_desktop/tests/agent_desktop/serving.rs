@@ -1,6 +1,5 @@
 //! The service as its own process.
 
-use std::path::Path;
 use std::process::Stdio;
 
 use genesys_scripts::simulator::Simulator;
@@ -16,10 +15,11 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// With a simulator of its own, or before this one.
-    pub(crate) async fn start(at: &str, before: Option<&Simulator>, database: Option<&Path>) -> Self {
+    /// With a simulator of its own, or before this one; and where it keeps its sessions.
+    pub(crate) async fn start(at: &str, before: Option<&Simulator>, store: &[&str]) -> Self {
         let mut command = Command::new(PROGRAM);
-        command.args(["--serve", at]).env_remove("GENESYSCLOUD_REGION").env_remove("GENESYSCLOUD_GATEWAY_HOST");
+        command.args(["--serve", at]).args(store).env("DESKTOP_KEY", "5a".repeat(32));
+        command.env_remove("GENESYSCLOUD_REGION").env_remove("GENESYSCLOUD_GATEWAY_HOST");
         if let Some(simulator) = before {
             command
                 .env("GENESYSCLOUD_GATEWAY_HOST", "127.0.0.1")
@@ -27,9 +27,6 @@ impl Serving {
                 .env("GENESYSCLOUD_GATEWAY_PROTOCOL", "http")
                 .env("GENESYSCLOUD_OAUTHCLIENT_ID", "desktop")
                 .env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
-        }
-        if let Some(database) = database {
-            command.arg("--database").arg(database).env("DESKTOP_KEY", "5a".repeat(32));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
@@ -41,6 +38,11 @@ impl Serving {
             }
         };
         Self { url, process, told }
+    }
+
+    /// As the system ends what takes too much memory.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
     }
 
     /// Told to stop, as containers are. What it says at the end.

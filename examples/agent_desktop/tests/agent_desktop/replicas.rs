@@ -1,13 +1,9 @@
 //! Three replicas of the example behind any balancer are one service.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-#[path = "../../../tests/common/redis.rs"]
+#[path = "../../../../tests/common/redis.rs"]
 #[expect(dead_code, reason = "the crate's own tests use the rest of it")]
 mod redis_server;
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,50 +13,11 @@ use futures_util::{StreamExt as _, stream};
 use genesys_scripts::simulator::Simulator;
 use redis_server::Redis;
 use reqwest::{Client, Response};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A replica as a process.
-struct Replica {
-    url: String,
-    process: Child,
-    told: Lines<BufReader<ChildStdout>>,
-}
-
-impl Replica {
-    async fn start(simulator: &Simulator, redis: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-agent-desktop"));
-        command
-            .args(["--serve", "127.0.0.1:0", "--redis", redis, "--url", "http://desktop.example/"])
-            .env_remove("GENESYSCLOUD_REGION")
-            .env("DESKTOP_KEY", "5a".repeat(32))
-            .env("GENESYSCLOUD_GATEWAY_HOST", "127.0.0.1")
-            .env("GENESYSCLOUD_GATEWAY_PORT", simulator.address().unwrap().port().to_string())
-            .env("GENESYSCLOUD_GATEWAY_PROTOCOL", "http")
-            .env("GENESYSCLOUD_OAUTHCLIENT_ID", "desktop")
-            .env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut process = command.spawn().unwrap();
-        let mut told = BufReader::new(process.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = told.next_line().await.unwrap().unwrap();
-            if let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) {
-                break url.trim_end_matches('/').to_owned();
-            }
-        };
-        Self { url, process, told }
-    }
-
-    async fn stop(mut self) -> String {
-        let pid = self.process.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        let left = self.told.next_line().await.unwrap().unwrap();
-        assert!(self.process.wait().await.unwrap().success(), "{left}");
-        left
-    }
-}
+use crate::serving::Serving;
+use crate::{cookie, http, location};
 
 /// As a balancer has it: each request goes to the next of those that are in.
 struct Balancer {
@@ -98,16 +55,8 @@ impl Balancer {
     }
 }
 
-fn cookie(answer: &Response, name: &str) -> String {
-    let set = answer.headers().get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
-    set.map(|set| set.split(';').next().unwrap()).find(|pair| pair.starts_with(name)).unwrap().to_owned()
-}
-
-fn location(answer: &Response) -> String {
-    answer.headers()["location"].to_str().unwrap().to_owned()
-}
-
-/// So many in `cargo test`; `REPLICAS_AGENTS=500 REPLICAS_AWAY=30 cargo test -p genesys-agent-desktop --test replicas` is for more.
+/// So many in `cargo test`; for more:
+/// `REPLICAS_AGENTS=500 REPLICAS_AWAY=30 cargo test -p genesys-agent-desktop --test agent_desktop replicas`.
 fn chosen(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
@@ -156,7 +105,7 @@ async fn logged_in(balancer: &Balancer, agents: u64) -> Vec<String> {
 }
 
 /// A call of each agent at each replica.
-async fn at_each(balancer: &Balancer, replicas: &[Replica], sessions: &[String], script: &str) {
+async fn at_each(balancer: &Balancer, replicas: &[Serving], sessions: &[String], script: &str) {
     for replica in replicas {
         let calls = stream::iter(sessions)
             .map(|session| balancer.http.get(format!("{}{script}", replica.url)).header("cookie", session).send());
@@ -168,10 +117,10 @@ async fn at_each(balancer: &Balancer, replicas: &[Replica], sessions: &[String],
     }
 }
 
-async fn desktop(simulator: &Simulator, redis: &str) -> (Vec<Replica>, Arc<Balancer>) {
-    let replicas = join_all((0..3).map(|_| Replica::start(simulator, redis))).await;
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+async fn desktop(simulator: &Simulator, redis: &str) -> (Vec<Serving>, Arc<Balancer>) {
+    let store = ["--redis", redis, "--url", "http://desktop.example/"];
+    let replicas = join_all((0..3).map(|_| Serving::start("127.0.0.1:0", Some(simulator), &store))).await;
+    let http = http();
     let urls = RwLock::new(replicas.iter().map(|replica| replica.url.clone()).collect());
     (replicas, Arc::new(Balancer { http, urls, next: AtomicUsize::new(0) }))
 }
@@ -189,7 +138,7 @@ async fn one_killed_and_one_shut_down_cost_no_login_and_no_session() {
         // Each replica has brought sessions; one is killed, with calls under way.
         sleep(Duration::from_secs(1)).await;
         let mut killed = replicas.pop().unwrap();
-        killed.process.kill().await.unwrap();
+        killed.kill().await;
         balancer.take_out(&killed.url).await;
         sleep(Duration::from_secs(1)).await;
         // One is shut down, while it and the last refresh; it gets no more calls shortly before.
