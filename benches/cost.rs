@@ -44,7 +44,10 @@ fn main() -> Result<()> {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     match arguments[..] {
         ["serve"] => runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve()),
-        ["over-bare", url] => Ok(println!("{}", over_bare(url)?)),
+        ["over-bare", url] => {
+            println!("{}", over_bare(url)?);
+            Ok(())
+        }
         ["calls", kind, url, count] => current_thread()?.block_on(calls(Kind::named(kind)?, url, count.parse()?)),
         [] => report(),
         _ => bail!("cost takes no arguments"),
