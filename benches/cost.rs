@@ -28,6 +28,8 @@ const WARM_UP: usize = 50;
 
 /// At most so many times the instructions of bare reqwest.
 const INSTRUCTIONS: f64 = 1.03;
+/// At most so many instructions a call for metrics and traces that are compiled in, and that nobody listens to.
+const OFF: i64 = 400;
 /// At least so many times the calls per second of bare reqwest, 64 and 512 at once.
 const THROUGHPUT: f64 = 0.95;
 /// At most so many allocations a call more than bare reqwest.
@@ -42,6 +44,10 @@ fn main() -> Result<()> {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     match arguments[..] {
         ["serve"] => runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve()),
+        ["over-bare", url] => {
+            println!("{}", over_bare(url)?);
+            Ok(())
+        }
         ["calls", kind, url, count] => current_thread()?.block_on(calls(Kind::named(kind)?, url, count.parse()?)),
         [] => report(),
         _ => bail!("cost takes no arguments"),
@@ -161,10 +167,14 @@ fn report() -> Result<()> {
     println!("one agent.script call, everything on, against the same call on bare reqwest with the same decoding\n");
     println!("{:<30} {:>10}  {:>10}", "", "bare", "crate");
 
-    let [bare, ours] = [instructions(Kind::Bare, &server.url)?, instructions(Kind::Crate, &server.url)?];
+    let [bare, ours] = [instructions(Kind::Bare, &server.url, "")?, instructions(Kind::Crate, &server.url, "")?];
     let ratio = ours as f64 / bare as f64;
     table.row("instructions a call", bare as f64, ours as f64, format!("{ratio:.3} x"));
     table.bound("instructions_ratio", ratio, ratio <= INSTRUCTIONS);
+
+    let [out, off] = [over_bare_compiled_out(&server.url)?, over_bare(&server.url)?];
+    table.row("  metrics, traces: out, off", out as f64, off as f64, format!("{:+}", off - out));
+    table.bound("instructions_off", (off - out) as f64, off - out <= OFF);
 
     let [bare, ours] = [allocations(Kind::Bare, &server.url)?, allocations(Kind::Crate, &server.url)?];
     table.row("allocations a call", bare, ours, format!("{:+.1}", ours - bare));
@@ -209,7 +219,7 @@ impl Table {
     }
 
     fn close(self) -> Result<()> {
-        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let directory = PathBuf::from(option_env!("CARGO_TARGET_TMPDIR").unwrap_or("."));
         std::fs::create_dir_all(&directory)?;
         let path = directory.join("cost.json");
         let figures = serde_json::Value::Object(self.figures);
@@ -245,13 +255,14 @@ impl Drop for Server {
 }
 
 /// Two runs under callgrind; what they differ in is the calls alone.
-fn instructions(kind: Kind, url: &str) -> Result<u64> {
+fn instructions(kind: Kind, url: &str, tunables: &str) -> Result<u64> {
     let run = |count: usize| -> Result<u64> {
         let name = if matches!(kind, Kind::Bare) { "bare" } else { "crate" };
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(std::env::current_exe()?)
             .args(["calls", name, url, &count.to_string()])
+            .env("GLIBC_TUNABLES", tunables)
             .output()
             .context("valgrind, which counts the instructions, cannot be run: apt-get install valgrind")?;
         let text = String::from_utf8_lossy(&output.stderr);
@@ -260,6 +271,25 @@ fn instructions(kind: Kind, url: &str) -> Result<u64> {
     };
     const MORE: usize = 500;
     Ok((run(WARM_UP + MORE)? - run(WARM_UP)?) / MORE as u64)
+}
+
+/// So many more than bare reqwest, counted so that two builds can be compared: glibc's allocator is kept from tidying up, which it
+/// does more or less often as the heap happens to lie.
+fn over_bare(url: &str) -> Result<i64> {
+    let count = |kind| instructions(kind, url, "glibc.malloc.tcache_max=1048576:glibc.malloc.tcache_count=127");
+    Ok(i64::try_from(count(Kind::Crate)?)? - i64::try_from(count(Kind::Bare)?)?)
+}
+
+/// The same of this bench as `benches/without` builds it.
+fn over_bare_compiled_out(url: &str) -> Result<i64> {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--profile=bench", "--package=genesys-cost-without", "--features=silent", "--"])
+        .args(["over-bare", url])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().with_context(|| format!("genesys-cost-without said {text:?}"))
 }
 
 fn allocations(kind: Kind, url: &str) -> Result<f64> {

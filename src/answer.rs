@@ -1,5 +1,6 @@
 //! An answer of the service, whole: what of it is read, by whoever reads it.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,8 +8,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::text::head;
 
-/// An answer of any status.
-pub(crate) struct Answer {
+/// An answer of any status. In a box, as it goes from hand to hand.
+pub(crate) struct Answer(Box<Parts>);
+
+pub(crate) struct Parts {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -21,7 +24,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
-        Self { status, headers, body, bearer: None, attempts: 0, elapsed: Duration::ZERO }
+        Self(Box::new(Parts { status, headers, body, bearer: None, attempts: 0, elapsed: Duration::ZERO }))
     }
 
     /// `ININ-Correlation-Id`, as it came.
@@ -33,5 +36,19 @@ impl Answer {
     /// The token it answers.
     pub(crate) fn token(&self) -> Option<&str> {
         self.bearer.as_ref()?.to_str().ok()?.strip_prefix("Bearer ")
+    }
+}
+
+impl Deref for Answer {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl DerefMut for Answer {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
     }
 }

@@ -85,7 +85,8 @@ async fn complete(client: &ClientShared, call: &Call<'_>, span: &tracing::Span) 
     if !run.is_login() {
         client.counters.ended(result.as_ref().err());
     }
-    route.meter.called(|| run.started.elapsed(), result.as_ref().err());
+    let took = result.as_ref().map_or_else(Error::elapsed, |answer| answer.elapsed);
+    route.meter.called(took, result.as_ref().err());
     if !span.is_disabled() {
         let token = result.as_ref().ok().and_then(Answer::token);
         spans::end_call(span, &result, run.attempts, &run.waits, &call.authority.secrets(token));
@@ -221,22 +222,22 @@ impl<'a> Run<'a> {
     /// token was replaced meanwhile.
     async fn admit<'t>(&mut self, token: Option<&'t Token>) -> Result<Option<Admitted<'a, 't>>, Error> {
         let (operation, quota) = (self.call.spec.operation.name, token.map(Token::quota));
-        let is_broken = self.route.evidence.is_broken(self.key, Instant::now());
         let mut login = match self.is_login() {
             true => Box::pin(self.login_pass()).await?,
             false => None,
         };
+        let mut now = Instant::now();
+        let is_broken = self.route.evidence.is_broken(self.key, now);
         // What is broken itself finds out nothing, and so is no probe.
         let mut outage = Endurance::new(self.deadline, self.oldest_outage(), !is_broken);
         let mut slot = self.host.in_flight.free(self.share);
         loop {
             if let Some(_slot) = slot.take() {
-                let sent = Instant::now();
-                let quota = quota.map(|quota| quota.take(operation, self.started, sent));
+                let quota = quota.map(|quota| quota.take(operation, self.started, now));
                 if !matches!(quota, Some(None))
-                    && let Some(permit) = self.route.outage.take(&outage, sent)
+                    && let Some(permit) = self.route.outage.take(&outage, now)
                 {
-                    return Ok(Some(Admitted { login, quota: quota.flatten(), permit, is_broken, _slot, sent }));
+                    return Ok(Some(Admitted { login, quota: quota.flatten(), permit, is_broken, _slot, sent: now }));
                 }
             }
             // Boxed, so that only calls that wait have room for it.
@@ -248,6 +249,7 @@ impl<'a> Run<'a> {
                 slot = None;
                 login = Box::pin(self.login_pass()).await?;
             }
+            now = Instant::now();
         }
     }
 

@@ -176,11 +176,11 @@ impl<'a> Spec<'a> {
     /// What is asked for, as far as it can be broken itself: the ids, and the data version. FNV-1a: it is made for every call, of
     /// ids that the user chose.
     pub(crate) fn key(&self) -> u64 {
-        let parts = self.parameters.iter().copied().chain(self.subject).chain(self.data_version());
-        parts
-            // No byte of UTF-8 is 0xFF.
-            .flat_map(|part| part.bytes().chain([0xFF]))
-            .fold(0xcbf2_9ce4_8422_2325, |key, byte| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        let add = |key: u64, byte: u8| (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let subject = self.subject.filter(|subject| self.parameters.first() != Some(subject));
+        let parts = self.parameters.iter().copied().chain(subject).chain(self.data_version());
+        // No byte of UTF-8 is 0xFF.
+        parts.fold(0xcbf2_9ce4_8422_2325, |key, part| add(part.bytes().fold(key, add), 0xFF))
     }
 
     /// What no error may repeat of where it goes.
@@ -272,14 +272,14 @@ impl Site {
         let prefix = self.base.path().trim_end_matches('/');
         let mut path = String::with_capacity(prefix.len() + route.len() + 40 * parameters.len());
         path.push_str(prefix);
-        let mut parameters = parameters.iter();
-        for segment in route.split('/').skip(1) {
-            path.push('/');
-            match segment.starts_with('{').then(|| parameters.next()).flatten() {
-                Some(parameter) => path.push_str(&encode_segment(parameter)),
-                None => path.push_str(segment),
-            }
+        let mut rest = route;
+        for parameter in parameters {
+            let (before, after) = rest.split_once('{').unwrap_or((rest, ""));
+            path.push_str(before);
+            path.push_str(&encode_segment(parameter));
+            rest = after.split_once('}').map_or("", |(_, after)| after);
         }
+        path.push_str(rest);
         let mut url = self.base.clone();
         url.set_path(&path);
         url

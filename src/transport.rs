@@ -275,50 +275,65 @@ impl Http {
 
 /// The whole answer to a request that was sent, no larger than allowed. `once`: it cannot be had again, so what is not in the
 /// coding it is said to be in is read as far as it can be.
-pub(crate) async fn exchange(
-    sent: impl Future<Output = Result<Response, Failure>>,
+pub(crate) fn exchange(
+    sent: impl Future<Output = Result<Response, Failure>> + Send,
     host: &str,
     most: usize,
     once: bool,
-) -> Result<Answer, Failure> {
-    let mut response = sent.await?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-    if !status.is_success() {
-        let words = Box::pin(words_of(&mut response)).await;
-        let (words, _) = coding::plain(words, &headers, REFUSAL_BYTES);
-        return Ok(Answer::new(status, headers, words));
-    }
-    // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
-    let expected = response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
-    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
-    loop {
-        let received = first.len() + joined.len();
-        let chunk = match response.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => return Err(Failure::broken_off(Some(error), host, received)),
-        };
-        if received.saturating_add(chunk.len()) > most {
-            return Err(Failure::too_large(host, most));
+) -> impl Future<Output = Result<Answer, Failure>> + Send {
+    sent.and_then(move |response| read(response, host, most, once))
+}
+
+#[expect(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
+fn read(
+    mut response: Response,
+    host: &str,
+    most: usize,
+    once: bool,
+) -> impl Future<Output = Result<Answer, Failure>> + Send {
+    async move {
+        if !response.status().is_success() {
+            let words = Box::pin(words_of(&mut response)).await;
+            let (words, _) = coding::plain(words, response.headers(), REFUSAL_BYTES);
+            return Ok(answer(response, words));
         }
-        if received == 0 {
-            first = chunk;
-            continue;
+        // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
+        let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+        loop {
+            let received = first.len() + joined.len();
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => return Err(Failure::broken_off(Some(error), host, received)),
+            };
+            if received.saturating_add(chunk.len()) > most {
+                return Err(Failure::too_large(host, most));
+            }
+            if received == 0 {
+                first = chunk;
+                continue;
+            }
+            if joined.is_empty() {
+                let left = response.content_length().map_or(0, |left| usize::try_from(left).unwrap_or(usize::MAX));
+                let expected = received.saturating_add(chunk.len()).saturating_add(left);
+                joined.reserve(expected.min(most).min(MOST_AT_ONCE));
+                joined.extend_from_slice(&std::mem::take(&mut first));
+            }
+            joined.extend_from_slice(&chunk);
         }
-        if joined.is_empty() {
-            joined.reserve(expected.min(most).min(MOST_AT_ONCE));
-            joined.extend_from_slice(&std::mem::take(&mut first));
+        let body = if joined.is_empty() { first } else { joined.freeze() };
+        let received = body.len();
+        match coding::plain(body, response.headers(), most) {
+            (_, Some(Trouble::TooLarge)) => Err(Failure::too_large(host, most)),
+            (_, Some(Trouble::BrokenOff)) => Err(Failure::broken_off(None, host, received)),
+            (_, Some(Trouble::Garbled)) if !once => Err(Failure::garbled(host)),
+            (body, _) => Ok(answer(response, body)),
         }
-        joined.extend_from_slice(&chunk);
     }
-    let body = if joined.is_empty() { first } else { joined.freeze() };
-    let received = body.len();
-    match coding::plain(body, &headers, most) {
-        (_, Some(Trouble::TooLarge)) => Err(Failure::too_large(host, most)),
-        (_, Some(Trouble::BrokenOff)) => Err(Failure::broken_off(None, host, received)),
-        (_, Some(Trouble::Garbled)) if !once => Err(Failure::garbled(host)),
-        (body, _) => Ok(Answer::new(status, headers, body)),
-    }
+}
+
+fn answer(mut response: Response, body: Bytes) -> Answer {
+    Answer::new(response.status(), std::mem::take(response.headers_mut()), body)
 }
 
 /// What a refusal says. One that breaks off, or does not end, is one all the same.

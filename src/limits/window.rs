@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 use crate::random::Random;
@@ -12,6 +12,10 @@ use crate::retry::after;
 pub(super) const ROUNDING: Duration = Duration::from_secs(1);
 /// A new window is used this much later at most, by chance, so that processes that share a token do not come at once.
 pub(super) const SPREAD: Duration = Duration::from_millis(250);
+
+static ALLOWED: HeaderName = HeaderName::from_static("inin-ratelimit-allowed");
+static COUNT: HeaderName = HeaderName::from_static("inin-ratelimit-count");
+static RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 
 /// What an answer says about the window that it was counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ impl QuotaHeaders {
     /// Whole numbers; what is too large is the largest there is. Anything else, and what is said more than once, is not said; and
     /// no window is known without all three.
     pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
-        let number = |name| {
+        let number = |name: &HeaderName| {
             let mut lines = headers.get_all(name).iter();
             let value = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?.trim_matches([' ', '\t']);
             let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
@@ -33,9 +37,9 @@ impl QuotaHeaders {
         };
         Some(Self {
             // None at all is no quota: the token could never be used.
-            allowed: number("inin-ratelimit-allowed").filter(|allowed| *allowed > 0)?,
-            count: number("inin-ratelimit-count")?,
-            reset: Duration::from_secs(number("inin-ratelimit-reset")?.into()),
+            allowed: number(&ALLOWED).filter(|allowed| *allowed > 0)?,
+            count: number(&COUNT)?,
+            reset: Duration::from_secs(number(&RESET)?.into()),
         })
     }
 

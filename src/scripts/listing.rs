@@ -187,9 +187,10 @@ impl ListingPages {
         Box::pin(async move {
             query.check()?;
             let spec = Spec::of(operation, &[]).query(query.query(number));
-            let answer = agent.run(&spec).await?;
+            let mut answer = agent.run(&spec).await?;
             let page = decode("a list of scripts", &spec, &answer)?;
-            Ok((page, Answer { body: Bytes::new(), ..answer }))
+            answer.body = Bytes::new();
+            Ok((page, answer))
         })
     }
 
