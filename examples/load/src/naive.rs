@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use genesys_scripts::{Region, ScriptId};
 use bytes::Bytes;
+use genesys_scripts::{Region, ScriptId};
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue};
 use hyper::{Request, StatusCode, Uri};

@@ -62,7 +62,8 @@ impl Sender {
         let to_proxy = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
         let way = Way { to_proxy: to_proxy.wrap_connector(tcp.clone()), tcp, proxies: Arc::new(proxies) };
         let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https.wrap_connector(way));
+        let client =
+            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https.wrap_connector(way));
         Ok(Self(client))
     }
 
@@ -75,7 +76,9 @@ impl Sender {
             let (status, first_byte) = (response.status(), started.elapsed());
             Ok(Answer { status, body: response.into_body().collect().await?.to_bytes(), first_byte })
         };
-        timeout(within, answer).await.unwrap_or_else(|_| anyhow::bail!("the time was over before there was a whole answer"))
+        timeout(within, answer)
+            .await
+            .unwrap_or_else(|_| anyhow::bail!("the time was over before there was a whole answer"))
     }
 }
 
