@@ -125,7 +125,10 @@ impl Looping {
             if self.until.is_some_and(|until| self.due >= until) {
                 return;
             }
-            sleep_until(self.due).await;
+            // The timer goes by whole milliseconds: an agent that does not pause would lose one each time.
+            if self.due > Instant::now() {
+                sleep_until(self.due).await;
+            }
             let beginning = self.recorder.begin(self.due);
             let outcome = self.agent.iterate().await;
             self.recorder.end(self.number, beginning, outcome);

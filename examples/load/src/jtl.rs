@@ -72,7 +72,7 @@ impl Jtl {
             return;
         }
         let status =
-            |status: u16| reqwest::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+            |status: u16| hyper::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
         let (code, message, failure) = match &sample.outcome.result {
             Ok(()) => ("200".to_owned(), "OK", ""),
             Err(failure) => match failure.status {

@@ -29,6 +29,7 @@ mod recorder;
 mod report;
 mod resilient;
 mod run;
+mod sender;
 mod stop;
 mod summary;
 mod target;

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use genesys_scripts::{Region, ScriptId};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Certificate, RequestBuilder, StatusCode, Url};
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,15 +23,17 @@ use crate::failure::Failure;
 use crate::feeder::Login;
 use crate::plan::{Closed, Plan};
 use crate::run::{Outcome, Sent};
+use crate::sender::{Answer, Sender, get};
 use crate::target::{Identity, Target};
 
 /// What all agents share.
 pub(crate) struct Shared {
-    http: reqwest::Client,
-    login: String,
+    sender: Sender,
+    login: Uri,
     client: Option<(String, SecretString)>,
     timeout: Duration,
-    token: Option<OnceCell<Result<SecretString, Failure>>>,
+    /// As a header, ready to be sent.
+    token: Option<OnceCell<Result<HeaderValue, Failure>>>,
     /// When all start at once, all are logged in before the first asks for its script: the burst that the report
     /// tells of is then one of script requests, and not smeared by logins that end one after the other.
     logged_in: Option<Barrier>,
@@ -38,8 +45,8 @@ impl Shared {
     pub(crate) fn new(args: &Args, target: &Target, plan: &Plan) -> anyhow::Result<Arc<Self>> {
         let at_once = matches!(plan, Plan::Closed(Closed { ramp_up: Duration::ZERO, .. }));
         Ok(Arc::new(Self {
-            http: http(&target.region, target.ca.as_deref())?,
-            login: format!("{}/oauth/token", target.region.login_url()),
+            sender: Sender::new(&target.region, target.ca.as_deref())?,
+            login: format!("{}/oauth/token", target.region.login_url()).parse()?,
             client: target.client.clone(),
             timeout: args.call_timeout,
             token: args.shared_token.then(OnceCell::new),
@@ -52,32 +59,23 @@ impl Shared {
     pub(crate) fn sent(&self) -> Sent {
         self.sent.read()
     }
-}
 
-/// One client for all agents; never through a proxy to this machine, which would see the secret in clear.
-pub(crate) fn http(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::Client> {
-    Ok(builder(region, ca)?.build()?)
-}
-
-/// For clients that differ in something.
-pub(crate) fn builder(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::ClientBuilder> {
-    // reqwest alone wants a crypto provider of the process, even where all is http.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    if let Some(pem) = ca {
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
+    /// The whole answer, in the time that is left of an iteration.
+    async fn exchange(&self, what: &str, request: Request<Full<Bytes>>, spent: Duration) -> Result<Answer, Failure> {
+        let answer = self.sender.send(request, self.timeout.saturating_sub(spent)).await;
+        answer.map_err(|error| Failure {
+            machine: error.chain().find_map(Failure::of_machine),
+            ..Failure::other(format!("{what}: {error:#}"))
+        })
     }
-    // A region is https, or on loopback.
-    let clear = [region.api_url(), region.login_url()].iter().any(|url| Target::is_loopback(url));
-    Ok(if clear { builder.no_proxy() } else { builder })
 }
 
 pub(crate) struct Agent {
     shared: Arc<Shared>,
     /// What it asks for, one after the other.
-    urls: Vec<(&'static str, Url)>,
+    uris: Vec<(&'static str, Uri)>,
     login: Login,
-    token: OnceCell<SecretString>,
+    token: OnceCell<HeaderValue>,
     /// Whether it has waited for the others to be logged in.
     met: AtomicBool,
 }
@@ -120,14 +118,15 @@ impl Agent {
         workload: Workload,
         region: &Region,
     ) -> anyhow::Result<Self> {
-        let urls = urls(region, &identity.script, workload)?;
+        let urls = urls(region, &identity.script, workload)?.into_iter();
+        let uris = urls.map(|(what, url)| Ok((what, url.as_str().parse()?))).collect::<anyhow::Result<_>>()?;
         let token = match &identity.login {
-            Login::AccessToken(token) => Some(token.clone()),
+            Login::AccessToken(token) => Some(header("Bearer", token.expose_secret())?),
             _ => None,
         };
         Ok(Self {
             shared: Arc::clone(shared),
-            urls,
+            uris,
             login: identity.login.clone(),
             token: OnceCell::new_with(token),
             met: AtomicBool::new(false),
@@ -145,19 +144,17 @@ impl Agent {
             outcome.apart = logged_in.elapsed();
         }
         outcome.result = match token {
-            Ok(token) => self.fetch_all(&token, started, &mut outcome).await,
+            Ok(token) => self.fetch_all(token, started, &mut outcome).await,
             Err(failure) => Err(failure),
         };
         outcome
     }
 
-    async fn fetch_all(&self, token: &SecretString, started: Instant, outcome: &mut Outcome) -> Result<(), Failure> {
-        for (what, url) in &self.urls {
+    async fn fetch_all(&self, token: &HeaderValue, started: Instant, outcome: &mut Outcome) -> Result<(), Failure> {
+        for (what, uri) in &self.uris {
             let spent = started.elapsed().saturating_sub(outcome.apart);
-            let request = self.shared.http.get(url.clone()).bearer_auth(token.expose_secret());
             self.shared.sent.attempts.fetch_add(1, Ordering::Relaxed);
-            let answer = exchange(request, self.shared.timeout.saturating_sub(spent)).await;
-            let answer = answer.map_err(|error| unanswered(what, error))?;
+            let answer = self.shared.exchange(what, get(uri, Some(token)), spent).await?;
             if outcome.bytes == 0 {
                 outcome.first_byte = spent + answer.first_byte;
             }
@@ -167,12 +164,13 @@ impl Agent {
         Ok(())
     }
 
-    fn judge(&self, what: &str, answer: &Answer, token: &SecretString) -> Result<(), Failure> {
+    fn judge(&self, what: &str, answer: &Answer, token: &HeaderValue) -> Result<(), Failure> {
         if answer.status != StatusCode::OK {
             if answer.status == StatusCode::TOO_MANY_REQUESTS {
                 self.shared.sent.throttled.fetch_add(1, Ordering::Relaxed);
             }
-            return Err(refused(what, answer.status, &answer.body, &[token.expose_secret()]));
+            let token = token.to_str().unwrap_or_default().trim_start_matches("Bearer ");
+            return Err(refused(what, answer.status, &answer.body, &[token]));
         }
         let good = match what {
             _ if !self.shared.decode => true,
@@ -187,14 +185,14 @@ impl Agent {
     }
 
     /// The one that all share, or its own: a login that failed is tried again by the next iteration.
-    async fn token(&self) -> Result<SecretString, Failure> {
+    async fn token(&self) -> Result<&HeaderValue, Failure> {
         match &self.shared.token {
-            Some(shared) => shared.get_or_init(|| self.log_in()).await.clone(),
-            None => self.token.get_or_try_init(|| self.log_in()).await.cloned(),
+            Some(shared) => shared.get_or_init(|| self.log_in()).await.as_ref().map_err(Clone::clone),
+            None => self.token.get_or_try_init(|| self.log_in()).await,
         }
     }
 
-    async fn log_in(&self) -> Result<SecretString, Failure> {
+    async fn log_in(&self) -> Result<HeaderValue, Failure> {
         let Some((id, secret)) = &self.shared.client else {
             return Err(Failure::other("log in: no client credentials"));
         };
@@ -202,17 +200,15 @@ impl Agent {
         if let Login::RefreshToken(token) = &self.login {
             secrets.push(token.expose_secret());
         }
-        let body = form(&self.login);
-        let request = self
-            .shared
-            .http
-            .post(&self.shared.login)
-            .basic_auth(id, Some(secret.expose_secret()))
+        let basic = header("Basic", &BASE64_STANDARD.encode(format!("{id}:{}", secret.expose_secret())));
+        let mut request = Request::post(&self.shared.login)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(body);
+            .body(form(&self.login).into())
+            .map_err(|error| Failure::other(format!("log in: {error}")))?;
+        request.headers_mut().insert(AUTHORIZATION, basic.map_err(|error| Failure::other(format!("log in: {error}")))?);
         let sent = &self.shared.sent;
         sent.login_attempts.fetch_add(1, Ordering::Relaxed);
-        let answer = exchange(request, self.shared.timeout).await.map_err(|error| unanswered("log in", error))?;
+        let answer = self.shared.exchange("log in", request, Duration::ZERO).await?;
         if answer.status != StatusCode::OK {
             let failure = refused("log in", answer.status, &answer.body, &secrets);
             if answer.status == StatusCode::TOO_MANY_REQUESTS
@@ -223,7 +219,8 @@ impl Agent {
             return Err(failure);
         }
         let issued = serde_json::from_slice::<Issued>(&answer.body);
-        issued.map(|issued| issued.access_token).map_err(|_| Failure::other("log in: the answer holds no token"))
+        let bearer = issued.ok().and_then(|issued| header("Bearer", issued.access_token.expose_secret()).ok());
+        bearer.ok_or_else(|| Failure::other("log in: the answer holds no token that can be sent"))
     }
 }
 
@@ -242,23 +239,11 @@ fn refresh(token: &str) -> String {
     form.query().unwrap_or_default().to_owned()
 }
 
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
-    first_byte: Duration,
-}
-
-async fn exchange(request: RequestBuilder, timeout: Duration) -> reqwest::Result<Answer> {
-    let started = Instant::now();
-    let response = request.header(ACCEPT, "application/json").timeout(timeout).send().await?;
-    let (status, first_byte) = (response.status(), started.elapsed());
-    Ok(Answer { status, body: response.bytes().await?.into(), first_byte })
-}
-
-/// No whole answer came.
-fn unanswered(what: &str, error: reqwest::Error) -> Failure {
-    let machine = Failure::of_machine(&error);
-    Failure { machine, ..Failure::other(format!("{what}: {:#}", anyhow::Error::from(error))) }
+/// What must not be told, as a header.
+fn header(scheme: &str, secret: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut header = HeaderValue::try_from(format!("{scheme} {secret}"))?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// What the service, or its login, says with a refusal.

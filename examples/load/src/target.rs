@@ -8,6 +8,7 @@ use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{Region, ScriptId};
+use hyper::StatusCode;
 use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::args::{Args, Mode, Workload};
 use crate::failure::Failure;
 use crate::feeder::{self, Login, Row};
-use crate::naive;
+use crate::sender::{Answer, Sender, get};
 
 /// The names the official Terraform provider reads.
 const CLIENT_ID: &str = "GENESYSCLOUD_OAUTHCLIENT_ID";
@@ -235,13 +236,10 @@ async fn first_script(region: &Region, ca: Option<&[u8]>, timeout: Duration) -> 
     }
 
     let url = format!("{}/_simulator/scripts", region.api_url());
-    let http = naive::http(region, ca).map_err(unreachable)?;
-    let ask = async {
-        let response = http.get(&url).timeout(timeout).send().await?;
-        Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
-    };
-    let (status, body) = ask.await.context("cannot ask for the scripts there are").map_err(unreachable)?;
-    if status != reqwest::StatusCode::OK {
+    let ask = async { Sender::new(region, ca)?.send(get(&url.parse()?, None), timeout).await };
+    let Answer { status, body, .. } =
+        ask.await.with_context(|| format!("cannot ask {url} for the scripts there are")).map_err(unreachable)?;
+    if status != StatusCode::OK {
         return Err(say_script_id(&format!("{url} answered {}", status.as_u16())));
     }
     let listed: Vec<Listed> =

@@ -394,6 +394,19 @@ async fn the_report_on_stdout_is_nothing_but_json() {
     assert!(ended.stderr.contains("iterations served"), "{}", ended.stderr);
 }
 
+/// Nothing is between the end of an iteration and the start of the next: what there was, a timer of whole milliseconds, made
+/// each of them late.
+#[tokio::test]
+async fn an_agent_that_does_not_pause_begins_again_at_once() {
+    let simulator = Simulator::builder().client_secret("simulator").rate_limit(0).start().await.unwrap();
+    let args = ["--api-url", simulator.url(), "--agents", "1", "--iterations", "101"];
+    let (ended, runs) = numbers("at-once", &args, Some("simulator")).await;
+    for run in &runs {
+        assert_eq!(number(run, "served"), 101, "{}", ended.stderr);
+        assert!(run["late_ms"]["p50"].as_f64().unwrap() < 0.1, "{}", run["late_ms"]);
+    }
+}
+
 #[tokio::test]
 async fn a_condition_that_holds_ends_with_99_and_nothing_else_does() {
     let cases: &[(&[&str], &[&str], i32)] = &[

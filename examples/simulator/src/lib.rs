@@ -1,9 +1,11 @@
-//! The simulator as a program: a Genesys Cloud on loopback, until Ctrl-C.
+//! The simulator as a program: a Genesys Cloud on loopback, until Ctrl-C or SIGTERM. Then it tells what it was asked and how
+//! it answered, to compare with what a client has counted.
 //!
 //! `cargo run --release --example simulator -- --listen 127.0.0.1:8085 --knee 80 --fault 503=0.01`
 
 mod tls;
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::Parser;
-use genesys_scripts::simulator::{Fault, ListQuirk, Simulator, SimulatorBuilder, When};
+use genesys_scripts::simulator::{Fault, ListQuirk, Simulator, SimulatorBuilder, Stats, When};
 
 /// A faithful Genesys Cloud Scripts API on loopback.
 #[derive(Parser)]
@@ -163,10 +165,32 @@ async fn run(options: Options) -> anyhow::Result<()> {
         tokio::spawn(front.serve(behind));
     }
 
-    // Whoever started it may not want to read where it is.
+    let asked_to_end = asked_to_end().context("cannot wait for a signal")?;
+    tell(&format!("listening on {}", simulator.url()));
+    asked_to_end.await;
+    tell(&counts(&simulator.stats()));
+    Ok(())
+}
+
+/// Whoever started it may not want to read it.
+fn tell(text: &str) {
     let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "listening on {}", simulator.url()).and_then(|()| stdout.flush());
-    asked_to_end().await.context("cannot wait for a signal")
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// What came to its end, a line for each kind of request.
+fn counts(stats: &Stats) -> String {
+    let line = |what: &str, counts: &BTreeMap<String, u64>| {
+        let each: Vec<_> = counts.iter().map(|(key, count)| format!("{key}: {count}")).collect();
+        let each = if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) };
+        format!("{what}: {}{each}", counts.values().sum::<u64>())
+    };
+    let lines = [
+        line("script requests", &stats.script_requests),
+        line("logins", &stats.logins),
+        line("requests by operation, logins apart", &stats.operations),
+    ];
+    lines.join("\n")
 }
 
 fn builder(options: Options) -> SimulatorBuilder {
@@ -222,17 +246,23 @@ fn taken(listen: SocketAddr, error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// Listens for signals from now on.
 #[cfg(unix)]
-async fn asked_to_end() -> std::io::Result<()> {
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
-#[cfg(not(unix))]
-async fn asked_to_end() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+#[cfg(windows)]
+fn asked_to_end() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
 }

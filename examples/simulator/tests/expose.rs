@@ -116,3 +116,56 @@ fn with_gzip_it_compresses_for_those_that_accept_it() {
         child.wait().unwrap();
     }
 }
+
+/// A connection of its own for each, whose answer is read to its end.
+#[cfg(unix)]
+fn ask(address: &str, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(stream, "{head}\r\nHost: here\r\nConnection: close\r\nContent-Length: {length}\r\n").unwrap();
+    write!(stream, "Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[cfg(unix)]
+#[test]
+fn told_to_end_it_tells_what_it_was_asked_and_how_it_answered() {
+    let certificate = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("counts.pem");
+    let certificate = certificate.to_str().unwrap();
+    for (signal, logins, scripts, tls) in [("-INT", 0, 0, true), ("-TERM", 2, 3, false), ("-INT", 1, 7, false)] {
+        let tls: &[&str] = if tls { &["--tls", certificate] } else { &[] };
+        let mut child = simulator(&[&["--listen", "127.0.0.1:0"], tls].concat()).spawn().unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        let address = line.trim().rsplit('/').next().unwrap();
+        for n in 0..logins {
+            // The second comes without a secret.
+            let basic = if n == 0 { "\r\nAuthorization: Basic ZGVza3RvcDpzaW11bGF0b3I=" } else { "" };
+            ask(address, &format!("POST /oauth/token HTTP/1.1{basic}"), "grant_type=client_credentials");
+        }
+        for _ in 0..scripts {
+            ask(address, "GET /api/v2/scripts/1f2e3d4c-0000-4000-8000-000000000001 HTTP/1.1", "");
+        }
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        let mut counts = String::new();
+        told.read_to_string(&mut counts).unwrap();
+        assert!(killed.success() && child.wait().unwrap().success());
+        let expected = match (logins, scripts) {
+            (0, 0) => ["script requests: 0", "logins: 0", "requests by operation, logins apart: 0"],
+            (2, 3) => [
+                "script requests: 3 (401: 3)",
+                "logins: 2 (200: 1, 400: 1)",
+                "requests by operation, logins apart: 3 (getScript: 3)",
+            ],
+            _ => [
+                "script requests: 7 (401: 7)",
+                "logins: 1 (200: 1)",
+                "requests by operation, logins apart: 7 (getScript: 7)",
+            ],
+        };
+        assert_eq!(counts.lines().collect::<Vec<_>>(), expected);
+    }
+}

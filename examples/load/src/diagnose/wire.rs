@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use genesys_scripts::ScriptId;
+use genesys_scripts::{Region, ScriptId};
 use hyper_util::client::legacy::connect::HttpInfo;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Certificate, Client, StatusCode, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -397,9 +397,22 @@ impl Work {
     }
 }
 
+/// Never through a proxy to this machine, which would see the secret in clear.
+fn builder(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::ClientBuilder> {
+    // reqwest alone wants a crypto provider of the process, even where all is http.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = Client::builder().redirect(reqwest::redirect::Policy::none());
+    if let Some(pem) = ca {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
+    }
+    // A region is https, or on loopback.
+    let clear = [region.api_url(), region.login_url()].iter().any(|url| Target::is_loopback(url));
+    Ok(if clear { builder.no_proxy() } else { builder })
+}
+
 fn sender(target: &Target, address: Option<IpAddr>) -> anyhow::Result<Sender> {
     let client = |most_idle: usize| {
-        let mut builder = naive::builder(&target.region, target.ca.as_deref())?;
+        let mut builder = builder(&target.region, target.ca.as_deref())?;
         if target.region.api_url().starts_with("http:") && target.region.login_url().starts_with("http:") {
             // The system's certificates take long to read, for so many clients.
             builder = builder.tls_certs_only([]);
