@@ -129,6 +129,7 @@ mod tests {
         let late = began(100);
         assert!((queue.len(), queue.before((now, u64::MAX)), queue.is_first((now, u64::MAX))) == (0, 0, true));
         let joined = [(5, 2), (3, 0), (5, 3), (3, 1)].map(|(start, place)| (queue.join(began(start), late).0, place));
+        assert_eq!(queue.len(), joined.len());
         for (position, place) in joined {
             assert_eq!(queue.is_first(position), place == 0);
         }
