@@ -479,6 +479,15 @@ mod tests {
         assert!(refused.contains("script id") && refused.contains("nothing was sent"), "{refused}");
         let long = "x".repeat(100_000).parse::<ScriptId>().unwrap_err().to_string();
         assert!(long.len() < 500, "{}", long.len());
+        for (text, kind, why) in [
+            ("..", "script id", "the script id \"..\" is a dot segment: the request would have walked up the path"),
+            ("", "script id", "is empty: the request would have asked for the list"),
+            ("a/b", "script id", "only the last part is the id"),
+        ] {
+            let refused = text.parse::<ScriptId>().unwrap_err();
+            assert_eq!(refused.kind(), kind);
+            assert!(refused.to_string().contains(why), "{refused}");
+        }
     }
 
     #[test]

@@ -368,6 +368,7 @@ mod tests {
             ("HTTP://user@10.0.0.1:80/", "10.0.0.1:80", "http", Some(("user", ""))),
             ("https://proxy", "proxy:443", "https", None),
             ("http://proxy", "proxy:80", "http", None),
+            ("http://[::1]", "[::1]:80", "http", None),
             ("http://corp%5Cuser:p%40s%23%2F%25%3A@[::1]:8080", "[::1]:8080", "http", Some(("corp\\user", "p@s#/%:"))),
             ("http://user:pa:ss@proxy:1", "proxy:1", "http", Some(("user", "pa:ss"))),
             ("http://user:pä'$&\"ß@proxy_1:1", "proxy_1:1", "http", Some(("user", "pä'$&\"ß"))),

@@ -321,4 +321,22 @@ mod tests {
         let request = request("https://a", &Spec::of(&GET_UPLOAD_STATUS, &["u"]));
         assert_eq!(request.url().as_str(), "https://a/api/v2/scripts/uploads/u/status");
     }
+
+    #[test]
+    fn what_may_be_broken_itself_is_told_apart_by_its_ids_and_its_version_alone() {
+        let versions = |query: &[(&'static str, &str)]| {
+            let query = query.iter().map(|(name, value)| (*name, (*value).to_owned().into())).collect();
+            Spec::of(&GET_SCRIPT, &["a"]).query(query).key()
+        };
+        let of = |ids: &[&str]| Spec::of(&GET_SCRIPT_PAGE, ids).key();
+        assert_eq!(
+            versions(&[("scriptDataVersion", "7")]),
+            versions(&[("scriptDataVersion", "7"), ("divisionId", "x")])
+        );
+        let keys = [versions(&[("scriptDataVersion", "7")]), versions(&[("scriptDataVersion", "8")]), versions(&[])];
+        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+        assert!(of(&["ab", "c"]) != of(&["a", "bc"]) && of(&["a", "b"]) != of(&["b", "a"]));
+        let many: std::collections::HashSet<_> = (0..10_000).map(|n| of(&[&n.to_string(), "p"])).collect();
+        assert_eq!(many.len(), 10_000);
+    }
 }

@@ -348,3 +348,105 @@ async fn words_of(response: &mut Response) -> Bytes {
     }
     words.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use reqwest_middleware::Next;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn transport(direct: bool, proxy: Option<Proxy>, middlewares: Vec<Arc<dyn Middleware>>) -> Transport {
+        let tls = Tls::new(&[], None, !direct).unwrap();
+        Transport::new(HttpSettings { proxy, ..HttpSettings::default() }, tls, direct, middlewares).unwrap()
+    }
+
+    fn answer(version: Version) -> Response {
+        http::Response::builder().version(version).body("").unwrap().into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_replaced_by_who_it_was_silent_to_and_once_in_five_seconds() {
+        let transport = transport(true, None, Vec::new());
+        let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.http().unwrap());
+        let first = transport.http().unwrap();
+        assert!(is_used(&first));
+        transport.renew(&first);
+        let second = transport.http().unwrap();
+        assert!(!is_used(&first));
+        // Others hear nothing from the first either, and the second is too young.
+        transport.renew(&first);
+        transport.renew(&second);
+        advance(RENEWED_EVERY - Duration::from_millis(1)).await;
+        transport.renew(&second);
+        assert!(is_used(&second));
+        advance(Duration::from_millis(1)).await;
+        transport.renew(&second);
+        assert!(!is_used(&second));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_silence_one_goes_first_where_http2_was_spoken_and_only_until_it_is_answered() {
+        for (version, goes_first) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
+            let transport = transport(true, None, Vec::new());
+            let in_time = || Instant::now() + Duration::from_secs(2);
+            let old = transport.http().unwrap();
+            old.answered(&answer(version));
+            assert!(old.turn(in_time()).await.is_none(), "{version:?}");
+            transport.renew(&old);
+            let new = transport.http().unwrap();
+            let turn = new.turn(in_time()).await;
+            assert_eq!(turn.is_some(), goes_first, "{version:?}");
+            if !goes_first {
+                continue;
+            }
+            // Nobody spends more of its time on that than a quarter, or more than a second.
+            for (left, waits) in [(2_000, 500), (100_000, 1_000), (0, 0)] {
+                let began = Instant::now();
+                let until = began + Duration::from_millis(left);
+                assert!(new.turn(until).await.is_none());
+                assert!((waits..waits + 3).contains(&began.elapsed().as_millis()), "{left}: {:?}", began.elapsed());
+            }
+            new.answered(&answer(version));
+            drop(turn);
+            assert!(new.turn(in_time()).await.is_none());
+        }
+    }
+
+    struct Passes;
+
+    #[async_trait::async_trait]
+    impl Middleware for Passes {
+        async fn handle(
+            &self,
+            request: Request,
+            extensions: &mut http::Extensions,
+            next: Next<'_>,
+        ) -> reqwest_middleware::Result<Response> {
+            next.run(request, extensions).await
+        }
+    }
+
+    #[test]
+    fn an_address_goes_out_as_it_was_given_past_no_middleware_and_no_proxy() {
+        let sends = |transport: Transport, url: &str| transport.sends_exact(&Url::parse(url).unwrap());
+        let (near, far) = ("http://127.0.0.1:1/'", "https://files.example/'");
+        let proxy = || Some(Proxy::given("proxy:3128").unwrap());
+        let all_but = |host: &'static str| {
+            Proxy::of_environment(move |name| match name {
+                "HTTPS_PROXY" => Some("proxy:3128".into()),
+                "NO_PROXY" => Some(host.into()),
+                _ => None,
+            })
+        };
+        assert!(sends(transport(true, None, Vec::new()), near));
+        assert!(sends(transport(true, proxy(), Vec::new()), near), "there is no proxy to loopback");
+        assert_eq!(sends(transport(false, None, Vec::new()), far), tls::WITHOUT_REQWEST);
+        assert_eq!(sends(transport(false, all_but("files.example").unwrap(), Vec::new()), far), tls::WITHOUT_REQWEST);
+        assert!(!sends(transport(false, proxy(), Vec::new()), far));
+        assert!(!sends(transport(false, all_but("other.example").unwrap(), Vec::new()), far));
+        assert!(!sends(transport(true, None, vec![Arc::new(Passes)]), near));
+        assert!(!sends(transport(false, None, vec![Arc::new(Passes)]), far));
+    }
+}

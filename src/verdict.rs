@@ -340,6 +340,40 @@ mod tests {
     }
 
     #[test]
+    fn who_refuses_is_told_where_it_may_not_be_the_service() {
+        for (status, text, meaning) in [
+            (400, "<html>", "the request was refused"),
+            (401, "<html>", "the request was refused for want of credentials, by something before the service"),
+            (403, "no", "the request was refused, by something before the service"),
+            (404, "no", "nothing was found at this address, by something before the service"),
+            (403, r#"{"message":"no"}"#, "this is forbidden"),
+        ] {
+            let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text));
+            assert!(told.starts_with(meaning), "{status} {text}: {told}");
+            let with_envelope = ErrorBody::parse(r#"{"message":"m","code":"c","status":400,"contextId":"c1"}"#);
+            let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &with_envelope);
+            assert_eq!(told, class(StatusCode::from_u16(status).unwrap()).meaning);
+        }
+        let login = |status, text, cause: Option<Cause>| {
+            of_login(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text), cause.as_ref())
+        };
+        // Where something is known that is not about the credentials, nobody is sent to check them.
+        for cause in [Cause::Gateway, Cause::WrongScheme, Cause::ConnectionReuse] {
+            assert_eq!(login(400, "<html>", Some(cause)), (ErrorKind::LoginRefused, "the login was refused"));
+        }
+        for status in [400, 401, 403] {
+            let (kind, told) = login(status, "<html>", None);
+            assert!(kind == ErrorKind::LoginRefused && told.contains("by something before"), "{status}: {told}");
+            let (kind, told) = login(status, r#"{"error":"invalid_client"}"#, None);
+            assert!(kind == ErrorKind::LoginRefused && told.contains("check the credentials"), "{status}: {told}");
+        }
+        assert!(login(404, "", None).1.contains("check the region"));
+        assert_eq!(login(400, "", Some(Cause::LoginThrottled)).0, ErrorKind::Throttled);
+        assert_eq!(login(400, "", Some(Cause::Overload)).0, ErrorKind::Server);
+        assert_eq!(login(500, "", None).0, ErrorKind::Server);
+    }
+
+    #[test]
     fn what_may_have_acted_is_lost_and_a_refusal_is_not() {
         let lost: Vec<u16> = (300..600).filter(|status| class(StatusCode::from_u16(*status).unwrap()).lost).collect();
         assert_eq!(lost.first(), Some(&408));

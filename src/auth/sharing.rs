@@ -282,3 +282,59 @@ impl Sharing {
             .ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::auth::store::Lease;
+
+    /// Leases at once; loads after half a second, or never, and then fails.
+    struct Odd {
+        hangs: bool,
+    }
+
+    #[async_trait]
+    impl SessionStore for Odd {
+        async fn load(&self, _: &SessionKey) -> Result<Option<StoredSession>, BoxError> {
+            sleep(if self.hangs { PATIENCE * 2 } else { PATIENCE / 2 }).await;
+            Err("it fails".into())
+        }
+        async fn store(&self, _: &SessionKey, _: StoredSession) -> Result<bool, BoxError> {
+            Ok(true)
+        }
+        async fn lease(&self, _: &SessionKey, _: u64, _: u64, _: Duration) -> Result<Lease, BoxError> {
+            Ok(Lease::Granted { fence: 1 })
+        }
+        async fn extend(&self, _: &SessionKey, _: u64, _: Duration) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_fails_is_away_and_one_that_is_slow_once_while_it_answers_others_is_not() {
+        for (hangs, others, is_away) in
+            [(false, false, true), (false, true, true), (true, false, true), (true, true, false)]
+        {
+            let sharing = Sharing::new(SharedSessions::new(Odd { hangs }));
+            let key = SessionKey::of(&[]);
+            let slow = sharing.ask("load", |store| {
+                let key = key.clone();
+                async move { store.load(&key).await }
+            });
+            let other = async {
+                sleep(PATIENCE / 10).await;
+                if others {
+                    let key = key.clone();
+                    let leased = sharing.ask("lease", |store| async move { store.lease(&key, 0, 1, CHECK).await });
+                    assert!(leased.await.is_ok());
+                }
+            };
+            let (asked, ()) = tokio::join!(slow, other);
+            assert!(asked.is_err());
+            assert_eq!(sharing.is_away(), is_away, "{hangs} {others}");
+            assert_eq!(format!("{:?}", sharing.sessions), "SharedSessions { .. }");
+        }
+    }
+}

@@ -230,3 +230,55 @@ impl fmt::Debug for MemoryStore {
         f.debug_struct("MemoryStore").field("sessions", &self.lock().of.len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_that_of_its_parts_and_of_where_each_ends() {
+        let key = SessionKey::of(&["ab", "c"]);
+        assert_eq!((&key, key.to_string().as_str()), (&SessionKey::of(&["ab", "c"]), key.as_str()));
+        for other in [&["a", "bc"][..], &["abc"], &["ab", "c", ""], &["c", "ab"]] {
+            assert_ne!(key, SessionKey::of(other), "{other:?}");
+        }
+    }
+
+    fn key(number: usize) -> SessionKey {
+        SessionKey::of(&[&number.to_string()])
+    }
+
+    /// So many come once, and leave a lease each that is over at once.
+    async fn others_come(store: &MemoryStore, first: usize) {
+        for number in first..first + 4 * MANY {
+            store.lease(&key(number), 0, 1, Duration::ZERO).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_has_used_for_its_time_is_dropped_and_nothing_else() {
+        let store = MemoryStore::default();
+        let held = |numbers: [usize; 4]| numbers.map(|number| store.lock().of.contains_key(&key(number)));
+        let (used, unused, leased, guessed) = (0, 1, 2, 3);
+        for number in [used, unused] {
+            assert!(store.store(&key(number), StoredSession::new(1, Vec::new())).await.unwrap());
+        }
+        advance(KEEP - 2 * KEEP_NONE).await;
+        assert!(store.store(&key(used), StoredSession::new(1, Vec::new())).await.unwrap());
+        store.lease(&key(leased), 0, 1, 2 * KEEP_NONE).await.unwrap();
+        advance(Duration::from_secs(1)).await;
+        store.lease(&key(guessed), 0, 1, Duration::ZERO).await.unwrap();
+        advance(KEEP_NONE - Duration::from_secs(1)).await;
+        others_come(&store, 10).await;
+        assert_eq!(held([used, unused, leased, guessed]), [true; 4]);
+        // To the second.
+        advance(KEEP_NONE).await;
+        others_come(&store, 10 + 4 * MANY).await;
+        assert_eq!(held([used, unused, leased, guessed]), [true, false, false, false]);
+        // Of the many that came before nothing is left.
+        assert_eq!(format!("{store:?}"), format!("MemoryStore {{ sessions: {} }}", 1 + 4 * MANY));
+    }
+}

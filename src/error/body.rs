@@ -474,6 +474,7 @@ mod tests {
         }
         assert_eq!(ErrorBody::parse(" upstream connect error\n").text.as_deref(), Some("upstream connect error"));
         assert_eq!(ErrorBody::parse(r#"[["the page is gone"]]"#).message(), Some("the page is gone"));
+        assert_eq!(ErrorBody::parse(r#""the page is gone""#).message(), Some("the page is gone"));
         let page = format!("<html>{}", "x".repeat(100 * KEPT_BYTES));
         assert_eq!(ErrorBody::parse(&page).text.map(|text| text.len()), Some(4 * KEPT_BYTES));
         let oauth = ErrorBody::parse(

@@ -345,6 +345,11 @@ mod tests {
             assert!(!says(text, "session .. expired"), "{text}");
         }
         assert!(says("It isn't valid", "not valid") && says("it cannot be read", "can not be read"));
+        // What only looks like the end of a sentence.
+        for text in ["The session has expired (GET /a?id=1)", "The session-1 has expired", "Session 1.2 expired"] {
+            assert!(says(text, "session .. expired"), "{text}");
+        }
+        assert!(!says("See the session - expired cards are refused", "session .. expired"));
     }
 
     #[test]

@@ -115,3 +115,41 @@ impl Drop for Member<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_began_earlier_is_before_and_of_the_same_moment_who_came_earlier() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let began = |seconds| now + Duration::from_secs(seconds);
+        let late = began(100);
+        assert!((queue.len(), queue.before((now, u64::MAX)), queue.is_first((now, u64::MAX))) == (0, 0, true));
+        let joined = [(5, 2), (3, 0), (5, 3), (3, 1)].map(|(start, place)| (queue.join(began(start), late).0, place));
+        assert_eq!(queue.len(), joined.len());
+        for (position, place) in joined {
+            assert_eq!(queue.is_first(position), place == 0);
+        }
+        // Who has not joined is behind those of its moment.
+        let places = [(2, 0), (3, 2), (4, 2), (5, 4), (6, 4)];
+        assert!(places.iter().all(|(start, place)| queue.before((began(*start), u64::MAX)) == *place));
+        for (position, _) in joined {
+            queue.leave(position);
+        }
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_will_be_served_too_late_is_told_and_no_other() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let joined = [10, 10, 30].map(|deadline| queue.join(now, at(deadline)).0);
+        queue.give_up_hope(|before| Some(at(10 * (before as u64 + 1))));
+        assert_eq!(joined.map(|position| queue.too_late(position)), [None, Some(at(20)), None]);
+        queue.give_up_hope(|_| None);
+        assert_eq!(joined.map(|position| queue.too_late(position)), [None; 3]);
+    }
+}

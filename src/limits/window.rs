@@ -167,4 +167,36 @@ mod tests {
         let many = parse(&[all[0], ("inin-ratelimit-count", "99999999999999999999"), all[2]]);
         assert_eq!(many, Some(QuotaHeaders { count: u32::MAX, ..said }));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_belongs_to_the_window_that_it_may_have_been_counted_in() {
+        let (begun, random) = (Instant::now(), Random::new(Some(1)));
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let seen = |allowed, count, reset, sent: u64| {
+            let headers = QuotaHeaders { allowed, count, reset: Duration::from_secs(reset) };
+            headers.observed(at(sent), at(sent), Duration::from_secs(3_600))
+        };
+        let mut window = Window::new(1, &seen(300, 10, 60, 0), &random);
+        for (allowed, count, reset, sent, may_be) in [
+            (300, 11, 59, 1, true),
+            (299, 11, 59, 1, false),
+            // Seconds are rounded to either side.
+            (300, 11, 60, 1, true),
+            (300, 11, 58, 1, true),
+            (300, 11, 70, 1, false),
+            (300, 11, 40, 1, false),
+            // What was sent after a count was shown is counted above it.
+            (300, 10, 59, 1, true),
+            (300, 9, 59, 1, false),
+            (300, 9, 60, 0, true),
+        ] {
+            let is = window.may_be_of(&seen(allowed, count, reset, sent));
+            assert_eq!(is, may_be, "{allowed} {count} {reset} {sent}");
+        }
+        let is_late = |window: &Window, reset| window.is_over_for(&seen(300, 11, reset, 1));
+        assert_eq!([40, 58, 60].map(|reset| is_late(&window, reset)), [true, false, false]);
+        window.turn(at(60) + SPREAD, &random);
+        assert_eq!((window.used, window.ends), (0, None));
+        assert_eq!([40, 58, 60].map(|reset| is_late(&window, reset)), [true, true, false]);
+    }
 }

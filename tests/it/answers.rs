@@ -255,6 +255,31 @@ async fn a_body_over_the_limit_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_body_of_just_the_limit_is_read() {
+    let mut body = script_json();
+    body.push_str(&" ".repeat(65_536 - body.len()));
+    let whole = Wire::listen({
+        let body = body.clone();
+        move |_, _| say("200 OK", "", &body)
+    })
+    .await;
+    let in_pieces = Wire::listen(move |_, _| {
+        let (one, two) = body.split_at(65_000);
+        let chunks = format!("fde8\r\n{one}\r\n218\r\n{two}\r\n0\r\n\r\n");
+        Say::Bytes([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", chunks.as_bytes()].concat())
+    })
+    .await;
+    for wire in [whole, in_pieces] {
+        let agent = |most| {
+            let client = wire.builder().max_body_bytes(most).build().unwrap();
+            client.agent(Credentials::access_token("t0ken"))
+        };
+        agent(65_536).script(&id()).await.unwrap();
+        assert!(agent(65_535).script(&id()).await.unwrap_err().to_string().contains("65535"));
+    }
+}
+
+#[tokio::test]
 async fn an_error_page_over_the_limit_keeps_its_status() {
     let wire = Wire::listen(|_, _| say("403 Forbidden", "", vec![b' '; 70_000])).await;
     let client = wire.builder().max_body_bytes(65_536).build().unwrap();

@@ -295,6 +295,20 @@ async fn a_source_of_the_users_is_asked_once_for_all_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_could_not_be_revoked_is_said_to_be_and_forgotten_and_one_that_is_void_needs_not_be() {
+    for (status, kind) in [(401, None), (403, Some(ErrorKind::Forbidden)), (500, Some(ErrorKind::Server))] {
+        let transport = Scripted::by(move |seen| match seen.method.as_str() {
+            "DELETE" => reply(status, ""),
+            _ => script(),
+        });
+        let agent = transport.client().agent(Credentials::access_token("t0ken"));
+        agent.script(&id()).await.unwrap();
+        assert_eq!(agent.log_out().await.err().map(|error| error.kind()), kind, "{status}");
+        assert!(agent.session().is_none(), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn logging_out_revokes_this_token_once_and_forgets_it() {
     let transport = Scripted::by(|seen| match (seen.method.as_str(), seen.is_login()) {
         ("DELETE", _) => reply(204, ""),

@@ -184,9 +184,13 @@ async fn a_proxy_that_wants_credentials_is_told_at_once_and_is_no_outage() {
 
 #[tokio::test]
 async fn a_proxy_that_does_not_open_the_way_is_named_with_what_it_says_and_is_no_outage() {
-    for (status, attempts) in
-        [("403 Forbidden", 1), ("405 Method Not Allowed", 1), ("429 Too Many Requests", 3), ("502 Bad Gateway", 3)]
-    {
+    for (status, attempts, mend) in [
+        ("403 Forbidden", 1, "have it allowed by whoever runs the proxy"),
+        ("404 Not Found", 1, "ask who runs it"),
+        ("405 Method Not Allowed", 1, "it is no proxy for https"),
+        ("429 Too Many Requests", 3, "it cannot reach it now"),
+        ("502 Bad Gateway", 3, "it cannot reach it now"),
+    ] {
         let proxy = Wire::listen(move |_, _| say(status, "", "")).await;
         let client = behind(&proxy.url);
         for _ in 0..3 {
@@ -195,7 +199,7 @@ async fn a_proxy_that_does_not_open_the_way_is_named_with_what_it_says_and_is_no
                 assert_eq!((error.is_retryable(), error.may_have_been_sent()), (attempts > 1, false), "{error}");
                 let (told, address) = (error.to_string(), proxy.url.trim_start_matches("http://"));
                 assert!(told.contains(&format!("proxy {address} did not open the way")), "{told}");
-                assert!(told.contains(&format!("({status})")), "{told}");
+                assert!(told.contains(&format!("({status})")) && told.contains(mend), "{told}");
             }
             two_seconds_pass().await;
         }

@@ -887,9 +887,10 @@ async fn a_short_absence_is_waited_for_by_who_holds_nothing() {
             sleep(Duration::from_secs(3)).await;
             ours.set(None);
         };
-        let waits = agent();
+        let (waits, began) = (agent(), Instant::now());
         let (served, ()) = tokio::join!(waits.script(&script), back);
         served.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{way:?}: {:?}", began.elapsed());
         // A long one is not.
         ours.set(Some(way));
         sleep(Duration::from_secs(10)).await;
