@@ -14,7 +14,7 @@ mod serving;
 use std::process::Stdio;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use genesys_scripts::simulator::Simulator;
 use reqwest::{Client, Response};
 use serde_json::Value;
@@ -162,23 +162,30 @@ async fn prometheus_reads_what_was_counted_and_nobodys_secrets() {
     assert!(!text.contains(script) && !text.contains(session.split_once('=').unwrap().1), "{text}");
 }
 
+/// So many in `cargo test`; for more: `AGENTS=500 RESTARTS=20 cargo test -p genesys-agent-desktop --test agent_desktop restarts`,
+/// `AGENTS=500 AWAY=30 cargo test -p genesys-agent-desktop --test agent_desktop replicas`.
+#[cfg(unix)]
+fn chosen(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
-    const AGENTS: usize = 12;
-    let simulator = Simulator::builder().start().await.unwrap();
+    let (agents, restarts) = (chosen("AGENTS", 12), chosen("RESTARTS", 3));
+    let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
     let directory = std::env::temp_dir().join(format!("agent-desktop-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let database = directory.join("sessions.sqlite");
     let store = ["--database", database.to_str().unwrap()];
     let mut serving = Serving::start("127.0.0.1:0", Some(&simulator), &store).await;
     let (http, url) = (http(), serving.url.clone());
-    let sessions = join_all((0..AGENTS).map(|_| log_in(&http, &url))).await;
+    let sessions: Vec<_> = stream::iter(0..agents).map(|_| log_in(&http, &url)).buffered(40).collect().await;
     let script = format!("{url}/scripts/{}", simulator.script_ids()[0]);
     simulator.set_latency(Duration::from_millis(100));
-    for restart in 0..3_usize {
+    for restart in 0..restarts {
         simulator.expire_tokens();
-        let seen = simulator.requests().len();
+        let refreshed = simulator.stats().tokens_issued + (agents * (restart % 3 + 1) / 3) as u64;
         let calls: Vec<_> = sessions
             .iter()
             .map(|session| {
@@ -186,8 +193,8 @@ async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
                 tokio::spawn(async move { get(&http, &script, &session).await.status().as_u16() })
             })
             .collect();
-        // Each is under way, and more of them refresh each time.
-        while simulator.requests().len() < seen + AGENTS * (restart + 1).min(2) {
+        // Each is under way: a third of them with a token that is new, then two thirds, then all.
+        while simulator.stats().tokens_issued < refreshed {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let left = serving.stop().await;
@@ -201,7 +208,11 @@ async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
     for session in &sessions {
         assert_eq!(get(&http, &script, session).await.status(), 200);
     }
-    assert_eq!(simulator.stats().tokens_issued, AGENTS as u64 * 4, "one login each, and a refresh each a restart");
+    assert_eq!(
+        simulator.stats().tokens_issued,
+        (agents * (1 + restarts)) as u64,
+        "one login each, and a refresh each a restart"
+    );
     // Neither tokens nor cookies can be read in the database.
     let mut bytes = std::fs::read(&database).unwrap();
     bytes.extend(std::fs::read(directory.join("sessions.sqlite-wal")).unwrap_or_default());

@@ -17,7 +17,7 @@ use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::serving::Serving;
-use crate::{cookie, http, location};
+use crate::{chosen, cookie, http, location};
 
 /// As a balancer has it: each request goes to the next of those that are in.
 struct Balancer {
@@ -53,12 +53,6 @@ impl Balancer {
             None => panic!("{}: {}", back.status(), back.text().await.unwrap()),
         }
     }
-}
-
-/// So many in `cargo test`; for more:
-/// `REPLICAS_AGENTS=500 REPLICAS_AWAY=30 cargo test -p genesys-agent-desktop --test agent_desktop replicas`.
-fn chosen(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
 /// Calls of all agents, one after another of each, until it is over; what was answered other than 200, and by whom.
@@ -128,7 +122,7 @@ async fn desktop(simulator: &Simulator, redis: &str) -> (Vec<Serving>, Arc<Balan
 #[tokio::test(flavor = "multi_thread")]
 async fn one_killed_and_one_shut_down_cost_no_login_and_no_session() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let agents = chosen("REPLICAS_AGENTS", 40);
+    let agents = chosen("AGENTS", 40) as u64;
     let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
     let (mut replicas, balancer) = desktop(&simulator, &redis.url()).await;
     let sessions = logged_in(&balancer, agents).await;
@@ -172,7 +166,7 @@ async fn one_killed_and_one_shut_down_cost_no_login_and_no_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_for_a_while_all_calls_are_served() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let (agents, away) = (chosen("REPLICAS_AGENTS", 40), Duration::from_secs(chosen("REPLICAS_AWAY", 3)));
+    let (agents, away) = (chosen("AGENTS", 40) as u64, Duration::from_secs(chosen("AWAY", 3) as u64));
     let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
     let (replicas, balancer) = desktop(&simulator, &redis.url()).await;
     let sessions = logged_in(&balancer, agents).await;
