@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 /// How failures are retried; set by [`ClientBuilder::retry`](crate::ClientBuilder::retry).
 ///
-/// Throttling (429 and throttled logins) is no failure: its waits are bounded by the call's deadline, and where a 429 does not say
-/// how long, by [`attempt_timeout`](crate::ClientBuilder::attempt_timeout) (15 s) in all. No wait is begun that would outlast the
+/// Throttling (429 and throttled logins) is no failure: its waits are bounded by the call's deadline, and while 429s do not say
+/// how long, by [`attempt_timeout`](crate::ClientBuilder::attempt_timeout) (15 s). No wait is begun that would outlast the
 /// deadline. There is no budget that calls share.
 ///
 /// ```

@@ -29,8 +29,8 @@ local row = redis.call('HMGET', KEYS[1], 'v', 's')
 return {tonumber(row[1] or 0), row[2] or ''}
 ";
 
-/// ARGV: newer than; owner; length, how long to keep it, and how long where nothing is stored, in ms. A fence is the time in ms where that is greater, so that it grows even
-/// where Redis has lost what it held.
+/// ARGV: newer than; owner; length, how long to keep it, and how long where nothing is stored, in ms. A fence is the time in ms where
+/// that is greater, so that it grows even where Redis has lost what it held.
 const LEASE: &str = r"
 local row = redis.call('HMGET', KEYS[1], 'v', 's', 'f', 'u', 'o')
 local version, fence, leased = tonumber(row[1] or 0), tonumber(row[3] or 0), tonumber(row[4] or 0)

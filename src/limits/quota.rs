@@ -141,8 +141,16 @@ struct Limit {
     shut_since: Instant,
     /// Its name, where the service gave it.
     name: Option<String>,
-    /// 429s in a row that did not say how long to wait.
+    /// 429s in a row that did not say how long to wait, and when the first of them came.
     blind: u32,
+    blind_since: Instant,
+}
+
+impl Limit {
+    /// Of the first 429, which answers what was sent then.
+    fn new(sent: Instant, now: Instant) -> Self {
+        Self { shut_until: now, shut_since: sent, name: None, blind: 0, blind_since: now }
+    }
 }
 
 impl QuotaGate {
@@ -176,7 +184,9 @@ impl QuotaGate {
                     Some(_) => state.operation(operation).queue.too_late(position),
                     None => state.outlook(operation, now, |queue| queue.before(position)),
                 };
-                let patience = longest_blind.filter(|_| state.is_blind(operation)).map(|wait| after(begun, wait));
+                // Whatever the call waited for before does not count.
+                let blind_since = state.blind_since(operation).map(|since| since.max(begun));
+                let patience = blind_since.zip(longest_blind).map(|(since, wait)| after(since, wait));
                 let one = state.operation(operation);
                 let late = now >= deadline || possible_at.is_some_and(|at| at > deadline);
                 let why = match (late, patience.is_some_and(|until| now >= until)) {
@@ -317,12 +327,11 @@ impl State {
         until.filter(|until| may.is_some_and(|may| out >= may) && *until > now)
     }
 
-    /// Whether the operation meets a limit that does not say when it ends.
-    fn is_blind(&self, operation: &str) -> bool {
-        let one = self.operations.iter().find(|one| one.name == operation);
-        let says_no_end = one.and_then(|one| one.limit.as_ref()).is_some_and(|limit| limit.blind > 0);
-        let is_spent = one.and_then(|one| self.window(one)).is_some_and(|window| self.left(window) == 0);
-        says_no_end && !is_spent
+    /// Since when the operation meets a limit that does not say when it ends.
+    fn blind_since(&self, operation: &str) -> Option<Instant> {
+        let one = self.operations.iter().find(|one| one.name == operation)?;
+        let is_spent = self.window(one).is_some_and(|window| self.left(window) == 0);
+        one.limit.as_ref().filter(|limit| limit.blind > 0 && !is_spent).map(|limit| limit.blind_since)
     }
 
     /// When a call with so many before it could be sent, at the earliest, where it could not be now and that is known.
@@ -404,13 +413,18 @@ impl Operation {
 
     /// A 429 has shut it.
     fn shut(&mut self, refusal: TooManyRequests, sent: Instant, now: Instant, policy: &RetryPolicy, random: &Random) {
-        let limit = self
-            .limit
-            .get_or_insert_with(|| Box::new(Limit { shut_until: now, shut_since: sent, name: None, blind: 0 }));
+        let limit = self.limit.get_or_insert_with(|| Box::new(Limit::new(sent, now)));
         // No wait at all is no word on it: taken at that, one call alone would ask again and again.
         let said = refusal.wait.filter(|wait| !wait.is_zero());
         let wait = said.unwrap_or_else(|| policy.backoff_bound(limit.blind));
-        limit.blind = limit.blind.saturating_add(u32::from(said.is_none() && limit.shut_since <= sent));
+        match said {
+            Some(_) => limit.blind = 0,
+            None if limit.shut_since > sent => {}
+            None => {
+                limit.blind_since = if limit.blind == 0 { now } else { limit.blind_since };
+                limit.blind = limit.blind.saturating_add(1);
+            }
+        }
         let until = after(now, wait.min(policy.retry_after_cap).saturating_add(random.below(SPREAD)));
         limit.shut_until = limit.shut_until.max(until);
         limit.shut_since = now;
@@ -800,6 +814,40 @@ mod tests {
             let least = if waits == 50 { secs(44) } else { secs(waits) };
             assert!(waited >= least && waited <= secs(waits) + SPREAD, "{headers:?} {wait:?} {longest:?}: {waited:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_call_waited_for_before_such_a_429_does_not_count() {
+        // For its login, or for a window that was told.
+        for told_of in [None, told(300, 300, 60)] {
+            let gate = gate();
+            let begun = Instant::now();
+            if told_of.is_some() {
+                answered(&gate, READ, told_of, None).await;
+            }
+            sleep(secs(61)).await;
+            answered(&gate, READ, None, refused(None)).await;
+            let refused_at = Instant::now();
+            loop {
+                match gate.wait(READ, begun, in_an_hour(), Some(secs(15)), 20_000).await {
+                    Ok(_) => gate.take(READ, begun, Instant::now()).unwrap().answered(
+                        Instant::now(),
+                        None,
+                        refused(None),
+                        &RetryPolicy::default(),
+                    ),
+                    Err(told) => break assert_eq!(told.why, Why::NoEndSaid),
+                }
+            }
+            assert_eq!(refused_at.elapsed().as_secs(), 15, "{told_of:?}");
+        }
+        // Nor does a 429 that did not say how long, once another says it.
+        let gate = gate();
+        answered(&gate, READ, None, refused(None)).await;
+        answered(&gate, READ, None, refused(Some(40))).await;
+        let asked = Instant::now();
+        assert!(gate.wait(READ, asked, in_an_hour(), Some(secs(15)), 20_000).await.is_ok());
+        assert!(asked.elapsed() >= secs(40));
     }
 
     #[tokio::test(start_paused = true)]
