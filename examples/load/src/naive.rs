@@ -169,8 +169,7 @@ impl Agent {
             if answer.status == StatusCode::TOO_MANY_REQUESTS {
                 self.shared.sent.throttled.fetch_add(1, Ordering::Relaxed);
             }
-            let token = token.to_str().unwrap_or_default().trim_start_matches("Bearer ");
-            return Err(refused(what, answer.status, &answer.body, &[token]));
+            return Err(refused(what, answer.status, &answer.body, &[&token_of(token)]));
         }
         let good = match what {
             _ if !self.shared.decode => true,
@@ -246,6 +245,12 @@ fn header(scheme: &str, secret: &str) -> Result<HeaderValue, InvalidHeaderValue>
     Ok(header)
 }
 
+/// As it was given: a header may hold more than ASCII.
+fn token_of(bearer: &HeaderValue) -> String {
+    let bearer = String::from_utf8_lossy(bearer.as_bytes());
+    bearer.strip_prefix("Bearer ").unwrap_or(&bearer).to_owned()
+}
+
 /// What the service, or its login, says with a refusal.
 #[derive(Default, Deserialize)]
 pub(crate) struct Refusal {
@@ -261,7 +266,8 @@ fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Fai
     let mut text = format!("{what}: HTTP {}", status.as_u16());
     for part in [&refusal.code, &refusal.message].into_iter().flatten() {
         // The service's words go to a terminal: without a secret it may echo, escaped, and cut.
-        let clean = secrets.iter().fold(part.clone(), |part, secret| part.replace(secret, "[REDACTED]"));
+        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+        let clean = secrets.fold(part.clone(), |part, secret| part.replace(secret, "[REDACTED]"));
         text.push_str(&format!(" {:?}", clean.chars().take(200).collect::<String>()));
     }
     let class = || class_of_400(refusal.code.as_deref(), refusal.message.as_deref());
@@ -303,6 +309,21 @@ impl Counters {
             throttled: self.throttled.load(Ordering::Relaxed),
             login_attempts: self.login_attempts.load(Ordering::Relaxed),
             login_throttled: self.login_throttled.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_echoed_is_not_told_whatever_its_letters() {
+        for (token, told) in [("plain-token", "no [REDACTED]!"), ("tök-geheim", "no [REDACTED]!"), ("", "no !")] {
+            let body = serde_json::json!({ "message": format!("no {token}!") }).to_string();
+            let token = header("Bearer", token).unwrap();
+            let failure = refused("get script", StatusCode::FORBIDDEN, body.as_bytes(), &[&token_of(&token)]);
+            assert_eq!(failure.text, format!("get script: HTTP 403 {told:?}"));
         }
     }
 }
