@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::limits::Route;
 use crate::limits::in_flight::{Share, Slot};
 use crate::limits::login::{LoginGate, LoginPass};
-use crate::limits::outage::{Counts, Endurance, Permit};
+use crate::limits::outage::{Counts, Endurance, Patience, Permit};
 use crate::limits::quota::{QuotaGate, Reservation, TooManyRequests};
 use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Repeat, Spec};
@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
         let mut now = Instant::now();
         let is_broken = self.route.evidence.is_broken(self.key, now);
         // What is broken itself finds out nothing, and so is no probe.
-        let mut outage = Endurance::new(self.deadline, self.oldest_outage(), !is_broken);
+        let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken);
         let mut slot = self.host.in_flight.free(self.share);
         loop {
             if let Some(_slot) = slot.take() {
@@ -309,6 +309,10 @@ impl<'a> Run<'a> {
     fn oldest_outage(&self) -> Option<Duration> {
         let settings = &self.client.settings;
         (!settings.retry.ride_out_outages).then_some(settings.attempt_timeout)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { started: self.started, oldest: self.oldest_outage() }
     }
 
     /// Sends the request once and reads the whole answer.
@@ -433,7 +437,7 @@ impl<'a> Run<'a> {
                 None
             }
             Signal::Failed(failed) if !is_broken => {
-                self.route.outage.failed(permit, sent, self.counts(), self.oldest_outage(), failed)
+                self.route.outage.failed(permit, sent, self.counts(), self.patience(), failed)
             }
             Signal::Failed(_) | Signal::Nothing => None,
         };

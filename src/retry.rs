@@ -34,10 +34,11 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// The longest `Retry-After` that is obeyed; beyond it the answer is returned at once. Default 180 s.
     pub retry_after_cap: Duration,
-    /// Whether a call waits for an outage until its own time is over. Default: no; of an outage that is older than an attempt
-    /// may take ([`attempt_timeout`](crate::ClientBuilder::attempt_timeout), 15 s), it waits for one more probe, and then fails
-    /// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and when the service is asked again. The same goes for a
-    /// limit (429) that does not say when it ends: a call waits as long as an attempt may take.
+    /// Whether a call waits for an outage until its own time is over. Default: no; one that is made when an outage is older
+    /// than an attempt may take ([`attempt_timeout`](crate::ClientBuilder::attempt_timeout), 15 s) waits for one more probe, one
+    /// that was made before until it is 25 s old itself; then it fails with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and when the service is asked again. For a limit (429) that
+    /// does not say when it ends a call waits as long as an attempt may take.
     pub ride_out_outages: bool,
 }
 

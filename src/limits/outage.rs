@@ -22,6 +22,9 @@ const STALE: Duration = Duration::from_secs(30);
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// For an outage that is older than an attempt may take, nobody waits longer than for one more probe, or this long.
 const ONE_PROBE: Duration = Duration::from_millis(1_500);
+/// A call that was made before the outage was that old waits until it is as old as this itself: a proxy before its caller cuts
+/// it off after 30 s.
+const OWN: Duration = Duration::from_secs(25);
 
 /// Whether a route is down, and when it is asked again.
 pub(crate) struct Outage {
@@ -111,12 +114,29 @@ impl IsDown {
     }
 }
 
+/// For how long a call waits for an outage.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) started: Instant,
+    /// An outage that is as old is waited for no longer than for one more probe; none rides out any.
+    pub(crate) oldest: Option<Duration>,
+}
+
+impl Patience {
+    /// Whether the call waits for one more probe at most. A call that was made before the outage was that old is not told no
+    /// sooner than one that found it out by itself.
+    fn is_over(self, down: &Down, now: Instant) -> bool {
+        let Some(oldest) = self.oldest else { return false };
+        let old = after(down.since, oldest);
+        now >= if self.started < old { old.max(after(self.started, OWN)) } else { old }
+    }
+}
+
 /// How a call deals with an outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endurance {
     deadline: Instant,
-    /// An outage that is as old is waited for no longer than for one more probe; none rides out any.
-    oldest: Option<Duration>,
+    patience: Patience,
     /// It may be the probe.
     probes: bool,
     /// How many probes had failed when it began to wait for one more, and until when it waits.
@@ -124,8 +144,8 @@ pub(crate) struct Endurance {
 }
 
 impl Endurance {
-    pub(crate) fn new(deadline: Instant, oldest: Option<Duration>, probes: bool) -> Self {
-        Self { deadline, oldest, probes, one_more: None }
+    pub(crate) fn new(deadline: Instant, patience: Patience, probes: bool) -> Self {
+        Self { deadline, patience, probes, one_more: None }
     }
 
     /// Until when the call waits for this outage.
@@ -134,17 +154,11 @@ impl Endurance {
         if !self.probes || down.told.next_probe >= self.deadline {
             return now;
         }
-        if !down.is_as_old(self.oldest, now) {
+        if !self.patience.is_over(down, now) {
             return self.deadline;
         }
         let (failed, until) = *self.one_more.get_or_insert((down.failed_probes, after(now, ONE_PROBE)));
         if down.failed_probes > failed { now } else { until.min(self.deadline) }
-    }
-}
-
-impl Down {
-    fn is_as_old(&self, as_this: Option<Duration>, now: Instant) -> bool {
-        as_this.is_some_and(|old| now.saturating_duration_since(self.since) >= old)
     }
 }
 
@@ -224,7 +238,7 @@ impl Outage {
         permit: Permit,
         sent: Instant,
         counts: Counts,
-        oldest: Option<Duration>,
+        patience: Patience,
         what: Failed,
     ) -> Option<IsDown> {
         let now = Instant::now();
@@ -237,7 +251,7 @@ impl Outage {
             down.failed_probes += 1;
             down.told.last = what.text;
             down.told.next_probe = down.told.next_probe.max(next_probe);
-            let over = down.is_as_old(oldest, now).then(|| down.told.clone());
+            let over = patience.is_over(down, now).then(|| down.told.clone());
             drop(state);
             self.changed.notify_waiters();
             return over;
@@ -300,11 +314,15 @@ mod tests {
 
     fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
         let counts = if first_of_call { Counts::Yes } else { Counts::No };
-        outage.failed(permit, sent, counts, Some(YOUNG), what)
+        outage.failed(permit, sent, counts, made(Instant::now()), what)
+    }
+
+    fn made(started: Instant) -> Patience {
+        Patience { started, oldest: Some(YOUNG) }
     }
 
     fn within(seconds: u64) -> Endurance {
-        Endurance::new(Instant::now() + Duration::from_secs(seconds), Some(YOUNG), true)
+        Endurance::new(Instant::now() + Duration::from_secs(seconds), made(Instant::now()), true)
     }
 
     /// As `call.rs` does it.
@@ -389,10 +407,10 @@ mod tests {
         let outage = fresh();
         for call in 0..100 {
             sleep(OVER / 20).await;
-            outage.failed(Permit::Normal, Instant::now(), Counts::Once(call % 9), Some(YOUNG), refused());
+            outage.failed(Permit::Normal, Instant::now(), Counts::Once(call % 9), made(Instant::now()), refused());
         }
         assert_eq!(outage.next_probe(), None, "nine scripts");
-        outage.failed(Permit::Normal, Instant::now(), Counts::Once(9), Some(YOUNG), refused());
+        outage.failed(Permit::Normal, Instant::now(), Counts::Once(9), made(Instant::now()), refused());
         assert!(outage.next_probe().is_some(), "ten");
     }
 
@@ -454,6 +472,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_call_made_while_it_was_young_waits_for_25_seconds_of_its_own() {
+        // How old the outage is when the call is made, and for how long the call waits, as probe or beside it.
+        for (age, waits) in [(0, 25), (5, 25), (14, 25), (15, 0), (60, 0)] {
+            let outage = down().await;
+            let since = outage.standing().unwrap().since;
+            let made_at = since + Duration::from_secs(age);
+            tokio::time::sleep_until(made_at).await;
+            let patience = made(made_at);
+            let mut call = Endurance::new(made_at + Duration::from_secs(100), patience, true);
+            let told = loop {
+                if let Err(told) = outage.wait(&mut call).await {
+                    break told;
+                }
+                let permit = outage.take(&call, Instant::now()).unwrap();
+                if let Some(told) = outage.failed(permit, Instant::now(), Counts::No, patience, refused()) {
+                    break told;
+                }
+            };
+            let waited = made_at.elapsed().as_secs_f64();
+            assert!((f64::from(waits)..f64::from(waits) + 1.5).contains(&waited), "made at {age} s: {waited}");
+            assert!(told.next_probe > Instant::now(), "{told:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn while_the_probes_of_an_old_outage_hang_nobody_waits_for_their_end() {
         let outage = Arc::new(down().await);
         sleep(YOUNG).await;
@@ -478,7 +521,9 @@ mod tests {
         let outage = down().await;
         let until = Instant::now() + Duration::from_secs(90);
         while Instant::now() + Duration::from_secs(2) < until {
-            let leave = admit(&outage, Endurance::new(until, None, true)).await.unwrap();
+            let leave = admit(&outage, Endurance::new(until, Patience { started: Instant::now(), oldest: None }, true))
+                .await
+                .unwrap();
             fail(&outage, leave, Instant::now(), false, refused());
         }
     }
@@ -512,7 +557,7 @@ mod tests {
         for wait in [0, 500] {
             sleep(Duration::from_millis(wait)).await;
             let asked = Instant::now();
-            let mut call = Endurance::new(asked + YOUNG, Some(YOUNG), false);
+            let mut call = Endurance::new(asked + YOUNG, made(asked), false);
             assert!(outage.take(&call, asked).is_none());
             assert!(outage.wait(&mut call).await.is_err());
             assert_eq!(asked.elapsed(), Duration::ZERO);

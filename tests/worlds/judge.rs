@@ -30,7 +30,11 @@ impl Run {
             took.sort_unstable();
             took
         };
-        let (mut served, refused) = (took(true), took(false));
+        let (mut served, mut refused) = (took(true), took(false));
+        // Who tells nobody no, and serves them when they have hung up, tells them then.
+        if refused.is_empty() {
+            refused = served.iter().copied().filter(|took| *took > PATIENCE).collect();
+        }
         served.retain(|took| *took <= PATIENCE);
         Self {
             served: served.len() as f64 / results.len().max(1) as f64,
