@@ -21,13 +21,13 @@ pub fn error_body(data: &[u8]) {
     // A success is no refusal.
     let status = u16::try_from(number(&first).clamp(300, 999)).unwrap_or(999);
     let operation = first.split_once(' ').map_or("get", |(_, operation)| operation);
-    let answer = Answer::read(status, &with_secret(rest));
-    let error = refused(operation, &answer);
+    let refused = |secret| refused(operation, &Answer::read(status, &with_secret(rest, secret)), secret);
+    let error = refused(SECRET);
     let redirected = operation == "download" && (300..400).contains(&status);
     // A login that may not be tried again in time was last refused for its limit.
     let throttled_login = operation == "log in" && error.is_throttled();
     assert!(redirected || throttled_login || error.status() == Some(status), "HTTP {status} became {error:?}");
-    assert_eq!(error.to_string(), refused(operation, &answer).to_string(), "not the same each time");
+    assert_eq!(error.to_string(), refused(SECRET).to_string(), "not the same each time");
     for shown in [error.to_string(), format!("{error:?}")] {
         assert!(is_printable(&shown), "{shown:?}");
     }
@@ -38,27 +38,27 @@ pub fn error_body(data: &[u8]) {
         let of_service = matches!(envelope, Envelope::Service | Envelope::OAuth) || throttled_login;
         assert!(of_service || why.certainty < Certainty::Certain, "certain, by {envelope:?}: {error}");
     }
-    assert_no_secret(&error, rest);
+    assert_no_secret(&error, || refused(OTHER));
 }
 
-/// A call's only attempt is refused so.
-fn refused(operation: &str, answer: &Answer) -> Error {
+/// The only attempt of a call with this secret is refused so.
+fn refused(operation: &str, answer: &Answer, secret: &'static str) -> Error {
     let (answer, of_login) = (answer.again(), operation == "log in");
     let client = service::client(move |request| match is_login(request) == of_login {
         true => answer.again(),
-        false => Answer::token(SECRET),
+        false => Answer::token(secret),
     });
     let client = client.retry(service::once()).login_throttle_timeout(Duration::from_millis(1));
     let id: ScriptId = "476c2b71-7429-11e4-9a5b-3f91746bffa3".parse().expect("an id");
     service::run(async {
         let client = client.build().expect("a client");
-        let agent = client.agent(Credentials::client("0a1b2c", if of_login { SECRET } else { "not-this" }));
+        let agent = client.agent(Credentials::client("0a1b2c", if of_login { secret } else { "not-this" }));
         let error = match operation {
             "log in" => agent.log_in().await.err(),
             "publish" => agent.publish(&id, &PublishScript::default()).await.err(),
             "list" => agent.script_pages(&id, &ReadScript::default()).await.err(),
             "download" => {
-                let url = SignedUrl::new(format!("http://127.0.0.1:9/export?signature={SECRET}"));
+                let url = SignedUrl::new(format!("http://127.0.0.1:9/export?signature={secret}"));
                 agent.download_export(&url).await.err()
             }
             _ => agent.script(&id).await.err(),
@@ -69,46 +69,53 @@ fn refused(operation: &str, answer: &Answer) -> Error {
 
 /// The secret of each request: an access token, a client's secret, a URL's signature.
 const SECRET: &str = "5ecret~of.the-request_0123456789";
+/// Another of the same form.
+const OTHER: &str = "0ther!~in,its-p1ace_98765432100_";
 
-type Spelled = fn() -> String;
+type Spelled = fn(&str) -> String;
 
 /// How an answer may spell it: `{secret}`, `{secret:json}` and so on.
 const SPELLINGS: &[(&str, Spelled)] = &[
-    ("{secret}", || SECRET.to_owned()),
-    ("{secret:json}", || SECRET.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect()),
-    ("{secret:JSON}", || SECRET.chars().map(|c| format!("\\u{:04X}", u32::from(c))).collect()),
-    ("{secret:json in json}", || SECRET.chars().map(|c| format!("\\\\u{:04x}", u32::from(c))).collect()),
-    ("{secret:url}", || SECRET.bytes().map(|byte| format!("%{byte:02x}")).collect()),
-    ("{secret:form}", || utf8_percent_encode(SECRET, NON_ALPHANUMERIC).to_string()),
-    ("{secret:page}", || SECRET.chars().map(|c| format!("&#{};", u32::from(c))).collect()),
-    ("{secret:base64}", || BASE64_STANDARD.encode(SECRET)),
-    ("{secret:basic}", || BASE64_STANDARD.encode(format!("0a1b2c:{SECRET}"))),
+    ("{secret}", |secret| secret.to_owned()),
+    ("{secret:json}", |secret| secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect()),
+    ("{secret:JSON}", |secret| secret.chars().map(|c| format!("\\u{:04X}", u32::from(c))).collect()),
+    ("{secret:json in json}", |secret| secret.chars().map(|c| format!("\\\\u{:04x}", u32::from(c))).collect()),
+    ("{secret:url}", |secret| secret.bytes().map(|byte| format!("%{byte:02x}")).collect()),
+    ("{secret:form}", |secret| utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string()),
+    ("{secret:page}", |secret| secret.chars().map(|c| format!("&#{};", u32::from(c))).collect()),
+    ("{secret:base64}", |secret| BASE64_STANDARD.encode(secret)),
+    ("{secret:basic}", |secret| BASE64_STANDARD.encode(format!("0a1b2c:{secret}"))),
 ];
 
 /// The answer with the secret put in.
-fn with_secret(answer: &[u8]) -> Vec<u8> {
+fn with_secret(answer: &[u8], secret: &str) -> Vec<u8> {
     let mut answer = answer.to_vec();
     for (name, spelled) in SPELLINGS {
         while let Some(at) = answer.windows(name.len()).position(|window| window == name.as_bytes()) {
-            answer.splice(at..at + name.len(), spelled().into_bytes());
+            answer.splice(at..at + name.len(), spelled(secret).into_bytes());
         }
     }
     answer
 }
 
-/// Neither whole in any spelling, nor a part that the answer itself does not spell out.
-fn assert_no_secret(error: &Error, answer: &[u8]) {
+/// Neither whole in any spelling, nor a part that is not the answer's own: told as well of a call with another secret.
+fn assert_no_secret(error: &Error, with_another: impl Fn() -> Error) {
+    for told in all_told(error) {
+        for (name, spelled) in SPELLINGS {
+            assert!(!told.contains(&spelled(SECRET)), "{name} is in {told}");
+        }
+        for part in SECRET.as_bytes().chunks_exact(8).map(String::from_utf8_lossy) {
+            let is_its_own = || all_told(&with_another()).iter().any(|told| told.contains(&*part));
+            assert!(!told.contains(&*part) || is_its_own(), "a part of the secret is in {told}");
+        }
+    }
+}
+
+/// Whatever an error tells, to whomever.
+fn all_told(error: &Error) -> Vec<String> {
     let body = error.body().map(|body| format!("{body:?}"));
     let parts = [error.message(), error.code(), error.correlation_id()].into_iter().flatten().map(str::to_owned);
     let sources = std::iter::successors(std::error::Error::source(error), |source| source.source());
-    let told = [error.to_string(), format!("{error:?}")].into_iter().chain(body).chain(parts);
-    let answer = String::from_utf8_lossy(answer);
-    for told in told.chain(sources.map(ToString::to_string)) {
-        for (name, spelled) in SPELLINGS {
-            assert!(!told.contains(&spelled()), "{name} is in {told}");
-        }
-        for part in SECRET.as_bytes().chunks_exact(8).map(String::from_utf8_lossy) {
-            assert!(!told.contains(&*part) || answer.contains(&*part), "a part of the secret is in {told}");
-        }
-    }
+    let shown = [error.to_string(), format!("{error:?}")];
+    shown.into_iter().chain(body).chain(parts).chain(sources.map(ToString::to_string)).collect()
 }
