@@ -123,12 +123,10 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Whether the call waits for one more probe at most. A call that was made before the outage was that old is not told no
-    /// sooner than one that found it out by itself.
-    fn is_over(self, down: &Down, now: Instant) -> bool {
-        let Some(oldest) = self.oldest else { return false };
-        let old = after(down.since, oldest);
-        now >= if self.started < old { old.max(after(self.started, OWN)) } else { old }
+    /// From when on the call waits for one more probe at most.
+    fn ends(self, down: &Down) -> Option<Instant> {
+        let old = after(down.since, self.oldest?);
+        Some(if self.started < old { old.max(after(self.started, OWN)) } else { old })
     }
 }
 
@@ -150,12 +148,13 @@ impl Endurance {
 
     /// Until when the call waits for this outage.
     fn ends(&mut self, down: &Down, now: Instant) -> Instant {
-        // What is asked again only after the deadline is not waited for.
-        if !self.probes || down.told.next_probe >= self.deadline {
+        let over = self.patience.ends(down).unwrap_or(self.deadline);
+        // What is asked again only after its time is not waited for.
+        if !self.probes || down.told.next_probe >= after(over.max(now), ONE_PROBE).min(self.deadline) {
             return now;
         }
-        if !self.patience.is_over(down, now) {
-            return self.deadline;
+        if now < over {
+            return over.min(self.deadline);
         }
         let (failed, until) = *self.one_more.get_or_insert((down.failed_probes, after(now, ONE_PROBE)));
         if down.failed_probes > failed { now } else { until.min(self.deadline) }
@@ -251,7 +250,7 @@ impl Outage {
             down.failed_probes += 1;
             down.told.last = what.text;
             down.told.next_probe = down.told.next_probe.max(next_probe);
-            let over = patience.is_over(down, now).then(|| down.told.clone());
+            let over = patience.ends(down).filter(|over| now >= *over).map(|_| down.told.clone());
             drop(state);
             self.changed.notify_waiters();
             return over;
@@ -549,6 +548,15 @@ mod tests {
         let told = admit(&outage, within(5)).await.unwrap_err();
         assert_eq!(asked.elapsed(), Duration::ZERO, "at once: nothing can change before");
         assert_eq!(told.next_probe, asked + Duration::from_secs(30));
+        // Nor before its patience is over.
+        assert!(admit(&outage, within(100)).await.is_err());
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+        assert!(
+            admit(&outage, Endurance::new(asked + YOUNG * 4, Patience { started: asked, oldest: None }, true))
+                .await
+                .is_ok()
+        );
+        assert_eq!(asked.elapsed(), YOUNG * 2, "who rides it out is sent then");
     }
 
     #[tokio::test(start_paused = true)]
