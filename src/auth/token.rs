@@ -479,7 +479,6 @@ impl State {
     fn give_up(&mut self, login: &Login) {
         if self.is_under_way(login) {
             login.task.abort();
-            self.expected += 1;
             self.login = None;
         }
     }
