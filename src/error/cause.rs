@@ -670,3 +670,60 @@ fn is_definition_message(body: &ErrorBody) -> bool {
 pub(crate) fn is_invalid_definition(error: &super::Error) -> bool {
     error.status() == Some(400) && error.body().is_some_and(is_definition_message)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn classified(endpoint: Endpoint, headers: &[(&'static str, &'static str)], body: &str) -> BadRequest {
+        let headers =
+            headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.collect();
+        let body = ErrorBody::read(&headers, body.as_bytes(), &[]);
+        classify(&Evidence { endpoint, headers: &headers, body: &body, request: RequestFacts::default() })
+    }
+
+    #[test]
+    fn the_logins_codes_mean_what_oauth_says() {
+        let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
+        for (code, cause, certainty) in [
+            ("invalid_client", Cause::BadClient, Certainty::Certain),
+            ("unauthorized_client", Cause::BadClient, Certainty::Likely),
+            ("invalid_grant", Cause::BadGrant, Certainty::Likely),
+            ("redirect_uri_mismatch", Cause::BadRedirect, Certainty::Certain),
+            ("invalid_redirect_uri", Cause::BadRedirect, Certainty::Certain),
+            ("unsupported_grant_type", parameter("grant_type"), Certainty::Certain),
+            ("invalid_scope", parameter("scope"), Certainty::Certain),
+            // It is given for much, and said to be.
+            ("invalid_request", Cause::Unknown, Certainty::Possible),
+            ("never_heard_of", Cause::Unknown, Certainty::Possible),
+        ] {
+            let found = classified(Endpoint::Login, &[], &format!(r#"{{"error":"{code}"}}"#));
+            assert_eq!((&found.cause, found.certainty), (&cause, certainty), "{code}");
+            let told = found.to_string();
+            assert!(told.contains(&format!("the login says \"{code}\"")), "{told}");
+            assert_eq!(told.contains("and for throttling too"), code == "invalid_request", "{told}");
+        }
+        let redirect = r#"{"error":"invalid_grant","error_description":"redirect_uri does not match"}"#;
+        assert_eq!(classified(Endpoint::Login, &[], redirect).cause, Cause::BadRedirect);
+    }
+
+    #[test]
+    fn who_spoke_is_seen_from_the_form_and_from_the_services_own_header() {
+        let of_service = [("inin-correlation-id", "c-1")];
+        for (body, cause, certainty) in [
+            ("<html><title>No</title></html>", Cause::Gateway, Certainty::Likely),
+            ("No.", Cause::Gateway, Certainty::Likely),
+            ("", Cause::Gateway, Certainty::Possible),
+            (r#"{"title":"No."}"#, Cause::Unknown, Certainty::Possible),
+            (r#"{"error":"invalid_request"}"#, Cause::Unknown, Certainty::Possible),
+        ] {
+            let found = classified(Endpoint::Api, &[], body);
+            assert_eq!((&found.cause, found.certainty), (&cause, certainty), "{body}");
+            let found = classified(Endpoint::Api, &of_service, body);
+            assert_eq!((found.cause, found.certainty), (Cause::Unknown, Certainty::Possible), "{body}");
+        }
+    }
+}
