@@ -112,7 +112,7 @@ struct Gone {
 
 /// The store is away, for this reason.
 #[derive(Debug)]
-pub(crate) struct Away(String);
+pub(crate) struct Away(pub(crate) String);
 
 impl Away {
     /// What that is to a call that cannot do without.
@@ -120,14 +120,6 @@ impl Away {
         Error::new(ErrorKind::Unavailable, format!("{what}: {}", self.0)).with_retry_after(Some(CHECK))
     }
 }
-
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Away {}
 
 impl Sharing {
     pub(crate) fn new(sessions: SharedSessions) -> Self {

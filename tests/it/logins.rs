@@ -607,6 +607,18 @@ async fn a_token_that_one_operation_refuses_serves_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn operations_that_refuse_a_token_are_remembered_each() {
+    let transport = Scripted::by(|seen| if seen.is_login() { token("t0ken") } else { reply(401, "{}") });
+    let agent = transport.agent();
+    for _ in 0..5 {
+        assert_eq!(agent.check_token().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    // Two for the first, which replaced the token, and one for the other, with the new one.
+    assert_eq!((transport.logins(), transport.calls().len()), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_token_is_replaced_however_long_the_answer_asks_to_wait() {
     let refused = AtomicBool::new(false);
     let transport = Scripted::by(move |seen| match seen.is_login() {
@@ -915,6 +927,10 @@ async fn id_and_secret_go_out_as_they_are_and_alike_in_every_grant() {
         ("s+ecr/t %=&~", "Basic Y2xpZW50LWlkOnMrZWNyL3QgJT0mfg=="),
         ("a:b", "Basic Y2xpZW50LWlkOmE6Yg=="),
         ("%2B", "Basic Y2xpZW50LWlkOiUyQg=="),
+        // What only looks like a placeholder, or like quotes, at one end.
+        ("${x", "Basic Y2xpZW50LWlkOiR7eA=="),
+        ("x}}", "Basic Y2xpZW50LWlkOnh9fQ=="),
+        ("\"x", "Basic Y2xpZW50LWlkOiJ4"),
     ] {
         let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "refresh") } else { script() });
         let oauth = || OAuthClient::new("client-id", secret);

@@ -858,6 +858,22 @@ async fn a_refusal_by_the_service_is_remembered_and_that_nothing_is_stored_only_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_no_other_replica_can_mend_is_told_at_once() {
+    let simulator = Simulator::builder().client_secret("another").in_process().unwrap();
+    let client = replica(&simulator, MemoryStore::default());
+    let unknown = |identity: &str, credentials| client.agent(credentials).shared_as(identity);
+    for agent in [
+        unknown("a client's secret", Credentials::client("desktop", "simulator")),
+        unknown("a secret with a refresh token", Credentials::refresh_token(oauth(), "refresh-0")),
+        unknown("a code", code(&simulator)),
+    ] {
+        let began = Instant::now();
+        assert_eq!(agent.script(&script_of(&simulator)).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_whose_logins_are_throttled_takes_over_what_another_got() {
     const THROTTLED: &str = r#"{"error":"invalid_request","error_description":"rate limit exceeded; try again later"}"#;
     let store = MemoryStore::default();
@@ -1078,6 +1094,8 @@ async fn a_store_that_was_slow_once_is_not_away() {
         others
     );
     assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&served), "{served:?}");
+    // It was got by that lease, and so is stored.
+    assert_eq!(client.health().sessions_unstored, 0);
     assert_eq!(refused_logins(&simulator), 0);
 }
 

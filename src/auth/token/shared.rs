@@ -300,7 +300,8 @@ async fn publish(
             Place { fence: Some(fence), .. } => break *fence,
             Place { version, overrides, .. } => (*version, *overrides),
         };
-        match sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await }).await? {
+        let leased = sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await });
+        match leased.await.map_err(|Away(why)| why)? {
             Lease::Granted { fence } => {
                 let mut place = lock(place);
                 (place.version, place.fence) = (fence, Some(fence));
@@ -312,7 +313,8 @@ async fn publish(
         }
     };
     let stored = StoredSession::new(fence, sealed);
-    sharing.ask("store", |store| async move { store.store(key, stored).await }).await?;
+    let told = sharing.ask("store", |store| async move { store.store(key, stored).await });
+    told.await.map_err(|Away(why)| why)?;
     let mut place = lock(place);
     if place.fence == Some(fence) {
         place.fence = None;
