@@ -449,6 +449,8 @@ mod tests {
             (body.envelope, body.status, body.context_id.as_deref()),
             (Envelope::Service, Some(400), Some("c1"))
         );
+        assert_eq!((body.entity_id.as_deref(), body.entity_name.as_deref()), (Some("e"), Some("n")));
+        assert_eq!(body.message_with_params.as_deref(), Some("Value [{a}]"));
         assert_eq!(body.message_params, [("a".to_owned(), "x".to_owned())]);
         assert_eq!(body.details.first().and_then(|detail| detail.field_name.as_deref()), Some("pageSize"));
         assert_eq!(body.errors.first().and_then(ErrorBody::message), Some("inner"));
@@ -524,6 +526,8 @@ mod tests {
             ("one and two\ntwo\none\nthree\none and two", "\"one and two; three\""),
             (r#"{"code":"c","message":"no page","errors":[{"message":"no page"},{"message":" "}]}"#, "\"no page\""),
             (r#"{"code":"c"}"#, "None"),
+            // Who knows what it is.
+            (r#"{"region":"North of it all"}"#, r#""{"region":"North of it all"}""#),
             (r#"{"number":7}"#, r#""{"number":7}""#),
         ] {
             assert_eq!(ErrorBody::parse(text).said().as_deref().unwrap_or("None"), said, "{text}");

@@ -611,6 +611,50 @@ async fn a_session_that_is_over_is_over_and_said_to_be() {
     assert!(error.to_string().contains("must log in again"), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_session_that_somebody_else_has_used_up_costs_one_refusal() {
+    let (simulator, way) = (simulator(), Way::default());
+    let script = script_of(&simulator);
+    let agent = replica(&simulator, way.clone()).agent(code(&simulator)).shared_as("anna");
+    agent.script(&script).await.unwrap();
+    let stolen = refresh_token_in(&way.store, &way.key()).await;
+    let other = builder(&simulator).build().unwrap().agent(Credentials::refresh_token(oauth(), stolen));
+    other.log_in().await.unwrap();
+    simulator.expire_tokens();
+    let began = Instant::now();
+    assert_eq!(agent.script(&script).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    assert_eq!(refused_logins(&simulator), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_token_that_has_expired_or_was_refused_is_not_sent() {
+    for is_held in [false, true] {
+        let simulator = Simulator::builder().rate_limit(0).token_ttl(Duration::from_secs(600)).in_process().unwrap();
+        let (script, store) = (script_of(&simulator), MemoryStore::default());
+        let first = replica(&simulator, store.clone()).agent(code(&simulator)).shared_as("anna");
+        first.log_in().await.unwrap();
+        let session = first.session().unwrap();
+        let refused = u64::from(is_held);
+        let credentials = match is_held {
+            // It is refused, and then found in the store.
+            true => {
+                simulator.expire_tokens();
+                Credentials::Session { client: oauth(), session }
+            }
+            false => {
+                sleep(Duration::from_secs(601)).await;
+                stored()
+            }
+        };
+        let restarted = replica(&simulator, store).agent(credentials).shared_as("anna");
+        restarted.script(&script).await.unwrap();
+        let requests = simulator.stats().script_requests;
+        assert_eq!(requests.get("401").copied().unwrap_or_default(), refused, "{requests:?}");
+        assert_eq!(simulator.stats().tokens_issued, 2);
+    }
+}
+
 /// What the store holds of a session's refresh token.
 async fn refresh_token_in(store: &MemoryStore, key: &SessionKey) -> String {
     let stored = store.load(key).await.unwrap().unwrap();

@@ -64,6 +64,18 @@ async fn a_token_refused_twice_ends_the_call() {
     let error = transport.agent().script(&id()).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 2));
     assert_eq!(transport.logins(), 2);
+
+    // Also one that is not new any more when it is refused.
+    let calls = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token("t0ken"),
+        false if calls.fetch_add(1, Ordering::SeqCst) == 1 => reply(503, "{}").with("retry-after", "65"),
+        false => reply(401, "{}"),
+    });
+    let agent = transport.agent().with_timeout(Duration::from_secs(300));
+    let error = agent.script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 3), "{error}");
+    assert_eq!(transport.logins(), 2);
 }
 
 #[tokio::test(start_paused = true)]

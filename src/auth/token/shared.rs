@@ -46,7 +46,7 @@ pub(crate) struct Line {
 #[derive(Default)]
 struct Place {
     version: u64,
-    /// The lease that it is to be stored under. None: it was got while the store was away, or is stored.
+    /// The lease that it is to be stored under. None: it was got while the store was away.
     fence: Option<u64>,
     /// It takes the place of whatever is stored: somebody has just logged in or out.
     overrides: bool,
@@ -314,10 +314,5 @@ async fn publish(
     };
     let stored = StoredSession::new(fence, sealed);
     let told = sharing.ask("store", |store| async move { store.store(key, stored).await });
-    told.await.map_err(|Away(why)| why)?;
-    let mut place = lock(place);
-    if place.fence == Some(fence) {
-        place.fence = None;
-    }
-    Ok(())
+    told.await.map(drop).map_err(|Away(why)| why.into())
 }
