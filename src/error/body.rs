@@ -564,11 +564,60 @@ mod tests {
     }
 
     #[test]
+    fn a_word_is_a_code_and_a_sentence_is_not_wherever_they_stand() {
+        let long = "x".repeat(201);
+        for (text, codes, words) in [
+            (r#"{"code":"No such page"}"#, &[][..], &["No such page"][..]),
+            (r#"{"message":"quota_exceeded"}"#, &["quota_exceeded"], &[]),
+            (r#"{"title":"quota.exceeded"}"#, &["quota.exceeded"], &[]),
+            (r#"{"error":{"reason":"forbidden"}}"#, &["forbidden"], &[]),
+            (r#"{"error":{"title":"forbidden"}}"#, &[], &["forbidden"]),
+            (&format!(r#"{{"code":"{long}"}}"#), &[], &[&long]),
+            // Sentences before what is nested, however many members there are.
+            (r#"{"details":[{"message":"nested"}],"title":"plain words"}"#, &[], &["plain words", "nested"]),
+            (
+                &format!(
+                    r#"{{{},"title":"plain words"}}"#,
+                    (0..40).map(|n| format!(r#""k{n}":{n}"#)).collect::<Vec<_>>().join(",")
+                ),
+                &[],
+                &["plain words"],
+            ),
+        ] {
+            let heard = ErrorBody::parse(text).heard;
+            assert_eq!(
+                (heard.codes, heard.words),
+                (codes.iter().map(|c| (*c).to_owned()).collect(), words.iter().map(|w| (*w).to_owned()).collect()),
+                "{text}"
+            );
+        }
+        let nested =
+            |depth: usize| format!("{}\"No page\"{}", r#"{"a":"#.repeat(depth - 1) + r#"{"title":"#, "}".repeat(depth));
+        assert_eq!(ErrorBody::parse(&nested(5)).message(), Some("No page"));
+        assert_eq!(ErrorBody::parse(&nested(6)).message(), None);
+    }
+
+    #[test]
+    fn a_secret_that_only_reading_puts_together_is_in_nothing_that_is_kept() {
+        let secret = "t0ken-that-nobody-may-see";
+        for text in [
+            "<html><p>no <b>t0ken-that</b>-nobody-may-see</p>",
+            "<html><p>t0ken-that&#45;nobody-may-<i>see</i> no</p>",
+            "<html>t0ken-that<!-- -->-nobody-may-see</html>",
+        ] {
+            let body = ErrorBody::read(&HeaderMap::new(), text.as_bytes(), &[secret]);
+            assert!(!body.heard.words.is_empty());
+            let kept = format!("{:?} {:?} {:?}", body.message, body.heard, body.said());
+            assert!(!kept.contains(secret), "{kept}");
+        }
+    }
+
+    #[test]
     fn of_words_and_codes_so_many_are_kept_and_no_blank_one() {
         let items = |item: &str| vec![item; 3].join(",");
         let all = |one: &dyn Fn(usize) -> String| (0..40).map(one).collect::<Vec<_>>().join(",");
-        let words = all(&|n| format!(r#"{{"message":"word {n}","code":"code.{n}"}}"#));
-        let body = format!(r#"{{"errors":[{words}],"causes":[{words}],"issues":[{words}]}}"#);
+        let words = |of: &str| all(&|n| format!(r#"{{"message":"{of} {n}","code":"{of}.{n}"}}"#));
+        let body = format!(r#"{{"errors":[{}],"causes":[{}],"issues":[{}]}}"#, words("a"), words("b"), words("c"));
         let heard = ErrorBody::parse(&body).heard;
         assert_eq!((heard.words.len(), heard.codes.len()), (KEPT_ITEMS, KEPT_ITEMS));
         let body = format!(r#"{{"messages":[{},"there"],"codes":["x"],"code":"a.b"}}"#, items("\" \""));
