@@ -152,6 +152,8 @@ mod tests {
         for (location, goes_out) in [
             ("/c?n=Caller's", Some("https://files.example/c?n=Caller's")),
             ("https://other.example/./c?'", Some("https://other.example/./c?'")),
+            ("/c?to=https://other.example/'", Some("https://files.example/c?to=https://other.example/'")),
+            ("/https://other.example/?'", Some("https://files.example/https://other.example/?'")),
             ("c?d", None),
             ("//other.example/c", None),
         ] {

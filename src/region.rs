@@ -207,7 +207,7 @@ pub(crate) fn base_url(role: &str, text: &str) -> Result<Url, Error> {
         return Err(refuse("has no scheme: begin it with https://"));
     }
     let url = Url::parse(text).map_err(|error| refuse(&format!("does not parse: {error}")))?;
-    if !url.has_host() || url.cannot_be_a_base() {
+    if !url.has_host() {
         return Err(refuse("has no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -477,7 +477,55 @@ mod tests {
         for url in refused {
             assert!(Region::custom(url, url, url).is_err(), "{url}");
         }
+        for (url, why) in [
+            ("https://user@example.com", "carries a user name or password"),
+            ("https://:pass@example.com", "carries a user name or password"),
+            ("http://example.com", "tokens would travel in clear"),
+            ("ftp://127.0.0.1/", "is neither https nor http"),
+            ("file:///etc", "has no host"),
+            ("data:x://y", "has no host"),
+        ] {
+            let error = Region::custom(url, url, url).unwrap_err().to_string();
+            assert!(error.contains(why), "{url}: {error}");
+        }
         let prefixed = Region::custom(ok[0], ok[0], ok[0]).unwrap();
         assert_eq!(prefixed.api_url(), "https://gw.example.com/genesys");
+    }
+
+    #[test]
+    fn an_address_of_a_network_of_ones_own_is_told_from_one_that_all_can_reach() {
+        let own = [
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "0.0.0.0",
+            "127.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "[fd00::1]",
+            "[fe80::1]",
+            "[::]",
+            "[::1]",
+            "[::ffff:10.0.0.1]",
+            "localhost",
+            "files.localhost",
+        ];
+        let others = [
+            "8.8.8.8",
+            "100.63.0.1",
+            "100.128.0.1",
+            "101.64.0.1",
+            "172.32.0.1",
+            "[2001:db8::1]",
+            "[::ffff:8.8.8.8]",
+            "files.example",
+            "notlocalhost",
+        ];
+        for (hosts, is) in [(&own[..], true), (&others, false)] {
+            for host in hosts {
+                assert_eq!(is_private(&Url::parse(&format!("https://{host}/a")).unwrap()), is, "{host}");
+            }
+        }
     }
 }

@@ -21,7 +21,7 @@ use common::wire::{Say, Wire, say};
 use common::{Reply, SECRET, Scripted, id, once, reply, script};
 use genesys_scripts::{
     Agent, Authorization, CallMeta, Client, Credentials, Error, ExposeSecret as _, Lease, MemoryStore, OAuthClient,
-    Region, RetryPolicy, ScriptId, Session, SharedSessions, SignedUrl, StoredSession,
+    RedisStore, Region, RetryPolicy, ScriptId, Session, SharedSessions, SignedUrl, StoredSession,
 };
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -399,7 +399,10 @@ async fn no_url_carries_a_secret_and_every_credential_is_marked_sensitive() {
 #[tokio::test(start_paused = true)]
 async fn no_public_type_prints_a_secret() {
     fn debug(what: &str, value: &impl Debug) {
-        assert_clean(what, &format!("{value:?}\n{value:#?}"));
+        let text = format!("{value:?}\n{value:#?}");
+        assert_clean(what, &text);
+        // It says what it is, and what is said of it here.
+        assert!(what.split(", ").all(|word| text.contains(word)), "{what}: {text}");
     }
     fn display(what: &str, value: &impl Display) {
         assert_clean(what, &value.to_string());
@@ -426,25 +429,35 @@ async fn no_public_type_prints_a_secret() {
     let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
     let client = transport.client();
     for credentials in [common::credentials(), Credentials::access_token(TOKEN)] {
-        debug("Credentials", &credentials);
+        debug(
+            if matches!(credentials, Credentials::Client(_)) { "Client, client-id" } else { "AccessToken" },
+            &credentials,
+        );
         let agent = client.agent(credentials);
-        debug("Agent before its login", &agent);
+        debug("Agent", &agent);
         let script = agent.script(&id()).await.unwrap();
-        debug("Agent after its login", &agent);
+        debug("Agent", &agent);
         debug("Script", &script);
     }
     for credentials in grants() {
-        debug("Credentials", &credentials);
+        debug(if matches!(credentials, Credentials::Source(_)) { "Source" } else { "client-id" }, &credentials);
+    }
+    let source = || async { Ok(Session::from_access_token(TOKEN)) };
+    debug("Source", &Credentials::source(source));
+    if let Credentials::Source(source) = Credentials::source(source) {
+        debug("TokenSource", &source);
     }
     let oauth_client = OAuthClient::new("client-id", SECRET);
-    debug("OAuthClient", &oauth_client);
-    debug("Session", &Session::from_refresh_token(TOKEN));
-    debug("Session", &Session::from_access_token(TOKEN));
+    debug("OAuthClient, client-id", &oauth_client);
+    debug("Session, has_access_token: false, has_refresh_token: true", &Session::from_refresh_token(TOKEN));
+    debug("Session, has_access_token: true, has_refresh_token: false", &Session::from_access_token(TOKEN));
     let begun = Authorization::begin(&Region::EU_WEST_1, oauth_client, "https://desk.example/back").unwrap();
     assert_clean("Authorization's URL", begun.url());
-    debug("Authorization", &begun);
+    debug("Authorization, client-id", &begun);
+    debug("AuthorizationParts, https://desk.example/back", &begun.clone().into_parts());
     let forged = begun.credentials(&format!("https://desk.example/back?code={TOKEN}&state={SECRET}")).unwrap_err();
     assert_error_clean("a forged return", &forged);
+    debug("Error", &forged);
     debug("Client", &client);
     debug("Stats", &client.stats());
     debug("Region", &region);
@@ -456,16 +469,21 @@ async fn no_public_type_prints_a_secret() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_that_shares_sessions_prints_a_secret() {
-    let clean = |what: &str, value: &dyn Debug| assert_clean(what, &format!("{value:?}\n{value:#?}"));
+    let clean = |what: &str, value: &dyn Debug| {
+        let text = format!("{value:?}\n{value:#?}");
+        assert_clean(what, &text);
+        assert!(text.contains(what), "{what}: {text}");
+    };
     let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
     let stored = StoredSession::new(1, TOKEN.into());
     clean("StoredSession", &stored);
-    clean("Lease", &Lease::Newer(stored));
+    clean("Newer", &Lease::Newer(stored));
     let store = MemoryStore::default();
     let sharing = transport.builder().share_sessions(SharedSessions::new(store.clone())).build().unwrap();
     let agent = sharing.agent(common::credentials()).shared_as(TOKEN);
     agent.log_in().await.unwrap();
-    clean("Agent that is shared", &agent);
+    clean("Agent", &agent);
+    clean("RedisStore", &RedisStore::open(&format!("redis://user:{SECRET}@127.0.0.1/")).unwrap());
     clean("MemoryStore", &store);
     clean("SharedSessions", &SharedSessions::new(store));
 }

@@ -146,7 +146,7 @@ fn check_text(what: &str, text: &str) -> Result<(), String> {
         "ends with a blank: take it off"
     } else if first.is_whitespace() || is_hidden(first) {
         "begins with a blank: take it off"
-    } else if text.len() > 1 && QUOTES.contains(&(first, last)) {
+    } else if QUOTES.contains(&(first, last)) {
         "stands in quotes: take them off"
     } else if [("${", "}"), ("{{", "}}")].iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close)) {
         "is a placeholder that was never filled in (an unset variable?)"

@@ -198,3 +198,32 @@ impl fmt::Debug for RedisStore {
         f.debug_struct("RedisStore").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_runtimes_have_a_connection_of_their_own_and_no_more_are_kept() {
+        // Nothing listens there; it is asked at once whether something does.
+        let store = RedisStore::open("redis://127.0.0.1:1").unwrap();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtimes: Vec<_> = (0..2 * RUNTIMES).map(|_| runtime()).collect();
+        let ask = |runtime: &tokio::runtime::Runtime| {
+            runtime.block_on(store.connection()).map(drop).unwrap_err();
+            let connections = store.connections();
+            assert!(connections.len() <= RUNTIMES, "{}", connections.len());
+            Arc::clone(&connections[&runtime.handle().id()])
+        };
+        let (first, others) = runtimes.split_at(RUNTIMES);
+        let own: Vec<_> = first.iter().map(ask).collect();
+        for (runtime, own) in first.iter().zip(&own) {
+            assert!(Arc::ptr_eq(&ask(runtime), own));
+        }
+        for runtime in others {
+            ask(runtime);
+        }
+        let own: Vec<_> = others.iter().map(ask).collect();
+        assert!(others.iter().zip(&own).all(|(runtime, own)| Arc::ptr_eq(&ask(runtime), own)));
+    }
+}

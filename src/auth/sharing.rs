@@ -112,7 +112,7 @@ struct Gone {
 
 /// The store is away, for this reason.
 #[derive(Debug)]
-pub(crate) struct Away(String);
+pub(crate) struct Away(pub(crate) String);
 
 impl Away {
     /// What that is to a call that cannot do without.
@@ -120,14 +120,6 @@ impl Away {
         Error::new(ErrorKind::Unavailable, format!("{what}: {}", self.0)).with_retry_after(Some(CHECK))
     }
 }
-
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Away {}
 
 impl Sharing {
     pub(crate) fn new(sessions: SharedSessions) -> Self {
@@ -335,6 +327,55 @@ mod tests {
             assert!(asked.is_err());
             assert_eq!(sharing.is_away(), is_away, "{hangs} {others}");
             assert_eq!(format!("{:?}", sharing.sessions), "SharedSessions { .. }");
+        }
+    }
+
+    /// Counts how often it is asked.
+    #[derive(Clone, Default)]
+    struct Counting(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Counting {
+        fn asked(&self) -> usize {
+            self.0.swap(0, std::sync::atomic::Ordering::SeqCst)
+        }
+    }
+
+    #[async_trait]
+    impl SessionStore for Counting {
+        async fn load(&self, _: &SessionKey) -> Result<Option<StoredSession>, BoxError> {
+            Ok(None)
+        }
+        async fn store(&self, _: &SessionKey, _: StoredSession) -> Result<bool, BoxError> {
+            Ok(true)
+        }
+        async fn lease(&self, _: &SessionKey, _: u64, _: u64, _: Duration) -> Result<Lease, BoxError> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(Lease::Granted { fence: 1 })
+        }
+        async fn extend(&self, _: &SessionKey, _: u64, _: Duration) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_store_is_checked_once_a_second_also_after_the_runtime_that_did_so_is_gone() {
+        let store = Counting::default();
+        let sharing = Arc::new(Sharing::new(SharedSessions::new(store.clone())));
+        for round in 1..4 {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                // Each has a clock of its own; what the one before has begun is overdue.
+                sleep(10 * OVERDUE * round).await;
+                store.asked();
+                // Each call has it watched.
+                for _ in 0..100 {
+                    sharing.watch();
+                    sleep(CHECK / 10).await;
+                }
+            });
+            let asked = store.asked();
+            assert!((9..=11).contains(&asked), "{asked}");
         }
     }
 }

@@ -260,6 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_has_used_for_its_time_is_dropped_and_nothing_else() {
+        assert_eq!(KEEP.as_secs_f64() / 86_400.0, 30.0, "days, as is documented");
         let store = MemoryStore::default();
         let held = |numbers: [usize; 4]| numbers.map(|number| store.lock().of.contains_key(&key(number)));
         let (used, unused, leased, guessed) = (0, 1, 2, 3);

@@ -2,7 +2,6 @@
 
 mod shared;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -99,12 +98,6 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("expires", &self.expires).finish_non_exhaustive()
-    }
-}
-
 type LoginResult = Result<Arc<Token>, Error>;
 
 /// Where an agent's token is kept, and what the next one is got with.
@@ -118,13 +111,11 @@ struct State {
     token: Option<Arc<Token>>,
     grant: Grant,
     login: Option<Box<Login>>,
-    /// Which login's result is kept: another one's was given up, or its agent has logged out since.
-    expected: u64,
     /// Whether the login under way has been sent at all.
     login_sent: bool,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
-    /// How often the agent has logged out.
+    /// How often the agent has logged out: what a login brings that was begun before is not kept.
     logouts: u64,
     /// A login was refused: none is tried before then.
     refused: Option<(Instant, Error)>,
@@ -188,7 +179,6 @@ impl TokenSlot {
             token,
             grant,
             login: None,
-            expected: 0,
             login_sent: false,
             trouble: None,
             logouts: 0,
@@ -407,12 +397,6 @@ fn session(token: Option<&Token>, refresh_token: Option<SecretString>, now: Syst
     session
 }
 
-impl fmt::Debug for TokenSlot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSlot").field("token", &self.held()).finish_non_exhaustive()
-    }
-}
-
 fn login_lost() -> Error {
     Error::new(ErrorKind::Connection, "the login was stopped: it panicked, or its runtime shut down")
 }
@@ -427,7 +411,6 @@ impl State {
             self.grant = Grant::Spent(must_log_in("the agent has logged out"));
         }
         self.logouts += 1;
-        self.expected += 1;
         self.login = None;
         self.token_was_refused = false;
         self.refusing.clear();
@@ -479,7 +462,6 @@ impl State {
     fn give_up(&mut self, login: &Login) {
         if self.is_under_way(login) {
             login.task.abort();
-            self.expected += 1;
             self.login = None;
         }
     }
@@ -488,20 +470,19 @@ impl State {
     fn start_login(&mut self, slot: &Arc<TokenSlot>) -> Login {
         let (sender, result) = watch::channel(None);
         self.login_sent = false;
-        self.expected += 1;
         let slot = Arc::clone(slot);
-        let begun = Begun { grant: self.grant.clone(), number: self.expected };
+        let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
         let (started, grant) = (Instant::now(), begun.grant.name(&slot.credentials));
         let (client, span) = (Arc::clone(&slot.client), spans::of_login(grant));
         let id = span.id();
         let task = async move {
-            let number = begun.number;
+            let logouts = begun.logouts;
             let result = log_in(&slot, begun).await;
             let taken_over = result.as_ref().is_ok_and(|token| token.taken_over);
             let grant = if taken_over { "session_store" } else { grant };
             metrics::logged_in(grant, || started.elapsed(), result.as_ref().err());
             spans::failed(&tracing::Span::current(), result.as_ref().err());
-            let kept = slot.lock().end_login(number, &result);
+            let kept = slot.lock().end_login(logouts, &result);
             match result {
                 Ok(token) if !kept && !taken_over => {
                     // Nobody is left to use it.
@@ -516,9 +497,9 @@ impl State {
         login
     }
 
-    /// Keeps what a login brought; false where it is not expected any more.
-    fn end_login(&mut self, number: u64, result: &LoginResult) -> bool {
-        if number != self.expected {
+    /// Keeps what a login brought; false where the agent has logged out since.
+    fn end_login(&mut self, logouts: u64, result: &LoginResult) -> bool {
+        if logouts != self.logouts {
             return false;
         }
         self.login = None;
@@ -548,9 +529,9 @@ impl State {
         true
     }
 
-    /// Notes what the next token is got with, unless this login is not expected any more.
+    /// Notes what the next token is got with, unless the agent has logged out since this login began.
     fn next_grant(&mut self, begun: &Begun, grant: Grant) {
-        if begun.number == self.expected {
+        if begun.logouts == self.logouts {
             self.grant = grant;
         }
     }
@@ -559,7 +540,7 @@ impl State {
 /// What a login was begun with.
 struct Begun {
     grant: Grant,
-    number: u64,
+    logouts: u64,
 }
 
 /// A login under way, seen from outside.
@@ -635,8 +616,8 @@ async fn exchange(slot: &TokenSlot, begun: &Begun) -> LoginResult {
     let (keepers, refresh_token) = {
         let state = slot.lock();
         let keepers = [state.line.as_ref().map(|line| Arc::clone(&line.keeper)), state.keeper.clone()];
-        // What is not expected any more is revoked, and of no use to a restart.
-        (keepers.map(|keeper| keeper.filter(|_| begun.number == state.expected)), state.refresh_token())
+        // What comes after a logout is revoked, and of no use to a restart.
+        (keepers.map(|keeper| keeper.filter(|_| begun.logouts == state.logouts)), state.refresh_token())
     };
     for keeper in keepers.into_iter().flatten() {
         keeper.keep(&slot.client, session(token.as_ref().ok(), refresh_token.clone(), slot.client.now())).await;

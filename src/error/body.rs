@@ -326,9 +326,7 @@ impl Heard {
                         Value::String(text) if says == Says::Words || key.is_empty() => {
                             self.word(&about_that(about, text))
                         }
-                        Value::String(text) if matches!(says, Says::Other | Says::Code) => {
-                            self.word(&about_that(key, text))
-                        }
+                        Value::String(text) => self.word(&about_that(key, text)),
                         Value::Object(object) => self.listen_to(object, about, deeper),
                         Value::Array(_) => self.listen(key, about, item, deeper),
                         _ => {}
@@ -451,6 +449,8 @@ mod tests {
             (body.envelope, body.status, body.context_id.as_deref()),
             (Envelope::Service, Some(400), Some("c1"))
         );
+        assert_eq!((body.entity_id.as_deref(), body.entity_name.as_deref()), (Some("e"), Some("n")));
+        assert_eq!(body.message_with_params.as_deref(), Some("Value [{a}]"));
         assert_eq!(body.message_params, [("a".to_owned(), "x".to_owned())]);
         assert_eq!(body.details.first().and_then(|detail| detail.field_name.as_deref()), Some("pageSize"));
         assert_eq!(body.errors.first().and_then(ErrorBody::message), Some("inner"));
@@ -517,5 +517,120 @@ mod tests {
             deep = format!(r#"{{"errors":[{deep}]}}"#);
         }
         assert!(format!("{:?}", ErrorBody::parse(&deep)).len() < 10_000);
+    }
+
+    #[test]
+    fn a_line_shows_four_of_the_words_and_none_of_them_twice() {
+        for (text, said) in [
+            ("one\ntwo\nthree\nfour\nfive\nsix", "\"one; two; three; four\""),
+            ("one and two\ntwo\none\nthree\none and two", "\"one and two; three\""),
+            (r#"{"code":"c","message":"no page","errors":[{"message":"no page"},{"message":" "}]}"#, "\"no page\""),
+            (r#"{"code":"c"}"#, "None"),
+            // Who knows what it is.
+            (r#"{"region":"North of it all"}"#, r#""{"region":"North of it all"}""#),
+            (r#"{"number":7}"#, r#""{"number":7}""#),
+        ] {
+            assert_eq!(ErrorBody::parse(text).said().as_deref().unwrap_or("None"), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_told_with_the_field_they_are_about() {
+        for (text, said) in [
+            (r#"{"errors":[{"field":"pageSize","message":"is too large"}]}"#, "pageSize: is too large"),
+            (r#"{"errors":[{"message":"is too large","field":"pageSize"}]}"#, "pageSize: is too large"),
+            (r#"{"errors":[{"field":"a","property":"a","message":"is odd"}]}"#, "a: is odd"),
+            (r#"{"errors":[{"field":"","property":null,"message":"is odd"}]}"#, "is odd"),
+            (r#"{"detail":[{"loc":["query","a"],"msg":"is odd"}]}"#, "query a: is odd"),
+            (
+                r#"{"errors":[{"source":{"pointer":"/a"},"header":"b","title":"is odd"}]}"#,
+                "header b pointer /a: is odd",
+            ),
+            (r#"{"errors":{"email":["is no address"]}}"#, "email: is no address"),
+            (r#"{"problems":{"email":["is no address"]}}"#, "email: is no address"),
+            (r#"{"errorCode":["is no address"]}"#, "errorCode: is no address"),
+            (r#"{"messages":["is no address"]}"#, "is no address"),
+            (r#"["is no address"]"#, "is no address"),
+        ] {
+            assert_eq!(ErrorBody::parse(text).message(), Some(said), "{text}");
+        }
+        // However many fields there are, and however long their names: what is said of them is still there.
+        let fields: Vec<_> = (0..16).map(|n| format!(r#""{}{}":"{n:0>90}""#, "field", "-".repeat(n))).collect();
+        let body = ErrorBody::parse(&format!(r#"{{"errors":[{{{},"message":"are odd"}}]}}"#, fields.join(",")));
+        assert!(
+            body.message().is_some_and(|message| message.ends_with(": are odd") && message.len() < 400),
+            "{body:?}"
+        );
+    }
+
+    #[test]
+    fn a_word_is_a_code_and_a_sentence_is_not_wherever_they_stand() {
+        let long = "x".repeat(201);
+        for (text, codes, words) in [
+            (r#"{"code":"No such page"}"#, &[][..], &["No such page"][..]),
+            (r#"{"message":"quota_exceeded"}"#, &["quota_exceeded"], &[]),
+            (r#"{"title":"quota.exceeded"}"#, &["quota.exceeded"], &[]),
+            (r#"{"error":{"reason":"forbidden"}}"#, &["forbidden"], &[]),
+            (r#"{"error":{"title":"forbidden"}}"#, &[], &["forbidden"]),
+            (&format!(r#"{{"code":"{long}"}}"#), &[], &[&long]),
+            // Sentences before what is nested, however many members there are.
+            (r#"{"details":[{"message":"nested"}],"title":"plain words"}"#, &[], &["plain words", "nested"]),
+            (
+                &format!(
+                    r#"{{{},"title":"plain words"}}"#,
+                    (0..40).map(|n| format!(r#""k{n}":{n}"#)).collect::<Vec<_>>().join(",")
+                ),
+                &[],
+                &["plain words"],
+            ),
+        ] {
+            let heard = ErrorBody::parse(text).heard;
+            assert_eq!(
+                (heard.codes, heard.words),
+                (codes.iter().map(|c| (*c).to_owned()).collect(), words.iter().map(|w| (*w).to_owned()).collect()),
+                "{text}"
+            );
+        }
+        let nested =
+            |depth: usize| format!("{}\"No page\"{}", r#"{"a":"#.repeat(depth - 1) + r#"{"title":"#, "}".repeat(depth));
+        assert_eq!(ErrorBody::parse(&nested(5)).message(), Some("No page"));
+        assert_eq!(ErrorBody::parse(&nested(6)).message(), None);
+    }
+
+    #[test]
+    fn a_secret_that_only_reading_puts_together_is_in_nothing_that_is_kept() {
+        let secret = "t0ken-that-nobody-may-see";
+        for text in [
+            "<html><p>no <b>t0ken-that</b>-nobody-may-see</p>",
+            "<html><p>t0ken-that&#45;nobody-may-<i>see</i> no</p>",
+            "<html>t0ken-that<!-- -->-nobody-may-see</html>",
+        ] {
+            let body = ErrorBody::read(&HeaderMap::new(), text.as_bytes(), &[secret]);
+            assert!(!body.heard.words.is_empty());
+            let kept = format!("{:?} {:?} {:?}", body.message, body.heard, body.said());
+            assert!(!kept.contains(secret), "{kept}");
+        }
+    }
+
+    #[test]
+    fn of_words_and_codes_so_many_are_kept_and_no_blank_one() {
+        let items = |item: &str| vec![item; 3].join(",");
+        let all = |one: &dyn Fn(usize) -> String| (0..40).map(one).collect::<Vec<_>>().join(",");
+        let words = |of: &str| all(&|n| format!(r#"{{"message":"{of} {n}","code":"{of}.{n}"}}"#));
+        let body = format!(r#"{{"errors":[{}],"causes":[{}],"issues":[{}]}}"#, words("a"), words("b"), words("c"));
+        let heard = ErrorBody::parse(&body).heard;
+        assert_eq!((heard.words.len(), heard.codes.len()), (KEPT_ITEMS, KEPT_ITEMS));
+        let body = format!(r#"{{"messages":[{},"there"],"codes":["x"],"code":"a.b"}}"#, items("\" \""));
+        let heard = ErrorBody::parse(&body).heard;
+        assert_eq!((heard.words, heard.codes), (vec!["there".to_owned()], vec!["a.b".to_owned()]));
+        // What stands in place of a code and is none.
+        for none in ["section-1", "blank", "about:blank", "42", "https://problems.example/#blank"] {
+            let body = ErrorBody::parse(&format!(r#"{{"type":"{none}","title":"No such page"}}"#));
+            assert!(body.heard.codes.is_empty(), "{body:?}");
+        }
+        for (code, heard) in [("https://problems.example/out-of-credit", "out-of-credit"), ("urn:x#gone", "gone")] {
+            let body = ErrorBody::parse(&format!(r#"{{"type":"{code}","reason":"{heard}"}}"#));
+            assert_eq!(body.heard.codes, [heard], "{body:?}");
+        }
     }
 }

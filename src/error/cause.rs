@@ -670,3 +670,177 @@ fn is_definition_message(body: &ErrorBody) -> bool {
 pub(crate) fn is_invalid_definition(error: &super::Error) -> bool {
     error.status() == Some(400) && error.body().is_some_and(is_definition_message)
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn classified(endpoint: Endpoint, headers: &[(&'static str, &'static str)], body: &str) -> BadRequest {
+        of_request(endpoint, headers, body, RequestFacts::default())
+    }
+
+    fn of_request(
+        endpoint: Endpoint,
+        headers: &[(&'static str, &'static str)],
+        body: &str,
+        request: RequestFacts<'_>,
+    ) -> BadRequest {
+        let headers =
+            headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers: HeaderMap = headers.collect();
+        let body = ErrorBody::read(&headers, body.as_bytes(), &[]);
+        classify(&Evidence { endpoint, headers: &headers, body: &body, request })
+    }
+
+    #[test]
+    fn the_logins_codes_mean_what_oauth_says() {
+        let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
+        for (code, cause, certainty) in [
+            ("invalid_client", Cause::BadClient, Certainty::Certain),
+            ("unauthorized_client", Cause::BadClient, Certainty::Likely),
+            ("invalid_grant", Cause::BadGrant, Certainty::Likely),
+            ("redirect_uri_mismatch", Cause::BadRedirect, Certainty::Certain),
+            ("invalid_redirect_uri", Cause::BadRedirect, Certainty::Certain),
+            ("unsupported_grant_type", parameter("grant_type"), Certainty::Certain),
+            ("invalid_scope", parameter("scope"), Certainty::Certain),
+            // It is given for much, and said to be.
+            ("invalid_request", Cause::Unknown, Certainty::Possible),
+            ("never_heard_of", Cause::Unknown, Certainty::Possible),
+        ] {
+            let found = classified(Endpoint::Login, &[], &format!(r#"{{"error":"{code}"}}"#));
+            assert_eq!((&found.cause, found.certainty), (&cause, certainty), "{code}");
+            let told = found.to_string();
+            assert!(told.contains(&format!("the login says \"{code}\"")), "{told}");
+            assert_eq!(told.contains("and for throttling too"), code == "invalid_request", "{told}");
+        }
+        let redirect = r#"{"error":"invalid_grant","error_description":"redirect_uri does not match"}"#;
+        assert_eq!(classified(Endpoint::Login, &[], redirect).cause, Cause::BadRedirect);
+    }
+
+    #[test]
+    fn who_spoke_is_seen_from_the_form_and_from_the_services_own_header() {
+        let of_service = [("inin-correlation-id", "c-1")];
+        for (body, cause, certainty) in [
+            ("<html><title>No</title></html>", Cause::Gateway, Certainty::Likely),
+            ("No.", Cause::Gateway, Certainty::Likely),
+            ("", Cause::Gateway, Certainty::Possible),
+            (r#"{"title":"No."}"#, Cause::Unknown, Certainty::Possible),
+            (r#"{"error":"invalid_request"}"#, Cause::Unknown, Certainty::Possible),
+        ] {
+            let found = classified(Endpoint::Api, &[], body);
+            assert_eq!((&found.cause, found.certainty), (&cause, certainty), "{body}");
+            let found = classified(Endpoint::Api, &of_service, body);
+            assert_eq!((found.cause, found.certainty), (Cause::Unknown, Certainty::Possible), "{body}");
+        }
+    }
+
+    #[test]
+    fn headers_speak_where_words_do_not() {
+        let (api, login) = (Endpoint::Api, Endpoint::Login);
+        for (endpoint, headers, cause, certainty) in [
+            (api, &[("retry-after", "7")][..], Cause::Overload, Certainty::Possible),
+            (login, &[("retry-after", "7")], Cause::Overload, Certainty::Possible),
+            (api, &[("www-authenticate", "Basic realm=\"desk\"")], Cause::Session, Certainty::Possible),
+            (login, &[("www-authenticate", "Basic realm=\"desk\"")], Cause::BadClient, Certainty::Possible),
+            (api, &[("x-ratelimit-remaining", "0")], Cause::Quota, Certainty::Possible),
+            (api, &[("x-rate-limit-remaining", "0, 0;w=60")], Cause::Quota, Certainty::Possible),
+            (api, &[("ratelimit", "limit=10, remaining=0, reset=5")], Cause::Quota, Certainty::Possible),
+            (api, &[("ratelimit", "\"default\";r=0;t=30")], Cause::Quota, Certainty::Possible),
+            (api, &[("x-ratelimit-remaining", "0"), ("retry-after", "7")], Cause::Quota, Certainty::Likely),
+            (login, &[("x-ratelimit-remaining", "0")], Cause::LoginThrottled, Certainty::Possible),
+            (
+                api,
+                &[("inin-ratelimit-allowed", "300"), ("inin-ratelimit-count", "301")],
+                Cause::Quota,
+                Certainty::Possible,
+            ),
+            // These say nothing of the kind.
+            (
+                api,
+                &[("inin-ratelimit-allowed", "300"), ("inin-ratelimit-count", "300")],
+                Cause::Unknown,
+                Certainty::Possible,
+            ),
+            (api, &[("inin-ratelimit-count", "301")], Cause::Unknown, Certainty::Possible),
+            (api, &[("x-ratelimit-remaining", "10")], Cause::Unknown, Certainty::Possible),
+            (api, &[("x-ratelimit-limit", "0")], Cause::Unknown, Certainty::Possible),
+            (api, &[("x-seats-remaining", "0")], Cause::Unknown, Certainty::Possible),
+            (api, &[("x-cache", "r=0")], Cause::Unknown, Certainty::Possible),
+        ] {
+            let found = classified(endpoint, headers, "{}");
+            assert_eq!((&found.cause, found.certainty), (&cause, certainty), "{endpoint:?} {headers:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_blamed_for_no_more_than_it_was_sent_with() {
+        let with_body = RequestFacts { had_body: true, ..RequestFacts::default() };
+        let json = r#"{"message":"No.","code":"invalid.json","status":400}"#;
+        assert_eq!(of_request(Endpoint::Api, &[], json, with_body).cause, Cause::Body);
+        assert_ne!(classified(Endpoint::Api, &[], json).cause, Cause::Body);
+
+        let unread = r#"{"message":"The request could not be understood by the server due to malformed syntax.","code":"bad.request","status":400}"#;
+        let parameter = |name: Option<&str>| Cause::InvalidParameter { name: name.map(str::to_owned) };
+        let sent = |parameters| RequestFacts { parameters, ..RequestFacts::default() };
+        let odd = RequestFacts { odd_id: Some("main"), parameters: &["pageSize"], ..RequestFacts::default() };
+        for (request, cause) in [
+            (with_body, Cause::Body),
+            (sent(&["pageSize"]), parameter(Some("pageSize"))),
+            (sent(&["pageSize", "sortBy"]), parameter(None)),
+            (odd, Cause::InvalidId),
+            (RequestFacts::default(), Cause::Unknown),
+        ] {
+            let found = of_request(Endpoint::Api, &[], unread, request);
+            assert_eq!((&found.cause, found.certainty), (&cause, Certainty::Possible), "{request:?}: {found}");
+        }
+        // Neither where something else spoke, nor where the answer itself says more, nor at the login.
+        let of_request = |endpoint, body| of_request(endpoint, &[], body, odd).cause;
+        assert_eq!(of_request(Endpoint::Api, r#"{"message":"Bad Request","status":400}"#), Cause::InvalidId);
+        assert_eq!(of_request(Endpoint::Api, "<html><title>Bad Request</title></html>"), Cause::Gateway);
+        assert_eq!(of_request(Endpoint::Api, r#"{"message":"The moon is full","status":400}"#), Cause::Unknown);
+        assert_eq!(of_request(Endpoint::Login, r#"{"message":"Bad Request","status":400}"#), Cause::Unknown);
+    }
+
+    #[test]
+    fn a_limit_is_a_quota_where_its_name_is_one() {
+        for (key, cause) in [
+            ("token.rate.per.minute", Cause::Quota),
+            ("request.bytes.max", Cause::Body),
+            ("scripts.per.division.max", Cause::Unknown),
+        ] {
+            let body = format!(r#"{{"message":"No.","limit":{{"key":"{key}"}}}}"#);
+            assert_eq!(classified(Endpoint::Api, &[], &body).cause, cause, "{key}");
+        }
+    }
+
+    #[test]
+    fn how_sure_a_cause_is_is_said_and_what_decides_takes_the_place_of_the_doubt() {
+        for (body, begins) in [
+            (r#"{"message":"No.","code":"invalid.value","status":400}"#, "certainly an invalid parameter ("),
+            ("<html><title>No</title></html>", "likely a refusal by something before the service ("),
+            ("", "possibly a refusal by something before the service ("),
+            (r#"{"title":"No."}"#, "of unknown cause ("),
+        ] {
+            let told = classified(Endpoint::Api, &[], body).to_string();
+            assert!(told.starts_with(begins), "{told}");
+        }
+        let definition = r#"{"message":"Invalid script definition","code":"bad.request","status":400}"#;
+        let of_script = RequestFacts { of_script: true, ..RequestFacts::default() };
+        let undecided = of_request(Endpoint::Api, &[], definition, of_script);
+        assert_eq!(undecided.cause, Cause::Undecided);
+        assert!(undecided.to_string().contains(UNDECIDED));
+        for (found, cause) in [
+            (Found::BrokenScript { failed: 3, others_served: 9, others: 9 }, Cause::BrokenScript),
+            (Found::Token { failed: 3, others_served: 9, others: 9 }, Cause::Session),
+            (Found::Overload { others_failed: 4, others: 9 }, Cause::Overload),
+        ] {
+            let decided = undecided.clone().found(found);
+            assert_eq!((&decided.cause, decided.certainty), (&cause, Certainty::Likely));
+            let told = decided.to_string();
+            assert!(!told.contains(UNDECIDED) && told.contains("the service says \"bad.request\""), "{told}");
+            assert_eq!(decided.evidence.len(), undecided.evidence.len(), "{told}");
+        }
+    }
+}

@@ -391,4 +391,69 @@ mod tests {
         }
         assert!(!Words::of(["Bad template"]).are_generic());
     }
+
+    /// The words, with `.` where a sentence ends and `…` for data.
+    fn heard(text: &str) -> String {
+        Words::of([text]).0.join(" ")
+    }
+
+    #[test]
+    fn a_text_is_taken_apart_where_its_sentences_end() {
+        for (text, words) in [
+            ("one; two | three · four – five — six\nseven", "one . two . three . four . five . six . seven ."),
+            ("one - two! three", "one . two . three ."),
+            ("one -b two-c", "one b two c ."),
+            ("at 10:30 http:8080", "at 10 30 http 8080 ."),
+            // Of what any refusal says nothing is said of what follows.
+            ("bad request: page size", "bad request . page size ."),
+            ("bad:request line", "bad request line ."),
+            ("page size: is odd", "page size is odd ."),
+        ] {
+            assert_eq!(heard(text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_quotation_goes_from_its_mark_to_the_same() {
+        let long = "x".repeat(41);
+        for (text, words) in [
+            ("he says 'a b' here", "he says … here ."),
+            ("he says 'a b' here 'c' too", "he says … here 'c too ."),
+            ("he says 'that isn't so' here", "he says … here ."),
+            ("he says \"a b\"c", "he says … c ."),
+            ("rock'n'roll is field[a b] is", "rock'n'roll is field … is ."),
+            (&format!("it is '{long}' now"), "it is … now ."),
+            (&format!("it is '{}' now", &long[1..]), &format!("it is '{} now .", &long[1..])),
+        ] {
+            assert_eq!(heard(text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_words_it_is_made_of() {
+        for (name, words) in [
+            ("pageSize", "page size"),
+            ("page_size", "page size"),
+            ("HTTPHeader", "http header"),
+            ("HTTPNow", "http now"),
+            ("ETag", "etag"),
+            ("PageIDs", "page ids"),
+            ("Ünïcode", "ünïcode"),
+        ] {
+            assert_eq!(split(name).collect::<Vec<_>>().join(" "), words, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_lists_possible_reasons_gives_none_and_nobody_is_listened_to_for_ever() {
+        for text in
+            ["Possible causes: the quota is spent", "POSSIBLE REASONS are a spent quota", "possible solutions: x"]
+        {
+            let words = Words::of(["refused", text, "the quota is spent"]);
+            assert_eq!(words, Words::of(["refused"]), "{text}");
+        }
+        let text = "word ".repeat(50);
+        let words = Words::of(std::iter::repeat_n(text.as_str(), 1_000));
+        assert!((MOST_WORDS..MOST_WORDS + 60).contains(&words.0.len()), "{}", words.0.len());
+    }
 }

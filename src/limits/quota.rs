@@ -752,6 +752,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_left_of_a_window_is_kept_a_second_for_those_whose_answers_may_show_it_too() {
+        let gate = gate();
+        // Another window, which is known to be another, keeps nothing.
+        answered(&gate, PUBLISH, told(5, 1, 30), None).await;
+        advance(Duration::from_millis(10)).await;
+        answered(&gate, READ, told(300, 298, 60), None).await;
+        let take = |operation| gate.take(operation, Instant::now(), Instant::now());
+        let _known = [take(PUBLISH).unwrap(), take(PUBLISH).unwrap()];
+        drop(take(READ).unwrap());
+        let _unknown = [take(LIST).unwrap(), take(LIST).unwrap()];
+        assert!(take(READ).is_none());
+        advance(FIRST_ANSWER - Duration::from_millis(10)).await;
+        assert!(take(READ).is_none());
+        advance(Duration::from_millis(20)).await;
+        assert!(take(READ).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_429_holds_its_operation_for_as_long_as_it_says() {
         let gate = gate();
         answered(&gate, READ, None, refused(Some(20))).await;

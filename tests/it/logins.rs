@@ -448,6 +448,91 @@ fn a_login_that_was_refused_waits_for_the_window_and_is_sent_once_more() {
     }
 }
 
+/// An agent that goes through a login with a code, of the same OAuth client as others.
+fn with_a_code(client: &Client) -> genesys_scripts::Agent {
+    client.agent(Credentials::AuthorizationCode {
+        client: oauth_client(),
+        code: "the-code".into(),
+        redirect_uri: "https://app.example/".into(),
+        verifier: None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_refused_for_its_own_reasons_lets_those_through_who_wait_for_the_limit() {
+    const REFUSED: &str = r#"{"error":"invalid_grant","error_description":"no such code"}"#;
+    for (status, lets_through) in [(400, true), (401, true), (403, true), (404, true), (500, false), (503, false)] {
+        let refusals = AtomicUsize::new(0);
+        let transport = Scripted::by(move |seen| match String::from_utf8_lossy(&seen.body).contains("the-code") {
+            true => reply(status, REFUSED),
+            false if refusals.fetch_add(1, Ordering::SeqCst) < 2 => reply(400, THROTTLED),
+            false => token("t0ken"),
+        });
+        let client = transport.builder().retry(common::once()).build().unwrap();
+        let agents = [client.agent(common::credentials()), with_a_code(&client), client.agent(common::credentials())];
+        let logins = join_all(agents.iter().enumerate().map(|(n, agent)| async move {
+            // The first meets the limit, and the others wait for it, in this order.
+            sleep(Duration::from_millis(100 * n as u64)).await;
+            agent.log_in().await
+        }));
+        let ended: Vec<_> = logins.await.into_iter().map(|login| login.is_ok()).collect();
+        assert_eq!(ended, [true, false, true], "{status}");
+        let seen = transport.seen();
+        let probe = seen.iter().position(|seen| String::from_utf8_lossy(&seen.body).contains("the-code")).unwrap();
+        let next = seen[probe + 1].at - seen[probe].at;
+        assert_eq!(next < Duration::from_millis(500), lets_through, "{status}: {next:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_logins_are_throttled_a_call_waits_where_its_time_suffices_and_else_fails_at_once() {
+    let began = Instant::now();
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true if began.elapsed() < Duration::from_secs(20) => reply(400, THROTTLED),
+        true => token("t0ken"),
+        false => script(),
+    });
+    let client = transport.client();
+    let (first, id) = (client.agent(common::credentials()), id());
+    let waits = tokio::spawn(async move { first.log_in().await });
+    sleep(Duration::from_secs(10)).await;
+    let logins = transport.logins();
+    let hurried = client.agent(common::credentials()).with_timeout(Duration::from_millis(100));
+    let asked = Instant::now();
+    let error = hurried.script(&id).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.is_login(), asked.elapsed()),
+        (ErrorKind::Throttled, true, Duration::ZERO),
+        "{error}"
+    );
+    assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_millis(100)), "{error}");
+    assert_eq!(transport.logins(), logins, "none was sent for it");
+    client.agent(common::credentials()).with_timeout(Duration::from_secs(90)).script(&id).await.unwrap();
+    waits.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_middleware_that_panics_in_a_login_fails_those_who_wait_for_it_and_nobody_after() {
+    let logins = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| {
+        assert!(!seen.is_login() || logins.fetch_add(1, Ordering::SeqCst) > 0, "the middleware's");
+        if seen.is_login() { token("t0ken") } else { script() }
+    });
+    let (agent, id) = (transport.agent(), id());
+    for call in join_all([agent.script(&id), agent.script(&id)]).await {
+        let error = call.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.is_login(), error.is_retryable()),
+            (ErrorKind::Connection, true, true),
+            "{error}"
+        );
+        assert!(error.to_string().contains("the login was stopped"), "{error}");
+    }
+    assert_eq!(transport.logins(), 0, "what panicked got no further");
+    agent.script(&id).await.unwrap();
+    assert_eq!(transport.logins(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn five_thousand_agents_whose_login_host_bears_twenty_at_a_time_are_all_served() {
     let transport = Scripted::by(|_| token("t0ken")).with_latency(Duration::from_millis(300));
@@ -519,6 +604,18 @@ async fn a_token_that_one_operation_refuses_serves_the_others() {
         agent.script(&id()).await.unwrap();
     }
     assert_eq!(transport.logins(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn operations_that_refuse_a_token_are_remembered_each() {
+    let transport = Scripted::by(|seen| if seen.is_login() { token("t0ken") } else { reply(401, "{}") });
+    let agent = transport.agent();
+    for _ in 0..5 {
+        assert_eq!(agent.check_token().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+        assert_eq!(agent.script(&id()).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+    // Two for the first, which replaced the token, and one for the other, with the new one.
+    assert_eq!((transport.logins(), transport.calls().len()), (2, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -629,6 +726,62 @@ fn a_login_whose_runtime_stands_still_holds_nobody_up_in_another() {
     });
     assert_eq!(transport.logins(), 2);
     assert_eq!(secret(agent.session().unwrap().refresh_token.as_ref()), "r1");
+}
+
+#[test]
+fn all_who_wait_for_a_login_whose_runtime_stands_still_share_the_one_that_takes_its_place() {
+    let issued = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token(&format!("token-{}", issued.fetch_add(1, Ordering::SeqCst))),
+        false => script(),
+    })
+    .with_latency(Duration::from_secs(1));
+    let agent = transport.agent();
+    let (still, id) = (runtime(), id());
+    let left = still.block_on(async { timeout(Duration::from_millis(100), agent.log_in()).await });
+    assert!(left.is_err() && transport.logins() == 1);
+    // They find it out one after the other, while the new login is under way.
+    virtually(async {
+        let calls = (0..4).map(|n| {
+            let (agent, id) = (&agent, &id);
+            async move {
+                sleep(Duration::from_millis(300 * n)).await;
+                agent.script(id).await
+            }
+        });
+        for served in join_all(calls).await {
+            served.unwrap();
+        }
+    });
+    assert_eq!(transport.logins(), 2);
+    assert!(transport.calls().iter().all(|call| call.header("authorization") == "Bearer token-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_a_logout_did_not_wait_for_serves_nobody() {
+    let issued = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match (seen.method.as_str(), seen.is_login()) {
+        ("DELETE", _) => reply(204, ""),
+        (_, true) => {
+            let n = issued.fetch_add(1, Ordering::SeqCst);
+            Reply::Later(Duration::from_secs(if n == 0 { 8 } else { 5 }), Box::new(token(&format!("token-{n}"))))
+        }
+        _ => script(),
+    });
+    let agent = transport.agent().with_timeout(Duration::from_secs(60));
+    let (one, id) = (agent.clone(), id());
+    let waits = tokio::spawn(async move { one.script(&id).await });
+    sleep(Duration::from_secs(1)).await;
+    agent.with_timeout(Duration::from_secs(1)).log_out().await.unwrap();
+    // Whoever logs in anew is served by the new login alone, although the other ends while it is under way.
+    sleep(Duration::from_secs(4)).await;
+    agent.script(&common::id()).await.unwrap();
+    assert_eq!(agent.session().unwrap().access_token.unwrap().expose_secret(), "token-1");
+    let error = waits.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LoginRefused, "{error}");
+    assert!(error.to_string().contains("the agent has logged out"), "{error}");
+    let revoked: Vec<_> = transport.seen().into_iter().filter(|seen| seen.method == "DELETE").collect();
+    assert_eq!(revoked.iter().map(|seen| seen.header("authorization")).collect::<Vec<_>>(), ["Bearer token-0"]);
 }
 
 #[test]
@@ -774,6 +927,10 @@ async fn id_and_secret_go_out_as_they_are_and_alike_in_every_grant() {
         ("s+ecr/t %=&~", "Basic Y2xpZW50LWlkOnMrZWNyL3QgJT0mfg=="),
         ("a:b", "Basic Y2xpZW50LWlkOmE6Yg=="),
         ("%2B", "Basic Y2xpZW50LWlkOiUyQg=="),
+        // What only looks like a placeholder, or like quotes, at one end.
+        ("${x", "Basic Y2xpZW50LWlkOiR7eA=="),
+        ("x}}", "Basic Y2xpZW50LWlkOnh9fQ=="),
+        ("\"x", "Basic Y2xpZW50LWlkOiJ4"),
     ] {
         let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "refresh") } else { script() });
         let oauth = || OAuthClient::new("client-id", secret);

@@ -213,6 +213,19 @@ async fn a_proxy_that_does_not_open_the_way_is_named_with_what_it_says_and_is_no
 }
 
 #[tokio::test]
+async fn a_proxy_that_says_no_and_then_yes_is_not_told_to_have_said_yes() {
+    let proxy = Wire::listen(|nth, _| match nth {
+        0 => say("403 Forbidden", "", ""),
+        _ => say("200 OK", "", ""),
+    })
+    .await;
+    let client = remote().retry(once()).proxy(&proxy.url).build().unwrap();
+    let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), proxy.heads().len()), (ErrorKind::Connection, 2), "{error}");
+    assert!(error.to_string().contains("did not open the way") && !error.to_string().contains("200"), "{error}");
+}
+
+#[tokio::test]
 async fn a_proxy_that_says_no_and_then_nothing_has_still_said_no() {
     let proxy = Wire::listen(|nth, _| match nth {
         0 => say("403 Forbidden", "", ""),

@@ -492,6 +492,28 @@ async fn a_store_that_goes_away_under_a_login_costs_a_second_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_goes_away_under_an_early_refresh_costs_no_refresh_before_the_token_expires() {
+    for how in [Broken::Fails, Broken::Hangs] {
+        let simulator = Simulator::builder().token_ttl(Duration::from_secs(3600)).rate_limit(0).in_process().unwrap();
+        let (script, way) = (script_of(&simulator), Way::default());
+        let client = replica(&simulator, way.clone());
+        let agent = client.agent(code(&simulator)).shared_as("anna");
+        agent.script(&script).await.unwrap();
+        sleep(Duration::from_secs(3600 - 60)).await;
+        // It is asked for the lease before anybody has noticed.
+        way.set(Some(how));
+        for _ in 0..4 {
+            agent.script(&script).await.unwrap();
+            sleep(Duration::from_secs(10)).await;
+        }
+        assert_eq!(simulator.stats().tokens_issued, 1, "{how:?}");
+        sleep(Duration::from_secs(30)).await;
+        agent.script(&script).await.unwrap();
+        assert_eq!((simulator.stats().tokens_issued, refused_logins(&simulator)), (2, 0), "{how:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_store_is_away_a_good_token_is_not_replaced() {
     // 150 s of an outage at least are ridden out without a refresh by one replica alone.
     let simulator = Simulator::builder().token_ttl(Duration::from_secs(3600)).rate_limit(0).in_process().unwrap();
@@ -587,6 +609,50 @@ async fn a_session_that_is_over_is_over_and_said_to_be() {
     assert_eq!(error.kind(), ErrorKind::LoginRefused);
     assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
     assert!(error.to_string().contains("must log in again"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_somebody_else_has_used_up_costs_one_refusal() {
+    let (simulator, way) = (simulator(), Way::default());
+    let script = script_of(&simulator);
+    let agent = replica(&simulator, way.clone()).agent(code(&simulator)).shared_as("anna");
+    agent.script(&script).await.unwrap();
+    let stolen = refresh_token_in(&way.store, &way.key()).await;
+    let other = builder(&simulator).build().unwrap().agent(Credentials::refresh_token(oauth(), stolen));
+    other.log_in().await.unwrap();
+    simulator.expire_tokens();
+    let began = Instant::now();
+    assert_eq!(agent.script(&script).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    assert_eq!(refused_logins(&simulator), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_token_that_has_expired_or_was_refused_is_not_sent() {
+    for is_held in [false, true] {
+        let simulator = Simulator::builder().rate_limit(0).token_ttl(Duration::from_secs(600)).in_process().unwrap();
+        let (script, store) = (script_of(&simulator), MemoryStore::default());
+        let first = replica(&simulator, store.clone()).agent(code(&simulator)).shared_as("anna");
+        first.log_in().await.unwrap();
+        let session = first.session().unwrap();
+        let refused = u64::from(is_held);
+        let credentials = match is_held {
+            // It is refused, and then found in the store.
+            true => {
+                simulator.expire_tokens();
+                Credentials::Session { client: oauth(), session }
+            }
+            false => {
+                sleep(Duration::from_secs(601)).await;
+                stored()
+            }
+        };
+        let restarted = replica(&simulator, store).agent(credentials).shared_as("anna");
+        restarted.script(&script).await.unwrap();
+        let requests = simulator.stats().script_requests;
+        assert_eq!(requests.get("401").copied().unwrap_or_default(), refused, "{requests:?}");
+        assert_eq!(simulator.stats().tokens_issued, 2);
+    }
 }
 
 /// What the store holds of a session's refresh token.
@@ -724,6 +790,149 @@ async fn a_logout_while_the_store_is_away_is_told_it_when_it_is_back() {
     let kept = clients[1].agent(stored()).shared_as("browser 0");
     assert_eq!(kept.script(&script).await.unwrap_err().kind(), ErrorKind::LoginRefused);
     assert_eq!(simulator.stats().tokens_issued, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_not_sent_again_when_its_agent_has_logged_out_at_another_replica() {
+    let (simulator, store) = (simulator(), MemoryStore::default());
+    let script = script_of(&simulator);
+    let clients: Vec<_> = (0..2).map(|_| replica(&simulator, store.clone())).collect();
+    let desks = desks(&simulator, &clients, 1).await;
+    serve_all(&desks[0], &script).await;
+    let logins = simulator.stats().logins;
+    desks[0][1].log_out().await.unwrap();
+    let error = desks[0][0].script(&script).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LoginRefused, "{error}");
+    assert!(error.to_string().contains("the agent has logged out, at another replica"), "{error}");
+    assert_eq!(simulator.stats().logins, logins);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_log_in_anew_does_when_what_another_replica_stored_is_over() {
+    fn source(token: &'static str) -> Credentials {
+        Credentials::source(move || async move {
+            let mut session = Session::from_access_token(token);
+            session.expires_at = Some(wall_clock() + Duration::from_secs(600));
+            Ok(session)
+        })
+    }
+    let kinds = [
+        ("client", [Credentials::client("c", "s"), Credentials::client("c", "s")]),
+        ("source", [source("token-1"), source("token-2")]),
+    ];
+    for (kind, [of_one, of_other]) in kinds {
+        let (store, logins) = (MemoryStore::default(), AtomicUsize::new(0));
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => {
+                let n = logins.fetch_add(1, Ordering::SeqCst) + 1;
+                reply(200, format!(r#"{{"access_token":"token-{n}","expires_in":600}}"#))
+            }
+            false => script(),
+        });
+        let replica = || {
+            let builder = transport.builder().wall_clock(wall_clock);
+            builder.share_sessions(SharedSessions::new(store.clone())).build().unwrap()
+        };
+        replica().agent(of_one).shared_as("anna").log_in().await.unwrap();
+        let other = replica().agent(of_other).shared_as("anna");
+        other.script(&id()).await.unwrap();
+        sleep(Duration::from_secs(601)).await;
+        other.script(&id()).await.unwrap();
+        let sent: Vec<_> = transport.calls().iter().map(|call| call.header("authorization").to_owned()).collect();
+        assert_eq!(sent, ["Bearer token-1", "Bearer token-2"], "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_logged_in_alone_the_first_that_is_back_is_not_overwritten() {
+    let simulator = simulator();
+    let first = Way::default();
+    let ways = [first.clone(), first.to()];
+    let agents = ways.clone().map(|way| {
+        way.set(Some(Broken::Fails));
+        replica(&simulator, way).agent(Credentials::client("desktop", "simulator")).shared_as("anna")
+    });
+    let access = |agent: &Agent| agent.session().unwrap().access_token.unwrap().expose_secret().to_owned();
+    for agent in &agents {
+        agent.log_in().await.unwrap();
+    }
+    for way in &ways {
+        way.set(None);
+        sleep(Duration::from_secs(5)).await;
+    }
+    let third = replica(&simulator, first.to()).agent(stored()).shared_as("anna");
+    third.log_in().await.unwrap();
+    assert!(access(&third) == access(&agents[0]) && access(&third) != access(&agents[1]));
+    assert_eq!(simulator.stats().tokens_issued, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_the_service_is_remembered_and_that_nothing_is_stored_only_for_a_moment() {
+    let simulator = Simulator::builder().rate_limit(0).client_secret("another").in_process().unwrap();
+    let (script, store) = (script_of(&simulator), MemoryStore::default());
+    let clients: Vec<_> = (0..2).map(|_| replica(&simulator, store.clone())).collect();
+    let logins = || simulator.stats().logins.values().sum::<u64>();
+    // The service is not asked again every second.
+    let refused = clients[0].agent(Credentials::client("desktop", "simulator")).shared_as("otto");
+    for _ in 0..20 {
+        assert_eq!(refused.script(&script).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(logins(), 1);
+    sleep(Duration::from_secs(15)).await;
+    refused.script(&script).await.unwrap_err();
+    assert_eq!(logins(), 2);
+    // The session of an agent that is not stored, or is over, may be there at any moment.
+    let oauth = || OAuthClient::new("desktop", "another");
+    let nobody = clients[0].agent(Credentials::Stored(oauth())).shared_as("anna");
+    let over = clients[0].agent(Credentials::refresh_token(oauth(), "never-issued")).shared_as("anna");
+    for agent in [&nobody, &over] {
+        assert_eq!(agent.script(&script).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    }
+    let new = Credentials::AuthorizationCode {
+        client: oauth(),
+        code: simulator.authorization_code("desktop", "https://desk.example/back", None).into(),
+        redirect_uri: "https://desk.example/back".into(),
+        verifier: None,
+    };
+    clients[1].agent(new).shared_as("anna").log_in().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    serve_all([&nobody, &over], &script).await;
+    assert_eq!(logins(), 4, "each had it from the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_no_other_replica_can_mend_is_told_at_once() {
+    let simulator = Simulator::builder().client_secret("another").in_process().unwrap();
+    let client = replica(&simulator, MemoryStore::default());
+    let unknown = |identity: &str, credentials| client.agent(credentials).shared_as(identity);
+    for agent in [
+        unknown("a client's secret", Credentials::client("desktop", "simulator")),
+        unknown("a secret with a refresh token", Credentials::refresh_token(oauth(), "refresh-0")),
+        unknown("a code", code(&simulator)),
+    ] {
+        let began = Instant::now();
+        assert_eq!(agent.script(&script_of(&simulator)).await.unwrap_err().kind(), ErrorKind::LoginRefused);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_logins_are_throttled_takes_over_what_another_got() {
+    const THROTTLED: &str = r#"{"error":"invalid_request","error_description":"rate limit exceeded; try again later"}"#;
+    let store = MemoryStore::default();
+    let throttled = Scripted::by(|seen| if seen.is_login() { reply(400, THROTTLED) } else { script() });
+    let served = Scripted::by(|seen| if seen.is_login() { reply(200, r#"{"access_token":"a"}"#) } else { script() });
+    let [one, other] = [&throttled, &served]
+        .map(|way| way.builder().share_sessions(SharedSessions::new(store.clone())).build().unwrap());
+    let agent = |client: &Client, identity: &str| client.agent(Credentials::client("c", "s")).shared_as(identity);
+    let otto = agent(&one, "otto");
+    let waits = tokio::spawn(async move { otto.log_in().await.is_ok() });
+    sleep(Duration::from_secs(10)).await;
+    agent(&other, "anna").log_in().await.unwrap();
+    // Its own login would come too late for this call.
+    agent(&one, "anna").with_timeout(Duration::from_millis(100)).script(&id()).await.unwrap();
+    waits.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -929,6 +1138,8 @@ async fn a_store_that_was_slow_once_is_not_away() {
         others
     );
     assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&served), "{served:?}");
+    // It was got by that lease, and so is stored.
+    assert_eq!(client.health().sessions_unstored, 0);
     assert_eq!(refused_logins(&simulator), 0);
 }
 

@@ -165,6 +165,13 @@ async fn a_broken_connection_is_tried_again_and_a_refused_one_was_never_sent() {
     let error = transport.agent().script(&id()).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 8));
     assert!(!error.may_have_been_sent());
+
+    // What does not speak of the connection is the middleware's own failure.
+    use io::ErrorKind::{InvalidData, NotFound, Other, PermissionDenied};
+    for kind in [InvalidData, NotFound, Other, PermissionDenied] {
+        let error = Scripted::replies([Reply::Broken(kind)]).agent().script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::Middleware, 1), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -120,6 +120,60 @@ async fn a_store_that_fails_for_ten_seconds_costs_no_call_and_no_session() {
     }
 }
 
+/// What is written to a log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_cannot_be_stored_is_tried_again_after_pauses_that_double_and_the_log_says_so() {
+    const BOUNDS: [f64; 10] = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0];
+    for seed in 0..10 {
+        let log = Log::default();
+        let writer = log.clone();
+        let _guard = tracing::subscriber::set_default(
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish(),
+        );
+        let tried: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let told = Arc::clone(&tried);
+        let client = service(Duration::ZERO).builder().seed(seed).build().unwrap();
+        let agent = agent_of(&client).on_session(move |_| {
+            let mut tried = told.lock().unwrap();
+            tried.push(Instant::now());
+            let is_away = tried.len() <= BOUNDS.len();
+            async move { if is_away { Err("the database is away") } else { Ok(()) } }
+        });
+        agent.script(&id()).await.unwrap();
+        sleep(Duration::from_secs(300)).await;
+        let tried = tried.lock().unwrap();
+        let pauses: Vec<f64> = tried.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
+        assert_eq!(pauses.len(), BOUNDS.len());
+        for (pause, bound) in pauses.iter().zip(BOUNDS) {
+            // Tokio's clock goes by milliseconds.
+            assert!((0.75 * bound..=bound + 0.002).contains(pause), "{pauses:?}");
+        }
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert!(log.contains("a session is not stored") && log.contains("the database is away"), "{log}");
+        assert_eq!(log.matches("a session is stored after all").count(), 1, "{log}");
+    }
+    // One that is stored at once is nothing to write of.
+    let log = Log::default();
+    let writer = log.clone();
+    let _guard = tracing::subscriber::set_default(
+        tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish(),
+    );
+    Store::default().of(agent_of(&service(Duration::ZERO).client())).script(&id()).await.unwrap();
+    assert_eq!(String::from_utf8(log.0.lock().unwrap().clone()).unwrap(), "");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_never_recovers_is_asked_for_a_day_and_no_longer() {
     let client = service(Duration::ZERO).client();
@@ -132,6 +186,7 @@ async fn a_store_that_never_recovers_is_asked_for_a_day_and_no_longer() {
     sleep(Duration::from_secs(25 * 60 * 60)).await;
     let (of_a_day, unstored) = (client.stats().session_store_failures, client.stats().sessions_unstored);
     sleep(Duration::from_secs(24 * 60 * 60)).await;
+    assert!((20 * of_an_hour..=25 * of_an_hour).contains(&of_a_day), "{of_a_day} times in a day");
     assert_eq!((client.stats().session_store_failures, unstored), (of_a_day, 0));
 }
 

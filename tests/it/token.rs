@@ -64,6 +64,18 @@ async fn a_token_refused_twice_ends_the_call() {
     let error = transport.agent().script(&id()).await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 2));
     assert_eq!(transport.logins(), 2);
+
+    // Also one that is not new any more when it is refused.
+    let calls = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token("t0ken"),
+        false if calls.fetch_add(1, Ordering::SeqCst) == 1 => reply(503, "{}").with("retry-after", "65"),
+        false => reply(401, "{}"),
+    });
+    let agent = transport.agent().with_timeout(Duration::from_secs(300));
+    let error = agent.script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unauthorized, 3), "{error}");
+    assert_eq!(transport.logins(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,12 +95,29 @@ async fn a_failed_login_is_shared_and_remembered() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::LoginRefused, Some("invalid_client")));
         assert!(error.is_login() && !error.may_have_been_sent() && error.attempts() == 0);
         assert!(error.to_string().contains("client not found"), "{error}");
+        assert!(error.to_string().contains("could not log in (1 login attempt): "), "{error}");
     }
     agent.script(&id).await.unwrap_err();
     assert_eq!(transport.logins(), 1, "a definitive refusal is not asked for again");
     tokio::time::advance(Duration::from_secs(31)).await;
     agent.script(&id).await.unwrap_err();
     assert_eq!(transport.logins(), 2, "for 30 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_fails_says_whether_it_and_the_call_were_ever_sent() {
+    let logins = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true if logins.fetch_add(1, Ordering::SeqCst) == 0 => token("t0ken"),
+        true => reply(400, r#"{"error":"invalid_client"}"#),
+        false => reply(401, "{}"),
+    });
+    let error = transport.agent().script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_login(), error.attempts()), (ErrorKind::LoginRefused, true, 1), "{error}");
+    assert!(error.may_have_been_sent(), "the call, with the token that was refused");
+
+    let unsent = transport.client().agent(Credentials::client("", "")).script(&id()).await.unwrap_err();
+    assert!(unsent.to_string().contains("could not log in: ") && !unsent.may_have_been_sent(), "{unsent}");
 }
 
 #[tokio::test(start_paused = true)]

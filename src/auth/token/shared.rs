@@ -46,7 +46,7 @@ pub(crate) struct Line {
 #[derive(Default)]
 struct Place {
     version: u64,
-    /// The lease that it is to be stored under. None: it was got while the store was away, or is stored.
+    /// The lease that it is to be stored under. None: it was got while the store was away.
     fence: Option<u64>,
     /// It takes the place of whatever is stored: somebody has just logged in or out.
     overrides: bool,
@@ -300,7 +300,8 @@ async fn publish(
             Place { fence: Some(fence), .. } => break *fence,
             Place { version, overrides, .. } => (*version, *overrides),
         };
-        match sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await }).await? {
+        let leased = sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await });
+        match leased.await.map_err(|Away(why)| why)? {
             Lease::Granted { fence } => {
                 let mut place = lock(place);
                 (place.version, place.fence) = (fence, Some(fence));
@@ -312,10 +313,6 @@ async fn publish(
         }
     };
     let stored = StoredSession::new(fence, sealed);
-    sharing.ask("store", |store| async move { store.store(key, stored).await }).await?;
-    let mut place = lock(place);
-    if place.fence == Some(fence) {
-        place.fence = None;
-    }
-    Ok(())
+    let told = sharing.ask("store", |store| async move { store.store(key, stored).await });
+    told.await.map(drop).map_err(|Away(why)| why.into())
 }
