@@ -484,6 +484,31 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_no_page_is_told_as_it_stands() {
+        for text in ["pages <1 or >50 are refused", "use &lt; for <", "a <b> c"] {
+            assert_eq!(ErrorBody::parse(text).message(), Some(text));
+        }
+        assert_eq!(ErrorBody::parse("<p>use &lt;1</p>").message(), Some("use <1"));
+    }
+
+    #[test]
+    fn a_type_that_names_no_problem_is_no_code() {
+        for no_code in
+            ["about:blank", "blank", "urn:x/blank", "https://httpwg.org/specs/rfc9110#section-15.5.1", "400", "a b"]
+        {
+            let body = ErrorBody::parse(&serde_json::json!({ "type": no_code, "title": "Bad Request" }).to_string());
+            assert_eq!((body.code(), body.message()), (None, Some("Bad Request")), "{no_code}");
+        }
+        for (code, told) in
+            [("https://example.com/problems/out-of-credit", "out-of-credit"), ("blank.page", "blank.page")]
+        {
+            let twice = serde_json::json!({ "errors": [{ "type": code, "title": "No" }, { "type": code }] });
+            let body = ErrorBody::parse(&twice.to_string());
+            assert_eq!((body.code(), body.said()), (Some(told), Some("\"No\"".to_owned())), "{code}");
+        }
+    }
+
+    #[test]
     fn the_coding_of_a_text_is_taken_from_its_first_bytes_then_from_what_is_said() {
         for (bytes, content_type, text) in [
             (&b"\xFE\xFF\0h\0i"[..], "text/html", "\u{FEFF}hi"),
@@ -512,6 +537,11 @@ mod tests {
         let body = ErrorBody::parse(&long);
         assert!(body.message().is_some_and(|message| message.len() <= KEPT_BYTES));
         assert_eq!(body.errors.len(), KEPT_ITEMS);
+        let one = |n| serde_json::json!({ "code": format!("code.{n}"), "message": format!("word {n}") });
+        let items = |from: usize| (from..from + KEPT_ITEMS).map(one).collect::<Vec<_>>();
+        let many = serde_json::json!({ "errors": items(0), "issues": items(1_000) });
+        let heard = ErrorBody::parse(&many.to_string()).heard;
+        assert_eq!((heard.codes.len(), heard.words.len()), (KEPT_ITEMS, KEPT_ITEMS));
         let mut deep = "{}".to_owned();
         for _ in 0..100 {
             deep = format!(r#"{{"errors":[{deep}]}}"#);

@@ -228,7 +228,8 @@ mod tests {
         }
         let (evidence, began) = (Evidence::default(), begin().await);
         for failures in 1..=8 {
-            assert!(!fails(&evidence, began, failures).await.broken, "there is nothing to compare with");
+            let finding = fails(&evidence, began, failures).await;
+            assert_eq!((finding.broken, finding.cause()), (false, None), "there is nothing to compare with");
         }
     }
 
@@ -301,6 +302,16 @@ mod tests {
                 _ => {}
             }
         }
+        // What no other token asked for does not follow the token, however often it fails.
+        let (evidence, began) = (Evidence::default(), begin().await);
+        for failures in 1..=64 {
+            evidence.served(BROKEN, ONE, Instant::now(), 0);
+            assert_eq!(fails(&evidence, began, failures).await.cause(), None);
+        }
+        // Nor is it the load, as long as none of the others failed.
+        let (evidence, began) = (Evidence::default(), begin().await);
+        others(&evidence, 3, 0);
+        assert_eq!(fails(&evidence, began, 1).await.cause(), None);
         // Where others of the same fail as often, it is the moment.
         let (evidence, began) = (Evidence::default(), begin().await);
         for failures in 1..=8 {

@@ -128,4 +128,21 @@ mod tests {
         assert!(futures_util::future::join(waits, looks).await.0.is_ok());
         assert_eq!(in_flight.waiting(), 0);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_one_too_many_is_told_how_many_wait_and_are_in_flight() {
+        for (bound, most) in [(1, 0), (2, 3), (3, 2)] {
+            let in_flight = InFlight::new(bound, most);
+            let taken: Vec<_> = std::iter::from_fn(|| in_flight.free(None)).collect();
+            let deadline = Instant::now() + std::time::Duration::from_secs(1);
+            let calls = (0..=most).map(|_| async {
+                in_flight.slot(None, deadline).await.map_err(|why| why.into_error("host", None).to_string()).err()
+            });
+            let told: Vec<_> = futures_util::future::join_all(calls).await.into_iter().flatten().collect();
+            let too_many: Vec<_> = told.iter().filter(|told| told.contains("max_waiting")).collect();
+            let numbers = [format!("{most} calls"), format!(" {bound} are in flight")];
+            assert!(matches!(too_many[..], [one] if numbers.iter().all(|number| one.contains(number))), "{told:?}");
+            drop(taken);
+        }
+    }
 }
