@@ -396,14 +396,40 @@ async fn no_url_carries_a_secret_and_every_credential_is_marked_sensitive() {
     assert!(transport.seen()[0].header("authorization").contains(BASIC), "this test looks for the right thing");
 }
 
+fn debug(what: &str, value: &impl Debug) {
+    let text = format!("{value:?}\n{value:#?}");
+    assert_clean(what, &text);
+    // It says what it is, and what is said of it here.
+    assert!(what.split(", ").all(|word| text.contains(word)), "{what}: {text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_credentials_and_no_agent_print_a_secret() {
+    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
+    let client = transport.client();
+    for credentials in [common::credentials(), Credentials::access_token(TOKEN)] {
+        debug(
+            if matches!(credentials, Credentials::Client(_)) { "Client, client-id" } else { "AccessToken" },
+            &credentials,
+        );
+        let agent = client.agent(credentials);
+        debug("Agent", &agent);
+        let script = agent.script(&id()).await.unwrap();
+        debug("Agent", &agent);
+        debug("Script", &script);
+    }
+    for credentials in grants() {
+        debug(if matches!(credentials, Credentials::Source(_)) { "Source" } else { "client-id" }, &credentials);
+    }
+    let source = || async { Ok(Session::from_access_token(TOKEN)) };
+    debug("Source", &Credentials::source(source));
+    if let Credentials::Source(source) = Credentials::source(source) {
+        debug("TokenSource", &source);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_public_type_prints_a_secret() {
-    fn debug(what: &str, value: &impl Debug) {
-        let text = format!("{value:?}\n{value:#?}");
-        assert_clean(what, &text);
-        // It says what it is, and what is said of it here.
-        assert!(what.split(", ").all(|word| text.contains(word)), "{what}: {text}");
-    }
     fn display(what: &str, value: &impl Display) {
         assert_clean(what, &value.to_string());
     }
@@ -426,27 +452,6 @@ async fn no_public_type_prints_a_secret() {
         assert_error_clean("a base URL", &Region::custom(base, base, base).unwrap_err());
     }
 
-    let transport = Scripted::by(|seen| if seen.is_login() { token() } else { script() });
-    let client = transport.client();
-    for credentials in [common::credentials(), Credentials::access_token(TOKEN)] {
-        debug(
-            if matches!(credentials, Credentials::Client(_)) { "Client, client-id" } else { "AccessToken" },
-            &credentials,
-        );
-        let agent = client.agent(credentials);
-        debug("Agent", &agent);
-        let script = agent.script(&id()).await.unwrap();
-        debug("Agent", &agent);
-        debug("Script", &script);
-    }
-    for credentials in grants() {
-        debug(if matches!(credentials, Credentials::Source(_)) { "Source" } else { "client-id" }, &credentials);
-    }
-    let source = || async { Ok(Session::from_access_token(TOKEN)) };
-    debug("Source", &Credentials::source(source));
-    if let Credentials::Source(source) = Credentials::source(source) {
-        debug("TokenSource", &source);
-    }
     let oauth_client = OAuthClient::new("client-id", SECRET);
     debug("OAuthClient, client-id", &oauth_client);
     debug("Session, has_access_token: false, has_refresh_token: true", &Session::from_refresh_token(TOKEN));
@@ -458,6 +463,7 @@ async fn no_public_type_prints_a_secret() {
     let forged = begun.credentials(&format!("https://desk.example/back?code={TOKEN}&state={SECRET}")).unwrap_err();
     assert_error_clean("a forged return", &forged);
     debug("Error", &forged);
+    let client = Scripted::by(|_| script()).client();
     debug("Client", &client);
     debug("Stats", &client.stats());
     debug("Region", &region);

@@ -644,7 +644,7 @@ mod tests {
 
     #[test]
     fn of_words_and_codes_so_many_are_kept_and_no_blank_one() {
-        let items = |item: &str| vec![item; 3].join(",");
+        let items = |item: &str| [item; 3].join(",");
         let all = |one: &dyn Fn(usize) -> String| (0..40).map(one).collect::<Vec<_>>().join(",");
         let words = |of: &str| all(&|n| format!(r#"{{"message":"{of} {n}","code":"{of}.{n}"}}"#));
         let body = format!(r#"{{"errors":[{}],"causes":[{}],"issues":[{}]}}"#, words("a"), words("b"), words("c"));

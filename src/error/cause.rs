@@ -483,7 +483,6 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
     let (cause, certainty) = match plain(body.code().unwrap_or_default()).as_str() {
         "invalid_client" => (Cause::BadClient, Certain),
-        "unauthorized_client" => (Cause::BadClient, Likely),
         // Its code is that of a redirect URI that is another than the code was asked for with, too.
         "invalid_grant" if is_of_redirect() => (Cause::BadRedirect, Likely),
         "invalid_grant" => (Cause::BadGrant, Likely),
