@@ -207,7 +207,7 @@ pub(crate) fn base_url(role: &str, text: &str) -> Result<Url, Error> {
         return Err(refuse("has no scheme: begin it with https://"));
     }
     let url = Url::parse(text).map_err(|error| refuse(&format!("does not parse: {error}")))?;
-    if !url.has_host() || url.cannot_be_a_base() {
+    if !url.has_host() {
         return Err(refuse("has no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -380,6 +380,54 @@ mod tests {
         }
         for text in ["https://api.mypurecloud.de@evil.example", "notmypurecloud.de", "mypurecloud.de.evil.example"] {
             assert!(text.parse::<Region>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_base_without_a_host_is_refused_as_that() {
+        for url in ["file:///etc/hosts", "unix:/run/gw.sock?x=://", "data:text/plain,://gw.example.com"] {
+            let error = base_url("api", url).unwrap_err().to_string();
+            assert!(error.contains("the api URL has no host"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_private_network_is_told_from_a_public_one() {
+        let is_private = |host: &str| is_private(&Url::parse(&format!("https://{host}/x")).unwrap());
+        for host in [
+            "localhost",
+            "bucket.localhost",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "[::1]",
+            "[::]",
+            "[fd00::1]",
+            "[fe80::1]",
+            "[::ffff:10.1.2.3]",
+        ] {
+            assert!(is_private(host), "{host}");
+        }
+        for host in [
+            "bucket.s3.amazonaws.com",
+            "localhost.example",
+            "mylocalhost",
+            "8.8.8.8",
+            "11.1.2.3",
+            "172.32.0.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "99.100.0.1",
+            "203.0.113.100",
+            "[2600:1f14::1]",
+            "[::ffff:8.8.8.8]",
+        ] {
+            assert!(!is_private(host), "{host}");
         }
     }
 

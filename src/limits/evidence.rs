@@ -155,7 +155,7 @@ impl Finding {
         let Self { broken, failed, others_served, others_failed, elsewhere_served, elsewhere_failed } = self;
         let others = others_served.saturating_add(others_failed);
         let follows_token = elsewhere_served > 0 && is_no_chance(failed, elsewhere_served, elsewhere_failed);
-        match (broken, others_served > 0 && others_failed > 0) {
+        match (broken, others_failed > 0) {
             (true, _) => Some(Found::BrokenScript { failed, others_served, others }),
             (false, _) if follows_token => Some(Found::Token {
                 failed,
