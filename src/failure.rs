@@ -24,7 +24,7 @@ pub(crate) struct Failure {
     pub(crate) never_sent: bool,
     /// Another attempt may fare better.
     pub(crate) transient: bool,
-    /// It lasts until somebody mends it: a certificate, a proxy that refuses, a coding that is none.
+    /// It lasts until somebody mends it: a certificate, a proxy that refuses.
     pub(crate) lasting: bool,
     /// It speaks of the service: many of these, and nothing else, are an outage.
     pub(crate) of_service: bool,
@@ -177,7 +177,7 @@ impl Failure {
     /// All of its body came, but it is something else than it says.
     pub(crate) fn garbled(host: &str) -> Self {
         let what = format!("the answer of {host} is not in the coding that its Content-Encoding names (gzip)");
-        Self { lasting: true, ..Self::new(ErrorKind::UnexpectedAnswer, what) }
+        Self::new(ErrorKind::UnexpectedAnswer, what)
     }
 
     pub(crate) fn too_large(host: &str, limit: usize) -> Self {

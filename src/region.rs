@@ -384,6 +384,54 @@ mod tests {
     }
 
     #[test]
+    fn a_base_without_a_host_is_refused_as_that() {
+        for url in ["file:///etc/hosts", "unix:/run/gw.sock?x=://", "data:text/plain,://gw.example.com"] {
+            let error = base_url("api", url).unwrap_err().to_string();
+            assert!(error.contains("the api URL has no host"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_private_network_is_told_from_a_public_one() {
+        let is_private = |host: &str| is_private(&Url::parse(&format!("https://{host}/x")).unwrap());
+        for host in [
+            "localhost",
+            "bucket.localhost",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "[::1]",
+            "[::]",
+            "[fd00::1]",
+            "[fe80::1]",
+            "[::ffff:10.1.2.3]",
+        ] {
+            assert!(is_private(host), "{host}");
+        }
+        for host in [
+            "bucket.s3.amazonaws.com",
+            "localhost.example",
+            "mylocalhost",
+            "8.8.8.8",
+            "11.1.2.3",
+            "172.32.0.1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "99.100.0.1",
+            "203.0.113.100",
+            "[2600:1f14::1]",
+            "[::ffff:8.8.8.8]",
+        ] {
+            assert!(!is_private(host), "{host}");
+        }
+    }
+
+    #[test]
     fn a_base_that_holds_a_route_is_refused_with_the_base_that_is_meant() {
         for (url, meant) in [
             ("https://gw.example.com/api/v2", "https://gw.example.com"),

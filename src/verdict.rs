@@ -294,17 +294,34 @@ mod tests {
         }
     }
 
-    /// What becomes of the read of a script that is answered like this.
-    fn read_answered(status: u16, retry_after: &str, body: &'static str) -> (Verdict, Signal) {
-        let asked = Asked {
-            spec: &Spec::of(&crate::request::GET_SCRIPT, &["476c2b71"]),
+    fn asked<'a>(spec: &'a Spec<'a>) -> Asked<'a> {
+        Asked {
+            spec,
             secrets: &[],
             lost: 0,
             failures: 0,
             can_replace_token: false,
             retry_after_cap: Duration::from_secs(180),
             now: SystemTime::UNIX_EPOCH,
-        };
+        }
+    }
+
+    #[test]
+    fn of_what_is_slow_by_nature_slowness_is_no_failure_of_the_service_and_all_else_is() {
+        for patient in [false, true] {
+            let spec = Spec { patient, ..Spec::of(&crate::request::GET_SCRIPT, &["476c2b71"]) };
+            let is_failure = |failure| matches!(of(&asked(&spec), Err(failure)).1, Signal::Failed(_));
+            assert_eq!(is_failure(Failure::timed_out("host", false, Duration::from_secs(30))), !patient);
+            assert_eq!(is_failure(Failure::timed_out("host", true, Duration::from_secs(3_600))), !patient);
+            assert!(is_failure(Failure::broken_off(None, "host", 0)), "{patient}");
+            assert!(!is_failure(Failure::too_large("host", 1)), "{patient}");
+        }
+    }
+
+    /// What becomes of the read of a script that is answered like this.
+    fn read_answered(status: u16, retry_after: &str, body: &'static str) -> (Verdict, Signal) {
+        let spec = Spec::of(&crate::request::GET_SCRIPT, &["476c2b71"]);
+        let asked = asked(&spec);
         let headers = http::HeaderMap::from_iter([(http::header::RETRY_AFTER, retry_after.parse().unwrap())]);
         of(&asked, Ok(Answer::new(StatusCode::from_u16(status).unwrap(), headers, body.into())))
     }

@@ -503,6 +503,7 @@ async fn no_parts_health_or_meta_print_a_secret() {
     let text = format!("{parts:?} {:?}", Authorization::from_parts(oauth_client(), parts.clone()));
     assert!(!text.contains(&state), "{text}");
     assert_clean("AuthorizationParts", &text);
+    assert!(text.contains("AuthorizationParts") && text.contains(&parts.redirect_uri), "{text}");
     let echo = Scripted::by(|seen| if seen.is_login() { token() } else { script().with("inin-correlation-id", TOKEN) });
     let (client, meta) = (echo.client(), CallMeta::default());
     client.agent(common::credentials()).with_meta(&meta).script(&id()).await.unwrap();

@@ -509,6 +509,16 @@ mod tests {
     }
 
     #[test]
+    fn one_word_with_a_mark_in_it_is_a_code_wherever_words_are_expected() {
+        for (key, word) in [("detail", "licence_expired"), ("title", "pages.missing"), ("hint", "no-such-page")] {
+            let body = ErrorBody::parse(&serde_json::json!({ key: word, "reference": 7 }).to_string());
+            assert_eq!((body.code(), body.message()), (Some(word), None), "{key}");
+        }
+        let body = ErrorBody::parse(r#"{"detail":"Gone.","title":"No page"}"#);
+        assert_eq!((body.code(), body.message()), (Some("Gone."), Some("No page")));
+    }
+
+    #[test]
     fn the_coding_of_a_text_is_taken_from_its_first_bytes_then_from_what_is_said() {
         for (bytes, content_type, text) in [
             (&b"\xFE\xFF\0h\0i"[..], "text/html", "\u{FEFF}hi"),

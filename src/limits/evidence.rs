@@ -154,8 +154,8 @@ impl Finding {
     pub(crate) fn cause(self) -> Option<Found> {
         let Self { broken, failed, others_served, others_failed, elsewhere_served, elsewhere_failed } = self;
         let others = others_served.saturating_add(others_failed);
-        let follows_token = elsewhere_served > 0 && is_no_chance(failed, elsewhere_served, elsewhere_failed);
-        match (broken, others_served > 0 && others_failed > 0) {
+        let follows_token = is_no_chance(failed, elsewhere_served, elsewhere_failed);
+        match (broken, others_failed > 0) {
             (true, _) => Some(Found::BrokenScript { failed, others_served, others }),
             (false, _) if follows_token => Some(Found::Token {
                 failed,
@@ -172,7 +172,8 @@ impl Finding {
 fn is_no_chance(failures: u32, others_served: u32, others_failed: u32) -> bool {
     let (served, failed) = (f64::from(others_served), f64::from(others_failed));
     let chance_of_one = (failed + 1.0) / (served + failed + 2.0);
-    failures >= FEWEST && chance_of_one.powf(f64::from(failures)) < CHANCE
+    // With nothing to compare with, any number of them may be.
+    others_served > 0 && failures >= FEWEST && chance_of_one.powf(f64::from(failures)) < CHANCE
 }
 
 #[cfg(test)]
@@ -227,7 +228,7 @@ mod tests {
             assert!(!fails(&evidence, began, failures).await.broken, "half of all attempts fail");
         }
         let (evidence, began) = (Evidence::default(), begin().await);
-        for failures in 1..=8 {
+        for failures in 1..=40 {
             let finding = fails(&evidence, began, failures).await;
             assert_eq!((finding.broken, finding.cause()), (false, None), "there is nothing to compare with");
         }

@@ -392,6 +392,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_gone_with_its_probe_unanswered_keeps_nobody_waiting_for_that_answer() {
+        for gone in 1..=3 {
+            let gate = gate();
+            gate.admit(in_an_hour()).await.unwrap().throttled(None);
+            for _ in 0..gone {
+                drop(gate.admit(in_an_hour()).await.unwrap());
+            }
+            let began = Instant::now();
+            gate.admit(in_an_hour()).await.unwrap().accepted();
+            assert!(began.elapsed() < ANSWER, "{:?}", began.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_probe_that_leaves_hands_its_part_on() {
         let gate = gate();
         gate.admit(in_an_hour()).await.unwrap().throttled(None);

@@ -723,6 +723,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_window_that_was_taken_for_a_shared_one_is_told_apart_as_soon_as_it_shows() {
+        for (reads, lists) in [(5, 6), (50, 60), (90, 91)] {
+            let gate = gate();
+            answered(&gate, READ, told(100, reads, 60), None).await;
+            advance(Duration::from_millis(10)).await;
+            answered(&gate, LIST, told(100, lists, 60), None).await;
+            advance(secs(30)).await;
+            // Another end: it is no longer the same one, if it ever was.
+            answered(&gate, LIST, told(100, 2, 59), None).await;
+            answered(&gate, READ, told(100, 100, 30), None).await;
+            assert!(gate.take(LIST, Instant::now(), Instant::now()).is_some(), "{reads} {lists}");
+            assert!(gate.take(READ, Instant::now(), Instant::now()).is_none(), "its own is spent");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_limit_of_one_operation_holds_no_other() {
         let hour = refused(Some(3_600));
         for (headers, throttled) in [
@@ -779,6 +795,25 @@ mod tests {
         answered(&gate, LIST, None, refused(Some(u64::MAX))).await;
         let waited = waits(&gate, LIST).await.unwrap().unwrap();
         assert!((secs(180)..secs(180) + SPREAD).contains(&waited), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_429_one_call_finds_out_then_twice_as_many_follow_and_what_was_sent_before_says_nothing() {
+        let (gate, policy) = (gate(), RetryPolicy::default());
+        let mut before = all_that_go_first(&gate).await;
+        advance(Duration::from_millis(20)).await;
+        before.pop().unwrap().answered(Instant::now(), None, refused(Some(20)), &policy);
+        advance(secs(20) + SPREAD).await;
+        before.into_iter().for_each(|late| late.answered(Instant::now(), None, None, &policy));
+        for expected in [1, 2, 4, 8, 16, 32] {
+            let now = Instant::now();
+            let mut round: Vec<_> = std::iter::from_fn(|| gate.take(READ, now, now)).take(200).collect();
+            assert_eq!(round.len(), expected);
+            // The others are never heard of.
+            round.pop().unwrap().answered(now, None, None, &policy);
+        }
+        let now = Instant::now();
+        assert_eq!(std::iter::from_fn(|| gate.take(READ, now, now)).take(200).count(), 200, "all go");
     }
 
     #[tokio::test(start_paused = true)]

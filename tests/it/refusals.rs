@@ -193,6 +193,14 @@ async fn what_is_not_the_services_own_is_kept_and_who_said_it_is_named() {
     assert!(line.contains("HTTP 403 of edge/2.1") && line.contains("Blocked by rule 12"), "{line}");
     assert!(!line.contains("the agent may not do this"), "that is the service's to say: {line}");
 
+    let own = r#"{"message":"No.","code":"not.allowed","status":403,"contextId":"c-1"}"#;
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => token(TOKEN),
+        false => reply(403, own).with("server", "edge/2.1"),
+    });
+    let line = transport.agent().script(&id()).await.unwrap_err().to_string();
+    assert!(line.contains("HTTP 403 not.allowed") && !line.contains("edge"), "the service said it: {line}");
+
     let refusing = Refusing::new();
     for (body, kept) in [
         (json!({ "Message": "denied" }).to_string(), true),

@@ -189,6 +189,19 @@ async fn a_url_that_would_travel_in_clear_is_refused_and_not_shown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_that_comes_in_place_of_a_file_is_no_file() {
+    for body in [
+        r#"{"message":"No such export","code":"not.found","status":404,"contextId":"c-1"}"#,
+        r#"{"message":"Gone","code":"gone","status":410}"#,
+        r#"{"error":"invalid_token"}"#,
+    ] {
+        let error = agent(&Scripted::replies([reply(200, body)])).download_export(&signed(BUCKET)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{error}");
+        assert!(error.to_string().contains("envelope"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn redirects_of_a_download_are_followed_to_safe_places_only() {
     let to = |location: &str| reply(302, "").with("location", location.to_owned());
     let transport = Scripted::replies([to("http://127.0.0.1:10/y"), to("/z?b=1"), reply(200, FILE)]);
