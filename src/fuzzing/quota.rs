@@ -75,8 +75,8 @@ struct World<'a> {
     now: Instant,
     windows: Vec<Window>,
     operations: BTreeMap<&'static str, Operation<'a>>,
-    /// Something was told that is not so; of a window that was over; and that as the first that an operation was told of it, or
-    /// so late that nobody knows of which window.
+    /// Something was told that is not so; of a window that was over; and that as the first that an operation was told, or so late
+    /// that nobody knows of which window.
     lied: bool,
     late: bool,
     first_late: bool,
@@ -201,7 +201,7 @@ impl<'a> World<'a> {
         let refusal = (count > window.allowed).then_some(TooManyRequests { wait: Some(ends), limit: None });
         // Whoever learns of a window when it is over learns later who shares it.
         self.late |= began != window.began;
-        self.first_late |= one.told_of != Some(began) && began != window.began;
+        self.first_late |= !one.told && began != window.began;
         // Ends are told in whole seconds: an answer that took about as long as its window may be of this one or the one before.
         self.first_late |= self.now.saturating_duration_since(sent) + 2 * LATE > window.length;
         one.told = true;

@@ -360,19 +360,25 @@ impl State {
         if self.windows.iter().any(|window| own(window) && window.is_over_for(seen)) {
             return;
         }
-        let fits = |window: &&mut Window| match own(window) {
-            true => !shared || window.may_be_of(seen),
-            false => window.may_be_of(seen),
+        let apart = self.windows.iter().any(|window| own(window) && window.apart);
+        // Its own as it stands, before another that it may share, before its own as it begins anew.
+        let fits = |window: &Window| match (own(window), window.may_be_of(seen)) {
+            (true, true) if shared || window.ends.is_some() => Some(2),
+            (false, true) if current.is_none() || !(apart || window.apart) => Some(1),
+            (true, _) if !shared => Some(0),
+            _ => None,
         };
-        let number = match self.windows.iter_mut().filter(fits).max_by_key(|window| own(window)) {
-            Some(window) => {
+        let best = self.windows.iter_mut().filter_map(|window| Some((fits(window)?, window)));
+        let number = match best.max_by_key(|(fit, _)| *fit) {
+            Some((_, window)) => {
                 window.note(seen);
                 window.number
             }
             None => {
+                let apart = self.windows.iter().any(|window| window.is_apart_from(seen));
                 self.seen += 1;
                 self.windows.reserve_exact(1);
-                self.windows.push(Window::new(self.seen, seen, random));
+                self.windows.push(Window::new(self.seen, seen, apart, random));
                 self.seen
             }
         };
@@ -720,6 +726,46 @@ mod tests {
         gate.wait(LIST, asked, asked + secs(1), None, 20_000).await.unwrap();
         assert_eq!(asked.elapsed(), Duration::ZERO);
         assert!(gate.wait(READ, asked, asked + secs(1), None, 20_000).await.is_err(), "its own is spent");
+        // Nor of the next ones, although these look alike again.
+        advance(secs(61)).await;
+        for (reads, lists) in [(1, 1), (50, 2), (100, 3)] {
+            answered(&gate, READ, told(100, reads, 60), None).await;
+            answered(&gate, LIST, told(100, lists, 60), None).await;
+        }
+        assert!(gate.take(READ, Instant::now(), Instant::now()).is_none(), "its own is spent");
+        assert!(gate.take(LIST, Instant::now(), Instant::now()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn windows_that_come_to_look_alike_hold_nobody_up() {
+        let service = Service::new(&[(READ, 0, 100), (LIST, 1, 100)], true);
+        let gate = gate();
+        burst(&gate, &service, 1, &[READ], [20, 20]).await;
+        advance(secs(20)).await;
+        burst(&gate, &service, 1, &[LIST], [20, 20]).await;
+        for _ in 0..3 {
+            // From here on both open at the same moment.
+            advance(secs(200)).await;
+            let took = burst(&gate, &service, 160, &[READ, LIST], [20, 20]).await;
+            assert!(took <= secs(1), "80 of each fit: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn operations_that_learn_of_their_window_as_another_ends_share_the_new_one() {
+        let gate = gate();
+        answered(&gate, READ, told(60, 1, 60), None).await;
+        // The next window begins. Of the one before it is known to a second when it ended.
+        advance(secs(60)).await;
+        answered(&gate, LIST, told(60, 1, 60), None).await;
+        answered(&gate, READ, told(60, 2, 60), None).await;
+        let sent: Vec<_> = [READ, LIST]
+            .iter()
+            .cycle()
+            .take(200)
+            .map_while(|of| gate.take(of, Instant::now(), Instant::now()))
+            .collect();
+        assert_eq!(sent.len(), 58);
     }
 
     #[tokio::test(start_paused = true)]

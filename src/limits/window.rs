@@ -78,12 +78,15 @@ pub(super) struct Window {
     /// The longest it was said to last.
     pub(super) length: Duration,
     spread: Duration,
+    /// It was told apart from one that looked the same: they are two, however much they look alike.
+    pub(super) apart: bool,
 }
 
 impl Window {
-    pub(super) fn new(number: u64, seen: &Observed, random: &Random) -> Self {
+    pub(super) fn new(number: u64, seen: &Observed, apart: bool, random: &Random) -> Self {
         Self {
             number,
+            apart,
             allowed: seen.allowed,
             used: seen.count,
             used_since: seen.now,
@@ -116,8 +119,21 @@ impl Window {
     /// Whether an answer may have been counted in this window: as much allowed, an end that agrees, and no count below what
     /// was shown before its request was sent.
     pub(super) fn may_be_of(&self, seen: &Observed) -> bool {
+        self.looks_like(seen) && !self.counts_apart(seen)
+    }
+
+    /// Whether an answer that looks as if it were of this window was counted in another one.
+    pub(super) fn is_apart_from(&self, seen: &Observed) -> bool {
+        self.looks_like(seen) && self.counts_apart(seen)
+    }
+
+    fn looks_like(&self, seen: &Observed) -> bool {
         let ends_agree = self.ends.is_none_or(|ends| seen.ends.0 <= ends.1 && ends.0 <= seen.ends.1);
-        seen.allowed == self.allowed && ends_agree && !(seen.count < self.used && self.used_since < seen.sent)
+        seen.allowed == self.allowed && ends_agree
+    }
+
+    fn counts_apart(&self, seen: &Observed) -> bool {
+        seen.count < self.used && self.used_since < seen.sent
     }
 
     pub(super) fn note(&mut self, seen: &Observed) {
@@ -176,7 +192,7 @@ mod tests {
             let headers = QuotaHeaders { allowed, count, reset: Duration::from_secs(reset) };
             headers.observed(at(sent), at(sent), Duration::from_secs(3_600))
         };
-        let mut window = Window::new(1, &seen(300, 10, 60, 0), &random);
+        let mut window = Window::new(1, &seen(300, 10, 60, 0), false, &random);
         for (allowed, count, reset, sent, may_be) in [
             (300, 11, 59, 1, true),
             (299, 11, 59, 1, false),
