@@ -384,14 +384,6 @@ mod tests {
     }
 
     #[test]
-    fn a_base_without_a_host_is_refused_as_that() {
-        for url in ["file:///etc/hosts", "unix:/run/gw.sock?x=://", "data:text/plain,://gw.example.com"] {
-            let error = base_url("api", url).unwrap_err().to_string();
-            assert!(error.contains("the api URL has no host"), "{error}");
-        }
-    }
-
-    #[test]
     fn an_address_of_a_private_network_is_told_from_a_public_one() {
         let is_private = |host: &str| is_private(&Url::parse(&format!("https://{host}/x")).unwrap());
         for host in [
@@ -423,6 +415,7 @@ mod tests {
             "100.63.255.255",
             "100.128.0.1",
             "99.100.0.1",
+            "101.64.0.1",
             "203.0.113.100",
             "[2600:1f14::1]",
             "[::ffff:8.8.8.8]",
@@ -532,48 +525,12 @@ mod tests {
             ("ftp://127.0.0.1/", "is neither https nor http"),
             ("file:///etc", "has no host"),
             ("data:x://y", "has no host"),
+            ("unix:/run/gw.sock?x=://", "has no host"),
         ] {
             let error = Region::custom(url, url, url).unwrap_err().to_string();
             assert!(error.contains(why), "{url}: {error}");
         }
         let prefixed = Region::custom(ok[0], ok[0], ok[0]).unwrap();
         assert_eq!(prefixed.api_url(), "https://gw.example.com/genesys");
-    }
-
-    #[test]
-    fn an_address_of_a_network_of_ones_own_is_told_from_one_that_all_can_reach() {
-        let own = [
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.1.1",
-            "0.0.0.0",
-            "127.0.0.1",
-            "100.64.0.1",
-            "100.127.255.255",
-            "[fd00::1]",
-            "[fe80::1]",
-            "[::]",
-            "[::1]",
-            "[::ffff:10.0.0.1]",
-            "localhost",
-            "files.localhost",
-        ];
-        let others = [
-            "8.8.8.8",
-            "100.63.0.1",
-            "100.128.0.1",
-            "101.64.0.1",
-            "172.32.0.1",
-            "[2001:db8::1]",
-            "[::ffff:8.8.8.8]",
-            "files.example",
-            "notlocalhost",
-        ];
-        for (hosts, is) in [(&own[..], true), (&others, false)] {
-            for host in hosts {
-                assert_eq!(is_private(&Url::parse(&format!("https://{host}/a")).unwrap()), is, "{host}");
-            }
-        }
     }
 }

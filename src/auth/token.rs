@@ -115,7 +115,7 @@ struct State {
     login_sent: bool,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
-    /// How often the agent has logged out: what a login brings that was begun before is not kept.
+    /// How often the agent has logged out.
     logouts: u64,
     /// A login was refused: none is tried before then.
     refused: Option<(Instant, Error)>,
@@ -305,7 +305,7 @@ impl TokenSlot {
             spans::wait_for(login.span.clone());
             match timeout_at(deadline, login.ended()).await {
                 Ok(Ended::With(result)) => return result,
-                Ok(Ended::Gone) if self.lock().is_under_way(&login) => return Err(login_lost()),
+                Ok(Ended::Gone) if self.lock().is_under_way(&login.result) => return Err(login_lost()),
                 // Given up already, as another caller noticed, or as the agent logged out.
                 Ok(Ended::Gone) => {}
                 Ok(Ended::StandsStill) => self.lock().give_up(&login),
@@ -454,13 +454,15 @@ impl State {
         self.login.as_deref().filter(|login| login.result.has_changed().is_ok()).cloned()
     }
 
-    fn is_under_way(&self, login: &Login) -> bool {
-        self.login.as_ref().is_some_and(|current| current.result.same_channel(&login.result))
+    /// Whether that is the login under way. Another one's was given up, or its agent has logged out since: what it brings all the
+    /// same, in the moment before its task ends, is not kept.
+    fn is_under_way(&self, login: &watch::Receiver<Option<LoginResult>>) -> bool {
+        self.login.as_ref().is_some_and(|current| current.result.same_channel(login))
     }
 
     /// Should its runtime be driven again, it sends nothing more, so that no refresh token is spent twice.
     fn give_up(&mut self, login: &Login) {
-        if self.is_under_way(login) {
+        if self.is_under_way(&login.result) {
             login.task.abort();
             self.login = None;
         }
@@ -471,18 +473,18 @@ impl State {
         let (sender, result) = watch::channel(None);
         self.login_sent = false;
         let slot = Arc::clone(slot);
-        let begun = Begun { grant: self.grant.clone(), logouts: self.logouts };
+        let begun = Begun { grant: self.grant.clone(), login: result.clone() };
         let (started, grant) = (Instant::now(), begun.grant.name(&slot.credentials));
         let (client, span) = (Arc::clone(&slot.client), spans::of_login(grant));
         let id = span.id();
         let task = async move {
-            let logouts = begun.logouts;
+            let login = begun.login.clone();
             let result = log_in(&slot, begun).await;
             let taken_over = result.as_ref().is_ok_and(|token| token.taken_over);
             let grant = if taken_over { "session_store" } else { grant };
             metrics::logged_in(grant, || started.elapsed(), result.as_ref().err());
             spans::failed(&tracing::Span::current(), result.as_ref().err());
-            let kept = slot.lock().end_login(logouts, &result);
+            let kept = slot.lock().end_login(&login, &result);
             match result {
                 Ok(token) if !kept && !taken_over => {
                     // Nobody is left to use it.
@@ -497,9 +499,9 @@ impl State {
         login
     }
 
-    /// Keeps what a login brought; false where the agent has logged out since.
-    fn end_login(&mut self, logouts: u64, result: &LoginResult) -> bool {
-        if logouts != self.logouts {
+    /// Keeps what a login brought; false where it is not the one under way any more.
+    fn end_login(&mut self, login: &watch::Receiver<Option<LoginResult>>, result: &LoginResult) -> bool {
+        if !self.is_under_way(login) {
             return false;
         }
         self.login = None;
@@ -529,9 +531,9 @@ impl State {
         true
     }
 
-    /// Notes what the next token is got with, unless the agent has logged out since this login began.
+    /// Notes what the next token is got with, unless this login is not the one under way any more.
     fn next_grant(&mut self, begun: &Begun, grant: Grant) {
-        if begun.logouts == self.logouts {
+        if self.is_under_way(&begun.login) {
             self.grant = grant;
         }
     }
@@ -540,7 +542,7 @@ impl State {
 /// What a login was begun with.
 struct Begun {
     grant: Grant,
-    logouts: u64,
+    login: watch::Receiver<Option<LoginResult>>,
 }
 
 /// A login under way, seen from outside.
@@ -616,8 +618,8 @@ async fn exchange(slot: &TokenSlot, begun: &Begun) -> LoginResult {
     let (keepers, refresh_token) = {
         let state = slot.lock();
         let keepers = [state.line.as_ref().map(|line| Arc::clone(&line.keeper)), state.keeper.clone()];
-        // What comes after a logout is revoked, and of no use to a restart.
-        (keepers.map(|keeper| keeper.filter(|_| begun.logouts == state.logouts)), state.refresh_token())
+        // What is not kept is revoked, and of no use to a restart.
+        (keepers.map(|keeper| keeper.filter(|_| state.is_under_way(&begun.login))), state.refresh_token())
     };
     for keeper in keepers.into_iter().flatten() {
         keeper.keep(&slot.client, session(token.as_ref().ok(), refresh_token.clone(), slot.client.now())).await;

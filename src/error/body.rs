@@ -493,11 +493,19 @@ mod tests {
 
     #[test]
     fn a_type_that_names_no_problem_is_no_code() {
-        for no_code in
-            ["about:blank", "blank", "urn:x/blank", "https://httpwg.org/specs/rfc9110#section-15.5.1", "400", "a b"]
-        {
+        for no_code in [
+            "about:blank",
+            "blank",
+            "urn:x/blank",
+            "https://problems.example/#blank",
+            "https://httpwg.org/specs/rfc9110#section-15.5.1",
+            "section-1",
+            "400",
+            "a b",
+        ] {
             let body = ErrorBody::parse(&serde_json::json!({ "type": no_code, "title": "Bad Request" }).to_string());
             assert_eq!((body.code(), body.message()), (None, Some("Bad Request")), "{no_code}");
+            assert!(body.heard.codes.is_empty(), "{body:?}");
         }
         for (code, told) in
             [("https://example.com/problems/out-of-credit", "out-of-credit"), ("blank.page", "blank.page")]
@@ -547,11 +555,6 @@ mod tests {
         let body = ErrorBody::parse(&long);
         assert!(body.message().is_some_and(|message| message.len() <= KEPT_BYTES));
         assert_eq!(body.errors.len(), KEPT_ITEMS);
-        let one = |n| serde_json::json!({ "code": format!("code.{n}"), "message": format!("word {n}") });
-        let items = |from: usize| (from..from + KEPT_ITEMS).map(one).collect::<Vec<_>>();
-        let many = serde_json::json!({ "errors": items(0), "issues": items(1_000) });
-        let heard = ErrorBody::parse(&many.to_string()).heard;
-        assert_eq!((heard.codes.len(), heard.words.len()), (KEPT_ITEMS, KEPT_ITEMS));
         let mut deep = "{}".to_owned();
         for _ in 0..100 {
             deep = format!(r#"{{"errors":[{deep}]}}"#);
@@ -663,14 +666,7 @@ mod tests {
         let body = format!(r#"{{"messages":[{},"there"],"codes":["x"],"code":"a.b"}}"#, items("\" \""));
         let heard = ErrorBody::parse(&body).heard;
         assert_eq!((heard.words, heard.codes), (vec!["there".to_owned()], vec!["a.b".to_owned()]));
-        // What stands in place of a code and is none.
-        for none in ["section-1", "blank", "about:blank", "42", "https://problems.example/#blank"] {
-            let body = ErrorBody::parse(&format!(r#"{{"type":"{none}","title":"No such page"}}"#));
-            assert!(body.heard.codes.is_empty(), "{body:?}");
-        }
-        for (code, heard) in [("https://problems.example/out-of-credit", "out-of-credit"), ("urn:x#gone", "gone")] {
-            let body = ErrorBody::parse(&format!(r#"{{"type":"{code}","reason":"{heard}"}}"#));
-            assert_eq!(body.heard.codes, [heard], "{body:?}");
-        }
+        let twice = ErrorBody::parse(r#"{"type":"urn:x#gone","reason":"gone"}"#);
+        assert_eq!(twice.heard.codes, ["gone"]);
     }
 }

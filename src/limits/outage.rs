@@ -22,8 +22,8 @@ const STALE: Duration = Duration::from_secs(30);
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// For an outage that is older than an attempt may take, nobody waits longer than for one more probe, or this long.
 const ONE_PROBE: Duration = Duration::from_millis(1_500);
-/// A call that was made before the outage was that old waits until it is as old as this itself: a proxy before its caller cuts
-/// it off after 30 s.
+/// A call that was made before the outage was that old waits until it is as old as this itself, and ends before a proxy in front of
+/// its caller cuts it off, often after 30 s.
 const OWN: Duration = Duration::from_secs(25);
 
 /// Whether a route is down, and when it is asked again.

@@ -1,10 +1,10 @@
 //! Every grant an agent logs in with, and what becomes of its session.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use genesys_scripts::{Authorization, Client, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -754,6 +754,45 @@ fn all_who_wait_for_a_login_whose_runtime_stands_still_share_the_one_that_takes_
         }
     });
     assert_eq!(transport.logins(), 2);
+    assert!(transport.calls().iter().all(|call| call.header("authorization") == "Bearer token-1"));
+}
+
+#[test]
+fn a_login_that_was_given_up_and_ends_all_the_same_does_not_end_the_one_in_its_place() {
+    let transport = Scripted::by(|_| script());
+    let begun = Arc::new(AtomicUsize::new(0));
+    let ((blocked, is_blocked), (release, released)) = (mpsc::channel(), mpsc::channel());
+    let (count, released) = (Arc::clone(&begun), Mutex::new(released));
+    let agent = transport.client().agent(Credentials::source(move || {
+        let n = count.fetch_add(1, Ordering::SeqCst);
+        if n == 0 {
+            // It holds its whole runtime up, and then ends without having waited for anything.
+            blocked.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+        }
+        async move {
+            sleep(Duration::from_secs(n as u64)).await;
+            Ok(Session::from_access_token(format!("token-{n}")))
+        }
+    }));
+    let first = agent.clone();
+    let first = std::thread::spawn(move || runtime().block_on(first.script(&id())).map(drop));
+    is_blocked.recv().unwrap();
+    runtime().block_on(async {
+        let asks = async {
+            while begun.load(Ordering::SeqCst) < 2 {
+                sleep(Duration::from_millis(10)).await;
+            }
+            release.send(()).unwrap();
+            sleep(Duration::from_millis(300)).await;
+            agent.script(&id()).await.map(drop)
+        };
+        let id = id();
+        let (one, other) = join(agent.script(&id), asks).await;
+        (one.unwrap(), other.unwrap());
+    });
+    first.join().unwrap().unwrap();
+    assert_eq!(begun.load(Ordering::SeqCst), 2);
     assert!(transport.calls().iter().all(|call| call.header("authorization") == "Bearer token-1"));
 }
 

@@ -17,7 +17,8 @@ pub(crate) struct Run {
     pub(crate) p99: Duration,
     /// How late 95 % of those that are not served are told so.
     pub(crate) late_no: Duration,
-    /// The same; where all are served, how late 95 % of those are that waited for longer than that.
+    /// The same; where nobody is refused, how late 95 % of those are served that are not within 30 s: until then they too were told
+    /// nothing.
     left_waiting: Duration,
     pub(crate) requests: u64,
     pub(crate) failed: u64,
