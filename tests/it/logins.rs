@@ -791,7 +791,8 @@ fn a_login_that_was_given_up_and_ends_all_the_same_does_not_end_the_one_in_its_p
         };
         let id = id();
         let (one, other) = join(agent.script(&id), asks).await;
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
     });
     first.join().unwrap().unwrap();
     assert_eq!(begun.load(Ordering::SeqCst), 2);
