@@ -352,6 +352,12 @@ impl State {
         self.outlook_of(operation, now)(before(&operation.queue))
     }
 
+    /// The same for one more, where anyone waits.
+    fn outlook_if_any_waits(&self, operation: &str, now: Instant) -> Option<Instant> {
+        let any_waits = self.operations.iter().any(|operation| operation.queue.len() > 0);
+        any_waits.then(|| self.outlook(operation, now, Queue::len)).flatten()
+    }
+
     /// Notes the window that an answer of this operation shows: its own, or one that others show too.
     fn note(&mut self, operation: &'static str, seen: &Observed, random: &Random) {
         let current = self.operation(operation).window;
@@ -470,7 +476,7 @@ impl Reservation<'_> {
         let Self { gate, operation, sent } = self;
         std::mem::forget(self);
         let mut state = gate.at(now);
-        let before = state.outlook(operation, now, Queue::len);
+        let before = state.outlook_if_any_waits(operation, now);
         match headers {
             Some(headers) => state.note(operation, &headers.observed(sent, now, policy.retry_after_cap), &gate.random),
             None => state.untold |= refusal.is_none(),
@@ -480,7 +486,7 @@ impl Reservation<'_> {
             Some(refusal) => state.operation(operation).shut(refusal, sent, now, policy, &gate.random),
             None => state.operation(operation).served(sent),
         }
-        if state.outlook(operation, now, Queue::len) > before {
+        if state.outlook_if_any_waits(operation, now) > before {
             state.give_up_hope(now);
         }
         state.wake();

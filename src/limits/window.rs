@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::random::Random;
@@ -12,10 +12,6 @@ use crate::retry::after;
 pub(super) const ROUNDING: Duration = Duration::from_secs(1);
 /// A new window is used this much later at most, by chance, so that processes that share a token do not come at once.
 pub(super) const SPREAD: Duration = Duration::from_millis(250);
-
-static ALLOWED: HeaderName = HeaderName::from_static("inin-ratelimit-allowed");
-static COUNT: HeaderName = HeaderName::from_static("inin-ratelimit-count");
-static RESET: HeaderName = HeaderName::from_static("inin-ratelimit-reset");
 
 /// What an answer says about the window that it was counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +25,24 @@ impl QuotaHeaders {
     /// Whole numbers; what is too large is the largest there is. Anything else, and what is said more than once, is not said; and
     /// no window is known without all three.
     pub(crate) fn parse(headers: &HeaderMap) -> Option<Self> {
-        let number = |name: &HeaderName| {
-            let mut lines = headers.get_all(name).iter();
-            let value = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?.trim_matches([' ', '\t']);
-            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-            digits.then(|| value.parse::<u32>().unwrap_or(u32::MAX))
-        };
+        let (mut allowed, mut count, mut reset) = (None, None, None);
+        // Looked through once, which takes less than to look three up.
+        for (name, value) in headers {
+            let said = match name.as_str() {
+                "inin-ratelimit-allowed" => &mut allowed,
+                "inin-ratelimit-count" => &mut count,
+                "inin-ratelimit-reset" => &mut reset,
+                _ => continue,
+            };
+            if said.replace(value).is_some() {
+                return None;
+            }
+        }
         Some(Self {
             // None at all is no quota: the token could never be used.
-            allowed: number(&ALLOWED).filter(|allowed| *allowed > 0)?,
-            count: number(&COUNT)?,
-            reset: Duration::from_secs(number(&RESET)?.into()),
+            allowed: number(allowed?).filter(|allowed| *allowed > 0)?,
+            count: number(count?)?,
+            reset: Duration::from_secs(number(reset?)?.into()),
         })
     }
 
@@ -51,6 +54,16 @@ impl QuotaHeaders {
         let earliest = after(sent, reset.saturating_sub(ROUNDING)).min(latest);
         Observed { allowed, count, reset, sent, now, ends: (earliest, latest) }
     }
+}
+
+fn number(value: &HeaderValue) -> Option<u32> {
+    let digits = value.as_bytes().trim_ascii();
+    let append = |number: u32, digit: &u8| match digit {
+        b'0'..=b'9' => Some(number.saturating_mul(10).saturating_add(u32::from(digit - b'0'))),
+        _ => None,
+    };
+    digits.first()?;
+    digits.iter().try_fold(0, append)
 }
 
 /// The headers of an answer, with when it was sent and received, and between when and when its window so ends.
