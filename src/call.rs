@@ -32,7 +32,7 @@ use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Repeat, Spec};
 use crate::retry::after;
 use crate::spans;
-use crate::transport::{Http, exchange};
+use crate::transport::{Http, Reading};
 use crate::verdict::{self, Asked, Signal, Verdict};
 use crate::waits::{Wait, Waits};
 
@@ -143,8 +143,9 @@ impl<'a> Run<'a> {
                 continue; // The token was replaced meanwhile.
             };
             let outcome = self.attempt(token.as_deref(), admitted.sent).await;
-            let pause = match self.settle(token.as_ref(), admitted, outcome) {
-                Verdict::Done(answer) => return Ok(self.done(answer, token.as_deref())),
+            let now = Instant::now();
+            let pause = match self.settle(token.as_ref(), admitted, outcome, now) {
+                Verdict::Done(answer) => return Ok(self.done(answer, token.as_deref(), now)),
                 Verdict::ReplaceToken(error) => {
                     self.token_replaced = true;
                     self.last = Some(error);
@@ -369,13 +370,15 @@ impl<'a> Run<'a> {
         if let Some(token) = token {
             request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
         }
-        let proxy = http.proxy(request.url());
-        let (host, most, once) = (self.host, self.client.settings.max_body_bytes, self.is_login());
-        let sent = match self.call.spec.exact {
-            Some(to) => Either::Left(Box::pin(host.transport.send_exact(request, to, host.name()))),
-            None => Either::Right(http.send(request, host.name(), proxy)),
-        };
-        exchange(sent, host.name(), most, once)
+        let host = self.host;
+        let reading = Reading { most: self.client.settings.max_body_bytes, once: self.is_login() };
+        match self.call.spec.exact {
+            Some(to) => Either::Left(Box::pin(host.transport.exchange_exact(request, to, host.name(), reading))),
+            None => {
+                let proxy = http.proxy(request.url());
+                Either::Right(http.exchange(request, host.name(), proxy, reading))
+            }
+        }
     }
 
     /// What the outcome means, and what it tells each gate: settled at once, before anything waits.
@@ -384,9 +387,9 @@ impl<'a> Run<'a> {
         token: Option<&Arc<Token>>,
         admitted: Admitted<'_, '_>,
         outcome: Result<Answer, Failure>,
+        now: Instant,
     ) -> Verdict {
         let Admitted { login, quota, permit, is_broken, _slot, sent } = admitted;
-        let now = Instant::now();
         let headers = outcome.as_ref().ok().and_then(|answer| QuotaHeaders::parse(&answer.headers));
         let is_answered = outcome.is_ok();
         self.route.meter.requested(now.saturating_duration_since(sent), spans::status_of(&outcome));
@@ -501,10 +504,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn done(&self, mut answer: Answer, token: Option<&Token>) -> Answer {
+    fn done(&self, mut answer: Answer, token: Option<&Token>, now: Instant) -> Answer {
         answer.bearer = token.map(|token| token.bearer().clone());
         answer.attempts = self.attempts;
-        answer.elapsed = self.started.elapsed();
+        answer.elapsed = now.saturating_duration_since(self.started);
         answer
     }
 

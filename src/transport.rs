@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::TryFutureExt;
+use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Uri, Version};
@@ -196,15 +196,16 @@ impl Transport {
         self.middlewares.is_empty() && !proxied && (url.scheme() == "http" || tls::WITHOUT_REQWEST)
     }
 
-    /// The request on its way to an address as it was given.
-    pub(crate) fn send_exact(
+    /// The same as [`Http::exchange`], with an address as it was given.
+    pub(crate) async fn exchange_exact(
         &self,
         request: Request,
         to: &Uri,
         host: &str,
-    ) -> impl Future<Output = Result<Response, Failure>> + Send {
-        exact::send(request, to, &self.tls, self.settings.connect_timeout)
-            .map_err(move |error| Failure::of_hyper(error, host))
+        reading: Reading,
+    ) -> Result<Answer, Failure> {
+        let sent = exact::send(request, to, &self.tls, self.settings.connect_timeout).await;
+        read(sent.map_err(|error| Failure::of_hyper(error, host))?, host, reading).await
     }
 }
 
@@ -234,32 +235,39 @@ impl Http {
         Box::pin(timeout(GOES_FIRST.min(left / 4), self.first.acquire())).await.ok()?.ok()
     }
 
-    /// The request on its way. It is handed over here, so that no future of ours holds it.
-    pub(crate) fn send<'h>(
+    /// The request on its way, and its whole answer. It is handed over here, so that no future of ours holds it.
+    pub(crate) fn exchange<'h>(
         &'h self,
         request: Request,
         host: &'h str,
         proxy: Option<&'h str>,
-    ) -> impl Future<Output = Result<Response, Failure>> + Send + 'h {
-        let asked = proxy.map(|_| Box::new(request.url().clone()));
-        let sent = match &self.with_middlewares {
-            None => Either::Left(self.client.execute(request).map_err(reqwest_middleware::Error::Reqwest)),
-            Some(client) => Either::Right(Box::pin(async move {
-                client.execute_with_extensions(request, &mut http::Extensions::new()).await
-            })),
+        reading: Reading,
+    ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'h> {
+        let asked = proxy.map(|proxy| Box::new((proxy, request.url().clone())));
+        let then = move |sent: Result<Response, reqwest_middleware::Error>| match sent {
+            Ok(response) => {
+                self.answered(&response);
+                Either::Left(read(response, host, reading))
+            }
+            Err(error) => Either::Right(Box::pin(async move { Err(self.failed(error, host, asked).await) })),
         };
-        sent.inspect_ok(|response| self.answered(response)).or_else(move |error| {
-            Box::pin(async move {
-                let failure = Failure::of_transport(error, host, proxy);
-                let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, asked) else {
-                    return Err(failure);
-                };
-                match timeout(PROXY_SAYS, proxy.says(&url)).await.ok().flatten() {
-                    Some(status) if !status.is_success() => Err(failure.proxy_said(status, host, proxy.name())),
-                    _ => Err(failure),
-                }
-            })
-        })
+        match &self.with_middlewares {
+            None => Either::Left(self.client.execute(request).then(|sent| then(sent.map_err(Into::into)))),
+            Some(client) => Either::Right(Box::pin(async move {
+                then(client.execute_with_extensions(request, &mut http::Extensions::new()).await).await
+            })),
+        }
+    }
+
+    /// Why nothing came; where a proxy refused, with what it says when it is asked.
+    async fn failed(&self, error: reqwest_middleware::Error, host: &str, asked: Option<Box<(&str, Url)>>) -> Failure {
+        let (name, url) = asked.map(|asked| *asked).unzip();
+        let failure = Failure::of_transport(error, host, name);
+        let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, url) else { return failure };
+        match timeout(PROXY_SAYS, proxy.says(&url)).await.ok().flatten() {
+            Some(status) if !status.is_success() => failure.proxy_said(status, host, proxy.name()),
+            _ => failure,
+        }
     }
 
     /// There is a connection now.
@@ -273,23 +281,21 @@ impl Http {
     }
 }
 
-/// The whole answer to a request that was sent, no larger than allowed. `once`: it cannot be had again, so what is not in the
-/// coding it is said to be in is read as far as it can be.
-pub(crate) fn exchange(
-    sent: impl Future<Output = Result<Response, Failure>> + Send,
-    host: &str,
-    most: usize,
-    once: bool,
-) -> impl Future<Output = Result<Answer, Failure>> + Send {
-    sent.and_then(move |response| read(response, host, most, once))
+/// How an answer is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    /// Its body is no larger.
+    pub(crate) most: usize,
+    /// It cannot be had again, so what is not in the coding it is said to be in is read as far as it can be.
+    pub(crate) once: bool,
 }
 
+/// The whole answer.
 #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
 fn read(
     mut response: Response,
     host: &str,
-    most: usize,
-    once: bool,
+    Reading { most, once }: Reading,
 ) -> impl Future<Output = Result<Answer, Failure>> + Send {
     async move {
         if !response.status().is_success() {
