@@ -75,7 +75,7 @@ pub(crate) struct ClientShared {
 /// One of the service's hosts, as this client reaches it.
 pub(crate) struct Host {
     pub(crate) site: Site,
-    pub(crate) transport: Arc<Transport>,
+    pub(crate) transport: Transport,
     pub(crate) in_flight: InFlight,
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
     max_waiting: usize,
@@ -457,10 +457,10 @@ impl ClientBuilder {
             name,
             server,
         };
-        let mut transports = Transports { builder: &self, direct: None, proxied: None };
-        let mut host = |role: &str, url: &str| {
+        let tls = self.tls(self.identity.as_deref())?;
+        let host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
-            let transport = transports.reaching(&base)?;
+            let transport = Transport::new(self.http.clone(), tls.clone(), &base, self.middlewares.clone())?;
             let name = match (base.host_str(), base.port()) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
@@ -471,7 +471,7 @@ impl ClientBuilder {
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
-        let foreign = self.transport(is_loopback(api.site.base()), None, Vec::new())?;
+        let foreign = Transport::new(self.http.clone(), self.tls(None)?, api.site.base(), Vec::new())?;
         let elsewhere = Server { address: "downloads".to_owned(), port: None };
         let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned(), elsewhere);
         metrics::describe();
@@ -507,15 +507,9 @@ impl ClientBuilder {
         }
     }
 
-    fn transport(
-        &self,
-        direct: bool,
-        identity: Option<&[u8]>,
-        middlewares: Vec<Arc<dyn Middleware>>,
-    ) -> Result<Arc<Transport>, Error> {
+    fn tls(&self, identity: Option<&[u8]>) -> Result<Tls, Error> {
         let is_https = self.region.urls().iter().any(|url| url.starts_with("https:"));
-        let tls = Tls::new(&self.root_certificates, identity, is_https)?;
-        Ok(Arc::new(Transport::new(self.http.clone(), tls, direct, middlewares)?))
+        Tls::new(&self.root_certificates, identity, is_https)
     }
 }
 
@@ -526,24 +520,5 @@ impl fmt::Debug for ClientBuilder {
             .field("region", &self.region)
             .field("user_agent", &self.user_agent)
             .finish_non_exhaustive()
-    }
-}
-
-/// The one or two transports that three hosts need: loopback is reached directly, never through a proxy.
-struct Transports<'a> {
-    builder: &'a ClientBuilder,
-    direct: Option<Arc<Transport>>,
-    proxied: Option<Arc<Transport>>,
-}
-
-impl Transports<'_> {
-    fn reaching(&mut self, base: &reqwest::Url) -> Result<Arc<Transport>, Error> {
-        let (builder, direct) = (self.builder, is_loopback(base));
-        let slot = if direct { &mut self.direct } else { &mut self.proxied };
-        if let Some(transport) = slot {
-            return Ok(Arc::clone(transport));
-        }
-        let transport = builder.transport(direct, builder.identity.as_deref(), builder.middlewares.clone())?;
-        Ok(Arc::clone(slot.insert(transport)))
     }
 }

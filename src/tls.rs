@@ -185,6 +185,7 @@ mod backend {
     use super::{Error, Pem};
     use crate::text::quoted;
 
+    #[derive(Clone)]
     pub(crate) struct Tls(ClientConfig);
 
     type Connector = hyper_rustls::HttpsConnector<HttpConnector>;
@@ -297,6 +298,7 @@ mod backend {
 
     use super::{Error, Pem};
 
+    #[derive(Clone)]
     pub(crate) struct Tls {
         roots: Vec<reqwest::Certificate>,
         identity: Option<reqwest::Identity>,
@@ -353,6 +355,7 @@ mod backend {
 
     use super::Error;
 
+    #[derive(Clone)]
     pub(crate) struct Tls;
 
     impl Tls {

@@ -4,8 +4,9 @@
 //! time, the next ones go over a fresh client with the same configuration, and the old one drains. Each runtime has a client
 //! of its own: a connection is driven by the runtime that made it, and that one may stand still.
 //!
-//! While none is open reqwest makes a connection for each request. Where HTTP/2 was spoken, all who fell silent together would
-//! so begin as many handshakes, of which one is of use: one of them goes first instead, and the others over its connection.
+//! While none is open reqwest makes a connection for each request. Where HTTP/2 is spoken, all who log in at nine, or who fell
+//! silent together, would so begin as many handshakes, of which one is of use: one of them goes first instead, and the others over
+//! its connection.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,13 +30,14 @@ use crate::error::Error;
 use crate::exact;
 use crate::failure::{Failure, innermost};
 use crate::proxy::Proxy;
+use crate::region::is_loopback;
 use crate::retry::after;
 use crate::tls::{self, Tls};
 
 /// A client is replaced no more often than this.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
-/// Others wait no longer for the one who goes first.
-const GOES_FIRST: Duration = Duration::from_secs(1);
+/// Others wait no longer for the one who goes first: by then it has a connection as a rule, answered or not.
+const GOES_FIRST: Duration = Duration::from_millis(500);
 /// What a Content-Length alone makes us set aside.
 const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
 /// A refusal says enough with its status: so much of its body is read, for no longer than this.
@@ -80,6 +82,8 @@ pub(crate) struct Transport {
     tls: Tls,
     /// To loopback: without a proxy, and `http` is allowed.
     direct: bool,
+    /// It may speak HTTP/2.
+    is_https: bool,
     middlewares: Vec<Arc<dyn Middleware>>,
     lines: Mutex<Vec<Line>>,
 }
@@ -96,10 +100,11 @@ impl Transport {
     pub(crate) fn new(
         settings: HttpSettings,
         tls: Tls,
-        direct: bool,
+        base: &Url,
         middlewares: Vec<Arc<dyn Middleware>>,
     ) -> Result<Self, Error> {
-        let transport = Self { settings, tls, direct, middlewares, lines: Mutex::default() };
+        let (direct, is_https) = (is_loopback(base), base.scheme() == "https");
+        let transport = Self { settings, tls, direct, is_https, middlewares, lines: Mutex::default() };
         let first = Line { runtime: None, http: transport.make()?, renewed: None };
         transport.lines().push(first);
         Ok(transport)
@@ -107,10 +112,10 @@ impl Transport {
 
     /// A client that has no connections yet.
     pub(crate) fn make(&self) -> Result<Arc<Http>, Error> {
-        self.build().map(Arc::new)
+        self.build(self.is_https).map(Arc::new)
     }
 
-    fn build(&self) -> Result<Http, Error> {
+    fn build(&self, one_goes_first: bool) -> Result<Http, Error> {
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -147,7 +152,9 @@ impl Transport {
         });
         let proxy = settings.proxy.clone().filter(|_| !self.direct);
         let (speaks_http2, first) = (AtomicBool::new(false), Semaphore::new(1));
-        first.close();
+        if !one_goes_first {
+            first.close();
+        }
         Ok(Http { client, with_middlewares, proxy, speaks_http2, first })
     }
 
@@ -181,10 +188,7 @@ impl Transport {
         if line.renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEWED_EVERY) {
             return;
         }
-        if let Ok(mut http) = self.build() {
-            if silent.speaks_http2.load(Ordering::Relaxed) {
-                http.first = Semaphore::new(1);
-            }
+        if let Ok(http) = self.build(silent.speaks_http2.load(Ordering::Relaxed)) {
             line.http = Arc::new(http);
             line.renewed = Some(now);
         }
@@ -363,9 +367,13 @@ mod tests {
 
     use super::*;
 
-    fn transport(direct: bool, proxy: Option<Proxy>, middlewares: Vec<Arc<dyn Middleware>>) -> Transport {
-        let tls = Tls::new(&[], None, !direct).unwrap();
-        Transport::new(HttpSettings { proxy, ..HttpSettings::default() }, tls, direct, middlewares).unwrap()
+    const NEAR: &str = "http://127.0.0.1:1";
+    const FAR: &str = "https://api.example";
+
+    fn transport(base: &str, proxy: Option<Proxy>, middlewares: Vec<Arc<dyn Middleware>>) -> Transport {
+        let tls = Tls::new(&[], None, base == FAR).unwrap();
+        let settings = HttpSettings { proxy, ..HttpSettings::default() };
+        Transport::new(settings, tls, &base.parse().unwrap(), middlewares).unwrap()
     }
 
     fn answer(version: Version) -> Response {
@@ -374,7 +382,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_is_replaced_by_who_it_was_silent_to_and_once_in_five_seconds() {
-        let transport = transport(true, None, Vec::new());
+        let transport = transport(NEAR, None, Vec::new());
         let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.http().unwrap());
         let first = transport.http().unwrap();
         assert!(is_used(&first));
@@ -395,7 +403,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_silence_one_goes_first_where_http2_was_spoken_and_only_until_it_is_answered() {
         for (version, goes_first) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
-            let transport = transport(true, None, Vec::new());
+            let transport = transport(NEAR, None, Vec::new());
             let in_time = || Instant::now() + Duration::from_secs(2);
             let old = transport.http().unwrap();
             old.answered(&answer(version));
@@ -407,8 +415,8 @@ mod tests {
             if !goes_first {
                 continue;
             }
-            // Nobody spends more of its time on that than a quarter, or more than a second.
-            for (left, waits) in [(2_000, 500), (100_000, 1_000), (0, 0)] {
+            // Nobody spends more of its time on that than a quarter, or more than half a second.
+            for (left, waits) in [(1_000, 250), (100_000, 500), (0, 0)] {
                 let began = Instant::now();
                 let until = began + Duration::from_millis(left);
                 assert!(new.turn(until).await.is_none());
@@ -446,13 +454,13 @@ mod tests {
                 _ => None,
             })
         };
-        assert!(sends(transport(true, None, Vec::new()), near));
-        assert!(sends(transport(true, proxy(), Vec::new()), near), "there is no proxy to loopback");
-        assert_eq!(sends(transport(false, None, Vec::new()), far), tls::WITHOUT_REQWEST);
-        assert_eq!(sends(transport(false, all_but("files.example").unwrap(), Vec::new()), far), tls::WITHOUT_REQWEST);
-        assert!(!sends(transport(false, proxy(), Vec::new()), far));
-        assert!(!sends(transport(false, all_but("other.example").unwrap(), Vec::new()), far));
-        assert!(!sends(transport(true, None, vec![Arc::new(Passes)]), near));
-        assert!(!sends(transport(false, None, vec![Arc::new(Passes)]), far));
+        assert!(sends(transport(NEAR, None, Vec::new()), near));
+        assert!(sends(transport(NEAR, proxy(), Vec::new()), near), "there is no proxy to loopback");
+        assert_eq!(sends(transport(FAR, None, Vec::new()), far), tls::WITHOUT_REQWEST);
+        assert_eq!(sends(transport(FAR, all_but("files.example").unwrap(), Vec::new()), far), tls::WITHOUT_REQWEST);
+        assert!(!sends(transport(FAR, proxy(), Vec::new()), far));
+        assert!(!sends(transport(FAR, all_but("other.example").unwrap(), Vec::new()), far));
+        assert!(!sends(transport(NEAR, None, vec![Arc::new(Passes)]), near));
+        assert!(!sends(transport(FAR, None, vec![Arc::new(Passes)]), far));
     }
 }

@@ -214,6 +214,19 @@ async fn http2_is_spoken_where_the_host_offers_it() {
 }
 
 #[tokio::test]
+async fn at_nine_all_go_over_one_connection_to_each_host_from_the_first_call_on() {
+    let https2 = || https2(HTTP2, |_| Meets::Late(Duration::from_millis(5)));
+    let trial = Trial::new(https2(), https2(), crowded);
+    let agents: Vec<_> =
+        (0..150).map(|n| trial.client.agent(Credentials::client(format!("client-{n}"), "s3cret"))).collect();
+    read_and_publish(&agents, 0).await;
+    assert_eq!((trial.login.connections(), trial.api.connections()), (1, 1));
+    assert_eq!((trial.api.requests(), trial.client.stats().retries), (150, 0));
+    drop(agents);
+    trial.ends("nine o'clock").await;
+}
+
+#[tokio::test]
 async fn a_limit_of_one_stream_is_kept_and_everyone_served_on_the_one_connection() {
     let (trial, agents) = forty(https2(Http2 { streams: 1, ..HTTP2 }, |_| Meets::Late(Duration::from_millis(2)))).await;
     read_and_publish(&agents, 0).await;
