@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
         let mut now = Instant::now();
         let is_broken = self.route.evidence.is_broken(self.key, now);
         // What is broken itself finds out nothing, and so is no probe.
-        let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken);
+        let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken, self.key);
         let mut slot = self.host.in_flight.free(self.share);
         loop {
             if let Some(_slot) = slot.take() {
@@ -495,8 +495,11 @@ impl<'a> Run<'a> {
     /// What its failure counts towards an outage.
     fn counts(&self) -> Counts {
         match self.attempts {
-            1 if self.route.evidence.was_served(self.key) => Counts::Yes,
-            1 => Counts::Once(self.key),
+            1 => match self.route.evidence.was_served(self.key) {
+                Some(true) => Counts::Yes,
+                Some(false) => Counts::Once(self.key),
+                None => Counts::Unknown(self.key),
+            },
             _ => Counts::No,
         }
     }
