@@ -36,6 +36,9 @@ use crate::transport::{Http, exchange};
 use crate::verdict::{self, Asked, Signal, Verdict};
 use crate::waits::{Wait, Waits};
 
+/// What is known to be broken waits for its quota no longer: long enough for whoever finds out what the service allows.
+const BROKEN: Duration = Duration::from_millis(1_500);
+
 /// What the user asked for.
 pub(crate) struct Call<'a> {
     pub(crate) spec: &'a Spec<'a>,
@@ -228,6 +231,7 @@ impl<'a> Run<'a> {
         };
         let mut now = Instant::now();
         let is_broken = self.route.evidence.is_broken(self.key, now);
+        let until = if is_broken { self.deadline.min(after(now, BROKEN)) } else { self.deadline };
         // What is broken itself finds out nothing, and so is no probe.
         let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken, self.key);
         let mut slot = self.host.in_flight.free(self.share);
@@ -241,7 +245,7 @@ impl<'a> Run<'a> {
                 }
             }
             // Boxed, so that only calls that wait have room for it.
-            if !Box::pin(self.wait(quota, &mut outage, &mut slot)).await? {
+            if !Box::pin(self.wait(quota, (is_broken, until), &mut outage, &mut slot)).await? {
                 return Ok(None);
             }
             if login.as_ref().is_some_and(|pass| !pass.holds()) {
@@ -257,16 +261,17 @@ impl<'a> Run<'a> {
     async fn wait(
         &mut self,
         quota: Option<&QuotaGate>,
+        (is_broken, until): (bool, Instant),
         outage: &mut Endurance,
         slot: &mut Option<Slot<'a>>,
     ) -> Result<bool, Error> {
         let (host, operation, meter) = (self.host, self.call.spec.operation.name, &*self.route.meter);
         if let Some(quota) = quota {
             let most_waiting = self.client.settings.max_waiting;
-            let waited = quota.wait(operation, self.started, self.deadline, self.oldest_outage(), most_waiting);
+            let waited = quota.wait(operation, self.started, until, self.oldest_outage(), most_waiting);
             let waited = pin!(waited);
             let waited = self.waits.on(Wait::Quota, meter, waited).await;
-            if !waited.map_err(|refused| self.ended(refused.into_error(operation, self.last.clone())))? {
+            if !waited.map_err(|refused| self.ended(refused.into_error(operation, is_broken, self.last.clone())))? {
                 return Ok(false);
             }
         }
