@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::Either;
+use futures_util::future::{Either, select};
 use http::header::AUTHORIZATION;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
@@ -269,10 +269,16 @@ impl<'a> Run<'a> {
         if let Some(quota) = quota {
             let most_waiting = self.client.settings.max_waiting;
             let waited = quota.wait(operation, self.started, until, self.oldest_outage(), most_waiting);
-            let waited = pin!(waited);
-            let waited = self.waits.on(Wait::Quota, meter, waited).await;
-            if !waited.map_err(|refused| self.ended(refused.into_error(operation, is_broken, self.last.clone())))? {
-                return Ok(false);
+            let (waited, down) = (pin!(waited), pin!(self.route.outage.outlasts(outage)));
+            match self.waits.on(Wait::Quota, meter, pin!(select(waited, down))).await {
+                Either::Left((Ok(true), _)) => {}
+                Either::Left((Ok(false), _)) => return Ok(false),
+                Either::Left((Err(refused), _)) => {
+                    return Err(self.ended(refused.into_error(operation, is_broken, self.last.clone())));
+                }
+                Either::Right((down, _)) => {
+                    return Err(self.ended(down.into_error(host.name(), operation, self.last.clone())));
+                }
             }
         }
         let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(outage))).await;

@@ -224,6 +224,26 @@ impl Outage {
         }
     }
 
+    /// Returns as soon as the call, which waits for something else, would wait for an outage no longer.
+    pub(crate) async fn outlasts(&self, call: &mut Endurance) -> IsDown {
+        loop {
+            let changed = self.changed.notified();
+            let ends = {
+                let (now, state) = (Instant::now(), self.lock());
+                let down = state.down.as_ref().filter(|_| !state.row.is_open_to(call.key));
+                let ends = down.map(|down| (call.ends(down, now), down));
+                if let Some((_, down)) = ends.filter(|(ends, _)| now >= *ends) {
+                    return down.told.clone();
+                }
+                ends.map(|(ends, _)| ends)
+            };
+            match ends {
+                Some(ends) => drop(timeout_at(ends, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
     /// What an attempt that is sent now is sent for; none where it must wait.
     pub(crate) fn take(&self, call: &Endurance, now: Instant) -> Option<Permit> {
         let mut state = self.lock();
@@ -307,6 +327,8 @@ impl Outage {
             if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
                 let told = IsDown { next_probe, last: what.text };
                 state.down = Some(Down { since, probes: 0, failed_probes: 0, told, _down: self.meter.down() });
+                drop(state);
+                self.changed.notify_waiters();
             }
         }
         None
