@@ -173,7 +173,8 @@ async fn what_one_client_learns_touches_no_other() {
 #[tokio::test(start_paused = true)]
 async fn what_is_known_to_be_broken_waits_for_no_limit() {
     const NAMED: &str = r#"{"code":"too.many.requests","message":"Rate limit exceeded","limit":{"key":"scripts.read.rate.per.minute"}}"#;
-    let limits: [(fn() -> Reply, &str, u64); 3] = [
+    type Limit = (fn() -> Reply, &'static str, u64);
+    let limits: [Limit; 3] = [
         (
             || reply(429, NAMED).with("retry-after", "60"),
             "limit scripts.read.rate.per.minute for `get script` is reached;",
