@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::Either;
+use futures_util::future::{Either, select};
 use http::header::AUTHORIZATION;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
@@ -35,6 +35,9 @@ use crate::spans;
 use crate::transport::{Http, Reading};
 use crate::verdict::{self, Asked, Signal, Verdict};
 use crate::waits::{Wait, Waits};
+
+/// What is known to be broken waits for its quota no longer: long enough for whoever finds out what the service allows.
+const BROKEN: Duration = Duration::from_millis(1_500);
 
 /// What the user asked for.
 pub(crate) struct Call<'a> {
@@ -229,8 +232,9 @@ impl<'a> Run<'a> {
         };
         let mut now = Instant::now();
         let is_broken = self.route.evidence.is_broken(self.key, now);
+        let until = if is_broken { self.deadline.min(after(now, BROKEN)) } else { self.deadline };
         // What is broken itself finds out nothing, and so is no probe.
-        let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken);
+        let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken, self.key);
         let mut slot = self.host.in_flight.free(self.share);
         loop {
             if let Some(_slot) = slot.take() {
@@ -242,7 +246,7 @@ impl<'a> Run<'a> {
                 }
             }
             // Boxed, so that only calls that wait have room for it.
-            if !Box::pin(self.wait(quota, &mut outage, &mut slot)).await? {
+            if !Box::pin(self.wait(quota, (is_broken, until), &mut outage, &mut slot)).await? {
                 return Ok(None);
             }
             if login.as_ref().is_some_and(|pass| !pass.holds()) {
@@ -258,17 +262,24 @@ impl<'a> Run<'a> {
     async fn wait(
         &mut self,
         quota: Option<&QuotaGate>,
+        (is_broken, until): (bool, Instant),
         outage: &mut Endurance,
         slot: &mut Option<Slot<'a>>,
     ) -> Result<bool, Error> {
         let (host, operation, meter) = (self.host, self.call.spec.operation.name, &*self.route.meter);
         if let Some(quota) = quota {
             let most_waiting = self.client.settings.max_waiting;
-            let waited = quota.wait(operation, self.started, self.deadline, self.oldest_outage(), most_waiting);
-            let waited = pin!(waited);
-            let waited = self.waits.on(Wait::Quota, meter, waited).await;
-            if !waited.map_err(|refused| self.ended(refused.into_error(operation, self.last.clone())))? {
-                return Ok(false);
+            let waited = quota.wait(operation, self.started, until, self.oldest_outage(), most_waiting);
+            let (waited, down) = (pin!(waited), pin!(self.route.outage.outlasts(outage)));
+            match self.waits.on(Wait::Quota, meter, pin!(select(waited, down))).await {
+                Either::Left((Ok(true), _)) => {}
+                Either::Left((Ok(false), _)) => return Ok(false),
+                Either::Left((Err(refused), _)) => {
+                    return Err(self.ended(refused.into_error(operation, is_broken, self.last.clone())));
+                }
+                Either::Right((down, _)) => {
+                    return Err(self.ended(down.into_error(host.name(), operation, self.last.clone())));
+                }
             }
         }
         let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(outage))).await;
@@ -498,8 +509,11 @@ impl<'a> Run<'a> {
     /// What its failure counts towards an outage.
     fn counts(&self) -> Counts {
         match self.attempts {
-            1 if self.route.evidence.was_served(self.key) => Counts::Yes,
-            1 => Counts::Once(self.key),
+            1 => match self.route.evidence.was_served(self.key) {
+                Some(true) => Counts::Yes,
+                Some(false) => Counts::Once(self.key),
+                None => Counts::Unknown(self.key),
+            },
             _ => Counts::No,
         }
     }

@@ -116,6 +116,7 @@ pub(crate) enum GaveUp {
     WaitBeyondCap,
     NotIdempotent,
     Broken,
+    NotWaited,
 }
 
 impl GaveUp {
@@ -127,6 +128,9 @@ impl GaveUp {
             Self::WaitBeyondCap => "the wait the service asks for is beyond the cap",
             Self::NotIdempotent => "not tried again: it may have been acted on",
             Self::Broken => "not tried again: this alone fails, while others are served",
+            Self::NotWaited => {
+                "not waited for: this alone failed before, while others were served, and is likely broken"
+            }
         }
     }
 }

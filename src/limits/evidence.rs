@@ -79,10 +79,10 @@ impl Evidence {
         self.lock().broken.get(&key).is_some_and(|broken| now < broken.until)
     }
 
-    /// Whether the key was served of late; true as well where nothing was, for then nothing speaks against the key.
-    pub(crate) fn was_served(&self, key: u64) -> bool {
+    /// Whether the key was served of late; none where nothing was.
+    pub(crate) fn was_served(&self, key: u64) -> Option<bool> {
         let state = self.lock();
-        state.served.is_empty() || state.served.iter().any(|served| served.key == key)
+        (!state.served.is_empty()).then(|| state.served.iter().any(|served| served.key == key))
     }
 
     pub(crate) fn served(&self, key: u64, who: usize, sent: Instant, failed_before: u32) {

@@ -13,9 +13,12 @@ use crate::metrics::{Meter, Raised};
 use crate::retry::after;
 
 /// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them. What was
-/// not served of late may be broken itself, and counts once.
+/// not served of late, while others were, may be broken itself, and counts once.
 const ROW: u32 = 10;
 const OVER: Duration = Duration::from_secs(1);
+/// While nothing failed that was served of late, and fewer than so many different things, all of these may be broken: only they
+/// wait, and whatever did not fail in the row goes at once.
+const MANY: usize = 30;
 /// Failures further apart are no row.
 const STALE: Duration = Duration::from_secs(30);
 /// The pauses between two probes; the last one repeats.
@@ -47,10 +50,38 @@ struct State {
 #[derive(Default)]
 struct Row {
     length: u32,
-    /// Of what may be broken itself.
+    /// What may be broken itself; no more than [`MANY`].
     doubtful: Vec<u64>,
+    /// It is not what was asked for that fails.
+    is_certain: bool,
     /// When the first of them was sent, and since when it failed.
     began: Option<(Instant, Instant)>,
+}
+
+impl Row {
+    fn count(&mut self, counts: Counts) {
+        let counted = match counts {
+            Counts::No => false,
+            Counts::Yes => {
+                self.is_certain = true;
+                true
+            }
+            Counts::Once(key) | Counts::Unknown(key) => {
+                let is_new = !self.doubtful.contains(&key);
+                if is_new && self.doubtful.len() < MANY {
+                    self.doubtful.push(key);
+                }
+                self.is_certain |= self.doubtful.len() >= MANY;
+                is_new || matches!(counts, Counts::Unknown(_))
+            }
+        };
+        self.length = self.length.saturating_add(u32::from(counted));
+    }
+
+    /// Whether nothing yet speaks against what has this key.
+    fn is_open_to(&self, key: u64) -> bool {
+        !self.is_certain && !self.doubtful.contains(&key)
+    }
 }
 
 struct Down {
@@ -76,6 +107,8 @@ pub(crate) enum Counts {
     No,
     /// Once for this key, which was not served of late.
     Once(u64),
+    /// For this key; nothing was served of late.
+    Unknown(u64),
     Yes,
 }
 
@@ -137,13 +170,15 @@ pub(crate) struct Endurance {
     patience: Patience,
     /// It may be the probe.
     probes: bool,
+    /// What it asks for.
+    key: u64,
     /// How many probes had failed when it began to wait for one more, and until when it waits.
     one_more: Option<(u64, Instant)>,
 }
 
 impl Endurance {
-    pub(crate) fn new(deadline: Instant, patience: Patience, probes: bool) -> Self {
-        Self { deadline, patience, probes, one_more: None }
+    pub(crate) fn new(deadline: Instant, patience: Patience, probes: bool, key: u64) -> Self {
+        Self { deadline, patience, probes, key, one_more: None }
     }
 
     /// Until when the call waits for this outage.
@@ -175,7 +210,7 @@ impl Outage {
                 let now = Instant::now();
                 let state = self.lock();
                 let Some(down) = &state.down else { return Ok(()) };
-                if call.probes && now >= down.told.next_probe {
+                if state.row.is_open_to(call.key) || call.probes && now >= down.told.next_probe {
                     return Ok(());
                 }
                 waiting = waiting.or_else(|| self.waiting.enter());
@@ -189,10 +224,31 @@ impl Outage {
         }
     }
 
+    /// Returns as soon as the call, which waits for something else, would wait for an outage no longer.
+    pub(crate) async fn outlasts(&self, call: &mut Endurance) -> IsDown {
+        loop {
+            let changed = self.changed.notified();
+            let ends = {
+                let (now, state) = (Instant::now(), self.lock());
+                let down = state.down.as_ref().filter(|_| !state.row.is_open_to(call.key));
+                let ends = down.map(|down| (call.ends(down, now), down));
+                if let Some((_, down)) = ends.filter(|(ends, _)| now >= *ends) {
+                    return down.told.clone();
+                }
+                ends.map(|(ends, _)| ends)
+            };
+            match ends {
+                Some(ends) => drop(timeout_at(ends, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
     /// What an attempt that is sent now is sent for; none where it must wait.
     pub(crate) fn take(&self, call: &Endurance, now: Instant) -> Option<Permit> {
         let mut state = self.lock();
-        let Some(down) = &mut state.down else { return Some(Permit::Normal) };
+        let State { row, down, .. } = &mut *state;
+        let Some(down) = down.as_mut().filter(|_| !row.is_open_to(call.key)) else { return Some(Permit::Normal) };
         if !call.probes || now < down.told.next_probe {
             return None;
         }
@@ -243,7 +299,12 @@ impl Outage {
         let now = Instant::now();
         let mut state = self.lock();
         let next_probe = after(now, what.wait.unwrap_or_default());
-        if let Some(down) = &mut state.down {
+        if state.answered.is_some_and(|answered| sent <= answered) {
+            return None;
+        }
+        let State { row, down, .. } = &mut *state;
+        if let Some(down) = down {
+            row.count(counts);
             if permit != Permit::Probe {
                 return None;
             }
@@ -255,30 +316,19 @@ impl Outage {
             self.changed.notify_waiters();
             return over;
         }
-        if state.answered.is_some_and(|answered| sent <= answered) {
-            return None;
-        }
         if state.last_failed.is_some_and(|last| now.saturating_duration_since(last) > STALE) {
             state.row = Row::default();
         }
         state.last_failed = Some(now);
         let row = &mut state.row;
-        row.length += match counts {
-            // Enough failed already: it is a matter of time.
-            _ if row.length >= ROW => 0,
-            Counts::No => 0,
-            Counts::Once(key) if row.doubtful.contains(&key) => 0,
-            Counts::Once(key) => {
-                row.doubtful.push(key);
-                1
-            }
-            Counts::Yes => 1,
-        };
+        row.count(counts);
         if row.length > 0 {
             let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
             if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
                 let told = IsDown { next_probe, last: what.text };
                 state.down = Some(Down { since, probes: 0, failed_probes: 0, told, _down: self.meter.down() });
+                drop(state);
+                self.changed.notify_waiters();
             }
         }
         None
@@ -297,6 +347,7 @@ mod tests {
     use super::*;
 
     const YOUNG: Duration = Duration::from_secs(15);
+    const KEY: u64 = 7;
 
     fn refused() -> Failed {
         Failed { text: "it answered 503".to_owned(), silent: false, wait: None }
@@ -321,7 +372,7 @@ mod tests {
     }
 
     fn within(seconds: u64) -> Endurance {
-        Endurance::new(Instant::now() + Duration::from_secs(seconds), made(Instant::now()), true)
+        Endurance::new(Instant::now() + Duration::from_secs(seconds), made(Instant::now()), true, KEY)
     }
 
     /// As `call.rs` does it.
@@ -414,6 +465,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn while_all_that_failed_may_be_broken_itself_only_that_waits() {
+        let fails = |outage: &Outage, counts| {
+            outage.failed(Permit::Normal, Instant::now(), counts, made(Instant::now()), refused());
+        };
+        let of = |key| Endurance::new(Instant::now() + YOUNG, made(Instant::now()), true, key);
+        for counts in [Counts::Once, Counts::Unknown] {
+            for certain in [Counts::Yes, Counts::Once(29), Counts::Unknown(29)] {
+                let outage = fresh();
+                for key in 0..10 {
+                    fails(&outage, counts(key));
+                    sleep(OVER / 9).await;
+                }
+                assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Probe));
+                for key in 10..29 {
+                    assert_eq!(outage.take(&of(key), Instant::now()), Some(Permit::Normal));
+                    let asked = Instant::now();
+                    assert_eq!((outage.wait(&mut of(key)).await, asked.elapsed()), (Ok(()), Duration::ZERO));
+                    fails(&outage, counts(key));
+                    assert_eq!(outage.take(&of(key), Instant::now()), None, "it failed");
+                }
+                assert_eq!(outage.take(&of(30), Instant::now()), Some(Permit::Normal));
+                // One that was served of late, or enough different ones.
+                fails(&outage, certain);
+                assert_eq!(outage.take(&of(30), Instant::now()), None, "after {certain:?}");
+                outage.answered(Instant::now());
+                assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Normal));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_at_a_time_asks_at_growing_distances_while_the_others_wait() {
         let outage = Arc::new(down().await);
         let began = Instant::now();
@@ -479,7 +561,7 @@ mod tests {
             let made_at = since + Duration::from_secs(age);
             tokio::time::sleep_until(made_at).await;
             let patience = made(made_at);
-            let mut call = Endurance::new(made_at + Duration::from_secs(100), patience, true);
+            let mut call = Endurance::new(made_at + Duration::from_secs(100), patience, true, KEY);
             let told = loop {
                 if let Err(told) = outage.wait(&mut call).await {
                     break told;
@@ -520,9 +602,10 @@ mod tests {
         let outage = down().await;
         let until = Instant::now() + Duration::from_secs(90);
         while Instant::now() + Duration::from_secs(2) < until {
-            let leave = admit(&outage, Endurance::new(until, Patience { started: Instant::now(), oldest: None }, true))
-                .await
-                .unwrap();
+            let leave =
+                admit(&outage, Endurance::new(until, Patience { started: Instant::now(), oldest: None }, true, KEY))
+                    .await
+                    .unwrap();
             fail(&outage, leave, Instant::now(), false, refused());
         }
     }
@@ -552,7 +635,7 @@ mod tests {
         assert!(admit(&outage, within(100)).await.is_err());
         assert_eq!(asked.elapsed(), Duration::ZERO);
         assert!(
-            admit(&outage, Endurance::new(asked + YOUNG * 4, Patience { started: asked, oldest: None }, true))
+            admit(&outage, Endurance::new(asked + YOUNG * 4, Patience { started: asked, oldest: None }, true, KEY))
                 .await
                 .is_ok()
         );
@@ -565,7 +648,7 @@ mod tests {
         for wait in [0, 500] {
             sleep(Duration::from_millis(wait)).await;
             let asked = Instant::now();
-            let mut call = Endurance::new(asked + YOUNG, made(asked), false);
+            let mut call = Endurance::new(asked + YOUNG, made(asked), false, KEY);
             assert!(outage.take(&call, asked).is_none());
             assert!(outage.wait(&mut call).await.is_err());
             assert_eq!(asked.elapsed(), Duration::ZERO);

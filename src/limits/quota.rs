@@ -70,26 +70,31 @@ enum Why {
 }
 
 impl QuotaRefused {
-    /// With what the call's last attempt met.
-    pub(crate) fn into_error(self, operation: &str, last: Option<Error>) -> Error {
+    /// With what the call's last attempt met. What is known to be broken was hardly waited for.
+    pub(crate) fn into_error(self, operation: &str, is_broken: bool, last: Option<Error>) -> Error {
+        let until = if is_broken { "" } else { " until after the deadline" };
         let what = match (&self.why, self.limit) {
             (Why::QueueFull(most), _) => {
                 format!("{most} calls of this agent wait for the quota of `{operation}` already")
             }
             (Why::Deadline, Some(limit)) => {
-                format!("the service's limit {limit} for `{operation}` is reached until after the deadline")
+                format!("the service's limit {limit} for `{operation}` is reached{until}")
             }
             (Why::Deadline, None) => {
-                format!("what this agent's token may ask of `{operation}` is spent until after the deadline")
+                format!("what this agent's token may ask of `{operation}` is spent{until}")
             }
             (Why::NoEndSaid, _) => {
                 format!("the service allows this agent's token no more of `{operation}`, and does not say until when")
             }
         };
-        let gave_up = if self.why == Why::NoEndSaid { GaveUp::NoEndSaid } else { GaveUp::DeadlineWouldPass };
+        let gave_up = match self.why {
+            Why::Deadline if is_broken => GaveUp::NotWaited,
+            Why::NoEndSaid => GaveUp::NoEndSaid,
+            Why::Deadline | Why::QueueFull(_) => GaveUp::DeadlineWouldPass,
+        };
         let error = match last.filter(Error::is_throttled) {
-            Some(answered) => answered.gave_up(gave_up),
-            None => Error::new(ErrorKind::Throttled, what),
+            None if gave_up != GaveUp::NotWaited => Error::new(ErrorKind::Throttled, what),
+            answered => answered.unwrap_or_else(|| Error::new(ErrorKind::Throttled, what)).gave_up(gave_up),
         };
         error.with_retry_after(self.available_at.map(|at| at.saturating_duration_since(Instant::now())))
     }
@@ -558,7 +563,7 @@ mod tests {
     async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
         let refused = |why, limit: Option<&str>| {
             let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
-            let error = QuotaRefused { why, available_at, limit }.into_error(READ, None);
+            let error = QuotaRefused { why, available_at, limit }.into_error(READ, false, None);
             assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
             error.to_string()
         };

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
-use genesys_scripts::{Cause, Certainty, Credentials, ReadScript, ScriptId};
+use genesys_scripts::{Cause, Certainty, Credentials, ErrorKind, ReadScript, ScriptId};
 
 use tokio::time::Instant;
 
 use crate::common::herd::{Done, SERVICE_TIME, World, all_served, seeds, steadily, virtually};
-use crate::common::{ID, Scripted, id, reply, script, token};
+use crate::common::{ID, Reply, Scripted, id, reply, script, token};
 
 /// Calls come at this rate for so long, for scripts in turn, of which so many are broken.
 struct Traffic {
@@ -167,4 +167,61 @@ async fn what_one_client_learns_touches_no_other() {
         other.script(&id()).await.unwrap();
         assert!(started.elapsed() <= 2 * SERVICE_TIME, "its login and itself");
     }
+}
+
+/// Its quota is spent, or its operation shut: it is told so, and what is known of it, and does not wait for the same answer.
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_be_broken_waits_for_no_limit() {
+    const NAMED: &str = r#"{"code":"too.many.requests","message":"Rate limit exceeded","limit":{"key":"scripts.read.rate.per.minute"}}"#;
+    type Limit = (fn() -> Reply, &'static str, u64);
+    let limits: [Limit; 3] = [
+        (
+            || reply(429, NAMED).with("retry-after", "60"),
+            "limit scripts.read.rate.per.minute for `get script` is reached;",
+            60,
+        ),
+        (|| reply(429, "").with("retry-after", "20"), "this agent's token may ask of `get script` is spent;", 20),
+        (|| spent(script()), "this agent's token may ask of `get script` is spent;", 40),
+    ];
+    for (limited, says, seconds) in limits {
+        let transport = Scripted::by(move |seen| match seen.url.rsplit('/').next() {
+            _ if seen.is_login() => token("t0ken"),
+            Some(ID) => reply(503, ""),
+            Some(LIMITED) => limited(),
+            _ => script(),
+        });
+        let agent = transport.agent();
+        let others = agent.clone();
+        let others = tokio::spawn(async move {
+            loop {
+                others.script(&GOOD.parse().unwrap()).await.unwrap();
+            }
+        });
+        let known = agent.script(&id()).await.unwrap_err().to_string();
+        others.abort();
+        assert!(known.contains("this alone fails"), "{known}");
+        let limited = agent.clone();
+        let limited = tokio::spawn(async move { limited.script(&LIMITED.parse().unwrap()).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        limited.abort();
+        let (asked, sent) = (Instant::now(), transport.calls().len());
+        let error = agent.script(&id()).await.unwrap_err();
+        assert!(asked.elapsed() <= Duration::from_millis(1_500), "{:?}", asked.elapsed());
+        assert_eq!((error.kind(), error.attempts(), transport.calls().len()), (ErrorKind::Throttled, 0, sent));
+        let text = error.to_string();
+        assert!(text.contains(says) && text.contains("not waited for: this alone failed"), "{text}");
+        let reopens = error.retry_after().unwrap().as_secs();
+        assert!((seconds - 2..seconds + 2).contains(&reopens), "{text}");
+        // A good one waits for it.
+        agent.script(&GOOD.parse().unwrap()).await.unwrap();
+        assert!(asked.elapsed() >= Duration::from_secs(seconds - 2));
+    }
+}
+
+const GOOD: &str = "476c2b71-7429-11e4-9a5b-222222222222";
+const LIMITED: &str = "476c2b71-7429-11e4-9a5b-111111111111";
+
+/// The last one of its window.
+fn spent(reply: Reply) -> Reply {
+    reply.with("inin-ratelimit-allowed", "300").with("inin-ratelimit-count", "300").with("inin-ratelimit-reset", "40")
 }

@@ -356,3 +356,32 @@ async fn an_operation_that_lists_is_a_route_of_its_own() {
         assert!(agents[0].published_script(&other, &ReadScript::default()).await.is_ok());
     }
 }
+
+/// Its quota is spent, and its route is down: it waits for the one no longer than it would for the other.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_quota_is_told_of_an_outage_as_who_waits_for_that() {
+    // Since when the route is down, and for how long the call waits then.
+    for (down_since, told_after) in [(0, 25), (10, 25), (30, 44)] {
+        for down in [|| reply(503, ""), || Reply::Broken(std::io::ErrorKind::ConnectionReset)] {
+            let transport = service(move |at, url| match url.ends_with(SPENDS) {
+                true => reply(429, "").with("retry-after", "90"),
+                false if at < Duration::from_secs(down_since) => script(),
+                false => down(),
+            });
+            let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
+            let spent = agents[0].clone();
+            let _spent = tokio::spawn(async move { spent.script(&SPENDS.parse().unwrap()).await });
+            let others = agents[1..].to_vec();
+            tokio::spawn(async move { steadily(&others, 20, Duration::from_secs(100)).await });
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let (asked, sent) = (Instant::now(), transport.calls().len());
+            let error = agents[0].script(&id()).await.unwrap_err();
+            assert!(transport.calls().len() > sent, "the others go on");
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::Unavailable, 0), "{error}");
+            let waited = asked.elapsed().as_secs();
+            assert!((told_after..told_after + 2).contains(&waited), "down from {down_since} s: told after {waited} s");
+        }
+    }
+}
+
+const SPENDS: &str = "476c2b71-7429-11e4-9a5b-111111111111";
