@@ -224,18 +224,18 @@ impl Outage {
         }
     }
 
-    /// Returns as soon as the call, which waits for something else, would wait for an outage no longer.
+    /// Returns as soon as the call, which waits for something else, would wait for an outage no longer. One that nobody asks about
+    /// when it is due may be over: nothing is said of it.
     pub(crate) async fn outlasts(&self, call: &mut Endurance) -> IsDown {
         loop {
             let changed = self.changed.notified();
             let ends = {
                 let (now, state) = (Instant::now(), self.lock());
-                let down = state.down.as_ref().filter(|_| !state.row.is_open_to(call.key));
-                let ends = down.map(|down| (call.ends(down, now), down));
-                if let Some((_, down)) = ends.filter(|(ends, _)| now >= *ends) {
-                    return down.told.clone();
+                let is_asked = |down: &&Down| now < down.told.next_probe && !state.row.is_open_to(call.key);
+                match state.down.as_ref().filter(is_asked).map(|down| (call.ends(down, now), down)) {
+                    Some((ends, down)) if now >= ends => return down.told.clone(),
+                    told => told.map(|(ends, _)| ends),
                 }
-                ends.map(|(ends, _)| ends)
             };
             match ends {
                 Some(ends) => drop(timeout_at(ends, changed).await),
@@ -342,7 +342,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use tokio::time::sleep;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
@@ -493,6 +493,27 @@ mod tests {
                 assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Normal));
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_something_else_is_told_of_an_outage_as_long_as_it_is_asked_about() {
+        let outage = down().await;
+        sleep(YOUNG * 2).await;
+        let (mut call, mut other) = (within(100), within(100));
+        assert!(timeout(YOUNG * 4, outage.outlasts(&mut call)).await.is_err(), "nobody asks: it may be over");
+        let asks = async {
+            for _ in 0..2 {
+                let permit = admit(&outage, within(100)).await.unwrap();
+                fail(&outage, permit, Instant::now(), false, refused());
+            }
+            std::future::pending::<()>().await;
+        };
+        let asked = Instant::now();
+        tokio::select! {
+            told = outage.outlasts(&mut other) => assert_eq!(told.last, refused().text),
+            () = asks => {}
+        }
+        assert!(asked.elapsed() <= ONE_PROBE, "{:?}", asked.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
