@@ -349,7 +349,10 @@ impl<'a> Run<'a> {
             _ => host.transport.http(),
         };
         let http = http.map_err(Failure::not_built)?;
-        let _turn = http.turn(limit).await;
+        let _turn = match spec.exact {
+            None => http.turn(limit).await,
+            Some(_) => None,
+        };
         let exchange = self.exchange(&http, token);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),

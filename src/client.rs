@@ -75,7 +75,7 @@ pub(crate) struct ClientShared {
 /// One of the service's hosts, as this client reaches it.
 pub(crate) struct Host {
     pub(crate) site: Site,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Arc<Transport>,
     pub(crate) in_flight: InFlight,
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
     max_waiting: usize,
@@ -458,9 +458,16 @@ impl ClientBuilder {
             server,
         };
         let tls = self.tls(self.identity.as_deref())?;
-        let host = |role: &str, url: &str| {
+        // Behind a gateway two of them may be one, with the same connections.
+        let mut transports: Vec<(String, Arc<Transport>)> = Vec::new();
+        let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
-            let transport = Transport::new(self.http.clone(), tls.clone(), &base, self.middlewares.clone())?;
+            let origin = base.origin().ascii_serialization();
+            let transport = match transports.iter().find(|(known, _)| *known == origin) {
+                Some((_, known)) => Arc::clone(known),
+                None => Transport::new(self.http.clone(), tls.clone(), &base, self.middlewares.clone())?.into(),
+            };
+            transports.push((origin, Arc::clone(&transport)));
             let name = match (base.host_str(), base.port()) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
@@ -473,7 +480,7 @@ impl ClientBuilder {
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
         let foreign = Transport::new(self.http.clone(), self.tls(None)?, api.site.base(), Vec::new())?;
         let elsewhere = Server { address: "downloads".to_owned(), port: None };
-        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned(), elsewhere);
+        let downloads = host_at(api.site.base().clone(), foreign.into(), "the export's host".to_owned(), elsewhere);
         metrics::describe();
         Ok(Client {
             shared: Arc::new(ClientShared {
