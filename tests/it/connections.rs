@@ -57,14 +57,14 @@ impl Node {
 }
 
 fn body() -> String {
-    format!(r#"{{"id":"{ID}","name":"Inbound"}}"#)
+    format!(r#"{{"id":"{ID}","name":"Inbound","access_token":"t0ken","token_type":"bearer"}}"#)
 }
 
 /// Answers every request on the connection, a moment later, so that calls at once are not one after another.
 async fn http1(node: Node, number: usize, mut stream: TcpStream) {
     let mut bytes = Vec::new();
     loop {
-        while !bytes.ends_with(b"\r\n\r\n") && !bytes.ends_with(b"}") {
+        while ![&b"\r\n\r\n"[..], b"}", b"grant_type=client_credentials"].iter().any(|end| bytes.ends_with(end)) {
             match stream.read_buf(&mut bytes).await {
                 Ok(0) | Err(_) => return,
                 Ok(_) => {}
@@ -112,6 +112,20 @@ async fn silent_connections_cost_one_time_out_and_are_not_used_again() {
     let client = builder(&format!("http://127.0.0.1:{port}")).build().unwrap();
     // Twice as many connections as calls that time out: the others lie in wait for who tries again.
     all_are_served_after_one_time_out(&node, client, 24).await;
+}
+
+#[tokio::test]
+async fn hosts_of_one_origin_share_their_connections_and_others_have_their_own() {
+    let nodes = [Node::default(), Node::default()];
+    let [one, other] = [nodes[0].listen(http1).await, nodes[1].listen(http1).await];
+    for (login, connections) in [(one, [1, 0]), (other, [1, 1])] {
+        let [api, login] = [one, login].map(|port| format!("http://127.0.0.1:{port}"));
+        let before = nodes.each_ref().map(|node| node.connections.load(Ordering::SeqCst));
+        let client = Client::builder(Region::custom(&api, &login, &api).unwrap()).build().unwrap();
+        client.agent(Credentials::client("client-id", "s3cret")).script(&id()).await.unwrap();
+        let after = nodes.each_ref().map(|node| node.connections.load(Ordering::SeqCst));
+        assert_eq!([after[0] - before[0], after[1] - before[1]], connections);
+    }
 }
 
 fn runtime() -> Runtime {
