@@ -349,6 +349,7 @@ impl<'a> Run<'a> {
             _ => host.transport.http(),
         };
         let http = http.map_err(Failure::not_built)?;
+        // What goes out as it was given makes a connection of its own.
         let _turn = match spec.exact {
             None => http.turn(limit).await,
             Some(_) => None,
