@@ -6,7 +6,8 @@
 //! 4. what the outcome tells is settled with every gate at once, before anything waits;
 //! 5. the verdict (`verdict.rs`): done, replace the token, wait for a limit, try again after a backoff, or fail.
 //!
-//! Nothing is held while it sleeps, and it never begins a sleep that would outlast the deadline.
+//! Nothing is held while it sleeps, but for the moment in which one makes the first connection for all (`transport.rs`), and it
+//! never begins a sleep that would outlast the deadline.
 
 use std::future::Future;
 use std::pin::pin;
@@ -26,7 +27,7 @@ use crate::failure::Failure;
 use crate::limits::Route;
 use crate::limits::in_flight::{Share, Slot};
 use crate::limits::login::{LoginGate, LoginPass};
-use crate::limits::outage::{Counts, Endurance, Patience, Permit};
+use crate::limits::outage::{Counts, IsDown, Patience, Permit};
 use crate::limits::quota::{QuotaGate, Reservation, TooManyRequests};
 use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Repeat, Spec};
@@ -36,8 +37,8 @@ use crate::transport::{Http, Reading};
 use crate::verdict::{self, Asked, Signal, Verdict};
 use crate::waits::{Wait, Waits};
 
-/// What is known to be broken waits for its quota no longer: long enough for whoever finds out what the service allows.
-const BROKEN: Duration = Duration::from_millis(1_500);
+/// What is known to be broken waits for its quota no longer: a little longer than for who goes first.
+const BROKEN_WAITS: Duration = Duration::from_millis(1_500);
 
 /// What the user asked for.
 pub(crate) struct Call<'a> {
@@ -130,11 +131,17 @@ struct Run<'a> {
 struct Admitted<'a, 't> {
     login: Option<LoginPass<'a>>,
     quota: Option<Reservation<'t>>,
+    _slot: Slot<'a>,
+    sent: Sent,
+}
+
+/// What an attempt is sent as, and when.
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Instant,
     permit: Permit,
     /// The key is known to be broken: this attempt is the only one, and counts for nothing else.
     is_broken: bool,
-    _slot: Slot<'a>,
-    sent: Instant,
 }
 
 impl<'a> Run<'a> {
@@ -145,7 +152,7 @@ impl<'a> Run<'a> {
             let Some(admitted) = self.admit(token.as_deref()).await? else {
                 continue; // The token was replaced meanwhile.
             };
-            let outcome = self.attempt(token.as_deref(), admitted.sent).await;
+            let outcome = self.attempt(token.as_deref(), admitted.sent.at).await;
             let now = Instant::now();
             let pause = match self.settle(token.as_ref(), admitted, outcome, now) {
                 Verdict::Done(answer) => return Ok(self.done(answer, token.as_deref(), now)),
@@ -232,21 +239,21 @@ impl<'a> Run<'a> {
         };
         let mut now = Instant::now();
         let is_broken = self.route.evidence.is_broken(self.key, now);
-        let until = if is_broken { self.deadline.min(after(now, BROKEN)) } else { self.deadline };
-        // What is broken itself finds out nothing, and so is no probe.
-        let mut outage = Endurance::new(self.deadline, self.patience(), !is_broken, self.key);
+        let until = if is_broken { self.deadline.min(after(now, BROKEN_WAITS)) } else { self.deadline };
+        let mut patience = self.patience(is_broken);
         let mut slot = self.host.in_flight.free(self.share);
         loop {
             if let Some(_slot) = slot.take() {
                 let quota = quota.map(|quota| quota.take(operation, self.started, now));
                 if !matches!(quota, Some(None))
-                    && let Some(permit) = self.route.outage.take(&outage, now)
+                    && let Some(permit) = self.route.outage.take(&patience, now)
                 {
-                    return Ok(Some(Admitted { login, quota: quota.flatten(), permit, is_broken, _slot, sent: now }));
+                    let sent = Sent { at: now, permit, is_broken };
+                    return Ok(Some(Admitted { login, quota: quota.flatten(), _slot, sent }));
                 }
             }
             // Boxed, so that only calls that wait have room for it.
-            if !Box::pin(self.wait(quota, (is_broken, until), &mut outage, &mut slot)).await? {
+            if !Box::pin(self.wait(quota, until, &mut patience, &mut slot)).await? {
                 return Ok(None);
             }
             if login.as_ref().is_some_and(|pass| !pass.holds()) {
@@ -262,28 +269,27 @@ impl<'a> Run<'a> {
     async fn wait(
         &mut self,
         quota: Option<&QuotaGate>,
-        (is_broken, until): (bool, Instant),
-        outage: &mut Endurance,
+        until: Instant,
+        patience: &mut Patience,
         slot: &mut Option<Slot<'a>>,
     ) -> Result<bool, Error> {
         let (host, operation, meter) = (self.host, self.call.spec.operation.name, &*self.route.meter);
         if let Some(quota) = quota {
             let most_waiting = self.client.settings.max_waiting;
-            let waited = quota.wait(operation, self.started, until, self.oldest_outage(), most_waiting);
-            let (waited, down) = (pin!(waited), pin!(self.route.outage.outlasts(outage)));
+            let waited = quota.wait(operation, self.started, until, patience.oldest, most_waiting);
+            let (waited, down) = (pin!(waited), pin!(self.route.outage.outlasts(*patience)));
             match self.waits.on(Wait::Quota, meter, pin!(select(waited, down))).await {
                 Either::Left((Ok(true), _)) => {}
                 Either::Left((Ok(false), _)) => return Ok(false),
                 Either::Left((Err(refused), _)) => {
-                    return Err(self.ended(refused.into_error(operation, is_broken, self.last.clone())));
+                    let hardly_waited = until < self.deadline;
+                    return Err(self.ended(refused.into_error(operation, hardly_waited, self.last.clone())));
                 }
-                Either::Right((down, _)) => {
-                    return Err(self.ended(down.into_error(host.name(), operation, self.last.clone())));
-                }
+                Either::Right((down, _)) => return Err(self.ended(self.down(down, self.last.clone()))),
             }
         }
-        let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(outage))).await;
-        up.map_err(|down| self.ended(down.into_error(host.name(), operation, self.last.clone())))?;
+        let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(patience))).await;
+        up.map_err(|down| self.ended(self.down(down, self.last.clone())))?;
         let asked = Instant::now();
         let free = pin!(host.in_flight.slot(self.share, self.latest()));
         let free = self.waits.on(Wait::InFlight, meter, free).await;
@@ -317,14 +323,16 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An outage that is as old is not waited for, nor, for longer, a limit that does not say when it ends.
-    fn oldest_outage(&self) -> Option<Duration> {
+    /// How the call deals with an outage of its route.
+    fn patience(&self, is_broken: bool) -> Patience {
         let settings = &self.client.settings;
-        (!settings.retry.ride_out_outages).then_some(settings.attempt_timeout)
+        let oldest = (!settings.retry.ride_out_outages).then_some(settings.attempt_timeout);
+        let Self { started, deadline, key, .. } = *self;
+        Patience { started, deadline, oldest, key, is_broken, one_more: None }
     }
 
-    fn patience(&self) -> Patience {
-        Patience { started: self.started, oldest: self.oldest_outage() }
+    fn down(&self, down: IsDown, last: Option<Error>) -> Error {
+        down.into_error(self.host.name(), self.call.spec.operation.name, last)
     }
 
     /// Sends the request once and reads the whole answer.
@@ -338,22 +346,23 @@ impl<'a> Run<'a> {
         if let Some(last) = &self.last {
             self.route.meter.retried(last.kind());
         }
-        let _in_flight = self.route.meter.in_flight();
-        let span = spans::of_attempt(host, spec, self.attempts);
-        self.attempts = self.attempts.saturating_add(1);
+        let resent = self.attempts;
+        self.attempts = resent.saturating_add(1);
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
         let limit = self.deadline.min(after(sent, attempt_timeout));
         // A change that must not be made twice goes over no connection that the other side may just be closing.
         let http = match spec.operation.repeat {
-            Repeat::IfNeverSent if !self.is_login() => host.transport.make(),
-            _ => host.transport.http(),
+            Repeat::IfNeverSent if !self.is_login() => host.transport.make(false),
+            _ => host.transport.http(sent),
         };
         let http = http.map_err(Failure::not_built)?;
         // What goes out as it was given makes a connection of its own.
         let _turn = match spec.exact {
-            None => http.turn(limit).await,
+            None => self.waits.on(Wait::InFlight, &self.route.meter, pin!(http.turn(limit))).await,
             Some(_) => None,
         };
+        let _in_flight = self.route.meter.in_flight();
+        let span = spans::of_attempt(host, spec, resent);
         let exchange = self.exchange(&http, token);
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
@@ -404,13 +413,10 @@ impl<'a> Run<'a> {
         outcome: Result<Answer, Failure>,
         now: Instant,
     ) -> Verdict {
-        let Admitted { login, quota, permit, is_broken, _slot, sent } = admitted;
+        let Admitted { login, quota, _slot, sent } = admitted;
         let headers = outcome.as_ref().ok().and_then(|answer| QuotaHeaders::parse(&answer.headers));
         let is_answered = outcome.is_ok();
-        self.route.meter.requested(now.saturating_duration_since(sent), spans::status_of(&outcome));
-        if let Some(headers) = headers {
-            self.route.meter.quota(headers);
-        }
+        self.route.meter.requested(now.saturating_duration_since(sent.at), spans::status_of(&outcome), headers);
         let (verdict, signal) = self.judge(token.map(AsRef::as_ref), outcome);
         if let (Some(slot), Some(token)) = (self.agent(), token)
             && let Verdict::ReplaceToken(error) | Verdict::Fail(error) = &verdict
@@ -428,7 +434,7 @@ impl<'a> Run<'a> {
             settle_login(login, &verdict, self.client.settings.retry.retry_after_cap);
         }
         let verdict = match self.client.resilience.get().is_on() {
-            true => self.learn(verdict, signal, permit, is_broken, sent, now),
+            true => self.learn(verdict, signal, sent, now),
             false => verdict,
         };
         if let Verdict::Retry(_, error) | Verdict::Fail(error) = &verdict {
@@ -439,30 +445,20 @@ impl<'a> Run<'a> {
     }
 
     /// What the outcome tells of the route and of the key, and what that makes of the verdict.
-    fn learn(
-        &self,
-        verdict: Verdict,
-        signal: Signal,
-        permit: Permit,
-        is_broken: bool,
-        sent: Instant,
-        now: Instant,
-    ) -> Verdict {
-        let verdict = self.weigh(verdict, &signal, is_broken, sent, now);
+    fn learn(&self, verdict: Verdict, signal: Signal, sent: Sent, now: Instant) -> Verdict {
+        let verdict = self.weigh(verdict, &signal, sent, now);
         let over = match signal {
             Signal::Served | Signal::Answered => {
-                self.route.outage.answered(sent);
+                self.route.outage.answered(sent.at);
                 None
             }
-            Signal::Failed(failed) if !is_broken => {
-                self.route.outage.failed(permit, sent, self.counts(), self.patience(), failed)
+            Signal::Failed(failed) if !sent.is_broken => {
+                self.route.outage.failed(sent.permit, sent.at, self.counts(), &self.patience(false), failed, now)
             }
             Signal::Failed(_) | Signal::Nothing => None,
         };
         match (over, verdict) {
-            (Some(down), Verdict::Retry(_, error)) => {
-                Verdict::Fail(down.into_error(self.host.name(), self.call.spec.operation.name, Some(error)))
-            }
+            (Some(down), Verdict::Retry(_, error)) => Verdict::Fail(self.down(down, Some(error))),
             (_, verdict) => verdict,
         }
     }
@@ -486,11 +482,11 @@ impl<'a> Run<'a> {
     }
 
     /// Holds a failure against how others of its route fare: what is broken itself is not tried again.
-    fn weigh(&self, verdict: Verdict, signal: &Signal, is_broken: bool, sent: Instant, now: Instant) -> Verdict {
+    fn weigh(&self, verdict: Verdict, signal: &Signal, sent: Sent, now: Instant) -> Verdict {
         let evidence = &self.route.evidence;
         let Verdict::Retry(floor, error) = verdict else {
             if let Signal::Served = signal {
-                evidence.served(self.key, self.who(), sent, self.failures);
+                evidence.served(self.key, self.who(), sent.at, self.failures);
             }
             return verdict;
         };
@@ -498,13 +494,13 @@ impl<'a> Run<'a> {
             // Nothing is broken about it.
             return Verdict::Retry(floor, error);
         }
-        let (began, failures) = (self.began.unwrap_or(sent), self.failures.saturating_add(1));
+        let (began, failures) = (self.began.unwrap_or(sent.at), self.failures.saturating_add(1));
         let finding = evidence.failed(self.key, self.who(), began, failures, now);
         let error = match finding.cause() {
             Some(found) => error.found(found),
             None => error,
         };
-        match finding.broken || is_broken {
+        match finding.broken || sent.is_broken {
             true => Verdict::Fail(error.gave_up(GaveUp::Broken)),
             false => Verdict::Retry(floor, error),
         }

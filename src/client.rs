@@ -54,7 +54,7 @@ pub(crate) struct ClientShared {
     pub(crate) api: Host,
     pub(crate) login: Host,
     pub(crate) upload: Host,
-    /// Wherever the service's signed URLs lead, over the api host's transport.
+    /// Wherever the service's signed URLs lead: past the user's middlewares and certificate.
     pub(crate) downloads: Host,
     pub(crate) settings: Settings,
     #[cfg(feature = "cache")]
@@ -210,7 +210,7 @@ impl Host {
         let now = Instant::now();
         let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
         let down = |(operation, route): (&&'static str, &Arc<Route>)| {
-            Some((*operation, route.outage.next_probe()?.saturating_duration_since(now)))
+            Some((*operation, route.outage.standing()?.next_probe.saturating_duration_since(now)))
         };
         HostStats {
             in_flight: self.in_flight.taken(),
@@ -333,7 +333,7 @@ impl ClientBuilder {
     /// How many attempts may be in flight to each host; further ones wait their turn, first come, first served, until their
     /// call's time is over ([`ErrorKind::Timeout`](crate::ErrorKind::Timeout)). Default 1,000; zero is refused by
     /// [`build`](Self::build). It protects this machine, and is no guess at what the service bears: whoever knows that, sets it
-    /// here. Where several operations are in use, none of them takes more than three quarters of the places.
+    /// here. Where several operations are in use, none of them takes more than seven eighths of the places.
     pub fn max_in_flight(mut self, attempts: usize) -> Self {
         self.settings.max_in_flight = attempts;
         self
@@ -459,15 +459,20 @@ impl ClientBuilder {
         };
         let tls = self.tls(self.identity.as_deref())?;
         // Behind a gateway two of them may be one, with the same connections.
-        let mut transports: Vec<(String, Arc<Transport>)> = Vec::new();
+        let mut transports: Vec<(_, Arc<Transport>)> = Vec::new();
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
-            let origin = base.origin().ascii_serialization();
-            let transport = match transports.iter().find(|(known, _)| *known == origin) {
-                Some((_, known)) => Arc::clone(known),
-                None => Transport::new(self.http.clone(), tls.clone(), &base, self.middlewares.clone())?.into(),
+            let known = transports.iter().find(|(origin, _)| *origin == base.origin());
+            let transport = match known.map(|(_, transport)| Arc::clone(transport)) {
+                Some(transport) => transport,
+                None => {
+                    let (http, middlewares) = (self.http.clone(), self.middlewares.clone());
+                    let is_https = base.scheme() == "https";
+                    let made = Arc::new(Transport::new(http, tls.clone(), &base, is_https, middlewares)?);
+                    transports.push((base.origin(), Arc::clone(&made)));
+                    made
+                }
             };
-            transports.push((origin, Arc::clone(&transport)));
             let name = match (base.host_str(), base.port()) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 (host, _) => host.unwrap_or_default().to_owned(),
@@ -478,7 +483,8 @@ impl ClientBuilder {
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
-        let foreign = Transport::new(self.http.clone(), self.tls(None)?, api.site.base(), Vec::new())?;
+        // Many hosts, of which none should wait for another's first answer.
+        let foreign = Transport::new(self.http.clone(), self.tls(None)?, api.site.base(), false, Vec::new())?;
         let elsewhere = Server { address: "downloads".to_owned(), port: None };
         let downloads = host_at(api.site.base().clone(), foreign.into(), "the export's host".to_owned(), elsewhere);
         metrics::describe();

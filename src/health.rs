@@ -69,7 +69,7 @@ pub struct RouteHealth {
 pub enum RouteState {
     /// No outage is known.
     Served,
-    /// Nothing but failures; it is asked again later.
+    /// Nothing but failures so far; it is asked again later. While few different things failed, others are still asked at once.
     Out,
     /// It was out when it was last asked, and the next call asks again: it needs somebody to call.
     WaitsForACall,
@@ -112,7 +112,7 @@ fn store(sharing: &Sharing) -> StoreHealth {
 
 fn routes(host: &Host) -> Vec<RouteHealth> {
     let now = Instant::now();
-    let health = |operation, out: Option<crate::limits::outage::Standing>| RouteHealth {
+    let health = |operation, out: Option<crate::limits::outage::IsDown>| RouteHealth {
         host: host.name().to_owned(),
         operation,
         state: match &out {

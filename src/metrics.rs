@@ -71,7 +71,16 @@ mod metrics_facade {
     }
 
     pub(super) fn observe(key: &Key, value: f64) {
-        with_recorder(|recorder| recorder.register_histogram(key, &METADATA)).record(value);
+        observe_all([(key, value)]);
+    }
+
+    /// The recorder is asked for once.
+    pub(super) fn observe_all<'k>(measured: impl IntoIterator<Item = (&'k Key, f64)>) {
+        with_recorder(|recorder| {
+            for (key, value) in measured {
+                recorder.register_histogram(key, &METADATA).record(value);
+            }
+        });
     }
 
     pub(super) fn gauge(key: &Key) -> Gauge {
@@ -156,17 +165,21 @@ impl Meter {
         Raised {}
     }
 
-    /// A request has ended, with this status or like this.
-    pub(crate) fn requested(&self, took: Duration, outcome: Result<StatusCode, ErrorKind>) {
+    /// A request has ended, with this status or like this, and its answer told this of its token's quota.
+    pub(crate) fn requested(&self, took: Duration, outcome: Result<StatusCode, ErrorKind>, told: Option<QuotaHeaders>) {
         #[cfg(feature = "metrics")]
         {
-            if outcome == Ok(StatusCode::OK) {
-                return observe(&self.served, took.as_secs_f64());
-            }
-            let status = outcome.ok().map(|status| Label::new(STATUS, status.as_str().to_owned()));
-            let error = request_error(outcome).map(|error| Label::new(ERROR, error));
-            let labels = with(&self.request, status.into_iter().chain(error));
-            observe(&Key::from_parts(REQUESTS, labels), took.as_secs_f64());
+            let other;
+            let key = if outcome == Ok(StatusCode::OK) {
+                &self.served
+            } else {
+                let status = outcome.ok().map(|status| Label::new(STATUS, status.as_str().to_owned()));
+                let error = request_error(outcome).map(|error| Label::new(ERROR, error));
+                other = Key::from_parts(REQUESTS, with(&self.request, status.into_iter().chain(error)));
+                &other
+            };
+            let left = told.map(|told| (&self.quota, told.allowed.saturating_sub(told.count).into()));
+            observe_all(std::iter::once((key, took.as_secs_f64())).chain(left));
         }
     }
 
@@ -203,12 +216,6 @@ impl Meter {
         if let Some(bad_request) = error.bad_request() {
             count(&self.key(BAD_REQUESTS, [(CAUSE, bad_request.cause.name().to_owned())]));
         }
-    }
-
-    /// What an answer told of its token's quota.
-    pub(crate) fn quota(&self, told: QuotaHeaders) {
-        #[cfg(feature = "metrics")]
-        observe(&self.quota, told.allowed.saturating_sub(told.count).into());
     }
 }
 
@@ -376,11 +383,10 @@ mod tests {
     fn where_nobody_listens_nothing_is_allocated() {
         let server = Server { address: "api.mypurecloud.ie".to_owned(), port: Some(443) };
         let meter = Meter::new(&crate::request::GET_SCRIPT, &server);
-        let told = QuotaHeaders { allowed: 300, count: 12, reset: Duration::from_secs(30) };
+        let told = Some(QuotaHeaders { allowed: 300, count: 12, reset: Duration::from_secs(30) });
         let a_call = || {
             let _in_flight = meter.in_flight();
-            meter.requested(Duration::ZERO, Ok(StatusCode::OK));
-            meter.quota(told);
+            meter.requested(Duration::ZERO, Ok(StatusCode::OK), told);
             meter.called(Duration::ZERO, None);
         };
         assert_eq!(allocation_counter::measure(a_call).count_total, 0);

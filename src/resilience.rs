@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Whether a client learns from failures and holds calls back for it. A switch for an incident in which nobody is sure that the
 /// client helps.
 ///
-/// **On**, the default: an operation that is down is asked by one attempt at a time, and the others wait or fail at once; a script
+/// **On**, the default: an operation that is down is asked by one attempt each second, and the others wait or fail at once; a script
 /// that alone fails is not tried again.
 ///
 /// **Off**: calls are made as they come, and nothing is remembered of what failed: no outage is waited for or reported, no script

@@ -52,7 +52,7 @@ pub struct HostStats {
     pub in_flight: usize,
     /// Calls that wait for a place in flight; at most [`max_waiting`](crate::ClientBuilder::max_waiting).
     pub waiting: usize,
-    /// The operations that are down, like `get script`, and in how long each is asked again; zero: by the next call.
+    /// The operations that are down, all or a part of what was asked of them ([`RouteState`](crate::RouteState)), like `get script`, and in how long each is asked again; zero: by the next call.
     pub down: BTreeMap<&'static str, Duration>,
 }
 

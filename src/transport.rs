@@ -6,7 +6,7 @@
 //!
 //! While none is open reqwest makes a connection for each request. Where HTTP/2 is spoken, all who log in at nine, or who fell
 //! silent together, would so begin as many handshakes, of which one is of use: one of them goes first instead, and the others over
-//! its connection.
+//! its connection. So it is again, with a fresh client, when nothing was asked for so long that the connection was closed.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,8 +82,8 @@ pub(crate) struct Transport {
     tls: Tls,
     /// To loopback: without a proxy, and `http` is allowed.
     direct: bool,
-    /// It may speak HTTP/2.
-    is_https: bool,
+    /// It may speak HTTP/2, so that one connection is enough for all.
+    one_goes_first: bool,
     middlewares: Vec<Arc<dyn Middleware>>,
     lines: Mutex<Vec<Line>>,
 }
@@ -94,6 +94,8 @@ struct Line {
     runtime: Option<runtime::Id>,
     http: Arc<Http>,
     renewed: Option<Instant>,
+    /// When it was last asked for.
+    used: Instant,
 }
 
 impl Transport {
@@ -101,21 +103,18 @@ impl Transport {
         settings: HttpSettings,
         tls: Tls,
         base: &Url,
+        one_goes_first: bool,
         middlewares: Vec<Arc<dyn Middleware>>,
     ) -> Result<Self, Error> {
-        let (direct, is_https) = (is_loopback(base), base.scheme() == "https");
-        let transport = Self { settings, tls, direct, is_https, middlewares, lines: Mutex::default() };
-        let first = Line { runtime: None, http: transport.make()?, renewed: None };
-        transport.lines().push(first);
+        let direct = is_loopback(base);
+        let transport = Self { settings, tls, direct, one_goes_first, middlewares, lines: Mutex::default() };
+        let http = transport.make(one_goes_first)?;
+        transport.lines().push(Line { runtime: None, http, renewed: None, used: Instant::now() });
         Ok(transport)
     }
 
     /// A client that has no connections yet.
-    pub(crate) fn make(&self) -> Result<Arc<Http>, Error> {
-        self.build(self.is_https).map(Arc::new)
-    }
-
-    fn build(&self, one_goes_first: bool) -> Result<Http, Error> {
+    pub(crate) fn make(&self, one_goes_first: bool) -> Result<Arc<Http>, Error> {
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -151,11 +150,11 @@ impl Transport {
             self.middlewares.iter().cloned().fold(builder, reqwest_middleware::ClientBuilder::with_arc).build()
         });
         let proxy = settings.proxy.clone().filter(|_| !self.direct);
-        let (speaks_http2, first) = (AtomicBool::new(false), Semaphore::new(1));
+        let (speaks_http2, first) = (AtomicBool::new(one_goes_first), Semaphore::new(1));
         if !one_goes_first {
             first.close();
         }
-        Ok(Http { client, with_middlewares, proxy, speaks_http2, first })
+        Ok(Arc::new(Http { client, with_middlewares, proxy, speaks_http2, first }))
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
@@ -163,11 +162,19 @@ impl Transport {
     }
 
     /// The client to send with from here.
-    pub(crate) fn http(&self) -> Result<Arc<Http>, Error> {
+    pub(crate) fn http(&self, now: Instant) -> Result<Arc<Http>, Error> {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
         let mut lines = self.lines();
         if let Some(line) = lines.iter_mut().find(|line| line.runtime == here || line.runtime.is_none()) {
             line.runtime = here;
+            let unused = now.saturating_duration_since(std::mem::replace(&mut line.used, now));
+            // An HTTP/2 connection is closed by now, and each of those who come now would make one.
+            if unused > self.settings.pool_idle_timeout
+                && line.http.speaks_http2()
+                && let Ok(http) = self.make(true)
+            {
+                line.http = http;
+            }
             return Ok(Arc::clone(&line.http));
         }
         if lines.len() >= RUNTIMES {
@@ -175,8 +182,8 @@ impl Transport {
             lines.remove(0);
         }
         // With this configuration a client was made before, so this one is too.
-        let http = self.make()?;
-        lines.push(Line { runtime: here, http: Arc::clone(&http), renewed: None });
+        let http = self.make(self.one_goes_first)?;
+        lines.push(Line { runtime: here, http: Arc::clone(&http), renewed: None, used: now });
         Ok(http)
     }
 
@@ -188,8 +195,8 @@ impl Transport {
         if line.renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEWED_EVERY) {
             return;
         }
-        if let Ok(http) = self.build(silent.speaks_http2.load(Ordering::Relaxed)) {
-            line.http = Arc::new(http);
+        if let Ok(http) = self.make(silent.speaks_http2()) {
+            line.http = http;
             line.renewed = Some(now);
         }
     }
@@ -218,8 +225,9 @@ pub(crate) struct Http {
     client: reqwest::Client,
     with_middlewares: Option<ClientWithMiddleware>,
     proxy: Option<Proxy>,
+    /// It does, or may, as long as nothing was answered.
     speaks_http2: AtomicBool,
-    /// Who goes first, until an answer came; closed where nobody need.
+    /// Who goes first, until an answer came; closed where all may go at once.
     first: Semaphore,
 }
 
@@ -274,10 +282,15 @@ impl Http {
         }
     }
 
+    fn speaks_http2(&self) -> bool {
+        self.speaks_http2.load(Ordering::Relaxed)
+    }
+
     /// There is a connection now.
     fn answered(&self, response: &Response) {
-        if response.version() == Version::HTTP_2 && !self.speaks_http2.load(Ordering::Relaxed) {
-            self.speaks_http2.store(true, Ordering::Relaxed);
+        let is_http2 = response.version() == Version::HTTP_2;
+        if is_http2 != self.speaks_http2() {
+            self.speaks_http2.store(is_http2, Ordering::Relaxed);
         }
         if !self.first.is_closed() {
             self.first.close();
@@ -373,7 +386,7 @@ mod tests {
     fn transport(base: &str, proxy: Option<Proxy>, middlewares: Vec<Arc<dyn Middleware>>) -> Transport {
         let tls = Tls::new(&[], None, base == FAR).unwrap();
         let settings = HttpSettings { proxy, ..HttpSettings::default() };
-        Transport::new(settings, tls, &base.parse().unwrap(), middlewares).unwrap()
+        Transport::new(settings, tls, &base.parse().unwrap(), base == FAR, middlewares).unwrap()
     }
 
     fn answer(version: Version) -> Response {
@@ -383,11 +396,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_is_replaced_by_who_it_was_silent_to_and_once_in_five_seconds() {
         let transport = transport(NEAR, None, Vec::new());
-        let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.http().unwrap());
-        let first = transport.http().unwrap();
+        let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.http(Instant::now()).unwrap());
+        let first = transport.http(Instant::now()).unwrap();
         assert!(is_used(&first));
         transport.renew(&first);
-        let second = transport.http().unwrap();
+        let second = transport.http(Instant::now()).unwrap();
         assert!(!is_used(&first));
         // Others hear nothing from the first either, and the second is too young.
         transport.renew(&first);
@@ -401,31 +414,62 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_silence_one_goes_first_where_http2_was_spoken_and_only_until_it_is_answered() {
-        for (version, goes_first) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
-            let transport = transport(NEAR, None, Vec::new());
-            let in_time = || Instant::now() + Duration::from_secs(2);
-            let old = transport.http().unwrap();
-            old.answered(&answer(version));
-            assert!(old.turn(in_time()).await.is_none(), "{version:?}");
-            transport.renew(&old);
-            let new = transport.http().unwrap();
-            let turn = new.turn(in_time()).await;
-            assert_eq!(turn.is_some(), goes_first, "{version:?}");
-            if !goes_first {
-                continue;
-            }
-            // Nobody spends more of its time on that than a quarter, or more than half a second.
-            for (left, waits) in [(1_000, 250), (100_000, 500), (0, 0)] {
-                let began = Instant::now();
-                let until = began + Duration::from_millis(left);
-                assert!(new.turn(until).await.is_none());
-                assert!((waits..waits + 3).contains(&began.elapsed().as_millis()), "{left}: {:?}", began.elapsed());
-            }
-            new.answered(&answer(version));
-            drop(turn);
-            assert!(new.turn(in_time()).await.is_none());
+    async fn who_goes_first_is_waited_for_until_it_is_answered_and_never_long() {
+        let transport = transport(FAR, None, Vec::new());
+        let http = transport.http(Instant::now()).unwrap();
+        let turn = http.turn(soon()).await;
+        assert!(turn.is_some());
+        // Nobody spends more of its time on that than a quarter, or more than half a second.
+        for (left, waits) in [(1_000, 250), (100_000, 500), (0, 0)] {
+            let began = Instant::now();
+            assert!(http.turn(began + Duration::from_millis(left)).await.is_none());
+            assert!((waits..waits + 3).contains(&began.elapsed().as_millis()), "{left}: {:?}", began.elapsed());
         }
+        http.answered(&answer(Version::HTTP_2));
+        drop(turn);
+        assert!(http.turn(soon()).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_silence_one_goes_first_unless_http1_was_spoken() {
+        for (answered, goes_first) in [(None, true), (Some(Version::HTTP_2), true), (Some(Version::HTTP_11), false)] {
+            let transport = transport(FAR, None, Vec::new());
+            let first = transport.http(Instant::now()).unwrap();
+            answered.iter().for_each(|version| first.answered(&answer(*version)));
+            transport.renew(&first);
+            // One more after that: nothing was answered since.
+            advance(RENEWED_EVERY).await;
+            let second = transport.http(Instant::now()).unwrap();
+            transport.renew(&second);
+            for http in [second, transport.http(Instant::now()).unwrap()] {
+                assert_eq!(http.turn(soon()).await.is_some(), goes_first, "{answered:?}");
+            }
+        }
+        let near = transport(NEAR, None, Vec::new());
+        let http = near.http(Instant::now()).unwrap();
+        near.renew(&http);
+        assert!(near.http(Instant::now()).unwrap().turn(soon()).await.is_none(), "of http");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_goes_first_again_when_the_connection_was_closed_for_being_idle() {
+        for (version, is_fresh) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
+            let transport = transport(FAR, None, Vec::new());
+            let http = transport.http(Instant::now()).unwrap();
+            http.answered(&answer(version));
+            for _ in 0..3 {
+                advance(HttpSettings::default().pool_idle_timeout).await;
+                assert!(Arc::ptr_eq(&http, &transport.http(Instant::now()).unwrap()), "it was in use");
+            }
+            advance(HttpSettings::default().pool_idle_timeout + Duration::from_secs(1)).await;
+            let next = transport.http(Instant::now()).unwrap();
+            assert_eq!(!Arc::ptr_eq(&http, &next), is_fresh, "{version:?}");
+            assert_eq!(next.turn(soon()).await.is_some(), is_fresh, "{version:?}");
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(2)
     }
 
     struct Passes;

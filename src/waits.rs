@@ -18,7 +18,7 @@ pub(crate) enum Wait {
     Quota,
     /// The end of an outage.
     Outage,
-    /// A place in flight.
+    /// A place in flight, or the first connection to a host.
     InFlight,
     /// The pause after a failure.
     Backoff,
@@ -54,10 +54,8 @@ impl Waits {
         let took = since.elapsed();
         meter.waited(why, took);
         let waits = self.0.get_or_insert_default();
-        for (wait, so_far) in Wait::ALL.into_iter().zip(waits.iter_mut()) {
-            if wait == why {
-                *so_far = so_far.saturating_add(took);
-            }
+        if let Some(so_far) = waits.get_mut(why as usize) {
+            *so_far = so_far.saturating_add(took);
         }
         outcome
     }

@@ -117,6 +117,7 @@ pub(crate) enum GaveUp {
     NotIdempotent,
     Broken,
     NotWaited,
+    QueueFull,
 }
 
 impl GaveUp {
@@ -131,6 +132,7 @@ impl GaveUp {
             Self::NotWaited => {
                 "not waited for: this alone failed before, while others were served, and is likely broken"
             }
+            Self::QueueFull => "not waited for: `max_waiting` others wait already",
         }
     }
 }

@@ -78,16 +78,15 @@ impl InFlight {
         }
         let (most, bound) = (self.waiting.most(), self.bound);
         let _waiting = self.waiting.enter().ok_or(NoSlot::QueueFull { most, bound })?;
+        // The semaphores are never closed.
         let both = async {
             let of_route = match share {
-                Some(Share(share)) => Some(share.acquire().await?),
+                Some(Share(share)) => Some(share.acquire().await.ok()?),
                 None => None,
             };
-            Ok(Slot { _of_route: of_route, _of_host: self.slots.acquire().await? })
+            Some(Slot { _of_route: of_route, _of_host: self.slots.acquire().await.ok()? })
         };
-        // The semaphores are never closed.
-        let slot: Result<Result<_, tokio::sync::AcquireError>, _> = timeout_at(deadline, both).await;
-        slot.ok().and_then(Result::ok).ok_or(NoSlot::Deadline { bound })
+        timeout_at(deadline, both).await.ok().flatten().ok_or(NoSlot::Deadline { bound })
     }
 
     pub(crate) fn taken(&self) -> usize {

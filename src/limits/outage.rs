@@ -1,5 +1,5 @@
-//! An outage of a route: nothing but failures. It is found out without making anyone wait, and then asked by one attempt at a
-//! time; the others wait for that one's answer.
+//! An outage of a route: nothing but failures. It is found out without making anyone wait, and then asked about by one attempt
+//! each second; the others wait for an answer to any of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -85,7 +85,6 @@ impl Row {
 }
 
 struct Down {
-    since: Instant,
     probes: usize,
     failed_probes: u64,
     told: IsDown,
@@ -112,14 +111,6 @@ pub(crate) enum Counts {
     Yes,
 }
 
-/// An outage, as it stands.
-#[derive(Debug)]
-pub(crate) struct Standing {
-    pub(crate) since: Instant,
-    pub(crate) next_probe: Instant,
-    pub(crate) last: String,
-}
-
 /// A failure that speaks of the route.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
@@ -133,15 +124,16 @@ pub(crate) struct Failed {
 /// Nobody is sent for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IsDown {
-    next_probe: Instant,
+    pub(crate) since: Instant,
+    pub(crate) next_probe: Instant,
     /// What the last failure was.
-    last: String,
+    pub(crate) last: String,
 }
 
 impl IsDown {
     /// With what the call's last attempt met.
     pub(crate) fn into_error(self, host: &str, operation: &str, last: Option<Error>) -> Error {
-        let Self { next_probe, last: met } = self;
+        let Self { next_probe, last: met, .. } = self;
         let what = format!("{host} fails every `{operation}` for now (last, {met}); it is asked again then");
         Error::unavailable(last, what).with_retry_after(Some(next_probe.saturating_duration_since(Instant::now())))
     }
@@ -150,42 +142,31 @@ impl IsDown {
 /// For how long a call waits for an outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
+    /// When the call was made, and when its time is over.
     pub(crate) started: Instant,
+    pub(crate) deadline: Instant,
     /// An outage that is as old is waited for no longer than for one more probe; none rides out any.
     pub(crate) oldest: Option<Duration>,
+    /// What it asks for.
+    pub(crate) key: u64,
+    /// That is known to be broken: it would find out nothing, and so is no probe.
+    pub(crate) is_broken: bool,
+    /// How many probes had failed when it began to wait for one more, and until when it waits.
+    pub(crate) one_more: Option<(u64, Instant)>,
 }
 
 impl Patience {
     /// From when on the call waits for one more probe at most.
-    fn ends(self, down: &Down) -> Option<Instant> {
-        let old = after(down.since, self.oldest?);
+    fn one_more_from(&self, down: &Down) -> Option<Instant> {
+        let old = after(down.told.since, self.oldest?);
         Some(if self.started < old { old.max(after(self.started, OWN)) } else { old })
-    }
-}
-
-/// How a call deals with an outage.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Endurance {
-    deadline: Instant,
-    patience: Patience,
-    /// It may be the probe.
-    probes: bool,
-    /// What it asks for.
-    key: u64,
-    /// How many probes had failed when it began to wait for one more, and until when it waits.
-    one_more: Option<(u64, Instant)>,
-}
-
-impl Endurance {
-    pub(crate) fn new(deadline: Instant, patience: Patience, probes: bool, key: u64) -> Self {
-        Self { deadline, patience, probes, key, one_more: None }
     }
 
     /// Until when the call waits for this outage.
     fn ends(&mut self, down: &Down, now: Instant) -> Instant {
-        let over = self.patience.ends(down).unwrap_or(self.deadline);
+        let over = self.one_more_from(down).unwrap_or(self.deadline);
         // What is asked again only after its time is not waited for.
-        if !self.probes || down.told.next_probe >= after(over.max(now), ONE_PROBE).min(self.deadline) {
+        if self.is_broken || down.told.next_probe >= after(over.max(now), ONE_PROBE).min(self.deadline) {
             return now;
         }
         if now < over {
@@ -202,7 +183,7 @@ impl Outage {
     }
 
     /// Waits until an attempt could be sent, if it may wait that long, and not too many do.
-    pub(crate) async fn wait(&self, call: &mut Endurance) -> Result<(), IsDown> {
+    pub(crate) async fn wait(&self, call: &mut Patience) -> Result<(), IsDown> {
         let mut waiting = None;
         loop {
             let changed = self.changed.notified();
@@ -210,7 +191,7 @@ impl Outage {
                 let now = Instant::now();
                 let state = self.lock();
                 let Some(down) = &state.down else { return Ok(()) };
-                if state.row.is_open_to(call.key) || call.probes && now >= down.told.next_probe {
+                if state.row.is_open_to(call.key) || !call.is_broken && now >= down.told.next_probe {
                     return Ok(());
                 }
                 waiting = waiting.or_else(|| self.waiting.enter());
@@ -224,36 +205,47 @@ impl Outage {
         }
     }
 
-    /// Returns as soon as the call, which waits for something else, would wait for an outage no longer. One that nobody asks about
-    /// when it is due may be over: nothing is said of it.
-    pub(crate) async fn outlasts(&self, call: &mut Endurance) -> IsDown {
+    /// Returns as soon as the call, which waits for something else, would wait for an outage no longer.
+    pub(crate) async fn outlasts(&self, mut call: Patience) -> IsDown {
         loop {
             let changed = self.changed.notified();
             let ends = {
                 let (now, state) = (Instant::now(), self.lock());
-                let is_asked = |down: &&Down| now < down.told.next_probe && !state.row.is_open_to(call.key);
-                match state.down.as_ref().filter(is_asked).map(|down| (call.ends(down, now), down)) {
-                    Some((ends, down)) if now >= ends => return down.told.clone(),
-                    told => told.map(|(ends, _)| ends),
+                match &state.down {
+                    Some(down) if now < down.told.next_probe && !state.row.is_open_to(call.key) => {
+                        let ends = call.ends(down, now);
+                        if now >= ends {
+                            return down.told.clone();
+                        }
+                        Some(ends)
+                    }
+                    // Where nobody asks when it is due, it may be over: the call waits on.
+                    _ => None,
                 }
             };
             match ends {
                 Some(ends) => drop(timeout_at(ends, changed).await),
-                None => changed.await,
+                None => {
+                    call.one_more = None;
+                    changed.await;
+                }
             }
         }
     }
 
     /// What an attempt that is sent now is sent for; none where it must wait.
-    pub(crate) fn take(&self, call: &Endurance, now: Instant) -> Option<Permit> {
+    pub(crate) fn take(&self, call: &Patience, now: Instant) -> Option<Permit> {
         let mut state = self.lock();
         let State { row, down, .. } = &mut *state;
         let Some(down) = down.as_mut().filter(|_| !row.is_open_to(call.key)) else { return Some(Permit::Normal) };
-        if !call.probes || now < down.told.next_probe {
+        if call.is_broken || now < down.told.next_probe {
             return None;
         }
         down.told.next_probe = after(now, PAUSES.get(down.probes).or(PAUSES.last()).copied().unwrap_or_default());
         down.probes = down.probes.saturating_add(1);
+        drop(state);
+        // Who waits for something else may have taken it for over.
+        self.changed.notify_waiters();
         Some(Permit::Probe)
     }
 
@@ -269,21 +261,14 @@ impl Outage {
     }
 
     /// Where it is down, since when, when it is asked again, and what came last.
-    pub(crate) fn standing(&self) -> Option<Standing> {
-        let state = self.lock();
-        let down = state.down.as_ref()?;
-        Some(Standing { since: down.since, next_probe: down.told.next_probe, last: down.told.last.clone() })
+    pub(crate) fn standing(&self) -> Option<IsDown> {
+        self.lock().down.as_ref().map(|down| down.told.clone())
     }
 
     /// As if it had never failed: who waits is sent.
     pub(crate) fn forget(&self) {
         *self.lock() = State::default();
         self.changed.notify_waiters();
-    }
-
-    /// Where it is down, when it is asked again.
-    pub(crate) fn next_probe(&self) -> Option<Instant> {
-        self.lock().down.as_ref().map(|down| down.told.next_probe)
     }
 
     /// An attempt sent then failed: by a 5xx, or without an answer. Where it was the one probe that its call waits for, the call
@@ -293,10 +278,10 @@ impl Outage {
         permit: Permit,
         sent: Instant,
         counts: Counts,
-        patience: Patience,
+        call: &Patience,
         what: Failed,
+        now: Instant,
     ) -> Option<IsDown> {
-        let now = Instant::now();
         let mut state = self.lock();
         let next_probe = after(now, what.wait.unwrap_or_default());
         if state.answered.is_some_and(|answered| sent <= answered) {
@@ -311,7 +296,7 @@ impl Outage {
             down.failed_probes += 1;
             down.told.last = what.text;
             down.told.next_probe = down.told.next_probe.max(next_probe);
-            let over = patience.ends(down).filter(|over| now >= *over).map(|_| down.told.clone());
+            let over = call.one_more_from(down).filter(|from| now >= *from).map(|_| down.told.clone());
             drop(state);
             self.changed.notify_waiters();
             return over;
@@ -325,8 +310,8 @@ impl Outage {
         if row.length > 0 {
             let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
             if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
-                let told = IsDown { next_probe, last: what.text };
-                state.down = Some(Down { since, probes: 0, failed_probes: 0, told, _down: self.meter.down() });
+                let told = IsDown { since, next_probe, last: what.text };
+                state.down = Some(Down { probes: 0, failed_probes: 0, told, _down: self.meter.down() });
                 drop(state);
                 self.changed.notify_waiters();
             }
@@ -364,19 +349,20 @@ mod tests {
 
     fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
         let counts = if first_of_call { Counts::Yes } else { Counts::No };
-        outage.failed(permit, sent, counts, made(Instant::now()), what)
+        outage.failed(permit, sent, counts, &within(100), what, Instant::now())
     }
 
-    fn made(started: Instant) -> Patience {
-        Patience { started, oldest: Some(YOUNG) }
+    fn within(seconds: u64) -> Patience {
+        let (started, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
+        Patience { started, deadline, oldest: Some(YOUNG), key: KEY, is_broken: false, one_more: None }
     }
 
-    fn within(seconds: u64) -> Endurance {
-        Endurance::new(Instant::now() + Duration::from_secs(seconds), made(Instant::now()), true, KEY)
+    fn fail_as(outage: &Outage, counts: Counts) {
+        outage.failed(Permit::Normal, Instant::now(), counts, &within(100), refused(), Instant::now());
     }
 
     /// As `call.rs` does it.
-    async fn admit(outage: &Outage, mut call: Endurance) -> Result<Permit, IsDown> {
+    async fn admit(outage: &Outage, mut call: Patience) -> Result<Permit, IsDown> {
         loop {
             outage.wait(&mut call).await?;
             if let Some(permit) = outage.take(&call, Instant::now()) {
@@ -398,7 +384,7 @@ mod tests {
     async fn down() -> Outage {
         let outage = fresh();
         failing(&outage, ROW, OVER).await;
-        assert!(outage.next_probe().is_some());
+        assert!(outage.standing().is_some());
         outage
     }
 
@@ -406,26 +392,26 @@ mod tests {
     async fn ten_failed_calls_in_a_row_over_a_second_are_an_outage_and_nothing_less() {
         let outage = fresh();
         failing(&outage, 9, OVER).await;
-        assert_eq!(outage.next_probe(), None, "nine");
+        assert_eq!(outage.standing(), None, "nine");
         fail(&outage, Permit::Normal, Instant::now(), true, refused());
-        assert!(outage.next_probe().is_some(), "the tenth");
+        assert!(outage.standing().is_some(), "the tenth");
 
         let outage = fresh();
         failing(&outage, 100, OVER / 2).await;
-        assert_eq!(outage.next_probe(), None, "in half a second");
+        assert_eq!(outage.standing(), None, "in half a second");
 
         let outage = fresh();
         failing(&outage, 9, OVER).await;
         outage.answered(Instant::now());
         failing(&outage, 9, OVER).await;
-        assert_eq!(outage.next_probe(), None, "a success between them");
+        assert_eq!(outage.standing(), None, "a success between them");
 
         let outage = fresh();
         for _ in 0..100 {
             sleep(OVER / 20).await;
             fail(&outage, Permit::Normal, Instant::now(), false, refused());
         }
-        assert_eq!(outage.next_probe(), None, "of one call that is tried again");
+        assert_eq!(outage.standing(), None, "of one call that is tried again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -438,9 +424,9 @@ mod tests {
         for _ in 0..9 {
             unanswered(&outage, sent);
         }
-        assert_eq!(outage.next_probe(), None, "nine");
+        assert_eq!(outage.standing(), None, "nine");
         unanswered(&outage, sent);
-        assert!(outage.next_probe().is_some(), "the tenth");
+        assert!(outage.standing().is_some(), "the tenth");
 
         // One that was sent with them is answered: it is slow.
         let (outage, sent) = (fresh(), Instant::now());
@@ -449,7 +435,7 @@ mod tests {
         for _ in 0..100 {
             unanswered(&outage, sent);
         }
-        assert_eq!(outage.next_probe(), None);
+        assert_eq!(outage.standing(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -457,24 +443,21 @@ mod tests {
         let outage = fresh();
         for call in 0..100 {
             sleep(OVER / 20).await;
-            outage.failed(Permit::Normal, Instant::now(), Counts::Once(call % 9), made(Instant::now()), refused());
+            fail_as(&outage, Counts::Once(call % 9));
         }
-        assert_eq!(outage.next_probe(), None, "nine scripts");
-        outage.failed(Permit::Normal, Instant::now(), Counts::Once(9), made(Instant::now()), refused());
-        assert!(outage.next_probe().is_some(), "ten");
+        assert_eq!(outage.standing(), None, "nine scripts");
+        fail_as(&outage, Counts::Once(9));
+        assert!(outage.standing().is_some(), "ten");
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_all_that_failed_may_be_broken_itself_only_that_waits() {
-        let fails = |outage: &Outage, counts| {
-            outage.failed(Permit::Normal, Instant::now(), counts, made(Instant::now()), refused());
-        };
-        let of = |key| Endurance::new(Instant::now() + YOUNG, made(Instant::now()), true, key);
+        let of = |key| Patience { key, ..within(15) };
         for counts in [Counts::Once, Counts::Unknown] {
             for certain in [Counts::Yes, Counts::Once(29), Counts::Unknown(29)] {
                 let outage = fresh();
                 for key in 0..10 {
-                    fails(&outage, counts(key));
+                    fail_as(&outage, counts(key));
                     sleep(OVER / 9).await;
                 }
                 assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Probe));
@@ -482,12 +465,12 @@ mod tests {
                     assert_eq!(outage.take(&of(key), Instant::now()), Some(Permit::Normal));
                     let asked = Instant::now();
                     assert_eq!((outage.wait(&mut of(key)).await, asked.elapsed()), (Ok(()), Duration::ZERO));
-                    fails(&outage, counts(key));
+                    fail_as(&outage, counts(key));
                     assert_eq!(outage.take(&of(key), Instant::now()), None, "it failed");
                 }
                 assert_eq!(outage.take(&of(30), Instant::now()), Some(Permit::Normal));
                 // One that was served of late, or enough different ones.
-                fails(&outage, certain);
+                fail_as(&outage, certain);
                 assert_eq!(outage.take(&of(30), Instant::now()), None, "after {certain:?}");
                 outage.answered(Instant::now());
                 assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Normal));
@@ -499,8 +482,7 @@ mod tests {
     async fn who_waits_for_something_else_is_told_of_an_outage_as_long_as_it_is_asked_about() {
         let outage = down().await;
         sleep(YOUNG * 2).await;
-        let (mut call, mut other) = (within(100), within(100));
-        assert!(timeout(YOUNG * 4, outage.outlasts(&mut call)).await.is_err(), "nobody asks: it may be over");
+        assert!(timeout(YOUNG * 4, outage.outlasts(within(100))).await.is_err(), "nobody asks: it may be over");
         let asks = async {
             for _ in 0..2 {
                 let permit = admit(&outage, within(100)).await.unwrap();
@@ -510,10 +492,50 @@ mod tests {
         };
         let asked = Instant::now();
         tokio::select! {
-            told = outage.outlasts(&mut other) => assert_eq!(told.last, refused().text),
+            told = outage.outlasts(within(100)) => assert_eq!(told.last, refused().text),
             () = asks => {}
         }
         assert!(asked.elapsed() <= ONE_PROBE, "{:?}", asked.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_something_else_waits_for_the_probe_that_is_sent_after_nobody_asked_for_long() {
+        let outage = down().await;
+        sleep(YOUNG * 2).await;
+        let asks = async {
+            let failed = admit(&outage, within(100)).await.unwrap();
+            sleep(Duration::from_millis(100)).await;
+            fail(&outage, failed, Instant::now(), false, refused());
+            sleep(YOUNG * 4).await;
+            assert_eq!(admit(&outage, within(100)).await.unwrap(), Permit::Probe);
+            sleep(Duration::from_millis(100)).await;
+            outage.answered(Instant::now());
+        };
+        // It begins when the next probe is due, which is long not sent.
+        let waits = async {
+            sleep(Duration::from_millis(150)).await;
+            outage.outlasts(within(100)).await
+        };
+        tokio::select! {
+            told = waits => panic!("{told:?}"),
+            () = asks => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_something_else_is_told_in_time_while_the_probes_hang() {
+        let outage = down().await;
+        let asked = Instant::now();
+        let ask = async {
+            loop {
+                admit(&outage, within(100)).await.unwrap();
+            }
+        };
+        tokio::select! {
+            told = outage.outlasts(within(100)) => assert_eq!(told.last, refused().text),
+            () = ask => {}
+        }
+        assert!((OWN..OWN + ONE_PROBE * 2).contains(&asked.elapsed()), "{:?}", asked.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -553,7 +575,7 @@ mod tests {
             assert_eq!(call.await.unwrap().unwrap(), Permit::Normal);
         }
         assert_eq!(ended.elapsed(), Duration::ZERO);
-        assert_eq!(outage.next_probe(), None);
+        assert_eq!(outage.standing(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -570,7 +592,7 @@ mod tests {
         fail(&outage, Permit::Probe, asked, false, refused());
         let told = waiting.await.unwrap().unwrap_err();
         assert_eq!(asked.elapsed(), Duration::from_millis(100), "as soon as that probe failed");
-        assert_eq!(told, IsDown { next_probe: asked + Duration::from_millis(250), last: "it answered 503".to_owned() });
+        assert_eq!((told.next_probe, told.last), (asked + Duration::from_millis(250), refused().text));
     }
 
     #[tokio::test(start_paused = true)]
@@ -581,14 +603,14 @@ mod tests {
             let since = outage.standing().unwrap().since;
             let made_at = since + Duration::from_secs(age);
             tokio::time::sleep_until(made_at).await;
-            let patience = made(made_at);
-            let mut call = Endurance::new(made_at + Duration::from_secs(100), patience, true, KEY);
+            let mut call = Patience { started: made_at, ..within(100) };
             let told = loop {
                 if let Err(told) = outage.wait(&mut call).await {
                     break told;
                 }
                 let permit = outage.take(&call, Instant::now()).unwrap();
-                if let Some(told) = outage.failed(permit, Instant::now(), Counts::No, patience, refused()) {
+                let now = Instant::now();
+                if let Some(told) = outage.failed(permit, now, Counts::No, &call, refused(), now) {
                     break told;
                 }
             };
@@ -623,10 +645,7 @@ mod tests {
         let outage = down().await;
         let until = Instant::now() + Duration::from_secs(90);
         while Instant::now() + Duration::from_secs(2) < until {
-            let leave =
-                admit(&outage, Endurance::new(until, Patience { started: Instant::now(), oldest: None }, true, KEY))
-                    .await
-                    .unwrap();
+            let leave = admit(&outage, Patience { deadline: until, oldest: None, ..within(0) }).await.unwrap();
             fail(&outage, leave, Instant::now(), false, refused());
         }
     }
@@ -655,11 +674,7 @@ mod tests {
         // Nor before its patience is over.
         assert!(admit(&outage, within(100)).await.is_err());
         assert_eq!(asked.elapsed(), Duration::ZERO);
-        assert!(
-            admit(&outage, Endurance::new(asked + YOUNG * 4, Patience { started: asked, oldest: None }, true, KEY))
-                .await
-                .is_ok()
-        );
+        assert!(admit(&outage, Patience { oldest: None, ..within(60) }).await.is_ok());
         assert_eq!(asked.elapsed(), YOUNG * 2, "who rides it out is sent then");
     }
 
@@ -669,7 +684,7 @@ mod tests {
         for wait in [0, 500] {
             sleep(Duration::from_millis(wait)).await;
             let asked = Instant::now();
-            let mut call = Endurance::new(asked + YOUNG, made(asked), false, KEY);
+            let mut call = Patience { is_broken: true, ..within(15) };
             assert!(outage.take(&call, asked).is_none());
             assert!(outage.wait(&mut call).await.is_err());
             assert_eq!(asked.elapsed(), Duration::ZERO);

@@ -70,33 +70,25 @@ enum Why {
 }
 
 impl QuotaRefused {
-    /// With what the call's last attempt met. What is known to be broken was hardly waited for.
-    pub(crate) fn into_error(self, operation: &str, is_broken: bool, last: Option<Error>) -> Error {
-        let until = if is_broken { "" } else { " until after the deadline" };
+    /// With what the call's last attempt met. What is known to be broken was `hardly_waited` for.
+    pub(crate) fn into_error(self, operation: &str, hardly_waited: bool, last: Option<Error>) -> Error {
         let what = match (&self.why, self.limit) {
             (Why::QueueFull(most), _) => {
                 format!("{most} calls of this agent wait for the quota of `{operation}` already")
             }
-            (Why::Deadline, Some(limit)) => {
-                format!("the service's limit {limit} for `{operation}` is reached{until}")
-            }
-            (Why::Deadline, None) => {
-                format!("what this agent's token may ask of `{operation}` is spent{until}")
-            }
-            (Why::NoEndSaid, _) => {
-                format!("the service allows this agent's token no more of `{operation}`, and does not say until when")
-            }
+            (Why::NoEndSaid, _) => format!("the service allows this agent's token no more of `{operation}`"),
+            (Why::Deadline, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
+            (Why::Deadline, None) => format!("what this agent's token may ask of `{operation}` is spent"),
         };
         let gave_up = match self.why {
-            Why::Deadline if is_broken => GaveUp::NotWaited,
+            Why::QueueFull(_) => GaveUp::QueueFull,
             Why::NoEndSaid => GaveUp::NoEndSaid,
-            Why::Deadline | Why::QueueFull(_) => GaveUp::DeadlineWouldPass,
+            Why::Deadline if hardly_waited => GaveUp::NotWaited,
+            Why::Deadline => GaveUp::DeadlineWouldPass,
         };
-        let error = match last.filter(Error::is_throttled) {
-            None if gave_up != GaveUp::NotWaited => Error::new(ErrorKind::Throttled, what),
-            answered => answered.unwrap_or_else(|| Error::new(ErrorKind::Throttled, what)).gave_up(gave_up),
-        };
-        error.with_retry_after(self.available_at.map(|at| at.saturating_duration_since(Instant::now())))
+        let error = last.filter(Error::is_throttled).unwrap_or_else(|| Error::new(ErrorKind::Throttled, what));
+        let available_in = self.available_at.map(|at| at.saturating_duration_since(Instant::now()));
+        error.gave_up(gave_up).with_retry_after(available_in)
     }
 }
 
@@ -568,13 +560,27 @@ mod tests {
             error.to_string()
         };
         let named = refused(Why::Deadline, Some("scripts.max"));
-        assert!(named.contains("limit scripts.max for `get script` is reached until after the deadline"), "{named}");
+        assert!(
+            named.contains("limit scripts.max for `get script` is reached; the next attempt would have come after"),
+            "{named}"
+        );
         let unnamed = refused(Why::Deadline, None);
-        assert!(unnamed.contains("may ask of `get script` is spent until after the deadline"), "{unnamed}");
+        assert!(
+            unnamed.contains("may ask of `get script` is spent; the next attempt would have come after"),
+            "{unnamed}"
+        );
         let full = refused(Why::QueueFull(7), Some("scripts.max"));
-        assert!(full.contains("7 calls of this agent wait for the quota of `get script` already"), "{full}");
+        assert!(
+            full.contains(
+                "7 calls of this agent wait for the quota of `get script` already; not waited for: `max_waiting`"
+            ),
+            "{full}"
+        );
         let endless = refused(Why::NoEndSaid, None);
-        assert!(endless.contains("no more of `get script`, and does not say until when"), "{endless}");
+        assert!(
+            endless.contains("no more of `get script`; not waited for longer: the service does not say when"),
+            "{endless}"
+        );
     }
 
     /// Fixed windows of 60 s, opened by the first request after the last one ended; refused ones do not count. Operations of

@@ -206,7 +206,7 @@ async fn what_is_known_to_be_broken_waits_for_no_limit() {
         limited.abort();
         let (asked, sent) = (Instant::now(), transport.calls().len());
         let error = agent.script(&id()).await.unwrap_err();
-        assert!(asked.elapsed() <= Duration::from_millis(1_500), "{:?}", asked.elapsed());
+        assert_eq!(asked.elapsed(), Duration::ZERO);
         assert_eq!((error.kind(), error.attempts(), transport.calls().len()), (ErrorKind::Throttled, 0, sent));
         let text = error.to_string();
         assert!(text.contains(says) && text.contains("not waited for: this alone failed"), "{text}");
