@@ -457,26 +457,21 @@ impl ClientBuilder {
             name,
             server,
         };
+        let transport = |base: &reqwest::Url, tls, one_goes_first, middlewares| {
+            Transport::new(self.http.clone(), tls, base, one_goes_first, middlewares).map(Arc::new)
+        };
         let tls = self.tls(self.identity.as_deref())?;
         // Behind a gateway two of them may be one, with the same connections.
         let mut transports: Vec<(_, Arc<Transport>)> = Vec::new();
         let mut host = |role: &str, url: &str| {
             let base = base_url(role, url)?;
             let known = transports.iter().find(|(origin, _)| *origin == base.origin());
-            let transport = match known.map(|(_, transport)| Arc::clone(transport)) {
-                Some(transport) => transport,
-                None => {
-                    let (http, middlewares) = (self.http.clone(), self.middlewares.clone());
-                    let is_https = base.scheme() == "https";
-                    let made = Arc::new(Transport::new(http, tls.clone(), &base, is_https, middlewares)?);
-                    transports.push((base.origin(), Arc::clone(&made)));
-                    made
-                }
+            let transport = match known {
+                Some((_, transport)) => Arc::clone(transport),
+                None => transport(&base, tls.clone(), base.scheme() == "https", self.middlewares.clone())?,
             };
-            let name = match (base.host_str(), base.port()) {
-                (Some(host), Some(port)) => format!("{host}:{port}"),
-                (host, _) => host.unwrap_or_default().to_owned(),
-            };
+            transports.push((base.origin(), Arc::clone(&transport)));
+            let name = base.authority().to_owned();
             let address = base.host_str().unwrap_or_default().to_owned();
             let server = Server { address, port: base.port_or_known_default() };
             Ok::<_, Error>(host_at(base, transport, name, server))
@@ -484,9 +479,9 @@ impl ClientBuilder {
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
         // Many hosts, of which none should wait for another's first answer.
-        let foreign = Transport::new(self.http.clone(), self.tls(None)?, api.site.base(), false, Vec::new())?;
+        let foreign = transport(api.site.base(), self.tls(None)?, false, Vec::new())?;
         let elsewhere = Server { address: "downloads".to_owned(), port: None };
-        let downloads = host_at(api.site.base().clone(), foreign.into(), "the export's host".to_owned(), elsewhere);
+        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned(), elsewhere);
         metrics::describe();
         Ok(Client {
             shared: Arc::new(ClientShared {

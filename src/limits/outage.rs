@@ -532,7 +532,8 @@ mod tests {
             }
         };
         tokio::select! {
-            told = outage.outlasts(within(100)) => assert_eq!(told.last, refused().text),
+            biased;
+            told = timeout(OWN * 2, outage.outlasts(within(100))) => assert_eq!(told.unwrap().last, refused().text),
             () = ask => {}
         }
         assert!((OWN..OWN + ONE_PROBE * 2).contains(&asked.elapsed()), "{:?}", asked.elapsed());
