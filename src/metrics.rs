@@ -71,13 +71,14 @@ mod metrics_facade {
     }
 
     pub(super) fn observe(key: &Key, value: f64) {
-        observe_all([(key, value)]);
+        observe_both(key, value, None);
     }
 
     /// The recorder is asked for once.
-    pub(super) fn observe_all<'k>(measured: impl IntoIterator<Item = (&'k Key, f64)>) {
+    pub(super) fn observe_both(key: &Key, value: f64, other: Option<(&Key, f64)>) {
         with_recorder(|recorder| {
-            for (key, value) in measured {
+            recorder.register_histogram(key, &METADATA).record(value);
+            if let Some((key, value)) = other {
                 recorder.register_histogram(key, &METADATA).record(value);
             }
         });
@@ -169,17 +170,14 @@ impl Meter {
     pub(crate) fn requested(&self, took: Duration, outcome: Result<StatusCode, ErrorKind>, told: Option<QuotaHeaders>) {
         #[cfg(feature = "metrics")]
         {
-            let other;
-            let key = if outcome == Ok(StatusCode::OK) {
-                &self.served
-            } else {
-                let status = outcome.ok().map(|status| Label::new(STATUS, status.as_str().to_owned()));
-                let error = request_error(outcome).map(|error| Label::new(ERROR, error));
-                other = Key::from_parts(REQUESTS, with(&self.request, status.into_iter().chain(error)));
-                &other
-            };
             let left = told.map(|told| (&self.quota, told.allowed.saturating_sub(told.count).into()));
-            observe_all(std::iter::once((key, took.as_secs_f64())).chain(left));
+            if outcome == Ok(StatusCode::OK) {
+                return observe_both(&self.served, took.as_secs_f64(), left);
+            }
+            let status = outcome.ok().map(|status| Label::new(STATUS, status.as_str().to_owned()));
+            let error = request_error(outcome).map(|error| Label::new(ERROR, error));
+            let labels = with(&self.request, status.into_iter().chain(error));
+            observe_both(&Key::from_parts(REQUESTS, labels), took.as_secs_f64(), left);
         }
     }
 
