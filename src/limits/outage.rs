@@ -15,10 +15,10 @@ use crate::retry::after;
 /// So many calls' first attempts fail in a row, over at least this long, without a success of the route between them. What was
 /// not served of late, while others were, may be broken itself, and counts once.
 const ROW: u32 = 10;
-const OVER: Duration = Duration::from_secs(1);
+const ROW_LASTS: Duration = Duration::from_secs(1);
 /// While nothing failed that was served of late, and fewer than so many different things, all of these may be broken: only they
 /// wait, and whatever did not fail in the row goes at once.
-const MANY: usize = 30;
+const MANY_KEYS: usize = 30;
 /// Failures further apart are no row.
 const STALE: Duration = Duration::from_secs(30);
 /// The pauses between two probes; the last one repeats.
@@ -27,7 +27,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis
 const ONE_PROBE: Duration = Duration::from_millis(1_500);
 /// A call that was made before the outage was that old waits until it is as old as this itself, and ends before a proxy in front of
 /// its caller cuts it off, often after 30 s.
-const OWN: Duration = Duration::from_secs(25);
+const OWN_TIME: Duration = Duration::from_secs(25);
 
 /// Whether a route is down, and when it is asked again.
 pub(crate) struct Outage {
@@ -50,7 +50,7 @@ struct State {
 #[derive(Default)]
 struct Row {
     length: u32,
-    /// What may be broken itself; no more than [`MANY`].
+    /// What may be broken itself; no more than [`MANY_KEYS`].
     doubtful: Vec<u64>,
     /// It is not what was asked for that fails.
     is_certain: bool,
@@ -68,10 +68,10 @@ impl Row {
             }
             Counts::Once(key) | Counts::Unknown(key) => {
                 let is_new = !self.doubtful.contains(&key);
-                if is_new && self.doubtful.len() < MANY {
+                if is_new && self.doubtful.len() < MANY_KEYS {
                     self.doubtful.push(key);
                 }
-                self.is_certain |= self.doubtful.len() >= MANY;
+                self.is_certain |= self.doubtful.len() >= MANY_KEYS;
                 is_new || matches!(counts, Counts::Unknown(_))
             }
         };
@@ -159,7 +159,7 @@ impl Patience {
     /// From when on the call waits for one more probe at most.
     fn one_more_from(&self, down: &Down) -> Option<Instant> {
         let old = after(down.told.since, self.oldest?);
-        Some(if self.started < old { old.max(after(self.started, OWN)) } else { old })
+        Some(if self.started < old { old.max(after(self.started, OWN_TIME)) } else { old })
     }
 
     /// Until when the call waits for this outage.
@@ -309,7 +309,7 @@ impl Outage {
         row.count(counts);
         if row.length > 0 {
             let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
-            if row.length >= ROW && now.saturating_duration_since(failed) >= OVER {
+            if row.length >= ROW && now.saturating_duration_since(failed) >= ROW_LASTS {
                 let told = IsDown { since, next_probe, last: what.text };
                 state.down = Some(Down { probes: 0, failed_probes: 0, told, _down: self.meter.down() });
                 drop(state);
@@ -383,7 +383,7 @@ mod tests {
 
     async fn down() -> Outage {
         let outage = fresh();
-        failing(&outage, ROW, OVER).await;
+        failing(&outage, ROW, ROW_LASTS).await;
         assert!(outage.standing().is_some());
         outage
     }
@@ -391,24 +391,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ten_failed_calls_in_a_row_over_a_second_are_an_outage_and_nothing_less() {
         let outage = fresh();
-        failing(&outage, 9, OVER).await;
+        failing(&outage, 9, ROW_LASTS).await;
         assert_eq!(outage.standing(), None, "nine");
         fail(&outage, Permit::Normal, Instant::now(), true, refused());
         assert!(outage.standing().is_some(), "the tenth");
 
         let outage = fresh();
-        failing(&outage, 100, OVER / 2).await;
+        failing(&outage, 100, ROW_LASTS / 2).await;
         assert_eq!(outage.standing(), None, "in half a second");
 
         let outage = fresh();
-        failing(&outage, 9, OVER).await;
+        failing(&outage, 9, ROW_LASTS).await;
         outage.answered(Instant::now());
-        failing(&outage, 9, OVER).await;
+        failing(&outage, 9, ROW_LASTS).await;
         assert_eq!(outage.standing(), None, "a success between them");
 
         let outage = fresh();
         for _ in 0..100 {
-            sleep(OVER / 20).await;
+            sleep(ROW_LASTS / 20).await;
             fail(&outage, Permit::Normal, Instant::now(), false, refused());
         }
         assert_eq!(outage.standing(), None, "of one call that is tried again");
@@ -442,7 +442,7 @@ mod tests {
     async fn a_few_broken_scripts_that_are_asked_for_again_and_again_are_no_outage() {
         let outage = fresh();
         for call in 0..100 {
-            sleep(OVER / 20).await;
+            sleep(ROW_LASTS / 20).await;
             fail_as(&outage, Counts::Once(call % 9));
         }
         assert_eq!(outage.standing(), None, "nine scripts");
@@ -458,7 +458,7 @@ mod tests {
                 let outage = fresh();
                 for key in 0..10 {
                     fail_as(&outage, counts(key));
-                    sleep(OVER / 9).await;
+                    sleep(ROW_LASTS / 9).await;
                 }
                 assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Probe));
                 for key in 10..29 {
@@ -533,10 +533,10 @@ mod tests {
         };
         tokio::select! {
             biased;
-            told = timeout(OWN * 2, outage.outlasts(within(100))) => assert_eq!(told.unwrap().last, refused().text),
+            told = timeout(OWN_TIME * 2, outage.outlasts(within(100))) => assert_eq!(told.unwrap().last, refused().text),
             () = ask => {}
         }
-        assert!((OWN..OWN + ONE_PROBE * 2).contains(&asked.elapsed()), "{:?}", asked.elapsed());
+        assert!((OWN_TIME..OWN_TIME + ONE_PROBE * 2).contains(&asked.elapsed()), "{:?}", asked.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
@@ -697,7 +697,7 @@ mod tests {
     async fn so_many_wait_and_the_next_is_told_at_once() {
         for most in [0, 1, 3] {
             let outage = Arc::new(bounded(most));
-            failing(&outage, ROW, OVER).await;
+            failing(&outage, ROW, ROW_LASTS).await;
             assert_eq!(admit(&outage, within(60)).await.unwrap(), Permit::Probe);
             let waiting: Vec<_> = (0..most)
                 .map(|_| {

@@ -288,6 +288,10 @@ impl State {
         &mut self.operations[at]
     }
 
+    fn known(&self, name: &str) -> Option<&Operation> {
+        self.operations.iter().find(|operation| operation.name == name)
+    }
+
     fn window(&self, of: &Operation) -> Option<&Window> {
         self.windows.iter().find(|window| Some(window.number) == of.window)
     }
@@ -300,7 +304,7 @@ impl State {
 
     /// Until when no call of the operation may be sent, as far as is known; none where one may be now.
     fn blocked_until(&self, operation: &str, now: Instant) -> Option<Instant> {
-        let operation = self.operations.iter().find(|one| one.name == operation)?;
+        let operation = self.known(operation)?;
         if let Some(until) = operation.shut_until(now) {
             return Some(until);
         }
@@ -326,7 +330,7 @@ impl State {
 
     /// Since when the operation meets a limit that does not say when it ends.
     fn blind_since(&self, operation: &str) -> Option<Instant> {
-        let one = self.operations.iter().find(|one| one.name == operation)?;
+        let one = self.known(operation)?;
         let is_spent = self.window(one).is_some_and(|window| self.left(window) == 0);
         one.limit.as_ref().filter(|limit| limit.blind > 0 && !is_spent).map(|limit| limit.blind_since)
     }
@@ -345,14 +349,8 @@ impl State {
 
     /// The same, with as many before it as its queue says.
     fn outlook(&self, operation: &str, now: Instant, before: impl Fn(&Queue) -> usize) -> Option<Instant> {
-        let operation = self.operations.iter().find(|one| one.name == operation)?;
+        let operation = self.known(operation)?;
         self.outlook_of(operation, now)(before(&operation.queue))
-    }
-
-    /// The same for one more, where anyone waits.
-    fn outlook_if_any_waits(&self, operation: &str, now: Instant) -> Option<Instant> {
-        let any_waits = self.operations.iter().any(|operation| operation.queue.len() > 0);
-        any_waits.then(|| self.outlook(operation, now, Queue::len)).flatten()
     }
 
     /// Notes the window that an answer of this operation shows: its own, or one that others show too.
@@ -473,7 +471,12 @@ impl Reservation<'_> {
         let Self { gate, operation, sent } = self;
         std::mem::forget(self);
         let mut state = gate.at(now);
-        let before = state.outlook_if_any_waits(operation, now);
+        // When the last of those who wait can be served, if anyone does.
+        let last_served = |state: &State| {
+            let any_waits = state.operations.iter().any(|operation| operation.queue.len() > 0);
+            any_waits.then(|| state.outlook(operation, now, Queue::len)).flatten()
+        };
+        let before = last_served(&state);
         match headers {
             Some(headers) => state.note(operation, &headers.observed(sent, now, policy.retry_after_cap), &gate.random),
             None => state.untold |= refusal.is_none(),
@@ -483,7 +486,7 @@ impl Reservation<'_> {
             Some(refusal) => state.operation(operation).shut(refusal, sent, now, policy, &gate.random),
             None => state.operation(operation).served(sent),
         }
-        if state.outlook_if_any_waits(operation, now) > before {
+        if last_served(&state) > before {
             state.give_up_hope(now);
         }
         state.wake();
