@@ -9,13 +9,14 @@
 //! Nothing is held while it sleeps, but for the moment in which one makes the first connection for all (`transport.rs`), and it
 //! never begins a sleep that would outlast the deadline.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use http::header::AUTHORIZATION;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Instrument;
 
@@ -103,7 +104,7 @@ struct Run<'a> {
     client: &'a ClientShared,
     call: &'a Call<'a>,
     host: &'a Host,
-    route: &'a Route,
+    route: &'a Arc<Route>,
     /// Where other routes of the host are in use too.
     share: Option<&'a Share>,
     /// What it is about, as far as it can be broken itself.
@@ -152,7 +153,7 @@ impl<'a> Run<'a> {
             let Some(admitted) = self.admit(token.as_deref()).await? else {
                 continue; // The token was replaced meanwhile.
             };
-            let outcome = self.attempt(token.as_deref(), admitted.sent.at).await;
+            let outcome = self.attempt(token.as_deref(), admitted.sent).await;
             let now = Instant::now();
             let pause = match self.settle(token.as_ref(), admitted, outcome, now) {
                 Verdict::Done(answer) => return Ok(self.done(answer, token.as_deref(), now)),
@@ -171,7 +172,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn new(client: &'a ClientShared, call: &'a Call<'a>, host: &'a Host, route: &'a Route, shares: bool) -> Self {
+    fn new(client: &'a ClientShared, call: &'a Call<'a>, host: &'a Host, route: &'a Arc<Route>, shares: bool) -> Self {
         let started = Instant::now();
         Self {
             client,
@@ -336,9 +337,9 @@ impl<'a> Run<'a> {
     }
 
     /// Sends the request once and reads the whole answer.
-    async fn attempt(&mut self, token: Option<&Token>, sent: Instant) -> Result<Answer, Failure> {
+    async fn attempt(&mut self, token: Option<&Token>, sent: Sent) -> Result<Answer, Failure> {
         let (spec, host, settings) = (self.call.spec, self.host, &self.client.settings);
-        self.began.get_or_insert(sent);
+        self.began.get_or_insert(sent.at);
         if let Authority::Login { slot, .. } = &self.call.authority {
             slot.note_login_attempt();
         }
@@ -349,11 +350,11 @@ impl<'a> Run<'a> {
         let resent = self.attempts;
         self.attempts = resent.saturating_add(1);
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
-        let limit = self.deadline.min(after(sent, attempt_timeout));
+        let limit = self.deadline.min(after(sent.at, attempt_timeout));
         // A change that must not be made twice goes over no connection that the other side may just be closing.
         let http = match spec.operation.repeat {
             Repeat::IfNeverSent if !self.is_login() => host.transport.make(false),
-            _ => host.transport.http(sent),
+            _ => host.transport.http(sent.at),
         };
         let http = http.map_err(Failure::not_built)?;
         // What goes out as it was given makes a connection of its own.
@@ -363,15 +364,20 @@ impl<'a> Run<'a> {
         };
         let _in_flight = self.route.meter.in_flight();
         let span = spans::of_attempt(host, spec, resent);
-        let exchange = self.exchange(&http, token);
+        let leaves = self.leaves(sent).filter(|leaves| *leaves < limit);
+        let exchange = match leaves {
+            None => Either::Left(self.exchange(&http, token)),
+            Some(_) => Either::Right(Box::pin(self.probe(&http, token, sent.at, limit))),
+        };
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
             false => Either::Right(Box::pin(exchange.instrument(span.clone()))),
         };
+        let limit = leaves.unwrap_or(limit);
         let outcome = timeout_at(limit, exchange).await;
         let outcome = outcome.unwrap_or_else(|_| {
             let whole_call = self.deadline <= limit;
-            Err(Failure::timed_out(host.name(), whole_call, sent.elapsed()))
+            Err(Failure::timed_out(host.name(), whole_call, sent.at.elapsed()))
         });
         if outcome.as_ref().is_err_and(|failure| failure.silent && !spec.patient) {
             host.transport.renew(&http);
@@ -390,18 +396,64 @@ impl<'a> Run<'a> {
         http: &'s Http,
         token: Option<&Token>,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'s, 'a> {
-        let mut request = self.host.site.request(self.call.spec);
-        if let Some(token) = token {
-            request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
-        }
-        let host = self.host;
-        let reading = Reading { most: self.client.settings.max_body_bytes, once: self.is_login() };
+        let (host, request, reading) = (self.host, self.request(token), self.reading());
         match self.call.spec.exact {
             Some(to) => Either::Left(Box::pin(host.transport.exchange_exact(request, to, host.name(), reading))),
             None => {
                 let proxy = http.proxy(request.url());
                 Either::Right(http.exchange(request, host.name(), proxy, reading))
             }
+        }
+    }
+
+    fn request(&self, token: Option<&Token>) -> reqwest::Request {
+        let mut request = self.host.site.request(self.call.spec);
+        if let Some(token) = token {
+            request.headers_mut().insert(AUTHORIZATION, token.bearer().clone());
+        }
+        request
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { most: self.client.settings.max_body_bytes, once: self.is_login() }
+    }
+
+    /// Until when the call waits for the answer to its probe, where nothing is lost with it.
+    fn leaves(&self, sent: Sent) -> Option<Instant> {
+        let spec = self.call.spec;
+        let is_lossless = self.agent().is_some() && spec.operation.repeat == Repeat::Always && !spec.patient;
+        match sent.permit {
+            Permit::Probe if is_lossless => self.route.outage.waits_for_probe(&self.patience(false), sent.at),
+            _ => None,
+        }
+    }
+
+    /// The same as a probe. When its call has left it, it goes on alone: a service that is slow is up all the same.
+    async fn probe(
+        &self,
+        http: &Arc<Http>,
+        token: Option<&Token>,
+        sent: Instant,
+        limit: Instant,
+    ) -> Result<Answer, Failure> {
+        let (http, route, host) = (Arc::clone(http), Arc::clone(self.route), self.host.name().to_owned());
+        let (request, reading) = (self.request(token), self.reading());
+        let (tell, told) = oneshot::channel();
+        let probe = async move {
+            let proxy = http.proxy(request.url());
+            let outcome = timeout_at(limit, http.exchange(request, &host, proxy, reading)).await;
+            if let Ok(outcome) = outcome
+                && let Err(Ok(answer)) = tell.send(outcome)
+                && answer.status.is_success()
+            {
+                route.outage.answered(sent);
+            }
+        };
+        tokio::spawn(probe.in_current_span());
+        match told.await {
+            Ok(outcome) => outcome,
+            // Not answered in its time, which the call does not wait for.
+            Err(_) => pending().await,
         }
     }
 

@@ -249,6 +249,13 @@ impl Outage {
         Some(Permit::Probe)
     }
 
+    /// Until when a call waits for the answer to a probe that it sends now; none where that may take as long as an attempt may.
+    pub(crate) fn waits_for_probe(&self, call: &Patience, now: Instant) -> Option<Instant> {
+        let state = self.lock();
+        let from = call.one_more_from(state.down.as_ref()?)?;
+        Some(after(from.max(now), ONE_PROBE))
+    }
+
     /// The route answered an attempt sent then: whatever it was, it is up.
     pub(crate) fn answered(&self, sent: Instant) {
         let mut state = self.lock();
