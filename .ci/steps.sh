@@ -3,6 +3,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
 export CI=true CARGO_TERM_COLOR=never RUST_BACKTRACE=1 NO_COLOR=1
+# Nothing is built twice, and of what is built nobody looks at a variable in a debugger.
+export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=line-tables-only
 export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 
 scratch=$(mktemp -d)
