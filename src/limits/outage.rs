@@ -16,11 +16,13 @@ use crate::retry::after;
 /// not served of late, while others were, may be broken itself, and counts once.
 const ROW: u32 = 10;
 const ROW_LASTS: Duration = Duration::from_secs(1);
+/// So many are an outage without a further moment: by repeating them all, a herd would spend its quota within that second.
+const AT_ONCE: u32 = 30;
 /// While nothing failed that was served of late, and fewer than so many different things, all of these may be broken: only they
 /// wait, and whatever did not fail in the row goes at once.
 const MANY_KEYS: usize = 30;
-/// Failures further apart are no row.
-const STALE: Duration = Duration::from_secs(30);
+/// Failures further apart are no row: more than the minute that calls may wait for a new quota.
+const STALE: Duration = Duration::from_secs(90);
 /// The pauses between two probes; the last one repeats.
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// For an outage that is older than an attempt may take, nobody waits longer than for one more probe, or this long.
@@ -316,7 +318,8 @@ impl Outage {
         row.count(counts);
         if row.length > 0 {
             let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
-            if row.length >= ROW && now.saturating_duration_since(failed) >= ROW_LASTS {
+            let lasts = now.saturating_duration_since(failed) >= ROW_LASTS;
+            if row.length >= AT_ONCE || row.length >= ROW && lasts {
                 let told = IsDown { since, next_probe, last: what.text };
                 state.down = Some(Down { probes: 0, failed_probes: 0, told, _down: self.meter.down() });
                 drop(state);
@@ -404,8 +407,10 @@ mod tests {
         assert!(outage.standing().is_some(), "the tenth");
 
         let outage = fresh();
-        failing(&outage, 100, ROW_LASTS / 2).await;
+        failing(&outage, 29, ROW_LASTS / 2).await;
         assert_eq!(outage.standing(), None, "in half a second");
+        fail(&outage, Permit::Normal, Instant::now(), true, refused());
+        assert!(outage.standing().is_some(), "the thirtieth");
 
         let outage = fresh();
         failing(&outage, 9, ROW_LASTS).await;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::queue::{Position, Queue};
 use super::window::{Observed, QuotaHeaders, SPREAD, Window};
-use crate::error::{Error, ErrorKind, GaveUp};
+use crate::error::{Error, GaveUp};
 use crate::random::Random;
 use crate::retry::{RetryPolicy, after};
 
@@ -86,9 +86,8 @@ impl QuotaRefused {
             Why::Deadline if hardly_waited => GaveUp::NotWaited,
             Why::Deadline => GaveUp::DeadlineWouldPass,
         };
-        let error = last.filter(Error::is_throttled).unwrap_or_else(|| Error::new(ErrorKind::Throttled, what));
         let available_in = self.available_at.map(|at| at.saturating_duration_since(Instant::now()));
-        error.gave_up(gave_up).with_retry_after(available_in)
+        Error::not_allowed(last, what).gave_up(gave_up).with_retry_after(available_in)
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use genesys_scripts::{Agent, Error, ErrorKind, ListScripts, ReadScript, RetryPolicy, ScriptId};
+use genesys_scripts::simulator::Simulator;
+use genesys_scripts::{Agent, Client, Credentials, Error, ErrorKind, ListScripts, ReadScript, RetryPolicy, ScriptId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -412,3 +413,44 @@ async fn who_waits_for_a_quota_is_told_of_an_outage_as_who_waits_for_that() {
 }
 
 const SPENDS: &str = "476c2b71-7429-11e4-9a5b-111111111111";
+
+/// All calls share the quota of one token, and each repetition would cost one of its 300 requests a minute.
+#[tokio::test(start_paused = true)]
+async fn an_outage_does_not_spend_the_quota_of_those_who_wait_for_its_end() {
+    for seconds in [2, 5, 12] {
+        let simulator = Simulator::builder().scripts(60).client_secret("secret").rate_limit(300).in_process().unwrap();
+        let region = simulator.region().unwrap();
+        let client = Client::builder(region).with_middleware(simulator.transport()).build().unwrap();
+        let agent = client.agent(Credentials::client("service", "secret"));
+        let ids: Vec<ScriptId> = simulator.script_ids().iter().map(|id| id.parse().unwrap()).collect();
+        agent.log_in().await.unwrap();
+        simulator.set_down(true);
+        let (asked, mut calls) = (Instant::now(), JoinSet::new());
+        for number in 0..150 {
+            let (agent, id) = (agent.clone(), ids[number as usize % ids.len()].clone());
+            calls.spawn(async move {
+                sleep_until(asked + Duration::from_millis(2) * number).await;
+                agent.script(&id).await.map(drop)
+            });
+        }
+        sleep_until(asked + Duration::from_secs(seconds)).await;
+        simulator.set_down(false);
+        let served = calls.join_all().await;
+        assert!(served.iter().all(Result::is_ok), "{:?}", served.into_iter().find(Result::is_err));
+        assert!(asked.elapsed() <= Duration::from_secs(seconds) + SETTLING, "{seconds} s: {:?}", asked.elapsed());
+    }
+}
+
+/// A quota that is gone with an outage that was not found before it: both are told.
+#[tokio::test(start_paused = true)]
+async fn who_is_out_of_quota_is_told_what_the_last_attempt_met() {
+    let simulator = Simulator::builder().scripts(1).client_secret("secret").rate_limit(3).in_process().unwrap();
+    let region = simulator.region().unwrap();
+    let client = Client::builder(region).with_middleware(simulator.transport()).build().unwrap();
+    let agent = client.agent(Credentials::client("service", "secret")).with_timeout(Duration::from_secs(50));
+    agent.log_in().await.unwrap();
+    simulator.set_down(true);
+    let error = agent.script(&simulator.script_ids()[0].parse().unwrap()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::Throttled, Some(503), 3), "{error}");
+    assert!(error.correlation_id().is_some() && error.retry_after().is_some(), "{error}");
+}
