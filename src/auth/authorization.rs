@@ -144,11 +144,16 @@ impl Authorization {
             found.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
         };
         let refused = |why: String| Err(Error::new(ErrorKind::LoginRefused, why));
-        if value("state").as_deref() != Some(self.state.expose_secret()) {
-            return refused("the browser came back with another `state`: this login was not begun here".into());
+        match value("state") {
+            Some(state) if state == *self.state.expose_secret() => {}
+            Some(_) => {
+                return refused("the browser came back with another `state`: this login was not begun here".into());
+            }
+            None => return refused("the browser came back without `state`: this login was not begun here".into()),
         }
         if let Some(error) = value("error") {
-            return refused(format!("the authorization was refused: {}", quoted(&error)));
+            let described = value("error_description").map(|why| format!(", {}", quoted(&why))).unwrap_or_default();
+            return refused(format!("the authorization was refused: {}{described}", quoted(&error)));
         }
         match value("code") {
             None => refused("the browser came back without a code".into()),

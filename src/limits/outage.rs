@@ -135,9 +135,11 @@ pub(crate) struct IsDown {
 impl IsDown {
     /// With what the call's last attempt met.
     pub(crate) fn into_error(self, host: &str, operation: &str, last: Option<Error>) -> Error {
-        let Self { next_probe, last: met, .. } = self;
-        let what = format!("{host} fails every `{operation}` for now (last, {met}); it is asked again then");
-        Error::unavailable(last, what).with_retry_after(Some(next_probe.saturating_duration_since(Instant::now())))
+        let Self { since, next_probe, last: met } = self;
+        let now = Instant::now();
+        let lasts = now.saturating_duration_since(since).as_secs();
+        let what = format!("{host} has failed every `{operation}` for {lasts} s (last, {met})");
+        Error::unavailable(last, what).with_retry_after(Some(next_probe.saturating_duration_since(now)))
     }
 }
 

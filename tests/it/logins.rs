@@ -139,13 +139,16 @@ async fn pkce_sends_the_verifier_and_no_secret() {
 fn a_return_with_another_state_or_an_error_gives_no_credentials() {
     for returned in ["?code=x&state=forged", "?code=x", "", "https://desk.example/back", "?state=&code=x"] {
         let begun = Authorization::begin(&Region::US_EAST_1, oauth_client(), "https://desk.example/back").unwrap();
-        assert_eq!(begun.credentials(returned).unwrap_err().kind(), ErrorKind::LoginRefused, "{returned}");
+        let error = begun.credentials(returned).unwrap_err();
+        let why = if returned.contains("forged") { "another `state`" } else { "without `state`" };
+        assert!(error.kind() == ErrorKind::LoginRefused && error.to_string().contains(why), "{returned}: {error}");
     }
     let begun = Authorization::begin(&Region::US_EAST_1, oauth_client(), "https://desk.example/back").unwrap();
     let url = reqwest::Url::parse(begun.url()).unwrap();
     let state = url.query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
-    let error = begun.credentials(&format!("?error=access_denied&state={state}")).unwrap_err();
-    assert!(error.to_string().contains("access_denied"), "{error}");
+    let returned = format!("?error=access_denied&error_description=no+way&state={state}");
+    let error = begun.credentials(&returned).unwrap_err();
+    assert!(error.to_string().contains(r#""access_denied", "no way""#), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
