@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use http::Method;
 use http::header::AUTHORIZATION;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -418,12 +419,12 @@ impl<'a> Run<'a> {
         Reading { most: self.client.settings.max_body_bytes, once: self.is_login() }
     }
 
-    /// Until when the call waits for the answer to its probe, where nothing is lost with it.
+    /// Until when the call waits for the answer to its probe; none where more than an answer would be lost with it.
     fn leaves(&self, sent: Sent) -> Option<Instant> {
         let spec = self.call.spec;
-        let is_lossless = self.agent().is_some() && spec.operation.repeat == Repeat::Always && !spec.patient;
+        let only_reads = self.agent().is_some() && spec.operation.method == Method::GET && !spec.patient;
         match sent.permit {
-            Permit::Probe if is_lossless => self.route.outage.waits_for_probe(&self.patience(false), sent.at),
+            Permit::Probe if only_reads => self.route.outage.waits_for_probe(&self.patience(false), sent.at),
             _ => None,
         }
     }
