@@ -63,6 +63,8 @@ pub(crate) struct Row<'a> {
     pub(crate) of_token: u32,
     pub(crate) of_address: u32,
     pub(crate) of_all: u32,
+    /// These three with those that were sent before the answer came: they may have arrived first.
+    at_most: [u32; 3],
 }
 
 /// A factor and how well it tells the failures.
@@ -88,8 +90,7 @@ pub(crate) fn rate((bad, well): (u64, u64)) -> f64 {
 pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Option<bool>) -> Vec<Row<'a>> {
     let mut seen: HashMap<u32, f64> = HashMap::new();
     let mut starts: VecDeque<f64> = VecDeque::new();
-    // Of the last minute, what was not refused: by token, by address, and of all.
-    let mut let_in: [HashMap<u32, VecDeque<f64>>; 3] = Default::default();
+    let let_in = let_in(samples, &failed);
     let mut rows = Vec::with_capacity(samples.len());
     for sample in samples {
         let at = sample.at;
@@ -102,35 +103,63 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Optio
         });
         starts.push_back(at);
         let counted = failed(sample);
-        let refused = counted == Some(true);
         let until = seen.insert(sample.id, at + sample.took);
         if let (Some(until), Some(latest)) = (until, seen.get_mut(&sample.id)) {
             *latest = latest.max(until);
         }
-        let keys = [sample.token, sample.address, 0];
-        let mut counts = [0; 3];
-        for ((map, key), count) in let_in.iter_mut().zip(keys).zip(&mut counts) {
-            let minute = map.entry(key).or_default();
-            while minute.front().is_some_and(|start| *start < at - MINUTE) {
-                minute.pop_front();
-            }
-            *count = number(minute.len());
-            if !refused {
-                minute.push_back(at);
-            }
-        }
-        if counted.is_none() {
-            continue;
-        }
-        let [of_token, of_address, of_all] = counts;
+        let Some(failed) = counted else { continue };
+        let [of_token, of_address, of_all] = quotas(sample).map(|of| let_in.within(of, at - MINUTE, at));
+        let at_most = quotas(sample).map(|of| let_in.within(of, at - MINUTE, at + sample.took));
         let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
         let overlaps = same_id;
-        let row =
-            Row { sample, failed: refused, first_of_id, same_id, overlaps, arrivals, of_token, of_address, of_all };
-        rows.push(row);
+        rows.push(Row {
+            sample,
+            failed,
+            first_of_id,
+            same_id,
+            overlaps,
+            arrivals,
+            of_token,
+            of_address,
+            of_all,
+            at_most,
+        });
     }
     overlap(&mut rows);
     rows
+}
+
+/// What a request may count against: its token, its address, all.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Quota {
+    Token(u32),
+    Address(u32),
+    All,
+}
+
+fn quotas(sample: &Sample) -> [Quota; 3] {
+    [Quota::Token(sample.token), Quota::Address(sample.address), Quota::All]
+}
+
+/// When what was not refused was sent.
+struct LetIn(HashMap<Quota, Vec<f64>>);
+
+fn let_in(samples: &[&Sample], failed: impl Fn(&Sample) -> Option<bool>) -> LetIn {
+    let mut starts: HashMap<Quota, Vec<f64>> = HashMap::new();
+    for sample in samples.iter().filter(|sample| failed(sample) != Some(true)) {
+        for quota in quotas(sample) {
+            starts.entry(quota).or_default().push(sample.at);
+        }
+    }
+    LetIn(starts)
+}
+
+impl LetIn {
+    /// How many from one second on and before another.
+    fn within(&self, quota: Quota, from: f64, to: f64) -> u32 {
+        let starts = self.0.get(&quota).map(Vec::as_slice).unwrap_or_default();
+        number(starts.partition_point(|start| *start < to) - starts.partition_point(|start| *start < from))
+    }
 }
 
 /// Those for whose script another request was sent before they ended.
@@ -148,6 +177,9 @@ impl Row<'_> {
     /// is sent when.
     pub(crate) fn is_near(&self, what: &What) -> bool {
         let reaches = |value: u32, of: f64, limit: f64| f64::from(value) >= of * limit;
+        let counted = |value, quota: usize, limit| {
+            reaches(value, 0.9, limit) || self.at_most.get(quota).is_some_and(|most| reaches(*most, 1.0, limit))
+        };
         match what {
             What::Clock(from, to) => (from - 0.3..to + 0.3).contains(&self.sample.at),
             What::SameId => self.overlaps,
@@ -158,9 +190,9 @@ impl Row<'_> {
                 let value = at.and_then(|at| self.arrivals.get(at)).copied().unwrap_or_default();
                 reaches(value, 0.6, *limit)
             }
-            What::PerToken(limit) => reaches(self.of_token, 0.9, *limit),
-            What::PerAddress(limit) => reaches(self.of_address, 0.9, *limit),
-            What::Together(limit) => reaches(self.of_all, 0.9, *limit),
+            What::PerToken(limit) => counted(self.of_token, 0, *limit),
+            What::PerAddress(limit) => counted(self.of_address, 1, *limit),
+            What::Together(limit) => counted(self.of_all, 2, *limit),
             What::Aged(age) => self.sample.age > age - 0.3,
             _ => false,
         }

@@ -249,6 +249,10 @@ impl Case<'_> {
             What::KeptConnection => Name::ConnectionReuse,
             What::InFlight(_) => Name::Overload,
             What::Arrivals(..) => Name::Burst,
+            // Agents with tokens of their own would stay below, whatever the few here that have one send.
+            What::PerToken(limit) if self.asked.shared && self.asked.per_agent.is_some_and(|each| each < *limit) => {
+                Name::TokenShared
+            }
             What::PerToken(_) => {
                 let own = rows.iter().zip(&fit.region).any(|(row, within)| {
                     *within && row.failed && row.sample.arm != Arm::SharedToken && !self.is_shared(row.sample)

@@ -41,6 +41,8 @@ struct Model {
     ids: u32,
     addresses: u32,
     troubles: Vec<Trouble>,
+    /// Whether what one token sends at once arrives in any order.
+    reorders: bool,
     logins_in_a_minute: u32,
     logged_in: Vec<f64>,
     login_count: u32,
@@ -77,6 +79,7 @@ impl Model {
             ids: 20,
             addresses: 2,
             troubles,
+            reorders: false,
             logins_in_a_minute: u32::MAX,
             logged_in: Vec::new(),
             login_count: 0,
@@ -141,6 +144,17 @@ impl Model {
             self.connections
         });
         (connection, kept.is_none())
+    }
+
+    /// Gives the answers of what was sent at once to one another.
+    fn reorder(&mut self, samples: &mut [Sample]) {
+        let Some(first) = samples.first().map(|first| (first.at, first.token)) else { return };
+        let together = samples.iter().take_while(|s| s.at < first.0 + 0.9 * self.latency && s.token == first.1).count();
+        let mut answers: Vec<_> = samples[..together].iter().map(|sample| sample.end).collect();
+        self.rng.shuffle(&mut answers);
+        for (sample, end) in samples.iter_mut().zip(answers) {
+            (sample.end, sample.took) = (end, self.latency);
+        }
     }
 
     /// Answers one request that is sent now.
@@ -238,6 +252,7 @@ impl Subject for Model {
     }
 
     async fn run(&mut self, cell: &Cell, taken: &mut Taken) {
+        let first = taken.samples.len();
         let mut free = vec![self.now; cell.workers.min(cell.orders.len())];
         let (mut due, mut last) = (self.now, self.now);
         for (turn, order) in cell.orders.iter().enumerate() {
@@ -250,6 +265,9 @@ impl Subject for Model {
             last = f64::max(last, free[slot]);
             sample.end = taken.end(end);
             taken.samples.push(sample);
+        }
+        if self.reorders {
+            self.reorder(&mut taken.samples[first..]);
         }
         self.now = last + cell.then.as_secs_f64();
     }
@@ -419,6 +437,19 @@ fn a_limit_that_the_users_run_does_not_meet_is_no_cause() {
             assert_eq!(found, if met { vec![name] } else { vec![] }, "{troubles:?}: {:?}", report.causes);
             let out = report.ruled_out.iter().any(|out| [name, Name::TokenShared, Name::Burst].contains(&out.name));
             assert!(met || out, "{name:?}: {:?}", report.ruled_out);
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_only_one_token_for_all_meets_is_that_token_whatever_the_few_beside_it_meet() {
+    let shared = Asked { shared: true, per_agent: Some(10.0), ..asked() };
+    for limit in [20, 40, 55, 57, 60, 150] {
+        for seed in 0..5 {
+            let mut model = Model::new(seed, vec![Trouble(When::Token(limit), refused(429), 1.0)]);
+            model.reorders = seed > 1;
+            let report = diagnosed(model, &shared, seed);
+            assert_eq!(names(&report), [Name::TokenShared], "{limit}: {:?}", report.causes);
         }
     }
 }
