@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::auth::sharing::Sharing;
 use crate::client::{Client, Host};
+use crate::stats::seconds;
 
 /// How a client stands; see [`Client::health`]. It serialises, durations in seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -125,8 +126,4 @@ fn routes(host: &Host) -> Vec<RouteHealth> {
         last: out.map(|out| out.last),
     };
     host.each_route(|operation, route| health(operation, route.outage.standing()))
-}
-
-fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }

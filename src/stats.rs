@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::error::{Error, ErrorKind};
 
-/// A snapshot of a client; see [`Client::stats`](crate::Client::stats). Counters run since it was built.
+/// A snapshot of a client; see [`Client::stats`](crate::Client::stats). Counters run since it was built. It serialises, durations in
+/// seconds.
 ///
 /// How the quota of one agent's token stands is [`Agent::quota`](crate::Agent::quota)'s to say: the client
 /// keeps no list of its agents.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// Calls begun, logins apart.
@@ -45,7 +48,7 @@ pub struct Stats {
 }
 
 /// How one host stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HostStats {
     /// Attempts in flight; at most [`max_in_flight`](crate::ClientBuilder::max_in_flight).
@@ -53,7 +56,16 @@ pub struct HostStats {
     /// Calls that wait for a place in flight; at most [`max_waiting`](crate::ClientBuilder::max_waiting).
     pub waiting: usize,
     /// The operations that are down, all or a part of what was asked of them ([`RouteState`](crate::RouteState)), like `get script`, and in how long each is asked again; zero: by the next call.
+    #[serde(rename = "down_asked_again_in_s", serialize_with = "seconds_of_each")]
     pub down: BTreeMap<&'static str, Duration>,
+}
+
+fn seconds_of_each<S: Serializer>(down: &BTreeMap<&'static str, Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(down.iter().map(|(operation, wait)| (operation, wait.as_secs_f64())))
+}
+
+pub(crate) fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
 /// A counter that only grows.

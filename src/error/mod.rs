@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::{Serialize, Serializer};
 
 use crate::id::{InvalidId, UploadId};
 use crate::text::{quoted, shown};
@@ -580,6 +581,13 @@ impl ErrorKind {
             Self::ImportFailed => "import_failed",
             Self::ShutDown => "shut_down",
         }
+    }
+}
+
+/// By its [name](ErrorKind::name).
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

@@ -11,6 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -19,6 +20,7 @@ use super::window::{Observed, QuotaHeaders, SPREAD, Window};
 use crate::error::{Error, GaveUp};
 use crate::random::Random;
 use crate::retry::{RetryPolicy, after};
+use crate::stats::seconds;
 
 /// So many calls of an operation of which nothing is known go at once: no more than any window known to exist allows.
 const FIRST_CALLS: u32 = 50;
@@ -27,8 +29,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(1);
 /// After a 429 it may be waited for longer: that there is a limit is known.
 const ANSWER_AFTER_A_429: Duration = Duration::from_secs(5);
 
-/// How the quota of one operation stands, as its answers tell; see [`Agent::quota`](crate::Agent::quota).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How the quota of one operation stands, as its answers tell; see [`Agent::quota`](crate::Agent::quota). It serialises, durations in
+/// seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QuotaStanding {
     /// The operation, like `get script`.
@@ -38,6 +41,7 @@ pub struct QuotaStanding {
     /// Requests left in the window, those in flight taken off, and zero while a 429 holds; `None` where no header told.
     pub remaining: Option<u32>,
     /// In how long the next request may be sent; `None` where one may be now, or where that is not known.
+    #[serde(rename = "available_in_s", serialize_with = "seconds")]
     pub available_in: Option<Duration>,
     /// Calls of the operation that wait for it.
     pub waiting: usize,

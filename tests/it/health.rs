@@ -81,3 +81,27 @@ async fn a_client_that_shuts_down_is_not_ready() {
     let error = client.agent(crate::common::credentials()).script(&id()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ShutDown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn counters_and_quotas_serialise_by_the_names_that_logs_have() {
+    let transport = Scripted::by(|seen| match seen.url.rsplit('/').next() {
+        _ if seen.is_login() => token("t"),
+        Some("pages") => reply(503, "").with("retry-after", "30"),
+        _ => {
+            let answer = script().with("inin-ratelimit-allowed", "300").with("inin-ratelimit-count", "299");
+            answer.with("inin-ratelimit-reset", "42")
+        }
+    });
+    let client = transport.builder().retry(once()).build().unwrap();
+    let agent = client.agent(crate::common::credentials());
+    agent.script(&id()).await.unwrap();
+    for _ in 0..30 {
+        agent.script_pages(&id(), &genesys_scripts::ReadScript::default()).await.unwrap_err();
+    }
+    let stats = serde_json::to_value(client.stats()).unwrap();
+    assert_eq!((&stats["calls"], &stats["failed"]), (&31.into(), &serde_json::json!({"server": 30})));
+    assert_eq!(stats["api"]["down_asked_again_in_s"], serde_json::json!({"get script pages": 30.0}));
+    let quota = serde_json::to_value(agent.quota()).unwrap();
+    assert_eq!((&quota[0]["operation"], &quota[0]["remaining"]), (&"get script".into(), &1.into()));
+    assert_eq!(quota[0]["available_in_s"], serde_json::Value::Null);
+}
