@@ -1,11 +1,12 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::{fmt, slice, vec};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -180,6 +181,40 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &
     shaped(Some(b'{'), what, spec, answer)
 }
 
+/// The same of a model that may lack any of its parts: where it `is_blank`, an error may have come as a success.
+pub(crate) fn decode_unless_error<T: DeserializeOwned>(
+    is_blank: impl FnOnce(&T) -> bool,
+    what: &str,
+    spec: &Spec<'_>,
+    answer: &Answer,
+) -> Result<T, Error> {
+    let model = decode(what, spec, answer)?;
+    if is_blank(&model) && is_error(&answer.body) { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
+}
+
+/// A success of which nothing is read, if it does not tell an error all the same.
+pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
+    if has_code(&answer.body) { Err(misshapen("of what was done", spec, answer, None)) } else { Ok(()) }
+}
+
+/// Whether it is a JSON object that tells an error, whoever's.
+fn is_error(body: &[u8]) -> bool {
+    has_any(body, &["code", "error", "errors", "fault", "message"])
+}
+
+/// The same where a message may be of a success.
+pub(crate) fn has_code(body: &[u8]) -> bool {
+    has_any(body, &["code", "error", "fault"])
+}
+
+/// Whether it is a JSON object with a member of any of these names.
+fn has_any(body: &[u8], names: &[&str]) -> bool {
+    // What tells an error is short.
+    let object =
+        body.get(..READ_BYTES).is_none().then(|| serde_json::from_slice::<HashMap<Cow<'_, str>, IgnoredAny>>(body));
+    object.and_then(Result::ok).is_some_and(|object| names.iter().any(|name| object.contains_key(*name)))
+}
+
 /// The answer's body as the list it should be.
 pub(crate) fn decode_list<T: DeserializeOwned>(
     what: &str,
@@ -212,7 +247,7 @@ fn misshapen(what: &str, spec: &Spec<'_>, answer: &Answer, decoder: Option<&serd
     let of_url = spec.secrets();
     let secrets: Vec<&str> = answer.token().into_iter().chain(of_url.iter().map(String::as_str)).collect();
     let came = format!("{} ({} bytes)", came(answer, &secrets), answer.body.len());
-    let why = match decoder {
+    let why = match decoder.filter(|_| !is_error(&answer.body)) {
         Some(decoder) => format!("the answer should be {what}, but {came} that does not fit: {decoder}"),
         None => format!("the answer should be {what}, but {came}"),
     };
@@ -227,9 +262,10 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
         .maybe_sent(true)
         .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
     let body = ErrorBody::read(&answer.headers, &answer.body, secrets);
-    // What a login answers may be a token in a form that was not expected: only a refusal is quoted.
-    let quotable = match spec.operation.host {
-        OnHost::Login => body.is_error_envelope(),
+    // What a login answers may be a token in a form that was not expected, and other JSON what was asked for: only a refusal is quoted.
+    let quotable = match (spec.operation.host, answer.body.trim_ascii().first()) {
+        (OnHost::Login, _) => body.is_error_envelope(),
+        (_, Some(b'{' | b'[' | b'"')) => is_error(&answer.body),
         _ => body.code().is_some() || body.message().is_some(),
     };
     match quotable {
@@ -250,6 +286,7 @@ pub(crate) fn came(answer: &Answer, secrets: &[&str]) -> String {
             None => "is HTML or XML".to_owned(),
         },
         (Some(b'['), _) => "is a JSON array".to_owned(),
+        (Some(b'{'), body) if is_error(body) => "is an error".to_owned(),
         (Some(b'{'), _) => "is a JSON object".to_owned(),
         (Some(b'"'), _) => "is a JSON string".to_owned(),
         (Some(b'0'..=b'9' | b'-'), _) => "is a number".to_owned(),

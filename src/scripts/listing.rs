@@ -16,7 +16,7 @@ use super::query::ListScripts;
 use crate::agent::Agent;
 use crate::answer::Answer;
 use crate::error::{Error, ErrorKind};
-use crate::json::{decode, unexpected};
+use crate::json::{decode_unless_error, unexpected};
 use crate::request::{Operation, Spec};
 
 /// A list of scripts, as a `Stream` of them: a page is fetched when the scripts of the one before are used up.
@@ -188,7 +188,8 @@ impl ListingPages {
             query.check()?;
             let spec = Spec::of(operation, &[]).query(query.query(number));
             let mut answer = agent.run(&spec).await?;
-            let page = decode("a list of scripts", &spec, &answer)?;
+            let is_blank = |page: &ScriptListing| page.entities.is_empty() && page.total.is_none();
+            let page = decode_unless_error(is_blank, "a list of scripts", &spec, &answer)?;
             answer.body = Bytes::new();
             Ok((page, answer))
         })
@@ -223,7 +224,12 @@ impl ListingPages {
 
 /// Whether there is no such page: the service says so, or has nothing that could be one.
 fn is_no_page(error: &Error) -> bool {
-    let none = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::BadRequest | ErrorKind::UnexpectedAnswer);
+    let none = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::BadRequest => true,
+        // An error that came as a success is none of these.
+        ErrorKind::UnexpectedAnswer => error.code().is_none(),
+        _ => false,
+    };
     none && !error.is_retryable()
 }
 

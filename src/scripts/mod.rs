@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
-use crate::json::{Items, Json, decode, decode_any, decode_list};
+use crate::json::{Items, Json, decode, decode_any, decode_list, decode_unless_error};
 use crate::request::{self, Body, Spec};
 
 /// The scripts as they are edited.
@@ -97,7 +97,7 @@ impl Agent {
     /// ```
     pub async fn script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
         let ids = [id.as_str(), page.as_str()];
-        self.call("a page", &Spec::of(&request::GET_SCRIPT_PAGE, &ids).query(query.query())).await
+        self.page(&Spec::of(&request::GET_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
     /// All pages of a script that is being edited, as far as they can be read: [`Items::skipped`] counts the others.
@@ -193,9 +193,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn delete(&self, id: &ScriptId) -> Result<(), Error> {
-        match self.run(&Spec::of(&request::DELETE_SCRIPT, &[id.as_str()])).await {
+        match self.done(&Spec::of(&request::DELETE_SCRIPT, &[id.as_str()])).await {
             Err(error) if error.kind() == ErrorKind::NotFound && error.an_answer_was_lost() => Ok(()),
-            result => result.map(drop),
+            result => result,
         }
     }
 
@@ -218,7 +218,7 @@ impl Agent {
     pub async fn move_to_division(&self, id: &ScriptId, division: &DivisionId) -> Result<(), Error> {
         let body = Body::json(&json!([id]));
         let to = [division.as_str(), "SCRIPT"];
-        self.run(&Spec::of(&request::MOVE_TO_DIVISION, &to).about(id.as_str()).body(body)).await.map(drop)
+        self.done(&Spec::of(&request::MOVE_TO_DIVISION, &to).about(id.as_str()).body(body)).await
     }
 }
 
@@ -262,7 +262,7 @@ impl Agent {
     /// ```
     pub async fn published_script_page(&self, id: &ScriptId, page: &PageId, query: &ReadScript) -> Result<Page, Error> {
         let ids = [id.as_str(), page.as_str()];
-        self.call("a page", &Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGE, &ids).query(query.query())).await
+        self.page(&Spec::of(&request::GET_PUBLISHED_SCRIPT_PAGE, &ids).query(query.query())).await
     }
 
     /// All pages of a published script, as far as they can be read: [`Items::skipped`] counts the others.
@@ -401,6 +401,20 @@ impl Agent {
     /// A call, and its answer as the object it should be.
     async fn call<T: DeserializeOwned>(&self, what: &str, spec: &Spec<'_>) -> Result<T, Error> {
         decode(what, spec, &self.run(spec).await?)
+    }
+
+    /// A call, and its answer as the page it should be.
+    async fn page(&self, spec: &Spec<'_>) -> Result<Page, Error> {
+        let is_blank = |page: &Page| {
+            let Page { id, name, root_container, properties, .. } = page;
+            id.is_none() && name.is_none() && root_container.is_none() && properties.is_none()
+        };
+        decode_unless_error(is_blank, "a page", spec, &self.run(spec).await?)
+    }
+
+    /// A call of whose answer nothing is kept.
+    async fn done(&self, spec: &Spec<'_>) -> Result<(), Error> {
+        crate::json::done(spec, &self.run(spec).await?)
     }
 
     /// A call, and its answer as the list it should be.

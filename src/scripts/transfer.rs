@@ -21,7 +21,7 @@ use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
-use crate::json::{decode, undecodable};
+use crate::json::{decode, decode_unless_error, has_code, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
@@ -99,7 +99,8 @@ impl Agent {
         // Its words become an error's, should it have failed.
         let secrets: Vec<&str> = answer.token().into_iter().collect();
         answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
-        decode("an upload's status", &spec, &answer)
+        let is_blank = |status: &ImportStatus| status.succeeded.is_none() && has_code(&answer.body);
+        decode_unless_error(is_blank, "an upload's status", &spec, &answer)
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.

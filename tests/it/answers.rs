@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use genesys_scripts::{Credentials, Error, ErrorKind, ListScripts, ReadScript, Script};
+use genesys_scripts::{Credentials, Error, ErrorKind, ListScripts, ReadScript, ReadUploadStatus, Script};
 
 use crate::common::wire::{Say, Wire, say};
 use crate::common::{self, ID, Scripted, id, once, reply, token};
@@ -452,4 +452,66 @@ async fn a_refusal_that_breaks_off_keeps_its_status_and_is_not_repeated() {
     let client = wire.builder().build().unwrap();
     let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
     assert_eq!((error.status(), error.attempts()), (Some(403), 1), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_done() {
+    let service = r#"{"message":"boom","code":"internal.server.error","status":500,"contextId":"c"}"#;
+    let (maintenance, fault) = (r#"{"error":"maintenance"}"#, r#"{"fault":{"faultstring":"Quota violation"}}"#);
+    let gateway = r#"{"message":"Service Unavailable"}"#;
+    for body in [service, maintenance, fault, gateway] {
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => token("t"),
+            false => reply(200, body).with("inin-correlation-id", "c-1"),
+        });
+        let agent = transport.builder().build().unwrap().agent(common::credentials());
+        let read = ReadScript::default();
+        let (page, upload) = ("p1".parse().unwrap(), "u1".parse().unwrap());
+        let listed = agent.scripts(ListScripts::default()).try_collect::<Vec<_>>().await;
+        let mut errors = vec![
+            listed.map(drop).unwrap_err(),
+            agent.scripts_named("Inbound").await.map(drop).unwrap_err(),
+            agent.script_page(&id(), &page, &read).await.map(drop).unwrap_err(),
+            agent.published_script_page(&id(), &page, &read).await.map(drop).unwrap_err(),
+        ];
+        let status = agent.upload_status(&upload, &ReadUploadStatus::default()).await;
+        let done = [agent.delete(&id()).await, agent.move_to_division(&id(), &"d1".parse().unwrap()).await];
+        if body == gateway {
+            assert!(status.is_ok() && done.iter().all(Result::is_ok), "a word may be of what was done");
+        } else {
+            errors.push(status.map(drop).unwrap_err());
+            errors.extend(done.map(Result::unwrap_err));
+        }
+        for error in errors {
+            assert_eq!((error.kind(), error.status()), (ErrorKind::UnexpectedAnswer, Some(200)), "{error}");
+            assert_eq!(error.correlation_id(), Some("c-1"), "{error}");
+            let said = [(service, "internal.server.error"), (maintenance, "maintenance"), (fault, "Quota violation")];
+            let said = said.into_iter().find(|(of, _)| *of == body).map_or("Service Unavailable", |(_, said)| said);
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(error.to_string().contains("but is an error ("), "{error}");
+        }
+    }
+    // On a later page, where nobody can tell whether there is one: no half of a list.
+    let first = format!(r#"{{"entities":[{}]}}"#, script_json());
+    let transport =
+        Scripted::by(move |seen| match seen.url.contains("pageNumber=1&") || seen.url.ends_with("pageNumber=1") {
+            _ if seen.is_login() => token("t"),
+            true => reply(200, &first),
+            false => reply(200, service),
+        });
+    let agent = transport.builder().build().unwrap().agent(common::credentials());
+    let list = ListScripts { page_size: 1, ..ListScripts::default() };
+    let error = agent.scripts(list).try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(error.to_string().contains("internal.server.error"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_success_holds_is_not_told_as_an_errors_code_and_words() {
+    for body in [r#"{"name":"Sales","description":"IBAN DE02","pages":[]}"#, r#"{"id":"x","name":"IBAN DE02"#] {
+        let transport = Scripted::by(move |seen| if seen.is_login() { token("t") } else { reply(200, body) });
+        let agent = transport.builder().build().unwrap().agent(common::credentials());
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!((error.code(), error.message()), (None, None), "{error}");
+        assert!(!format!("{error} {error:?}").contains("IBAN"), "{error}");
+    }
 }

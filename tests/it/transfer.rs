@@ -197,7 +197,7 @@ async fn an_error_that_comes_in_place_of_a_file_is_no_file() {
     ] {
         let error = agent(&Scripted::replies([reply(200, body)])).download_export(&signed(BUCKET)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{error}");
-        assert!(error.to_string().contains("envelope"), "{error}");
+        assert!(error.to_string().contains("but is an error ("), "{error}");
     }
 }
 
