@@ -330,7 +330,7 @@ impl<'a> Run<'a> {
         let settings = &self.client.settings;
         let oldest = (!settings.retry.ride_out_outages).then_some(settings.attempt_timeout);
         let Self { started, deadline, key, .. } = *self;
-        Patience { started, deadline, oldest, key, is_broken, one_more: None }
+        Patience { started, deadline, oldest, key, who: self.who(), is_broken, one_more: None }
     }
 
     fn down(&self, down: IsDown, last: Option<Error>) -> Error {

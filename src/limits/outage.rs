@@ -21,6 +21,8 @@ const AT_ONCE: u32 = 30;
 /// While nothing failed that was served of late, and fewer than so many different things, all of these may be broken: only they
 /// wait, and whatever did not fail in the row goes at once.
 const MANY_KEYS: usize = 30;
+/// While fewer than so many agents failed in the row it may be their tokens: whoever is none of them goes at once.
+const MANY_AGENTS: usize = 10;
 /// Failures further apart are no row: more than the minute that calls may wait for a new quota.
 const STALE: Duration = Duration::from_secs(90);
 /// The pauses between two probes; the last one repeats.
@@ -56,12 +58,17 @@ struct Row {
     doubtful: Vec<u64>,
     /// It is not what was asked for that fails.
     is_certain: bool,
+    /// Whose calls failed; no more than [`MANY_AGENTS`].
+    agents: Vec<usize>,
     /// When the first of them was sent, and since when it failed.
     began: Option<(Instant, Instant)>,
 }
 
 impl Row {
-    fn count(&mut self, counts: Counts) {
+    fn count(&mut self, counts: Counts, who: usize) {
+        if self.agents.len() < MANY_AGENTS && !self.agents.contains(&who) {
+            self.agents.push(who);
+        }
         let counted = match counts {
             Counts::No => false,
             Counts::Yes => {
@@ -80,9 +87,10 @@ impl Row {
         self.length = self.length.saturating_add(u32::from(counted));
     }
 
-    /// Whether nothing yet speaks against what has this key.
-    fn is_open_to(&self, key: u64) -> bool {
-        !self.is_certain && !self.doubtful.contains(&key)
+    /// Whether nothing yet speaks against what the call asks for, or against whose it is.
+    fn is_open_to(&self, call: &Patience) -> bool {
+        let may_be_of_keys = !self.is_certain && !self.doubtful.contains(&call.key);
+        may_be_of_keys || self.agents.len() < MANY_AGENTS && !self.agents.contains(&call.who)
     }
 }
 
@@ -151,8 +159,9 @@ pub(crate) struct Patience {
     pub(crate) deadline: Instant,
     /// An outage that is as old is waited for no longer than for one more probe; none rides out any.
     pub(crate) oldest: Option<Duration>,
-    /// What it asks for.
+    /// What it asks for, and whose it is.
     pub(crate) key: u64,
+    pub(crate) who: usize,
     /// That is known to be broken: it would find out nothing, and so is no probe.
     pub(crate) is_broken: bool,
     /// How many probes had failed when it began to wait for one more, and until when it waits.
@@ -195,7 +204,7 @@ impl Outage {
                 let now = Instant::now();
                 let state = self.lock();
                 let Some(down) = &state.down else { return Ok(()) };
-                if state.row.is_open_to(call.key) || !call.is_broken && now >= down.told.next_probe {
+                if state.row.is_open_to(call) || !call.is_broken && now >= down.told.next_probe {
                     return Ok(());
                 }
                 waiting = waiting.or_else(|| self.waiting.enter());
@@ -216,7 +225,7 @@ impl Outage {
             let ends = {
                 let (now, state) = (Instant::now(), self.lock());
                 match &state.down {
-                    Some(down) if now < down.told.next_probe && !state.row.is_open_to(call.key) => {
+                    Some(down) if now < down.told.next_probe && !state.row.is_open_to(&call) => {
                         let ends = call.ends(down, now);
                         if now >= ends {
                             return down.told.clone();
@@ -241,7 +250,7 @@ impl Outage {
     pub(crate) fn take(&self, call: &Patience, now: Instant) -> Option<Permit> {
         let mut state = self.lock();
         let State { row, down, .. } = &mut *state;
-        let Some(down) = down.as_mut().filter(|_| !row.is_open_to(call.key)) else { return Some(Permit::Normal) };
+        let Some(down) = down.as_mut().filter(|_| !row.is_open_to(call)) else { return Some(Permit::Normal) };
         if call.is_broken || now < down.told.next_probe {
             return None;
         }
@@ -300,7 +309,7 @@ impl Outage {
         }
         let State { row, down, .. } = &mut *state;
         if let Some(down) = down {
-            row.count(counts);
+            row.count(counts, call.who);
             if permit != Permit::Probe {
                 return None;
             }
@@ -317,7 +326,7 @@ impl Outage {
         }
         state.last_failed = Some(now);
         let row = &mut state.row;
-        row.count(counts);
+        row.count(counts, call.who);
         if row.length > 0 {
             let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
             let lasts = now.saturating_duration_since(failed) >= ROW_LASTS;
@@ -366,7 +375,24 @@ mod tests {
 
     fn within(seconds: u64) -> Patience {
         let (started, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
-        Patience { started, deadline, oldest: Some(YOUNG), key: KEY, is_broken: false, one_more: None }
+        Patience { started, deadline, oldest: Some(YOUNG), key: KEY, who: 1, is_broken: false, one_more: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_calls_have_not_failed_go_at_once_while_it_may_be_the_others_tokens() {
+        let outage = fresh();
+        let of = |who| Patience { who, ..within(100) };
+        let goes = |who| outage.take(&of(who), Instant::now());
+        let fails =
+            |who| drop(outage.failed(Permit::Normal, Instant::now(), Counts::Yes, &of(who), refused(), Instant::now()));
+        (0..AT_ONCE).for_each(|_| fails(1));
+        assert_eq!((goes(1), goes(1)), (Some(Permit::Probe), None), "it is down, for the one that met it");
+        for who in 2..=MANY_AGENTS {
+            assert_eq!((goes(who), outage.wait(&mut of(who)).await), (Some(Permit::Normal), Ok(())), "{who}");
+            fails(who);
+            assert_eq!(goes(who), None, "{who} has met it too");
+        }
+        assert_eq!(goes(MANY_AGENTS + 1), None, "so many tokens at once are not refused");
     }
 
     fn fail_as(outage: &Outage, counts: Counts) {

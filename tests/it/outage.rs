@@ -454,3 +454,37 @@ async fn who_is_out_of_quota_is_told_what_the_last_attempt_met() {
     assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::Throttled, Some(503), 3), "{error}");
     assert!(error.correlation_id().is_some() && error.retry_after().is_some(), "{error}");
 }
+
+/// Eight agents are served, and a ninth, that asks thirty times as often, is answered 500 whatever it asks for: it fails alone.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_alone_fails_shuts_the_route_for_no_other() {
+    let transport = Scripted::by(|seen| match seen.header("authorization") {
+        _ if seen.is_login() => token("t"),
+        "Bearer loud" => reply(500, ""),
+        _ => script(),
+    });
+    let one_of_forty = |call| -> ScriptId { format!("476c2b71-7429-11e4-9a5b-{:012}", call % 40).parse().unwrap() };
+    let client = transport.builder().build().unwrap();
+    let loud = client.agent(Credentials::access_token("loud"));
+    let (began, mut failing) = (Instant::now(), JoinSet::new());
+    for call in 0..1_200_u64 {
+        let loud = loud.clone();
+        failing.spawn(async move {
+            sleep_until(began + Duration::from_millis(50 * call)).await;
+            loud.script(&one_of_forty(call)).await
+        });
+    }
+    let mut served = JoinSet::new();
+    for call in 0..35_u64 {
+        let agent = client.agent(Credentials::access_token(format!("quiet-{}", call % 8)));
+        served.spawn(async move {
+            sleep_until(began + Duration::from_millis(1_700 * call)).await;
+            let begun = Instant::now();
+            agent.script(&one_of_forty(call)).await.map(|_| begun.elapsed())
+        });
+    }
+    for took in served.join_all().await {
+        assert!(took.as_ref().is_ok_and(|took| *took < Duration::from_millis(50)), "{took:?}");
+    }
+    failing.abort_all();
+}
