@@ -21,6 +21,8 @@ const KEYS: usize = 10_000;
 const FEWEST: u32 = 3;
 /// What is less likely than this is no chance.
 const CHANCE: f64 = 1e-6;
+/// What is made anew or goes over to another node may fail for a moment like this.
+const MOMENT: Duration = Duration::from_secs(10);
 /// For so long at first, and doubling to at most so long, a call of a broken key is one attempt.
 const SPELL: Duration = Duration::from_secs(30);
 const LONGEST_SPELL: Duration = Duration::from_secs(600);
@@ -121,8 +123,9 @@ impl Evidence {
         };
         let (others_served, others_failed) = count(&|other| other.key != key);
         let (elsewhere_served, elsewhere_failed) = count(&|other| other.key == key && other.who != who);
-        // What was served meanwhile, to whomever, is not broken.
-        let is_served = count(&|other| other.key == key).0 > 0;
+        // What was served meanwhile, or just before, to whomever, is not broken: it fails now and then, or for a moment.
+        let is_served =
+            served.iter().any(|other| other.key == key && (other.sent > since || now < after(other.sent, MOMENT)));
         let mut finding =
             Finding { broken: false, failed, others_served, others_failed, elsewhere_served, elsewhere_failed };
         if !is_served
@@ -218,6 +221,18 @@ mod tests {
         assert_eq!(finding, Finding { broken: true, failed: 4, others_served: 64, ..Finding::default() });
         assert!(evidence.is_broken(BROKEN, Instant::now()));
         assert!(!evidence.is_broken(7, Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_served_a_moment_ago_is_not_broken() {
+        let evidence = Evidence::default();
+        evidence.served(BROKEN, OTHER, Instant::now(), 0);
+        advance(MOMENT / 2).await;
+        let began = begin().await;
+        others(&evidence, 32, 0);
+        assert!(!fails(&evidence, began, 4).await.broken, "it may be for a moment");
+        advance(MOMENT / 2).await;
+        assert!(fails(&evidence, began, 5).await.broken);
     }
 
     #[tokio::test(start_paused = true)]
