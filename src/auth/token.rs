@@ -200,7 +200,8 @@ impl TokenSlot {
     /// Takes in that an operation refused this very token: a 401 that arrives late must not throw away its replacement.
     ///
     /// The token is forgotten, unless it is new and replaced another refused one: then one more would fare no better,
-    /// and the operation's calls fail with this error for a while. Others may still be served.
+    /// and the operation's calls fail with this error for a while. Others may still be served. So it is with a ready-made token, as
+    /// there is no other.
     pub(crate) fn reject(&self, refused: &Arc<Token>, operation: &'static str, error: &Error) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -208,7 +209,10 @@ impl TokenSlot {
             return;
         }
         let is_new = now.saturating_duration_since(refused.issued) < NEW && !refused.taken_over;
-        if !state.token_was_refused || !is_new {
+        let is_only_one = state.line.is_none()
+            && matches!(state.grant, Grant::Credentials)
+            && matches!(self.credentials, Credentials::AccessToken { .. } | Credentials::Session { .. });
+        if !is_only_one && (!state.token_was_refused || !is_new) {
             state.refused_token = state.token.take();
             // Who waits for its quota goes over to its replacement's.
             refused.quota.retire();
@@ -426,12 +430,11 @@ impl State {
         let (_, until, error) =
             self.refusing.iter().find(|(refusing, until, _)| *refusing == operation && now < *until)?;
         let wait = until.saturating_duration_since(now);
-        Some(
-            error
-                .clone()
-                .remembered("a token just issued was refused like the one before it")
-                .with_retry_after(Some(wait)),
-        )
+        let why = match self.token_was_refused {
+            true => "a token just issued was refused like the one before it",
+            false => "the ready-made access token was refused a moment ago, and there is no other",
+        };
+        Some(error.clone().remembered(why).with_retry_after(Some(wait)))
     }
 
     fn refresh_token(&self) -> Option<SecretString> {

@@ -175,6 +175,24 @@ async fn a_ready_made_token_is_used_as_it_is_and_cannot_be_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ready_made_token_that_was_refused_once_is_tried_again_later_and_what_was_said_is_kept() {
+    let refusal = reply(401, r#"{"code":"bad.credentials","status":401,"message":"no"}"#);
+    let transport = Scripted::replies([script(), refusal.with("inin-correlation-id", "c-1"), script()]);
+    let agent = transport.client().agent(Credentials::access_token("ready-made"));
+    agent.script(&id()).await.unwrap();
+    for sent in [2, 2] {
+        let error = agent.script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.status()), (ErrorKind::Unauthorized, Some(401)), "{error}");
+        assert_eq!((error.code(), error.correlation_id()), (Some("bad.credentials"), Some("c-1")), "{error}");
+        assert_eq!(transport.calls().len(), sent, "{error}");
+    }
+    let error = agent.script(&id()).await.unwrap_err();
+    assert!(error.to_string().contains("refused a moment ago, and there is no other"), "{error}");
+    tokio::time::sleep(error.retry_after().unwrap()).await;
+    agent.script(&id()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_no_header_can_carry_is_refused_before_anything_is_sent() {
     let transport = Scripted::replies([]);
     let agent = transport.client().agent(Credentials::access_token("two\r\nlines"));
