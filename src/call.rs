@@ -377,8 +377,8 @@ impl<'a> Run<'a> {
         let limit = leaves.unwrap_or(limit);
         let outcome = timeout_at(limit, exchange).await;
         let outcome = outcome.unwrap_or_else(|_| {
-            let whole_call = self.deadline <= limit;
-            Err(Failure::timed_out(host.name(), whole_call, sent.at.elapsed()))
+            let whole = if self.is_login() { "the login's time (`login_timeout`)" } else { "the call's time" };
+            Err(Failure::timed_out(host.name(), (self.deadline <= limit).then_some(whole), sent.at.elapsed()))
         });
         if outcome.as_ref().is_err_and(|failure| failure.silent && !spec.patient) {
             host.transport.renew(&http);
@@ -596,6 +596,11 @@ impl<'a> Run<'a> {
 
     /// When a further attempt is due, if there may be one.
     fn after_failure(&mut self, floor: Option<Duration>, error: Error) -> Result<Instant, Error> {
+        if error.is_timeout() && Instant::now() >= self.deadline {
+            // An attempt that had only what was left says less than the one before.
+            let error = self.last.take().map_or(error.clone(), |last| last.outlasted(error.what()));
+            return Err(self.ended(error));
+        }
         let earlier = self.failures;
         self.failures = earlier.saturating_add(1);
         if self.failures >= self.client.settings.retry.attempts {
@@ -618,7 +623,11 @@ impl<'a> Run<'a> {
                 tracing::debug!(wait_s = wait.as_secs_f64(), cause = %error, "trying again");
                 Ok(at)
             }
-            None => Err(self.ended(error.with_retry_after(Some(wait)).gave_up(GaveUp::DeadlineWouldPass))),
+            None => {
+                // A backoff is chance, and no word on when it will be well.
+                let error = if at_least.is_zero() { error } else { error.with_retry_after(Some(wait)) };
+                Err(self.ended(error.gave_up(GaveUp::DeadlineWouldPass)))
+            }
         }
     }
 

@@ -55,14 +55,13 @@ impl Failure {
         Self { never_sent: true, ..Self::new(error.kind(), error.to_string()) }
     }
 
-    /// Its time ran out: the attempt's, or, where that was shorter, what was left of the whole call's.
-    pub(crate) fn timed_out(host: &str, whole_call: bool, waited: Duration) -> Self {
-        let what = if whole_call {
-            format!("the call's time ran out before {host} answered")
-        } else {
-            format!("{host} did not answer within {:.1} s", waited.as_secs_f64())
+    /// Its time ran out: the attempt's, or, where that was shorter, what was left of all that its call had, by whatever name.
+    pub(crate) fn timed_out(host: &str, whole: Option<&str>, waited: Duration) -> Self {
+        let what = match whole {
+            Some(whole) => format!("{whole} ran out before all of the answer of {host} was there"),
+            None => format!("{host} did not answer within {:.1} s", waited.as_secs_f64()),
         };
-        let silent = !whole_call || waited >= UNANSWERED;
+        let silent = whole.is_none() || waited >= UNANSWERED;
         Self { transient: true, of_service: silent, silent, ..Self::new(ErrorKind::Timeout, what) }
     }
 

@@ -311,6 +311,11 @@ impl Error {
         self
     }
 
+    /// What happened, in words.
+    pub(crate) fn what(&self) -> &str {
+        &self.0.what
+    }
+
     /// The call ended while this was being tried again.
     pub(crate) fn outlasted(mut self, by: &str) -> Self {
         self.0.what = format!("{by}; last, {}", self.0.what).into();

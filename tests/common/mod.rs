@@ -7,7 +7,7 @@ pub(crate) mod wire;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,15 @@ pub(crate) const HERE: &str = "http://127.0.0.1:9";
 
 pub(crate) fn id() -> ScriptId {
     ID.parse().unwrap()
+}
+
+/// What this thread tells goes to the subscriber.
+pub(crate) fn listen_here(subscriber: impl Into<tracing::Dispatch>) -> tracing::subscriber::DefaultGuard {
+    // Where there is but one subscriber, `tracing` asks only the thread that meets a place first whether anybody listens there, and
+    // that may be another test's.
+    static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::registry().into());
+    LazyLock::force(&SECOND);
+    tracing::dispatcher::set_default(&subscriber.into())
 }
 
 /// A single attempt a call.

@@ -228,3 +228,24 @@ async fn a_429_that_asks_for_no_wait_is_not_asked_again_at_once() {
     transport.agent().script(&id()).await.unwrap_err();
     assert!(transport.calls().len() < 30, "{}", transport.calls().len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_the_calls_end_cuts_short_does_not_hide_what_came_before() {
+    let refusal = |number: u32| {
+        let refusal = reply(503, "").with("inin-correlation-id", format!("c-{number}"));
+        Reply::Later(Duration::from_secs(1), Box::new(refusal))
+    };
+    let transport = Scripted::replies((1..=4).map(refusal));
+    let agent = transport.agent().with_timeout(Duration::from_millis(3_500));
+    agent.log_in().await.unwrap();
+    let error = agent.script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::Timeout, Some(503), 4), "{error}");
+    assert_eq!((error.correlation_id(), error.retry_after()), (Some("c-3"), None), "{error}");
+    assert!(error.to_string().contains("time ran out") && error.to_string().contains("the service failed"), "{error}");
+
+    // A login has a time of its own, and its proxy or host is named as what it is.
+    let transport = Scripted::by(|_| Reply::Silence);
+    let error = transport.agent().log_in().await.unwrap_err();
+    assert!(error.to_string().contains("`login_timeout`") && !error.to_string().contains("call's"), "{error}");
+    assert_eq!(error.retry_after(), None, "{error}");
+}

@@ -139,7 +139,7 @@ async fn a_session_that_cannot_be_stored_is_tried_again_after_pauses_that_double
     for seed in 0..10 {
         let log = Log::default();
         let writer = log.clone();
-        let _guard = tracing::subscriber::set_default(
+        let _guard = crate::common::listen_here(
             tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish(),
         );
         let tried: Arc<Mutex<Vec<Instant>>> = Arc::default();
@@ -167,7 +167,7 @@ async fn a_session_that_cannot_be_stored_is_tried_again_after_pauses_that_double
     // One that is stored at once is nothing to write of.
     let log = Log::default();
     let writer = log.clone();
-    let _guard = tracing::subscriber::set_default(
+    let _guard = crate::common::listen_here(
         tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish(),
     );
     Store::default().of(agent_of(&service(Duration::ZERO).client())).script(&id()).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -95,11 +95,7 @@ impl Spans {
         let subscriber = tracing_subscriber::registry()
             .with(spans.clone())
             .with(tracing_subscriber::filter::LevelFilter::from_level(level));
-        // Where there is but one subscriber, `tracing` asks only the thread that meets a place first whether anybody listens there,
-        // and that may be another test's.
-        static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| tracing_subscriber::registry().into());
-        LazyLock::force(&SECOND);
-        let guard = tracing::subscriber::set_default(subscriber);
+        let guard = crate::common::listen_here(subscriber);
         let own = tracing::info_span!("test");
         (spans, guard, own)
     }
