@@ -29,14 +29,18 @@ impl Answer {
 
     /// `ININ-Correlation-Id`, as it came.
     pub(crate) fn correlation_id(&self) -> Option<&str> {
-        let id = self.headers.get("inin-correlation-id")?.to_str().ok()?;
-        Some(head(id, 256).0)
+        correlation_id(&self.headers)
     }
 
     /// The token it answers.
     pub(crate) fn token(&self) -> Option<&str> {
         self.bearer.as_ref()?.to_str().ok()?.strip_prefix("Bearer ")
     }
+}
+
+pub(crate) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
+    let id = headers.get("inin-correlation-id")?.to_str().ok()?;
+    Some(head(id, 256).0)
 }
 
 impl Deref for Answer {

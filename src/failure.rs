@@ -6,9 +6,10 @@ use std::io;
 use std::time::Duration;
 
 use h2::Reason;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest_retry::{Retryable, default_on_request_failure};
 
+use crate::answer::correlation_id;
 use crate::error::{Error, ErrorKind};
 use crate::{text, tls};
 
@@ -32,6 +33,8 @@ pub(crate) struct Failure {
     pub(crate) silent: bool,
     /// The proxy has answered, and did not open the way; with what, nobody tells.
     pub(crate) proxy_refused: bool,
+    /// The head of an answer came: its status and correlation id.
+    pub(crate) answered: Option<Box<(StatusCode, Option<String>)>>,
     pub(crate) source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -46,6 +49,7 @@ impl Failure {
             of_service: false,
             silent: false,
             proxy_refused: false,
+            answered: None,
             source: None,
         }
     }
@@ -180,13 +184,23 @@ impl Failure {
     }
 
     pub(crate) fn too_large(host: &str, limit: usize) -> Self {
-        let what = format!("the answer of {host} is larger than the {limit} bytes allowed");
+        let what = format!("the answer of {host} is larger than the {limit} bytes allowed (`max_body_bytes`)");
         Self::new(ErrorKind::UnexpectedAnswer, what)
     }
 
+    /// With the head of the answer whose body it is about.
+    pub(crate) fn after_head(self, status: StatusCode, headers: &HeaderMap) -> Self {
+        let correlation_id = correlation_id(headers).map(str::to_owned);
+        Self { answered: Some(Box::new((status, correlation_id))), ..self }
+    }
+
     /// The failure as the user gets it.
-    pub(crate) fn into_error(self) -> Error {
+    pub(crate) fn into_error(self, secrets: &[&str]) -> Error {
         let error = Error::new(self.kind, self.what).lasting(self.lasting);
+        let error = match self.answered.map(|answered| *answered) {
+            Some((status, id)) => error.with_answer(status, id.map(|id| text::redact(&id, secrets).into())),
+            None => error,
+        };
         match self.source {
             Some(source) => error.with_boxed_source(source),
             None => error,

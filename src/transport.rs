@@ -327,10 +327,10 @@ fn read(
             let chunk = match response.chunk().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                Err(error) => return Err(Failure::broken_off(Some(error), host, received)),
+                Err(error) => return Err(headed(Failure::broken_off(Some(error), host, received), &response)),
             };
             if received.saturating_add(chunk.len()) > most {
-                return Err(Failure::too_large(host, most));
+                return Err(headed(Failure::too_large(host, most), &response));
             }
             if received == 0 {
                 first = chunk;
@@ -347,12 +347,16 @@ fn read(
         let body = if joined.is_empty() { first } else { joined.freeze() };
         let received = body.len();
         match coding::plain(body, response.headers(), most) {
-            (_, Some(Trouble::TooLarge)) => Err(Failure::too_large(host, most)),
-            (_, Some(Trouble::BrokenOff)) => Err(Failure::broken_off(None, host, received)),
-            (_, Some(Trouble::Garbled)) if !once => Err(Failure::garbled(host)),
+            (_, Some(Trouble::TooLarge)) => Err(headed(Failure::too_large(host, most), &response)),
+            (_, Some(Trouble::BrokenOff)) => Err(headed(Failure::broken_off(None, host, received), &response)),
+            (_, Some(Trouble::Garbled)) if !once => Err(headed(Failure::garbled(host), &response)),
             (body, _) => Ok(answer(response, body)),
         }
     }
+}
+
+fn headed(failure: Failure, response: &Response) -> Failure {
+    failure.after_head(response.status(), response.headers())
 }
 
 fn answer(mut response: Response, body: Bytes) -> Answer {

@@ -120,7 +120,7 @@ fn of_failure(asked: &Asked<'_>, failure: Failure) -> (Verdict, Signal) {
         false => Signal::Nothing,
     };
     let (transient, never_sent) = (failure.transient, failure.never_sent);
-    let error = failure.into_error();
+    let error = failure.into_error(asked.secrets);
     match transient {
         true => (asked.again(never_sent, None, error), signal),
         false => (Verdict::Fail(error), signal),

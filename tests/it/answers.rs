@@ -515,3 +515,21 @@ async fn what_a_success_holds_is_not_told_as_an_errors_code_and_words() {
         assert!(!format!("{error} {error:?}").contains("IBAN"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_whose_body_is_not_all_there_keeps_its_status_and_correlation_id() {
+    let head = "inin-correlation-id: c-9-t0ken\r\n";
+    let cut = format!("HTTP/1.1 200 OK\r\n{head}content-length: 9\r\n\r\n{{\"id");
+    let gzip = say("200 OK", &format!("{head}content-encoding: gzip\r\n"), "no gzip");
+    let large = say("200 OK", head, vec![b' '; 70_000]);
+    for (of, answer) in [("broke off", Say::Bytes(cut.into())), ("Content-Encoding", gzip), ("`max_body_bytes`", large)]
+    {
+        let answer = std::sync::Mutex::new(Some(answer));
+        let wire = Wire::listen(move |_, _| answer.lock().unwrap().take().unwrap_or(Say::Nothing)).await;
+        let client = wire.builder().retry(once()).max_body_bytes(65_536).build().unwrap();
+        let error = client.agent(Credentials::access_token("t0ken")).script(&id()).await.unwrap_err();
+        assert!(error.to_string().contains(of), "{error}");
+        assert_eq!(error.status(), Some(200), "{error}");
+        assert!(error.correlation_id().is_some_and(|id| id.starts_with("c-9-") && !id.contains("t0ken")), "{error}");
+    }
+}

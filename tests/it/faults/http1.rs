@@ -40,6 +40,11 @@ async fn each(rows: Vec<(Row, Fault)>) {
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
 
+/// The head of the answer came, and its status is told.
+fn headed((row, fault): (Row, Fault)) -> (Row, Fault) {
+    (row.status(200), fault)
+}
+
 #[tokio::test]
 async fn a_connection_that_breaks_is_another_attempt() {
     let whole_head = format!("{HEAD}content-length: 1000\r\n\r\n");
@@ -48,15 +53,15 @@ async fn a_connection_that_breaks_is_another_attempt() {
     each(vec![
         broken("reset before the headers", [Do::Reset]),
         broken("reset in the headers", [say(HEAD), Do::Reset]),
-        broken("reset after the headers", [say(&whole_head), Do::Reset]),
-        broken("reset in the body", [say(&cut), Do::Reset]),
+        headed(broken("reset after the headers", [say(&whole_head), Do::Reset])),
+        headed(broken("reset in the body", [say(&cut), Do::Reset])),
         broken("closed before the headers", [Do::Close]),
         broken("closed in the status line", [say("HTTP/1."), Do::Close]),
         broken("closed in the headers", [say(HEAD), Do::Close]),
-        broken("closed after the headers", [say(&whole_head), Do::Close]),
-        broken("truncated", [say(&cut), Do::Close]),
-        broken("truncated in a chunk", [say(format!("{chunked}ff\r\n{{")), Do::Close]),
-        broken("truncated between chunks", [say(format!("{chunked}1\r\n{{\r\n")), Do::Close]),
+        headed(broken("closed after the headers", [say(&whole_head), Do::Close])),
+        headed(broken("truncated", [say(&cut), Do::Close])),
+        headed(broken("truncated in a chunk", [say(format!("{chunked}ff\r\n{{")), Do::Close])),
+        headed(broken("truncated between chunks", [say(format!("{chunked}1\r\n{{\r\n")), Do::Close])),
     ])
     .await;
 }
@@ -109,14 +114,14 @@ async fn what_is_no_http_is_told_at_once() {
 async fn what_is_too_large_or_not_as_it_says_is_told_at_once() {
     let chunk = [b"1000\r\n".as_slice(), &[b' '; 0x1000], b"\r\n"].concat();
     let chunked = format!("{HEAD}transfer-encoding: chunked\r\n\r\n");
-    let too_large = |(row, fault): (Row, Fault)| (row.says(&["larger than the 65536 bytes"]), fault);
+    let too_large = |(row, fault): (Row, Fault)| headed((row.says(&["larger than the 65536 bytes"]), fault));
     let (lying, short) =
         odd("a length too small", [say(format!("{HEAD}content-length: 9\r\n\r\n{{\"id\":\"{ID}\"}}"))]);
     each(vec![
         too_large(odd("as announced", [answer("200 OK", "", vec![b' '; MOST_BYTES + 1])])),
         too_large(odd("a body without end", [say(&chunked), Do::Endlessly(chunk)])),
         too_large(odd("a gzip bomb", [answer("200 OK", "content-encoding: gzip\r\n", gzip_bomb(4_000))])),
-        odd("garbage for a chunk", [say(format!("{chunked}none\r\n{{}}\r\n0\r\n\r\n"))]),
+        headed(odd("garbage for a chunk", [say(format!("{chunked}none\r\n{{}}\r\n0\r\n\r\n"))])),
         // What came beyond it is no answer to the next request.
         (lying.status(200), short),
     ])
