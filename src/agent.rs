@@ -213,7 +213,7 @@ impl Agent {
         let started = Instant::now();
         match self.slot.token("log in", self.slot.logouts(), deadline).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(error.of_login("log in", None, 0, started.elapsed())),
+            Err(error) => Err(error.of_login(self.client().login.name(), "log in", None, 0, started.elapsed())),
         }
     }
 

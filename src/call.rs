@@ -227,7 +227,10 @@ impl<'a> Run<'a> {
                 let refused = self.last.clone().filter(|last| last.kind() == ErrorKind::Unauthorized);
                 Err(self.ended(refused.unwrap_or(error)))
             }
-            Err(error) => Err(error.of_login(spec.operation.name, spec.subject, self.attempts, self.started.elapsed())),
+            Err(error) => {
+                let (host, took) = (self.client.login.name(), self.started.elapsed());
+                Err(error.of_login(host, spec.operation.name, spec.subject, self.attempts, took))
+            }
         }
     }
 

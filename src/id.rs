@@ -36,7 +36,7 @@ pub enum IdProblem {
     DotSegment,
     /// It holds a `/` or `\`, as an address, a path or a file's name does.
     Slash,
-    /// It is in quotes, as a CSV file has it.
+    /// It is in quotes, as a CSV file has it, or in braces, as Windows writes a GUID.
     Quoted,
     /// It is longer than 256 bytes.
     TooLong,
@@ -60,7 +60,7 @@ impl IdProblem {
             }
             Self::DotSegment => "is a dot segment: the request would have walked up the path",
             Self::Slash => "holds a / or \\: of an address or a path only the last part is the id",
-            Self::Quoted => "is in quotes: take them off where it is read",
+            Self::Quoted => "is in quotes or braces: take them off where it is read",
             Self::TooLong => "is longer than 256 bytes",
             Self::RouteWord => "is a word that names another route of the API",
             Self::Placeholder => {
@@ -168,11 +168,12 @@ fn problem_of_form(kind: &str, text: &str) -> Option<IdProblem> {
     if matches!(text, "." | "..") {
         return Some(IdProblem::DotSegment);
     }
+    let is_guid_in_braces = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).is_some_and(is_uuid);
+    if is_guid_in_braces || text.starts_with(QUOTES) || text.ends_with(QUOTES) {
+        return Some(IdProblem::Quoted);
+    }
     if is_placeholder(kind, text) {
         return Some(IdProblem::Placeholder);
-    }
-    if text.starts_with(QUOTES) || text.ends_with(QUOTES) {
-        return Some(IdProblem::Quoted);
     }
     if text.contains(['/', '\\']) {
         return Some(IdProblem::Slash);
@@ -390,7 +391,15 @@ mod tests {
             IdProblem::Slash,
         ),
         (
-            &["\"476c2b71\"", "'476c2b71'", "476c2b71\"", "\u{201C}476c2b71\u{201D}", "%22476c2b71%22", "\""],
+            &[
+                "{476c2b71-7429-11e4-9a5b-3f91746bffa3}",
+                "\"476c2b71\"",
+                "'476c2b71'",
+                "476c2b71\"",
+                "\u{201C}476c2b71\u{201D}",
+                "%22476c2b71%22",
+                "\"",
+            ],
             IdProblem::Quoted,
         ),
         (&["476c2b71%2D7429", "a%20b", "%41", "100%25", "%c0%ae", "%c0%ae%c0%ae", "%e4", "%F0%9F"], IdProblem::Encoded),

@@ -223,7 +223,7 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let (kind, meaning) = match endpoint {
         Endpoint::Login => of_login(answer.status, &body, why.as_ref().map(|why| &why.cause)),
         Endpoint::SignedUrl => of_signed_url(answer.status),
-        Endpoint::Api => of_api(answer.status, &body),
+        Endpoint::Api => of_api(answer.status, &body, correlation_id.is_some()),
     };
     let meaning: Cow<'static, str> =
         match body.limit.as_ref().filter(|_| kind == ErrorKind::Throttled).and_then(|limit| limit.described()) {
@@ -238,11 +238,12 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
 }
 
 /// What a status means is the service's to say, not that of what stands before it.
-fn of_api(status: StatusCode, body: &ErrorBody) -> (ErrorKind, &'static str) {
+fn of_api(status: StatusCode, body: &ErrorBody, has_correlation_id: bool) -> (ErrorKind, &'static str) {
     let Class { kind, meaning, .. } = class(status);
     let meaning = match status.as_u16() {
         403 if body.envelope == Envelope::Gateway => "this is forbidden",
-        _ if !matches!(body.envelope, Envelope::Page | Envelope::Other) => meaning,
+        _ if has_correlation_id => meaning,
+        _ if !matches!(body.envelope, Envelope::Page | Envelope::Other | Envelope::Empty) => meaning,
         400 => "the request was refused",
         401 => "the request was refused for want of credentials, by something before the service as it looks",
         403 => "the request was refused, by something before the service as it looks",
@@ -363,12 +364,17 @@ mod tests {
             (401, "<html>", "the request was refused for want of credentials, by something before the service"),
             (403, "no", "the request was refused, by something before the service"),
             (404, "no", "nothing was found at this address, by something before the service"),
+            (403, "", "the request was refused, by something before the service"),
+            (404, "", "nothing was found at this address, by something before the service"),
             (403, r#"{"message":"no"}"#, "this is forbidden"),
         ] {
-            let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text));
+            let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text), false);
             assert!(told.starts_with(meaning), "{status} {text}: {told}");
             let with_envelope = ErrorBody::parse(r#"{"message":"m","code":"c","status":400,"contextId":"c1"}"#);
-            let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &with_envelope);
+            let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &with_envelope, false);
+            let (_, by_id) = of_api(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text), true);
+            let meaning = class(StatusCode::from_u16(status).unwrap()).meaning;
+            assert!(by_id == meaning || text.starts_with('{'), "the correlation id is the service's: {by_id}");
             assert_eq!(told, class(StatusCode::from_u16(status).unwrap()).meaning);
         }
         let login = |status, text, cause: Option<Cause>| {

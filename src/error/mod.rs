@@ -128,7 +128,7 @@ impl GaveUp {
             Self::DeadlineWouldPass => "the next attempt would have come after the call's deadline",
             Self::NoEndSaid => "not waited for longer: the service does not say when it will allow more",
             Self::WaitBeyondCap => "the wait the service asks for is beyond the cap",
-            Self::NotIdempotent => "not tried again: it may have been acted on",
+            Self::NotIdempotent => "not tried again: it may have been acted on, so look before you repeat it",
             Self::Broken => "not tried again: this alone fails, while others are served",
             Self::NotWaited => {
                 "not waited for: this alone failed before, while others were served, and is likely broken"
@@ -323,9 +323,10 @@ impl Error {
         self
     }
 
-    /// A login's failure, as the failure of a call that needed the token.
+    /// A login's failure at this host, as the failure of a call that needed the token.
     pub(crate) fn of_login(
         mut self,
+        host: &str,
         operation: &'static str,
         subject: Option<&str>,
         attempts: u32,
@@ -334,7 +335,13 @@ impl Error {
         let login_attempts = self.0.attempts;
         let tried =
             if login_attempts > 0 { format!(" ({})", count(login_attempts, "login attempt")) } else { String::new() };
-        self.0.what = format!("could not log in{tried}: {}", self.0.what).into();
+        // Of an answer it is not said otherwise who gave it, and to whom.
+        let at = match (self.0.status, &self.0.subject) {
+            (Some(_), Some(client)) => format!(" (OAuth client {client} at {host})"),
+            (Some(_), None) => format!(" (at {host})"),
+            (None, _) => String::new(),
+        };
+        self.0.what = format!("could not log in{tried}: {}{at}", self.0.what).into();
         self.0.during_login = true;
         self.0.may_have_been_sent = attempts > 0;
         self.ended(operation, subject, attempts, elapsed)
@@ -501,8 +508,12 @@ impl fmt::Display for Error {
         if let Some(wait) = inner.retry_after {
             write!(f, "; try again in {} s", wait.as_millis().div_ceil(1000))?;
         }
-        if inner.operation.is_some() {
-            write!(f, "; {} in {:.1} s", count(inner.attempts, "attempt"), inner.elapsed.as_secs_f64())?;
+        match (inner.operation, inner.during_login && inner.attempts == 0) {
+            (Some(_), false) => {
+                write!(f, "; {} in {:.1} s", count(inner.attempts, "attempt"), inner.elapsed.as_secs_f64())?;
+            }
+            (Some(_), true) => write!(f, "; after {:.1} s", inner.elapsed.as_secs_f64())?,
+            (None, _) => {}
         }
         if let Some(correlation_id) = &inner.correlation_id {
             write!(f, "; correlation id {}", shown(correlation_id))?;

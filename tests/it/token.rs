@@ -96,6 +96,11 @@ async fn a_failed_login_is_shared_and_remembered() {
         assert!(error.is_login() && !error.may_have_been_sent() && error.attempts() == 0);
         assert!(error.to_string().contains("client not found"), "{error}");
         assert!(error.to_string().contains("could not log in (1 login attempt): "), "{error}");
+        assert!(
+            error.to_string().contains("(OAuth client \"") && error.to_string().contains("\" at 127.0.0.1:9)"),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("0 attempts"), "{error}");
     }
     agent.script(&id).await.unwrap_err();
     assert_eq!(transport.logins(), 1, "a definitive refusal is not asked for again");
