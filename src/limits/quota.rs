@@ -139,6 +139,8 @@ struct Limit {
     /// The operation is shut until then, by the 429 of then.
     shut_until: Instant,
     shut_since: Instant,
+    /// When it ends by what the 429 said, however long that is.
+    ends: Instant,
     /// Its name, where the service gave it.
     name: Option<String>,
     /// 429s in a row that did not say how long to wait, and when the first of them came.
@@ -149,7 +151,7 @@ struct Limit {
 impl Limit {
     /// Of the first 429, which answers what was sent then.
     fn new(sent: Instant, now: Instant) -> Self {
-        Self { shut_until: now, shut_since: sent, name: None, blind: 0, blind_since: now }
+        Self { shut_until: now, shut_since: sent, ends: now, name: None, blind: 0, blind_since: now }
     }
 }
 
@@ -196,8 +198,9 @@ impl QuotaGate {
                         .filter(|_| waiting.is_none() && one.queue.len() >= most_waiting),
                 };
                 if let Some(why) = why {
-                    let limit = one.limit.as_ref().and_then(|limit| limit.name.clone());
-                    return Err(QuotaRefused { why, available_at: possible_at, limit });
+                    let (ends, limit) = one.limit.as_ref().map(|limit| (limit.ends, limit.name.clone())).unzip();
+                    let available_at = possible_at.max(ends.filter(|ends| *ends > now));
+                    return Err(QuotaRefused { why, available_at, limit: limit.flatten() });
                 }
                 if waiting.is_none() {
                     let (position, wake) = one.queue.join(begun, deadline);
@@ -437,6 +440,7 @@ impl Operation {
         }
         let until = after(now, wait.min(policy.retry_after_cap).saturating_add(random.below(SPREAD)));
         limit.shut_until = limit.shut_until.max(until);
+        limit.ends = limit.ends.max(after(now, said.unwrap_or_default()));
         limit.shut_since = now;
         limit.name = refusal.limit.or(limit.name.take());
         // Whether it is open again is one call's to find out, and none's that is under way.

@@ -175,7 +175,7 @@ impl Agent {
 
     async fn imported_by(&self, deadline: Instant, id: &UploadId) -> Result<ImportStatus, Error> {
         let started = Instant::now();
-        let (mut asked, mut last) = (0_u32, None);
+        let (mut asked, mut said, mut last) = (0_u32, None, None);
         loop {
             // A poll that is held longer than an attempt may take is no failure to be repeated at once.
             let agent = self.until(deadline.min(after(Instant::now(), PATIENCE)));
@@ -186,22 +186,26 @@ impl Agent {
                 error.maybe_sent(true).ended(operation, Some(id.as_str()), asked, started.elapsed()).of_upload(id)
             };
             let mut pause = PAUSE;
-            match answer {
+            (said, last) = match answer {
                 Ok(status) => match progress::of(&status) {
                     Progress::Imported => return Ok(status),
                     Progress::Failed => return Err(ended(progress::failed(&status))),
-                    Progress::UnderWay => last = Some(progress::words(&status)).filter(|words| !words.is_empty()),
+                    Progress::UnderWay => (Some(progress::words(&status)).filter(|words| !words.is_empty()), None),
                 },
-                Err(error) if error.kind() == ErrorKind::NotFound && started.elapsed() < UNKNOWN_AT_FIRST => {}
+                // A poll that is held to its end says nothing.
+                Err(error) if error.is_timeout() && error.status().is_none() => (said, last),
+                Err(error) if error.kind() == ErrorKind::NotFound && started.elapsed() < UNKNOWN_AT_FIRST => {
+                    (None, Some(error))
+                }
                 Err(error) if error.is_retryable() => {
                     pause = pause.max(error.retry_after().unwrap_or_default());
-                    last = (!error.is_timeout()).then(|| error.to_string());
+                    (None, Some(error))
                 }
                 Err(error) => return Err(error.of_upload(id)),
-            }
+            };
             match next_look(pause, deadline) {
                 Some(next) => sleep_until(next).await,
-                None => return Err(ended(not_in_time(deadline.saturating_duration_since(started), last))),
+                None => return Err(ended(not_in_time(deadline.saturating_duration_since(started), said, last))),
             }
         }
     }
@@ -274,14 +278,20 @@ impl Agent {
     }
 }
 
-fn not_in_time(time: Duration, last: Option<String>) -> Error {
-    let last = last.map_or_else(String::new, |last| format!(" (last, {last})"));
-    let what = format!(
-        "the script was not imported within {} s{last}; it may still be: wait for this upload again, as importing the file again \
-         could make a second script",
-        time.as_secs()
-    );
-    Error::new(ErrorKind::Timeout, what)
+/// With what the service said of the upload last, or the error that the last question met.
+fn not_in_time(time: Duration, said: Option<String>, last: Option<Error>) -> Error {
+    const WAIT: &str = "wait for this upload again, as importing the file again could make a second script";
+    let time = time.as_secs_f64();
+    let what = match &last {
+        Some(unknown) if unknown.kind() == ErrorKind::NotFound => {
+            format!("the service does not know this upload, after {time:.0} s of asking; where the id is right, {WAIT}")
+        }
+        _ => {
+            let said = said.map_or_else(String::new, |said| format!(" (last, {said})"));
+            format!("the script was not imported within {time:.0} s{said}; it may still be: {WAIT}")
+        }
+    };
+    Error::unanswered(last, what)
 }
 
 /// The id that the status answer's URL ends in, if it is a script's. What the URL is is not documented, so it is believed only

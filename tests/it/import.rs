@@ -581,3 +581,27 @@ async fn the_simulator_lists_late_imports_slowly_and_refuses_what_has_not_settle
     agent.publish(imported.script_id().unwrap(), &PublishScript::default()).await.unwrap();
     agent.delete(imported.script_id().unwrap()).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_said_of_an_upload_until_the_time_was_over_is_kept() {
+    let refused = [(404, "does not know this upload"), (503, "was not imported within 10 s")];
+    for (status, words) in refused {
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => common::token("t"),
+            false => reply(status, r#"{"code":"c","message":"m","status":1}"#).with("inin-correlation-id", "c-4"),
+        });
+        let agent = transport.agent();
+        let error = agent.wait_for_import(&upload_id(), Duration::from_secs(10)).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.status(), error.code()),
+            (ErrorKind::Timeout, Some(status), Some("c")),
+            "{error}"
+        );
+        assert_eq!((error.correlation_id(), error.upload_id()), (Some("c-4"), Some(&upload_id())), "{error}");
+        assert!(
+            error.to_string().contains(words) && error.to_string().contains("wait for this upload again"),
+            "{error}"
+        );
+        assert_eq!(error.to_string().matches(" attempts in ").count(), 1, "one account, and not two: {error}");
+    }
+}

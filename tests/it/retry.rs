@@ -249,3 +249,15 @@ async fn an_attempt_that_the_calls_end_cuts_short_does_not_hide_what_came_before
     assert!(error.to_string().contains("`login_timeout`") && !error.to_string().contains("call's"), "{error}");
     assert_eq!(error.retry_after(), None, "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_a_429_is_told_of_its_whole_wait_and_not_of_what_is_believed_of_it() {
+    let transport = Scripted::replies([reply(429, "").with("retry-after", "3600")]);
+    let agent = transport.agent();
+    let first = agent.script(&id()).await.unwrap_err();
+    assert_eq!((first.status(), first.retry_after()), (Some(429), Some(Duration::from_secs(3_600))), "{first}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let next = agent.script(&id()).await.unwrap_err();
+    assert_eq!((next.kind(), next.attempts()), (ErrorKind::Throttled, 0), "{next}");
+    assert_eq!(next.retry_after().unwrap().as_secs(), 3_540, "{next}");
+}
