@@ -296,7 +296,7 @@ impl TokenSlot {
                 if let Some((until, refused)) = &state.refused
                     && now < *until
                 {
-                    return Err(refused.clone());
+                    return Err(refused.clone().not_asked_again(until.saturating_duration_since(now)));
                 }
                 match state.running_login() {
                     Some(login) => login,

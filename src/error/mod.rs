@@ -316,6 +316,17 @@ impl Error {
         &self.0.what
     }
 
+    /// A login's refusal, told anew to who would have asked for the same again.
+    pub(crate) fn not_asked_again(mut self, pause: Duration) -> Self {
+        if self.0.status.is_some() {
+            let pause = pause.as_millis().div_ceil(1000);
+            self.0.what =
+                format!("not asked for again for {pause} s, as it was refused before: {}", self.0.what).into();
+            self.0.attempts = 0;
+        }
+        self
+    }
+
     /// The call ended while this was being tried again.
     pub(crate) fn outlasted(mut self, by: &str) -> Self {
         self.0.what = format!("{by}; last, {}", self.0.what).into();

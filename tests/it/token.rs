@@ -102,11 +102,15 @@ async fn a_failed_login_is_shared_and_remembered() {
         );
         assert!(!error.to_string().contains("0 attempts"), "{error}");
     }
-    agent.script(&id).await.unwrap_err();
+    tokio::time::advance(Duration::from_secs(12)).await;
+    let error = agent.script(&id).await.unwrap_err();
     assert_eq!(transport.logins(), 1, "a definitive refusal is not asked for again");
-    tokio::time::advance(Duration::from_secs(31)).await;
-    agent.script(&id).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::LoginRefused, Some(401)), "{error}");
+    assert!(error.to_string().contains("could not log in: not asked for again for 18 s, as it was refused"), "{error}");
+    tokio::time::advance(Duration::from_secs(19)).await;
+    let error = agent.script(&id).await.unwrap_err();
     assert_eq!(transport.logins(), 2, "for 30 s");
+    assert!(error.to_string().contains("could not log in (1 login attempt): the login was refused"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
