@@ -229,7 +229,7 @@ impl<'a> Run<'a> {
             }
             Err(error) => {
                 let (host, took) = (self.client.login.name(), self.started.elapsed());
-                Err(error.of_login(host, spec.operation.name, spec.subject, self.attempts, took))
+                Err(error.of_login(host, spec.operation.name, spec.named().as_deref(), self.attempts, took))
             }
         }
     }
@@ -638,7 +638,7 @@ impl<'a> Run<'a> {
     fn ended(&self, error: Error) -> Error {
         let spec = self.call.spec;
         let error = error.maybe_sent(self.may_have_been_sent).lost_answers(self.lost);
-        error.ended(spec.operation.name, spec.subject, self.attempts, self.started.elapsed())
+        error.ended(spec.operation.name, spec.named().as_deref(), self.attempts, self.started.elapsed())
     }
 }
 

@@ -252,7 +252,7 @@ impl Way<'_> {
         if cause.contains(PROXY_WANTS_CREDENTIALS) {
             let (proxy, host) = (self.proxy(), self.host);
             return Some(format!(
-                "{proxy} wants credentials (407) on the way to {host}: give user:password@ in its URL"
+                "{proxy} wants credentials (407) on the way to {host}: give user:password@ in its URL, or others than it has"
             ));
         }
         tls::fault(cause).map(|fault| format!("no connection to {self}: {fault}"))

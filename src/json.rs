@@ -260,7 +260,7 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
     let error = Error::new(ErrorKind::UnexpectedAnswer, shown(&redact(why, secrets)))
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
-        .ended(spec.operation.name, spec.subject, answer.attempts, answer.elapsed);
+        .ended(spec.operation.name, spec.named().as_deref(), answer.attempts, answer.elapsed);
     let body = ErrorBody::read(&answer.headers, &answer.body, secrets);
     // What a login answers may be a token in a form that was not expected, and other JSON what was asked for: only a refusal is quoted.
     let quotable = match (spec.operation.host, answer.body.trim_ascii().first()) {

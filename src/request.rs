@@ -215,6 +215,14 @@ impl<'a> Spec<'a> {
     }
 
     /// What it is about, if that is not the first parameter of its path.
+    /// What it is about, for people: of a part, what it is a part of, too.
+    pub(crate) fn named(&self) -> Option<Cow<'a, str>> {
+        match self.parameters {
+            [first, _, ..] if self.subject == Some(*first) => Some(self.parameters.join("/").into()),
+            _ => self.subject.map(Cow::Borrowed),
+        }
+    }
+
     pub(crate) fn about(self, subject: &'a str) -> Self {
         Self { subject: Some(subject), ..self }
     }

@@ -474,6 +474,7 @@ async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_
             agent.script_page(&id(), &page, &read).await.map(drop).unwrap_err(),
             agent.published_script_page(&id(), &page, &read).await.map(drop).unwrap_err(),
         ];
+        assert!(errors[2].to_string().starts_with(&format!("get script page \"{ID}/p1\": ")), "{}", errors[2]);
         let status = agent.upload_status(&upload, &ReadUploadStatus::default()).await;
         let done = [agent.delete(&id()).await, agent.move_to_division(&id(), &"d1".parse().unwrap()).await];
         if body == gateway {
