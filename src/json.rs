@@ -197,9 +197,9 @@ pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
     if has_code(&answer.body) { Err(misshapen("of what was done", spec, answer, None)) } else { Ok(()) }
 }
 
-/// Whether it is a JSON object that tells an error, whoever's.
+/// Whether it is a JSON object that tells an error, whoever's, and nothing that was listed.
 fn is_error(body: &[u8]) -> bool {
-    has_any(body, &["code", "error", "errors", "fault", "message"])
+    has_any(body, &["code", "error", "errors", "fault", "message"]) && !has_any(body, &["entities"])
 }
 
 /// The same where a message may be of a success.

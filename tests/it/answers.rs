@@ -492,6 +492,13 @@ async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_
             assert!(error.to_string().contains("but is an error ("), "{error}");
         }
     }
+    // An empty list may have a word beside it.
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => token("t"),
+        false => reply(200, r#"{"entities":[],"errors":[],"message":null}"#),
+    });
+    let agent = transport.builder().build().unwrap().agent(common::credentials());
+    assert!(agent.scripts(ListScripts::default()).try_collect::<Vec<_>>().await.unwrap().is_empty());
     // On a later page, where nobody can tell whether there is one: no half of a list.
     let first = format!(r#"{{"entities":[{}]}}"#, script_json());
     let transport =
