@@ -225,3 +225,33 @@ const LIMITED: &str = "476c2b71-7429-11e4-9a5b-111111111111";
 fn spent(reply: Reply) -> Reply {
     reply.with("inin-ratelimit-allowed", "300").with("inin-ratelimit-count", "300").with("inin-ratelimit-reset", "40")
 }
+
+/// Twelve scripts fail whatever one does, while one more is asked for all the time, and served.
+#[tokio::test(start_paused = true)]
+async fn what_is_found_to_be_broken_ends_its_call_and_counts_for_nothing_else_from_then_on() {
+    let transport = Scripted::by(|seen| if seen.url.contains("000000") { reply(500, "") } else { script() });
+    let client = transport.client();
+    let agent = client.agent(Credentials::access_token("t"));
+    let well = tokio::spawn({
+        let agent = agent.clone();
+        async move {
+            loop {
+                agent.script(&id()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    });
+    let broken: Vec<ScriptId> =
+        (0..12).map(|number| format!("476c2b71-7429-11e4-9a5b-000000{number:06}").parse().unwrap()).collect();
+    for id in &broken {
+        let error = agent.script(id).await.unwrap_err();
+        assert!(error.attempts() < 8 && error.to_string().contains("this alone fails"), "{error}");
+    }
+    well.abort();
+    // Nothing is served any more, as nobody asks for it.
+    for id in &broken {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert_eq!(agent.script(id).await.unwrap_err().attempts(), 1);
+    }
+    assert!(client.stats().api.down.is_empty(), "{:?}", client.stats().api);
+}

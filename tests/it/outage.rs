@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use genesys_scripts::simulator::Simulator;
-use genesys_scripts::{Agent, Client, Credentials, Error, ErrorKind, ListScripts, ReadScript, RetryPolicy, ScriptId};
+use genesys_scripts::{
+    Agent, Client, Credentials, Error, ErrorKind, ListScripts, PublishScript, ReadScript, RetryPolicy, ScriptId,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -487,4 +489,24 @@ async fn an_agent_that_alone_fails_shuts_the_route_for_no_other() {
         assert!(took.as_ref().is_ok_and(|took| *took < Duration::from_millis(50)), "{took:?}");
     }
     failing.abort_all();
+}
+
+/// A read leaves a probe of an old outage that is slow; a change would lose with it what became of it.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_the_probe_of_an_old_outage_waits_for_its_answer() {
+    let transport = service(|at, _| match at < Duration::from_secs(20) {
+        true => reply(503, ""),
+        false => Reply::Later(Duration::from_secs(3), Box::new(script())),
+    });
+    let client = transport.builder().retry(crate::common::once()).build().unwrap();
+    let agent = client.agent(Credentials::access_token("t"));
+    let (id, how) = (id(), PublishScript::default());
+    let publish = || agent.publish(&id, &how);
+    for _ in 0..12 {
+        publish().await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(120)).await;
+    }
+    assert_eq!(client.stats().api.down.len(), 1, "it is out");
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    publish().await.unwrap();
 }
