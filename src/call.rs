@@ -601,7 +601,10 @@ impl<'a> Run<'a> {
     fn after_failure(&mut self, floor: Option<Duration>, error: Error) -> Result<Instant, Error> {
         if error.is_timeout() && Instant::now() >= self.deadline {
             // An attempt that had only what was left says less than the one before.
-            let error = self.last.take().map_or(error.clone(), |last| last.outlasted(error.what()));
+            let error = match self.last.take() {
+                Some(last) => last.outlasted(error.what()),
+                None => error,
+            };
             return Err(self.ended(error));
         }
         let earlier = self.failures;

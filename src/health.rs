@@ -70,7 +70,8 @@ pub struct RouteHealth {
 pub enum RouteState {
     /// No outage is known.
     Served,
-    /// Nothing but failures so far; it is asked again later. While few different things failed, others are still asked at once.
+    /// Nothing but failures so far; it is asked again later. While few different things, or few agents' calls, failed, others
+    /// are still sent at once.
     Out,
     /// It was out when it was last asked, and the next call asks again: it needs somebody to call.
     WaitsForACall,

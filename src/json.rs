@@ -194,7 +194,7 @@ pub(crate) fn decode_unless_error<T: DeserializeOwned>(
 
 /// A success of which nothing is read, if it does not tell an error all the same.
 pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
-    if has_code(&answer.body) { Err(misshapen("of what was done", spec, answer, None)) } else { Ok(()) }
+    if has_code(&answer.body) { Err(misshapen("an acknowledgement", spec, answer, None)) } else { Ok(()) }
 }
 
 /// Whether it is a JSON object that tells an error, whoever's, and nothing that was listed.
@@ -210,9 +210,11 @@ pub(crate) fn has_code(body: &[u8]) -> bool {
 /// Whether it is a JSON object with a member of any of these names.
 fn has_any(body: &[u8], names: &[&str]) -> bool {
     // What tells an error is short.
-    let object =
-        body.get(..READ_BYTES).is_none().then(|| serde_json::from_slice::<HashMap<Cow<'_, str>, IgnoredAny>>(body));
-    object.and_then(Result::ok).is_some_and(|object| names.iter().any(|name| object.contains_key(*name)))
+    if body.len() >= READ_BYTES {
+        return false;
+    }
+    let object = serde_json::from_slice::<HashMap<Cow<'_, str>, IgnoredAny>>(body);
+    object.is_ok_and(|object| names.iter().any(|name| object.contains_key(*name)))
 }
 
 /// The answer's body as the list it should be.
@@ -242,7 +244,8 @@ pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: s
     misshapen(what, spec, answer, Some(&error))
 }
 
-fn misshapen(what: &str, spec: &Spec<'_>, answer: &Answer, decoder: Option<&serde_json::Error>) -> Error {
+/// The same, with the decoder's words where it came to that.
+pub(crate) fn misshapen(what: &str, spec: &Spec<'_>, answer: &Answer, decoder: Option<&serde_json::Error>) -> Error {
     // Both the decoder's words and the answer's own can repeat what the answer says.
     let of_url = spec.secrets();
     let secrets: Vec<&str> = answer.token().into_iter().chain(of_url.iter().map(String::as_str)).collect();

@@ -214,7 +214,6 @@ impl<'a> Spec<'a> {
         Self { body: Some(body), ..self }
     }
 
-    /// What it is about, if that is not the first parameter of its path.
     /// What it is about, for people: of a part, what it is a part of, too.
     pub(crate) fn named(&self) -> Option<Cow<'a, str>> {
         match self.parameters {
@@ -223,6 +222,7 @@ impl<'a> Spec<'a> {
         }
     }
 
+    /// What it is about, if that is not the first parameter of its path.
     pub(crate) fn about(self, subject: &'a str) -> Self {
         Self { subject: Some(subject), ..self }
     }

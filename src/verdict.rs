@@ -242,8 +242,9 @@ fn of_api(status: StatusCode, body: &ErrorBody, has_correlation_id: bool) -> (Er
     let Class { kind, meaning, .. } = class(status);
     let meaning = match status.as_u16() {
         403 if body.envelope == Envelope::Gateway => "this is forbidden",
-        _ if has_correlation_id => meaning,
-        _ if !matches!(body.envelope, Envelope::Page | Envelope::Other | Envelope::Empty) => meaning,
+        _ if has_correlation_id || !matches!(body.envelope, Envelope::Page | Envelope::Other | Envelope::Empty) => {
+            meaning
+        }
         400 => "the request was refused",
         401 => "the request was refused for want of credentials, by something before the service as it looks",
         403 => "the request was refused, by something before the service as it looks",

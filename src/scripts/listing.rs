@@ -227,7 +227,7 @@ fn is_no_page(error: &Error) -> bool {
     let none = match error.kind() {
         ErrorKind::NotFound | ErrorKind::BadRequest => true,
         // An error that came as a success is none of these.
-        ErrorKind::UnexpectedAnswer => error.code().is_none(),
+        ErrorKind::UnexpectedAnswer => error.body().is_none_or(|body| !body.is_object()),
         _ => false,
     };
     none && !error.is_retryable()

@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
-use crate::json::{Items, Json, decode, decode_any, decode_list, decode_unless_error};
+use crate::json::{Items, Json, decode, decode_any, decode_list, decode_unless_error, done};
 use crate::request::{self, Body, Spec};
 
 /// The scripts as they are edited.
@@ -414,7 +414,7 @@ impl Agent {
 
     /// A call of whose answer nothing is kept.
     async fn done(&self, spec: &Spec<'_>) -> Result<(), Error> {
-        crate::json::done(spec, &self.run(spec).await?)
+        done(spec, &self.run(spec).await?)
     }
 
     /// A call, and its answer as the list it should be.

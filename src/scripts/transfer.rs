@@ -21,7 +21,7 @@ use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
-use crate::json::{decode, decode_unless_error, has_code, undecodable};
+use crate::json::{decode, decode_unless_error, has_code, misshapen, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
@@ -253,7 +253,7 @@ impl Agent {
                 let undecodable = |error| undecodable("a script file", &spec, &answer, error);
                 let file = ScriptFile::read(&answer.body).map_err(undecodable)?;
                 if ErrorBody::parse(file.as_str()).is_error_envelope() {
-                    return Err(undecodable(serde_json::Error::custom("it is an error's envelope")));
+                    return Err(misshapen("a script file", &spec, &answer, None));
                 }
                 return Ok(file);
             }

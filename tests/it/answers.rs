@@ -500,17 +500,19 @@ async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_
     let agent = transport.builder().build().unwrap().agent(common::credentials());
     assert!(agent.scripts(ListScripts::default()).try_collect::<Vec<_>>().await.unwrap().is_empty());
     // On a later page, where nobody can tell whether there is one: no half of a list.
-    let first = format!(r#"{{"entities":[{}]}}"#, script_json());
-    let transport =
-        Scripted::by(move |seen| match seen.url.contains("pageNumber=1&") || seen.url.ends_with("pageNumber=1") {
-            _ if seen.is_login() => token("t"),
-            true => reply(200, &first),
-            false => reply(200, service),
-        });
-    let agent = transport.builder().build().unwrap().agent(common::credentials());
-    let list = ListScripts { page_size: 1, ..ListScripts::default() };
-    let error = agent.scripts(list).try_collect::<Vec<_>>().await.unwrap_err();
-    assert!(error.to_string().contains("internal.server.error"), "{error}");
+    for (body, said) in [(service, "internal.server.error"), (gateway, "Service Unavailable"), (fault, "Quota")] {
+        let first = format!(r#"{{"entities":[{}]}}"#, script_json());
+        let transport =
+            Scripted::by(move |seen| match seen.url.contains("pageNumber=1&") || seen.url.ends_with("pageNumber=1") {
+                _ if seen.is_login() => token("t"),
+                true => reply(200, &first),
+                false => reply(200, body),
+            });
+        let agent = transport.builder().build().unwrap().agent(common::credentials());
+        let list = ListScripts { page_size: 1, ..ListScripts::default() };
+        let error = agent.scripts(list).try_collect::<Vec<_>>().await.unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,11 +60,17 @@ pub(crate) struct Row<'a> {
     /// Whether there was one at least for a part of its time.
     overlaps: bool,
     pub(crate) arrivals: [u32; WINDOWS.len()],
-    pub(crate) of_token: u32,
-    pub(crate) of_address: u32,
-    pub(crate) of_all: u32,
-    /// These three with those that were sent before the answer came: they may have arrived first.
-    at_most: [u32; 3],
+    of_token: Count,
+    of_address: Count,
+    of_all: Count,
+}
+
+/// How many count against a quota before a request.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    sent_before: u32,
+    /// With those that were sent before the answer came: they may have arrived first.
+    at_most: u32,
 }
 
 /// A factor and how well it tells the failures.
@@ -108,22 +114,10 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Optio
             *latest = latest.max(until);
         }
         let Some(failed) = counted else { continue };
-        let [of_token, of_address, of_all] = quotas(sample).map(|of| let_in.within(of, at - MINUTE, at));
-        let at_most = quotas(sample).map(|of| let_in.within(of, at - MINUTE, at + sample.took));
+        let [of_token, of_address, of_all] = quotas(sample).map(|of| let_in.before(of, sample));
         let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
         let overlaps = same_id;
-        rows.push(Row {
-            sample,
-            failed,
-            first_of_id,
-            same_id,
-            overlaps,
-            arrivals,
-            of_token,
-            of_address,
-            of_all,
-            at_most,
-        });
+        rows.push(Row { sample, failed, first_of_id, same_id, overlaps, arrivals, of_token, of_address, of_all });
     }
     overlap(&mut rows);
     rows
@@ -155,10 +149,15 @@ fn let_in(samples: &[&Sample], failed: impl Fn(&Sample) -> Option<bool>) -> LetI
 }
 
 impl LetIn {
-    /// How many from one second on and before another.
-    fn within(&self, quota: Quota, from: f64, to: f64) -> u32 {
+    /// Those of the last minute.
+    fn before(&self, quota: Quota, sample: &Sample) -> Count {
         let starts = self.0.get(&quota).map(Vec::as_slice).unwrap_or_default();
-        number(starts.partition_point(|start| *start < to) - starts.partition_point(|start| *start < from))
+        let until = |second: f64| starts.partition_point(|start| *start < second);
+        let forgotten = until(sample.at - MINUTE);
+        Count {
+            sent_before: number(until(sample.at) - forgotten),
+            at_most: number(until(sample.at + sample.took) - forgotten),
+        }
     }
 }
 
@@ -177,9 +176,7 @@ impl Row<'_> {
     /// is sent when.
     pub(crate) fn is_near(&self, what: &What) -> bool {
         let reaches = |value: u32, of: f64, limit: f64| f64::from(value) >= of * limit;
-        let counted = |value, quota: usize, limit| {
-            reaches(value, 0.9, limit) || self.at_most.get(quota).is_some_and(|most| reaches(*most, 1.0, limit))
-        };
+        let counts = |of: Count, limit| reaches(of.sent_before, 0.9, limit) || reaches(of.at_most, 1.0, limit);
         match what {
             What::Clock(from, to) => (from - 0.3..to + 0.3).contains(&self.sample.at),
             What::SameId => self.overlaps,
@@ -190,9 +187,9 @@ impl Row<'_> {
                 let value = at.and_then(|at| self.arrivals.get(at)).copied().unwrap_or_default();
                 reaches(value, 0.6, *limit)
             }
-            What::PerToken(limit) => counted(self.of_token, 0, *limit),
-            What::PerAddress(limit) => counted(self.of_address, 1, *limit),
-            What::Together(limit) => counted(self.of_all, 2, *limit),
+            What::PerToken(limit) => counts(self.of_token, *limit),
+            What::PerAddress(limit) => counts(self.of_address, *limit),
+            What::Together(limit) => counts(self.of_all, *limit),
             What::Aged(age) => self.sample.age > age - 0.3,
             _ => false,
         }
@@ -213,8 +210,8 @@ pub(crate) fn fits(rows: &[Row<'_>]) -> Vec<Fit> {
         threshold(rows, What::InFlight, |row| row.sample.in_flight),
         // By the tenth of a second.
         threshold(rows, |age| What::Aged(age / 10.0), |row| (row.sample.age * 10.0) as u32),
-        threshold(rows, What::PerToken, |row| row.of_token),
-        threshold(rows, What::Together, |row| row.of_all),
+        threshold(rows, What::PerToken, |row| row.of_token.sent_before),
+        threshold(rows, What::Together, |row| row.of_all.sent_before),
     ];
     let distinct = |of: &dyn Fn(&Row<'_>) -> u32| rows.iter().any(|row| rows.first().is_some_and(|f| of(f) != of(row)));
     // With one script, to ask for the same one is to ask at the same time.
@@ -222,7 +219,7 @@ pub(crate) fn fits(rows: &[Row<'_>]) -> Vec<Fit> {
         all.push(two(rows, What::SameId, |row| row.same_id));
     }
     if distinct(&|row| row.sample.address) {
-        all.push(threshold(rows, What::PerAddress, |row| row.of_address));
+        all.push(threshold(rows, What::PerAddress, |row| row.of_address.sent_before));
     }
     for (i, window) in WINDOWS.into_iter().enumerate() {
         let of = |row: &Row<'_>| row.arrivals.get(i).copied().unwrap_or_default();
