@@ -499,9 +499,10 @@ async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_
     });
     let agent = transport.builder().build().unwrap().agent(common::credentials());
     assert!(agent.scripts(ListScripts::default()).try_collect::<Vec<_>>().await.unwrap().is_empty());
-    // On a later page, where nobody can tell whether there is one: no half of a list.
+    // On a later page, where it is doubtful whether there is one: no half of a list.
     for (body, said) in [(service, "internal.server.error"), (gateway, "Service Unavailable"), (fault, "Quota")] {
-        let first = format!(r#"{{"entities":[{}]}}"#, script_json());
+        // What the first page says of the whole can be wrong.
+        let first = format!(r#"{{"entities":[{}],"total":1}}"#, script_json());
         let transport =
             Scripted::by(move |seen| match seen.url.contains("pageNumber=1&") || seen.url.ends_with("pageNumber=1") {
                 _ if seen.is_login() => token("t"),
