@@ -42,7 +42,7 @@ pub enum IdProblem {
     TooLong,
     /// It is a word that names another route: `published`, `divisionviews`, `uploads`, `pages`, `variables`, `export`, `status`.
     RouteWord,
-    /// It is a placeholder nobody filled in: `${scriptId}`, `{{scriptId}}`, `<EOF>`, `null`, …
+    /// It is a placeholder nobody filled in: `${scriptId}`, `{{scriptId}}`, `#{scriptId}`, `<EOF>`, `null`, …
     Placeholder,
     /// It is percent-encoded already, and would be encoded twice. What is refused for another reason once it is decoded
     /// (`%3CEOF%3E`, `%2e%2e`) has that reason.
@@ -194,7 +194,9 @@ fn is_placeholder(kind: &str, text: &str) -> bool {
     let wrapped = |open: &str, close: &str| {
         text.len() > open.len() + close.len() && text.starts_with(open) && text.ends_with(close)
     };
-    if text.contains("${") || text.contains("{{") || wrapped("<", ">") || wrapped("%", "%") || wrapped("{", "}") {
+    // JMeter, Postman, Gatling, Karate, Azure Pipelines: each has its own way to name a variable.
+    let opened = ["${", "{{", "#{", "#(", "$(", "@{"].iter().any(|open| text.contains(open));
+    if opened || wrapped("<", ">") || wrapped("%", "%") || wrapped("{", "}") {
         return true;
     }
     // The name of the variable itself, as a header row read as data gives: scriptId, script_id, …
@@ -408,6 +410,11 @@ mod tests {
                 "${scriptId}",
                 "x${id}",
                 "{{scriptId}}",
+                "#{scriptId}",
+                "#(scriptId)",
+                "$(SCRIPT_ID)",
+                "@{script.id}",
+                "script-#{id}",
                 "%scriptId%",
                 "<EOF>",
                 "<id>",

@@ -70,7 +70,8 @@ where
 
 /// What a tool sends that put nothing in its variable's place.
 fn is_placeholder(text: &str) -> bool {
-    let wrapped = [("${", "}"), ("{{", "}}"), ("{", "}"), ("<", ">"), ("%", "%")];
+    let wrapped =
+        [("${", "}"), ("{{", "}}"), ("#{", "}"), ("#(", ")"), ("$(", ")"), ("{", "}"), ("<", ">"), ("%", "%")];
     let is_wrapped = |(open, close): (&str, &str)| {
         text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)).is_some_and(|name| !name.is_empty())
     };
