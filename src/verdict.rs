@@ -223,6 +223,9 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let (kind, meaning) = match endpoint {
         Endpoint::Login => of_login(answer.status, &body, why.as_ref().map(|why| &why.cause)),
         Endpoint::SignedUrl => of_signed_url(answer.status),
+        Endpoint::Api if spec.operation.host == OnHost::Upload && answer.status == StatusCode::CONFLICT => {
+            (ErrorKind::Conflict, "the service has this upload already, or another: look which scripts there are")
+        }
         Endpoint::Api => of_api(answer.status, &body, correlation_id.is_some()),
     };
     let meaning: Cow<'static, str> =
@@ -266,6 +269,10 @@ fn of_login(status: StatusCode, body: &ErrorBody, cause: Option<&Cause>) -> (Err
         }
         (400 | 401 | 403, _) => (ErrorKind::LoginRefused, "the login was refused: check the credentials"),
         (404, _) => (ErrorKind::LoginRefused, "there is no login service at this address: check the region or URL"),
+        // What it means for a script is not what it means here.
+        (409 | 412 | 413 | 423, _) => {
+            (ErrorKind::UnexpectedAnswer, "the login service answered with an unexpected status")
+        }
         _ => (class(status).kind, class(status).meaning),
     }
 }
@@ -392,6 +399,10 @@ mod tests {
             assert!(kind == ErrorKind::LoginRefused && told.contains("check the credentials"), "{status}: {told}");
         }
         assert!(login(404, "", None).1.contains("check the region"));
+        for status in [409, 412, 413, 423] {
+            let told = login(status, "", None);
+            assert_eq!(told, (ErrorKind::UnexpectedAnswer, "the login service answered with an unexpected status"));
+        }
         assert_eq!(login(400, "", Some(Cause::LoginThrottled)).0, ErrorKind::Throttled);
         assert_eq!(login(400, "", Some(Cause::Overload)).0, ErrorKind::Server);
         assert_eq!(login(500, "", None).0, ErrorKind::Server);

@@ -17,6 +17,7 @@ use super::query::{ExportScript, ListPublishedScripts, ListScripts, ReadUploadSt
 use super::signed_url::SignedUrl;
 use super::upload_form;
 use crate::agent::Agent;
+use crate::answer::Answer;
 use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
@@ -195,7 +196,7 @@ impl Agent {
     pub async fn export_file(&self, id: &ScriptId, options: &ExportScript) -> Result<ScriptFile, Error> {
         let agent = self.at_work(request::EXPORT_SCRIPT.name, Some(id.as_str()))?;
         match agent.export(id, options).await?.url {
-            Some(url) => agent.download_export(&url).await,
+            Some(url) => agent.download(&url, Some(id.as_str())).await,
             None => Err(Error::new(ErrorKind::UnexpectedAnswer, "the service exported the script but gave no URL")
                 .maybe_sent(true)
                 .ended(request::EXPORT_SCRIPT.name, Some(id.as_str()), 1, Duration::ZERO)),
@@ -216,7 +217,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script), never with the URL in it; [`ErrorKind::InvalidInput`] for a URL that no request
+    /// As of [`script`](Self::script), telling of the URL its host alone; [`ErrorKind::InvalidInput`] for a URL that no request
     /// is sent to, and [`ErrorKind::Forbidden`] where it is refused, as when it has expired.
     ///
     /// ```no_run
@@ -228,16 +229,27 @@ impl Agent {
     /// # }
     /// ```
     pub async fn download_export(&self, url: &SignedUrl) -> Result<ScriptFile, Error> {
-        let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, None)?;
-        let client = self.client();
-        let deadline = after(Instant::now(), self.timeout());
-        let unreadable = || refused_url(ErrorKind::InvalidInput, "does not parse");
-        let mut address = Address::new(url.expose()).ok_or_else(unreadable)?;
+        self.download(url, None).await
+    }
+
+    /// Of this script, where the service gave the URL just now.
+    async fn download(&self, url: &SignedUrl, script: Option<&str>) -> Result<ScriptFile, Error> {
+        let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, script)?;
+        let (client, started) = (self.client(), Instant::now());
+        let deadline = after(started, self.timeout());
+        let refused = |redirects, why| {
+            let given = redirects == 0 && script.is_none();
+            let kind = if given { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
+            // Without the URL: it is a secret.
+            let error = Error::new(kind, format!("the export's URL {why}")).maybe_sent(redirects > 0);
+            error.ended(request::DOWNLOAD_EXPORT.name, script, redirects, started.elapsed())
+        };
+        let mut address = Address::new(url.expose()).ok_or_else(|| refused(0, "does not parse"))?;
         for redirects in 0..=MOST_REDIRECTS {
-            let kind = if redirects == 0 { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             let url = address.url();
-            check_download(url, is_loopback(client.api.site.base())).map_err(|why| refused_url(kind, why))?;
-            let mut spec = Spec { address: Some(url), ..Spec::of(&request::DOWNLOAD_EXPORT, &[]) };
+            check_download(url, is_loopback(client.api.site.base())).map_err(|why| refused(redirects, why))?;
+            let mut spec = Spec::of(&request::DOWNLOAD_EXPORT, &[]);
+            (spec.address, spec.subject) = (Some(url), script);
             spec.exact = address.exact().filter(|_| client.host(&spec).transport.sends_exact(url));
             let is_altered = address.is_altered() && spec.exact.is_none();
             let secrets = spec.secrets();
@@ -247,23 +259,31 @@ impl Agent {
             self.note(&result);
             let answer = result.map_err(|error| match error.kind() {
                 ErrorKind::Forbidden | ErrorKind::NotFound if is_altered => error.noted(ALTERED),
-                _ => error,
+                _ => error.noted(&leads_to(url)),
             })?;
             if answer.status.is_success() {
-                let undecodable = |error| undecodable("a script file", &spec, &answer, error);
-                let file = ScriptFile::read(&answer.body).map_err(undecodable)?;
-                if ErrorBody::parse(file.as_str()).is_error_envelope() {
-                    return Err(misshapen("a script file", &spec, &answer, None));
-                }
-                return Ok(file);
+                return script_file(&spec, &answer).map_err(|error| error.noted(&leads_to(url)));
             }
             let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
             address = location
                 .and_then(|location| address.redirected(location))
-                .ok_or_else(|| refused_url(ErrorKind::UnexpectedAnswer, "leads to a redirect that says nowhere"))?;
+                .ok_or_else(|| refused(redirects + 1, "leads to a redirect that says nowhere"))?;
         }
-        Err(refused_url(ErrorKind::UnexpectedAnswer, "leads from redirect to redirect"))
+        Err(refused(MOST_REDIRECTS + 1, "leads from redirect to redirect"))
     }
+}
+
+fn script_file(spec: &Spec<'_>, answer: &Answer) -> Result<ScriptFile, Error> {
+    let file = ScriptFile::read(&answer.body).map_err(|error| undecodable("a script file", spec, answer, error))?;
+    match ErrorBody::parse(file.as_str()).is_error_envelope() {
+        true => Err(misshapen("a script file", spec, answer, None)),
+        false => Ok(file),
+    }
+}
+
+/// Of a signed URL only the host may be told.
+fn leads_to(url: &Url) -> String {
+    format!("the URL leads to {}", url.host_str().unwrap_or_default())
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), Error> {
@@ -282,11 +302,6 @@ pub(super) struct Received {
 
 const ALTERED: &str = "it could not be sent byte for byte as it was given, as it has characters that must be encoded or dot segments, \
                        and a signature over its very bytes does not survive that";
-
-/// Without the URL: it is a secret.
-fn refused_url(kind: ErrorKind, why: &str) -> Error {
-    Error::new(kind, format!("the export's URL {why}"))
-}
 
 /// Whether a request may be sent there.
 fn check_download(url: &Url, loopback_allowed: bool) -> Result<(), &'static str> {

@@ -202,6 +202,30 @@ async fn an_error_that_comes_in_place_of_a_file_is_no_file() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failed_download_names_script_and_host() {
+    let url = |url: &str| reply(200, json!({ "url": url }).to_string());
+    for (replies, kind, said) in [
+        (vec![url("no url")], ErrorKind::UnexpectedAnswer, "the export's URL does not parse"),
+        (vec![url("http://bucket.example/x")], ErrorKind::UnexpectedAnswer, "leads to a place that is not https"),
+        (vec![url(BUCKET), reply(403, "")], ErrorKind::Forbidden, "(the URL leads to 127.0.0.1)"),
+        (vec![url(BUCKET), reply(200, "<html>")], ErrorKind::UnexpectedAnswer, "(the URL leads to 127.0.0.1)"),
+        (vec![url(BUCKET), reply(302, "")], ErrorKind::UnexpectedAnswer, "says nowhere; 1 attempt in"),
+    ] {
+        let error = agent(&Scripted::replies(replies)).export_file(&id(), &ExportScript::default()).await.unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.starts_with(&format!("download export \"{}\": ", id())) && shown.contains(said), "{shown}");
+        assert_eq!((error.kind(), error.is_retryable()), (kind, false), "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_of_an_upload_does_not_say_that_nothing_was_done() {
+    let error = agent(&Scripted::replies([reply(409, "")])).upload(&file(), "Inbound", None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("has this upload already"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn redirects_of_a_download_are_followed_to_safe_places_only() {
     let to = |location: &str| reply(302, "").with("location", location.to_owned());
     let transport = Scripted::replies([to("http://127.0.0.1:10/y"), to("/z?b=1"), reply(200, FILE)]);
