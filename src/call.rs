@@ -369,9 +369,10 @@ impl<'a> Run<'a> {
         let _in_flight = self.route.meter.in_flight();
         let span = spans::of_attempt(host, spec, resent);
         let leaves = self.leaves(sent).filter(|leaves| *leaves < limit);
+        let reading = self.reading(sent.at, limit);
         let exchange = match leaves {
-            None => Either::Left(self.exchange(&http, token)),
-            Some(_) => Either::Right(Box::pin(self.probe(&http, token, sent.at, limit))),
+            None => Either::Left(self.exchange(&http, token, reading)),
+            Some(_) => Either::Right(Box::pin(self.probe(&http, token, reading))),
         };
         let exchange = match span.is_disabled() {
             true => Either::Left(exchange),
@@ -380,8 +381,8 @@ impl<'a> Run<'a> {
         let limit = leaves.unwrap_or(limit);
         let outcome = timeout_at(limit, exchange).await;
         let outcome = outcome.unwrap_or_else(|_| {
-            let whole = if self.is_login() { "the login's time (`login_timeout`)" } else { "the call's time" };
-            Err(Failure::timed_out(host.name(), (self.deadline <= limit).then_some(whole), sent.at.elapsed()))
+            let whole = self.whole_time_until(limit);
+            Err(Failure::timed_out(host.name(), whole, sent.at.elapsed(), false))
         });
         if outcome.as_ref().is_err_and(|failure| failure.silent && !spec.patient) {
             host.transport.renew(&http);
@@ -399,8 +400,9 @@ impl<'a> Run<'a> {
         &'s self,
         http: &'s Http,
         token: Option<&Token>,
+        reading: Reading,
     ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'s, 'a> {
-        let (host, request, reading) = (self.host, self.request(token), self.reading());
+        let (host, request) = (self.host, self.request(token));
         match self.call.spec.exact {
             Some(to) => Either::Left(Box::pin(host.transport.exchange_exact(request, to, host.name(), reading))),
             None => {
@@ -418,8 +420,15 @@ impl<'a> Run<'a> {
         request
     }
 
-    fn reading(&self) -> Reading {
-        Reading { most: self.client.settings.max_body_bytes, once: self.is_login() }
+    fn reading(&self, sent: Instant, until: Instant) -> Reading {
+        let (most, whole) = (self.client.settings.max_body_bytes, self.whole_time_until(until));
+        Reading { most, once: self.is_login(), sent, until, whole }
+    }
+
+    /// What the call has of time in all, where no more of it is left.
+    fn whole_time_until(&self, limit: Instant) -> Option<&'static str> {
+        let whole = if self.is_login() { "the login's time (`login_timeout`)" } else { "the call's time" };
+        (self.deadline <= limit).then_some(whole)
     }
 
     /// Until when the call waits for the answer to its probe; none where more than an answer would be lost with it.
@@ -433,24 +442,18 @@ impl<'a> Run<'a> {
     }
 
     /// The same as a probe. When its call has left it, it goes on alone: a service that is slow is up all the same.
-    async fn probe(
-        &self,
-        http: &Arc<Http>,
-        token: Option<&Token>,
-        sent: Instant,
-        limit: Instant,
-    ) -> Result<Answer, Failure> {
+    async fn probe(&self, http: &Arc<Http>, token: Option<&Token>, reading: Reading) -> Result<Answer, Failure> {
         let (http, route, host) = (Arc::clone(http), Arc::clone(self.route), self.host.name().to_owned());
-        let (request, reading) = (self.request(token), self.reading());
+        let request = self.request(token);
         let (tell, told) = oneshot::channel();
         let probe = async move {
             let proxy = http.proxy(request.url());
-            let outcome = timeout_at(limit, http.exchange(request, &host, proxy, reading)).await;
+            let outcome = timeout_at(reading.until, http.exchange(request, &host, proxy, reading)).await;
             if let Ok(outcome) = outcome
                 && let Err(Ok(answer)) = tell.send(outcome)
                 && answer.status.is_success()
             {
-                route.outage.answered(sent);
+                route.outage.answered(reading.sent);
             }
         };
         tokio::spawn(probe.in_current_span());

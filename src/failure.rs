@@ -60,10 +60,13 @@ impl Failure {
     }
 
     /// Its time ran out: the attempt's, or, where that was shorter, what was left of all that its call had, by whatever name.
-    pub(crate) fn timed_out(host: &str, whole: Option<&str>, waited: Duration) -> Self {
+    pub(crate) fn timed_out(host: &str, whole: Option<&str>, waited: Duration, had_begun: bool) -> Self {
         let what = match whole {
             Some(whole) => format!("{whole} ran out before all of the answer of {host} was there"),
-            None => format!("{host} did not answer within {:.1} s", waited.as_secs_f64()),
+            None => {
+                let missing = if had_begun { "send all of its answer" } else { "answer" };
+                format!("{host} did not {missing} within {:.1} s", waited.as_secs_f64())
+            }
         };
         let silent = whole.is_none() || waited >= UNANSWERED;
         Self { transient: true, of_service: silent, silent, ..Self::new(ErrorKind::Timeout, what) }

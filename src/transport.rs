@@ -305,46 +305,32 @@ pub(crate) struct Reading {
     pub(crate) most: usize,
     /// It cannot be had again, so what is not in the coding it is said to be in is read as far as it can be.
     pub(crate) once: bool,
+    /// When it was asked for.
+    pub(crate) sent: Instant,
+    /// All of it must be there by then.
+    pub(crate) until: Instant,
+    /// What else than the attempt's time is over then.
+    pub(crate) whole: Option<&'static str>,
 }
 
 /// The whole answer.
 #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
-fn read(
-    mut response: Response,
-    host: &str,
-    Reading { most, once }: Reading,
-) -> impl Future<Output = Result<Answer, Failure>> + Send {
+fn read(mut response: Response, host: &str, reading: Reading) -> impl Future<Output = Result<Answer, Failure>> + Send {
     async move {
         if !response.status().is_success() {
             let words = Box::pin(words_of(&mut response)).await;
             let (words, _) = coding::plain(words, response.headers(), REFUSAL_BYTES);
             return Ok(answer(response, words));
         }
-        // An answer in one piece is kept as it came; one in many is put together where there is room for all of it.
-        let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
-        loop {
-            let received = first.len() + joined.len();
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => return Err(headed(Failure::broken_off(Some(error), host, received), &response)),
-            };
-            if received.saturating_add(chunk.len()) > most {
-                return Err(headed(Failure::too_large(host, most), &response));
+        let Reading { most, once, until, .. } = reading;
+        let body = match timeout_at(until, body_of(&mut response, host, most)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(failure)) => return Err(headed(failure, &response)),
+            Err(_) => {
+                let (whole, waited) = (reading.whole, reading.sent.elapsed());
+                return Err(headed(Failure::timed_out(host, whole, waited, true), &response));
             }
-            if received == 0 {
-                first = chunk;
-                continue;
-            }
-            if joined.is_empty() {
-                let left = response.content_length().map_or(0, |left| usize::try_from(left).unwrap_or(usize::MAX));
-                let expected = received.saturating_add(chunk.len()).saturating_add(left);
-                joined.reserve(expected.min(most).min(MOST_AT_ONCE));
-                joined.extend_from_slice(&std::mem::take(&mut first));
-            }
-            joined.extend_from_slice(&chunk);
-        }
-        let body = if joined.is_empty() { first } else { joined.freeze() };
+        };
         let received = body.len();
         match coding::plain(body, response.headers(), most) {
             (_, Some(Trouble::TooLarge)) => Err(headed(Failure::too_large(host, most), &response)),
@@ -352,6 +338,33 @@ fn read(
             (_, Some(Trouble::Garbled)) if !once => Err(headed(Failure::garbled(host), &response)),
             (body, _) => Ok(answer(response, body)),
         }
+    }
+}
+
+/// All of a body. One in one piece is kept as it came; one in many is put together where there is room for all of it.
+async fn body_of(response: &mut Response, host: &str, most: usize) -> Result<Bytes, Failure> {
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    loop {
+        let received = first.len() + joined.len();
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(if joined.is_empty() { first } else { joined.freeze() }),
+            Err(error) => return Err(Failure::broken_off(Some(error), host, received)),
+        };
+        if received.saturating_add(chunk.len()) > most {
+            return Err(Failure::too_large(host, most));
+        }
+        if received == 0 {
+            first = chunk;
+            continue;
+        }
+        if joined.is_empty() {
+            let left = response.content_length().map_or(0, |left| usize::try_from(left).unwrap_or(usize::MAX));
+            let expected = received.saturating_add(chunk.len()).saturating_add(left);
+            joined.reserve(expected.min(most).min(MOST_AT_ONCE));
+            joined.extend_from_slice(&std::mem::take(&mut first));
+        }
+        joined.extend_from_slice(&chunk);
     }
 }
 

@@ -320,8 +320,11 @@ mod tests {
         for patient in [false, true] {
             let spec = Spec { patient, ..Spec::of(&crate::request::GET_SCRIPT, &["476c2b71"]) };
             let is_failure = |failure| matches!(of(&asked(&spec), Err(failure)).1, Signal::Failed(_));
-            assert_eq!(is_failure(Failure::timed_out("host", None, Duration::from_secs(30))), !patient);
-            assert_eq!(is_failure(Failure::timed_out("host", Some("its time"), Duration::from_secs(3_600))), !patient);
+            assert_eq!(is_failure(Failure::timed_out("host", None, Duration::from_secs(30), false)), !patient);
+            assert_eq!(
+                is_failure(Failure::timed_out("host", Some("its time"), Duration::from_secs(3_600), true)),
+                !patient
+            );
             assert!(is_failure(Failure::broken_off(None, "host", 0)), "{patient}");
             assert!(!is_failure(Failure::too_large("host", 1)), "{patient}");
         }

@@ -193,7 +193,7 @@ impl Agent {
                     Progress::UnderWay => (Some(progress::words(&status)).filter(|words| !words.is_empty()), None),
                 },
                 // A poll that is held to its end says nothing.
-                Err(error) if error.is_timeout() && error.status().is_none() => (said, last),
+                Err(error) if error.is_timeout() && error.status() != Some(408) => (said, last),
                 Err(error) if error.kind() == ErrorKind::NotFound && started.elapsed() < UNKNOWN_AT_FIRST => {
                     (None, Some(error))
                 }

@@ -73,8 +73,8 @@ async fn a_host_that_is_silent_or_slow_costs_its_attempts_time() {
         silent("accepts and never answers", [Do::Nothing]),
         silent("slow headers", [Do::Slowly(format!("{HEAD}x-slow: {}", "slow ".repeat(100)).into_bytes())]),
         silent("stops in the headers", [say(HEAD), Do::Nothing]),
-        silent("slow body", [say(&whole_head), Do::Slowly(vec![b' '; 1_000])]),
-        silent("stops in the body", [say(format!("{whole_head}{{")), Do::Nothing]),
+        headed(silent("slow body", [say(&whole_head), Do::Slowly(vec![b' '; 1_000])])),
+        headed(silent("stops in the body", [say(format!("{whole_head}{{")), Do::Nothing])),
     ])
     .await;
 }
