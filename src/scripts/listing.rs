@@ -250,6 +250,7 @@ impl Stream for ListingPages {
             return Poll::Pending;
         };
         let page = fetched.and_then(|(page, answer)| self.accept(number, page, &answer));
+        let page = page.map_err(|error| if number > 1 { error.noted(&format!("page {number}")) } else { error });
         Poll::Ready(self.ended(page))
     }
 }

@@ -36,6 +36,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
 use crate::json::{Items, Json, decode, decode_any, decode_list, decode_unless_error, done};
 use crate::request::{self, Body, Spec};
+use crate::text::quoted;
 
 /// The scripts as they are edited.
 impl Agent {
@@ -218,7 +219,8 @@ impl Agent {
     pub async fn move_to_division(&self, id: &ScriptId, division: &DivisionId) -> Result<(), Error> {
         let body = Body::json(&json!([id]));
         let to = [division.as_str(), "SCRIPT"];
-        self.done(&Spec::of(&request::MOVE_TO_DIVISION, &to).about(id.as_str()).body(body)).await
+        let moved = self.done(&Spec::of(&request::MOVE_TO_DIVISION, &to).about(id.as_str()).body(body)).await;
+        moved.map_err(|error| error.noted(&format!("to the division {}", quoted(division.as_str()))))
     }
 }
 

@@ -221,6 +221,7 @@ async fn an_error_ends_the_list_and_tells_where_to_resume() {
     assert_eq!(read.len(), 20);
     let error = scripts.try_next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert!(error.to_string().contains("(page 3)"), "{error}");
     assert!(scripts.next().await.is_none());
     assert_eq!(scripts.page_number(), Some(3));
     assert_eq!(transport.calls().len(), 3);

@@ -374,6 +374,9 @@ async fn move_to_division() {
     let (seen, result) = exchange(reply(204, ""), call).await;
     result.unwrap();
     assert_post(&seen, &format!("/api/v2/authorization/divisions/{DIVISION}/objects/SCRIPT"), json!([ID]));
+    let (_, unknown) = exchange(reply(404, r#"{"code":"not.found"}"#), call).await;
+    let unknown = unknown.unwrap_err().to_string();
+    assert!(unknown.contains(ID) && unknown.contains(&format!("(to the division \"{DIVISION}\")")), "{unknown}");
 }
 
 #[tokio::test(start_paused = true)]
