@@ -33,6 +33,7 @@ pub struct SimulatorBuilder {
     seed: u64,
     permissions: HashMap<String, HashSet<String>>,
     settings: Settings,
+    upload_lag: Duration,
     listing_lag: Duration,
     settling_time: Duration,
 }
@@ -63,6 +64,7 @@ impl Default for SimulatorBuilder {
                 planned: Vec::new(),
                 one_session: false,
             },
+            upload_lag: Duration::ZERO,
             listing_lag: Duration::ZERO,
             settling_time: Duration::ZERO,
         }
@@ -128,6 +130,12 @@ impl SimulatorBuilder {
     /// How long an access token is good. By default one day.
     pub fn token_ttl(mut self, ttl: Duration) -> Self {
         self.settings.token_ttl = ttl;
+        self
+    }
+
+    /// How long after an upload its status is 404: the service may not know it at once. By default it does.
+    pub fn upload_lag(mut self, lag: Duration) -> Self {
+        self.upload_lag = lag;
         self
     }
 
@@ -249,7 +257,7 @@ impl SimulatorBuilder {
         if self.settings.planned.iter().any(|(when, ..)| when.longest() > MAX_TTL) {
             return Err(StartError::TooLong);
         }
-        if self.listing_lag > MAX_TTL || self.settling_time > MAX_TTL {
+        if [self.upload_lag, self.listing_lag, self.settling_time].iter().any(|time| *time > MAX_TTL) {
             return Err(StartError::TooLong);
         }
         Ok(())
@@ -257,6 +265,7 @@ impl SimulatorBuilder {
 
     fn build(self, url: String) -> Simulator {
         let mut library = Library::new(self.scripts, self.seed);
+        library.upload_lag = self.upload_lag;
         (library.listing_lag, library.settling_time) = (self.listing_lag, self.settling_time);
         let service =
             Arc::new(Service::new(url, self.client_secret, self.permissions, self.settings, library, self.seed));

@@ -131,7 +131,7 @@ pub(super) struct PageView<'a> {
 pub(super) fn entry<'a>(seen: &'a Snapshot, file: &'a File<'a>) -> ScriptView<'a> {
     ScriptView {
         id: seen.id.to_string(),
-        name: &seen.name,
+        name: &seen.version.name,
         division: &seen.division,
         version_id: seen.version.id.to_string(),
         created_date: date_text(seen.created),

@@ -70,9 +70,9 @@ async fn admit(
     let token = authenticate(&service, request.headers())?;
     if operation.is_api() {
         take_quota(&service, &token, quota)?;
-        if service.setting(|settings| settings.down) {
-            return Err(Refusal::service_unavailable());
-        }
+    }
+    if service.setting(|settings| settings.down) {
+        return Err(Refusal::service_unavailable());
     }
     if let Some(permission) = operation.permission {
         require(&service, &token, permission)?;

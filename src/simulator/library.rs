@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::bounded::Bounded;
 use super::document::{File, random_id, wall_clock};
+use super::gate::parse_id;
 use super::refusal::Refusal;
 use super::samples;
 
@@ -32,6 +33,7 @@ pub(super) struct Division {
 #[derive(Clone)]
 pub(super) struct Version {
     pub(super) id: Uuid,
+    pub(super) name: String,
     pub(super) date: DateTime<Utc>,
     /// The `.script` file, byte for byte.
     pub(super) file: Bytes,
@@ -39,7 +41,6 @@ pub(super) struct Version {
 
 pub(super) struct Script {
     pub(super) id: Uuid,
-    pub(super) name: String,
     pub(super) division: Division,
     created: DateTime<Utc>,
     editable: Version,
@@ -55,7 +56,6 @@ pub(super) struct Script {
 /// A script at one version, apart from the library.
 pub(super) struct Snapshot {
     pub(super) id: Uuid,
-    pub(super) name: String,
     pub(super) division: Division,
     pub(super) created: DateTime<Utc>,
     pub(super) published: Option<DateTime<Utc>>,
@@ -71,18 +71,8 @@ impl Snapshot {
 }
 
 impl Script {
-    pub(super) fn new(id: Uuid, name: String, division: Division, created: DateTime<Utc>, editable: Version) -> Self {
-        Self {
-            id,
-            name,
-            division,
-            created,
-            editable,
-            earlier: VecDeque::new(),
-            published: None,
-            listed: None,
-            settled: None,
-        }
+    pub(super) fn new(id: Uuid, division: Division, created: DateTime<Utc>, editable: Version) -> Self {
+        Self { id, division, created, editable, earlier: VecDeque::new(), published: None, listed: None, settled: None }
     }
 
     pub(super) fn is_listed(&self) -> bool {
@@ -118,7 +108,6 @@ impl Script {
     fn snapshot(&self, version: &Version, is_published_view: bool) -> Snapshot {
         Snapshot {
             id: self.id,
-            name: self.name.clone(),
             division: self.division.clone(),
             created: self.created,
             published: self.published.as_ref().map(|(_, date)| *date),
@@ -127,8 +116,14 @@ impl Script {
         }
     }
 
-    pub(super) fn modified(&self) -> DateTime<Utc> {
-        self.editable.date
+    /// The version that is edited.
+    pub(super) fn editable(&self) -> &Version {
+        &self.editable
+    }
+
+    /// The version that agents are shown.
+    pub(super) fn published(&self) -> Option<&Version> {
+        self.published.as_ref().map(|(version, _)| version)
     }
 
     pub(super) fn editable_view(&self) -> Snapshot {
@@ -170,9 +165,12 @@ pub(super) struct Library {
     next_position: u64,
     defaults: Vec<Script>,
     broken: HashSet<Uuid>,
-    uploads: Bounded<Upload>,
+    /// Each with when its status can be asked for.
+    uploads: Bounded<(Instant, Upload)>,
     pending: VecDeque<(Instant, String, Import)>,
     pub(super) downloads: Bounded<Download>,
+    /// How long the status of an upload is not known.
+    pub(super) upload_lag: Duration,
     /// How long an imported script is not listed.
     pub(super) listing_lag: Duration,
     /// How long a script that was changed may not be changed again.
@@ -201,6 +199,7 @@ impl Library {
             uploads: Bounded::new(UPLOADS),
             pending: VecDeque::new(),
             downloads: Bounded::new(DOWNLOADS),
+            upload_lag: Duration::ZERO,
             listing_lag: Duration::ZERO,
             settling_time: Duration::ZERO,
             rng,
@@ -308,18 +307,20 @@ impl Library {
         if self.pending.len() >= PENDING_UPLOADS {
             return Err(Refusal::service_unavailable());
         }
-        let replaced = import.replace.as_deref().and_then(|id| Uuid::try_parse(id).ok());
+        let replaced = import.replace.as_deref().and_then(|id| parse_id(id).ok());
         if let Some(script) = replaced.and_then(|id| self.get_mut(id)) {
             script.check_settled()?;
         }
-        let until = Instant::now() + takes;
-        self.uploads.insert(id.clone(), Upload::Pending { until });
+        let now = Instant::now();
+        let until = now + takes;
+        self.uploads.insert(id.clone(), (now + self.upload_lag, Upload::Pending { until }));
         self.pending.push_back((until, id, import));
         Ok(())
     }
 
     pub(super) fn upload_state(&self, id: &str) -> Result<Upload, Refusal> {
-        self.uploads.get(id).cloned().ok_or_else(Refusal::not_found)
+        let known = self.uploads.get(id).filter(|(known, _)| *known <= Instant::now());
+        known.map(|(_, state)| state.clone()).ok_or_else(Refusal::not_found)
     }
 
     /// Finishes the uploads whose time is over. To be called before anything is read.
@@ -331,7 +332,9 @@ impl Library {
                     Ok(script) => Upload::Done { script },
                     Err(message) => Upload::Failed { message },
                 };
-                self.uploads.insert(upload, state);
+                if let Some(upload) = self.uploads.get_mut(&upload) {
+                    upload.1 = state;
+                }
             }
         }
     }
@@ -341,20 +344,18 @@ impl Library {
         let name = import.name.or(file.name);
         let division = match &import.division {
             None => self.divisions.first(),
-            Some(id) => self.divisions.iter().find(|known| known.id.to_string() == *id),
+            Some(id) => self.divisions.iter().find(|known| parse_id(id).is_ok_and(|id| id == known.id)),
         };
         let division = division.ok_or("Division not found")?.clone();
         let now = wall_clock();
         let (listed, settled) = (at + self.listing_lag, Some(at + self.settling_time));
-        let version = Version { id: random_id(&mut self.rng), date: now, file: import.file };
+        let (version, date, file) = (random_id(&mut self.rng), now, import.file);
         if let Some(text) = import.replace {
-            let id = Uuid::try_parse(&text).map_err(|_| "Script to replace not found")?;
+            let id = parse_id(&text).map_err(|_| "Script to replace not found")?;
             let script = self.get_mut(id).ok_or("Script to replace not found")?;
-            script.replace(version);
+            let name = name.unwrap_or_else(|| script.editable.name.clone());
+            script.replace(Version { id: version, name, date, file });
             script.settled = settled;
-            if let Some(name) = name {
-                script.name = name;
-            }
             // What was broken was the definition, and this is another.
             self.broken.remove(&id);
             return Ok(id);
@@ -363,7 +364,8 @@ impl Library {
             return Err("Too many scripts");
         }
         let id = random_id(&mut self.rng);
-        let script = Script::new(id, name.ok_or("Script name missing")?, division, now, version);
+        let name = name.ok_or("Script name missing")?;
+        let script = Script::new(id, division, now, Version { id: version, name, date, file });
         self.add(Script { listed: Some(listed), settled, ..script });
         Ok(id)
     }

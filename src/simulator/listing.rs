@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::document::{self, File, ScriptView};
 use super::gate::{Answer, Call};
-use super::library::{Library, Script, Snapshot};
+use super::library::{Library, Script, Snapshot, Version};
 use super::query::Query;
 use super::quirk::ListQuirk;
 use super::refusal::Refusal;
@@ -17,7 +17,8 @@ const DEFAULT_PAGE_SIZE: u32 = 25;
 pub(super) async fn editable(call: Call) -> Answer {
     let (order, filter) = (Order::read(&call)?, Filter::read(&call.query));
     answer(&call, |library| {
-        let mut scripts: Vec<&Script> = library.editable().filter(|script| filter.admits(script)).collect();
+        let admitted = library.editable().filter(|script| filter.admits(script, script.editable()));
+        let mut scripts: Vec<&Script> = admitted.collect();
         order.sort(&mut scripts);
         scripts
     })
@@ -26,7 +27,10 @@ pub(super) async fn editable(call: Call) -> Answer {
 /// Published listings can be filtered but not sorted.
 pub(super) async fn published(call: Call) -> Answer {
     let filter = Filter::read(&call.query);
-    answer(&call, |library| library.published().filter(|script| filter.admits(script)).collect())
+    answer(&call, |library| {
+        let admits = |script: &&Script| script.published().is_some_and(|shown| filter.admits(script, shown));
+        library.published().filter(admits).collect()
+    })
 }
 
 fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
@@ -154,7 +158,8 @@ impl<'a> Filter<'a> {
         }
     }
 
-    fn admits(&self, script: &Script) -> bool {
+    /// By the version that is shown.
+    fn admits(&self, script: &Script, shown: &Version) -> bool {
         let is_in = |id: &&str| id.eq_ignore_ascii_case(&script.division.id.to_string());
         if !script.is_listed() {
             return false;
@@ -162,15 +167,13 @@ impl<'a> Filter<'a> {
         if !self.divisions.is_empty() && !self.divisions.iter().any(is_in) {
             return false;
         }
-        if self.name.as_ref().is_some_and(|name| !script.name.to_lowercase().contains(name)) {
+        if self.name.as_ref().is_some_and(|name| !shown.name.to_lowercase().contains(name)) {
             return false;
         }
         if self.feature.is_none() && self.flow.is_none() {
             return true;
         }
-        let seen = script.editable_view();
-        let file = File::read(&seen.version.file);
-        file.is_some_and(|file| {
+        File::read(&shown.file).is_some_and(|file| {
             self.feature.is_none_or(|feature| file.has_feature(feature))
                 && self.flow.is_none_or(|flow| file.uses_flow(flow))
         })
@@ -192,8 +195,8 @@ impl Order {
     /// Scripts come in order of creation, and the sort is stable.
     fn sort(&self, scripts: &mut [&Script]) {
         match self.by {
-            Some("name") => scripts.sort_by(|a, b| a.name.cmp(&b.name)),
-            Some("modifiedDate") => scripts.sort_by_key(|script| script.modified()),
+            Some("name") => scripts.sort_by(|a, b| a.editable().name.cmp(&b.editable().name)),
+            Some("modifiedDate") => scripts.sort_by_key(|script| script.editable().date),
             _ => {}
         }
         if self.descending {

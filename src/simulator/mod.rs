@@ -23,7 +23,8 @@
 //!
 //! - The 15 public operations, and what production tooling uses beyond them: upload and its status, deletion, moving
 //!   to a division, the download of an export, `tokens/me`.
-//! - Client credentials, authorization code with and without PKCE, refresh with rotation, SAML2.
+//! - Client credentials, authorization code with and without PKCE, refresh with rotation, SAML2, and the implicit grant of
+//!   pages in a browser.
 //! - A quota per token and a login limit per client id, in fixed windows of 60 s.
 //! - A *knee*: above a number of script requests in flight, further ones are refused as the report from the field has
 //!   it, with `400 bad_request`, "Invalid script definition".
@@ -69,7 +70,8 @@
 //!
 //! Changes:
 //!
-//! 13. An upload's `correlationId` is the id of its status, which is there at once. In it `succeeded: false` without a message
+//! 13. An upload's `correlationId` is the id of its status, which is there at once, or after
+//!     [`upload_lag`](SimulatorBuilder::upload_lag). In it `succeeded: false` without a message
 //!     means that it is pending, and with one that it failed; when it is done, `succeeded` is true and `url` the new
 //!     script's. `longPoll=true` holds it for 10 s at most.
 //! 14. Uploads need `scripter:script:add`, also to replace, and have no quota. `divisionId` is taken.
@@ -79,6 +81,13 @@
 //!     [`settling_time`](SimulatorBuilder::settling_time) says: then publishing, moving, deleting and replacing do.
 //! 18. An imported script can be read by its id at once, also while
 //!     [`listing_lag`](SimulatorBuilder::listing_lag) keeps it from the lists.
+//! 19. Each version has the name it was uploaded with: until it is published, the published views and lists know the
+//!     one before, by its own name, features and flows.
+//!
+//! Browsers:
+//!
+//! 20. Pages of any origin may ask anything, and read the headers of limits and correlation; that they may costs no quota.
+//! 21. Who asks `/oauth/authorize` is signed in and agrees at once; `/logout` leads back.
 
 mod bounded;
 mod builder;
@@ -92,6 +101,7 @@ mod library;
 mod listing;
 mod oauth;
 mod operation;
+mod origin;
 mod published;
 mod query;
 mod quirk;
@@ -266,6 +276,11 @@ impl Simulator {
     /// Changes how long the tokens are good that are issued from now on.
     pub fn set_token_ttl(&self, ttl: Duration) {
         self.set(|settings| settings.token_ttl = ttl.min(builder::MAX_TTL));
+    }
+
+    /// Changes how long the status of what is uploaded from now on is 404.
+    pub fn set_upload_lag(&self, lag: Duration) {
+        self.service.library().upload_lag = lag.min(builder::MAX_TTL);
     }
 
     /// Changes how long a script that is imported from now on is missing from the listings.

@@ -9,7 +9,7 @@ use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::Url;
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -342,6 +342,10 @@ fn redirect(service: &Service, request: &Request) -> Result<Url, Refusal> {
     let redirect_uri = query.text("redirect_uri").ok_or_else(Refusal::bad_request)?;
     let mut location = Url::parse(redirect_uri).map_err(|_| Refusal::bad_request())?;
 
+    if query.text("response_type") == Some("token") {
+        location.set_fragment(Some(&implicit_grant(service, client_id, query.text("state"))));
+        return Ok(location);
+    }
     let challenge = query.text("code_challenge");
     let understood = challenge.is_none() || query.text("code_challenge_method") == Some("S256");
     if query.text("response_type") != Some("code") {
@@ -356,6 +360,24 @@ fn redirect(service: &Service, request: &Request) -> Result<Url, Refusal> {
         location.query_pairs_mut().append_pair("state", state);
     }
     Ok(location)
+}
+
+/// What a page finds behind the `#` of its address (RFC 6749 section 4.2.2).
+fn implicit_grant(service: &Service, client_id: &str, state: Option<&str>) -> String {
+    let proof = ClientProof { client_id: client_id.into(), secret_shown: false };
+    let Granted { access_token, expires_in, .. } = issue(service, &proof, false, Instant::now());
+    let state = state.map(|state| format!("&state={}", utf8_percent_encode(state, NON_ALPHANUMERIC)));
+    format!("access_token={access_token}&token_type=bearer&expires_in={expires_in}{}", state.unwrap_or_default())
+}
+
+/// `GET /logout`: leads back to the page that asked.
+pub(super) async fn logout(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let query = Query::try_from_uri(request.uri()).map(|Query(pairs)| query::Query(pairs));
+    let back = query.ok().and_then(|query| Url::parse(query.text("redirect_uri")?).ok());
+    match back {
+        Some(location) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
+        None => Refusal::bad_request().response(&context_of(&service, &request)),
+    }
 }
 
 impl Service {

@@ -55,7 +55,7 @@ struct PublishRequest {
 pub(super) async fn publish(call: Call) -> Answer {
     let wanted: PublishRequest = call.json()?.ok_or_else(Refusal::bad_request)?;
     let script = parse_id(&wanted.script_id)?;
-    let version = wanted.version_id.as_deref().map(parse_id).transpose()?;
+    let version = wanted.version_id.as_deref().filter(|id| !id.is_empty()).map(parse_id).transpose()?;
     let seen = call.service.library().publish(script, version)?;
     answer_script(&seen)
 }

@@ -20,7 +20,7 @@ use super::operation::Operation;
 use super::recorded::RecordedRequest;
 use super::refusal::Refusal;
 use super::service::{Service, lock};
-use super::{divisions, listing, oauth, published, scripts, session, transfer};
+use super::{divisions, listing, oauth, origin, published, scripts, session, transfer};
 use crate::request;
 
 /// The largest body of all, that of an upload.
@@ -84,6 +84,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/downloads/{key}/{fileName}", get(transfer::download))
         .route("/oauth/token", post(oauth::token))
         .route("/oauth/authorize", get(oauth::authorize))
+        .route("/logout", get(oauth::logout))
         .route("/_simulator/scripts", get(known_scripts))
         .route("/_simulator/stats", get(stats))
         .fallback(unknown_path)
@@ -95,10 +96,14 @@ pub(super) fn router(service: Arc<Service>) -> Router {
 pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: Request) -> Response {
     let context = service.new_context();
     let (mut parts, body) = request.into_parts();
+    let page = origin::of(&parts);
+    if let Some(allowed) = page.as_ref().and_then(|page| page.preflight(&parts)) {
+        return allowed;
+    }
     let compress = service.setting(|settings| settings.gzip) && gzip::is_accepted(&parts.headers);
     let mut response = match read_body(body).await {
-        None => Refusal::too_large(MAX_UPLOAD).response(&context),
-        Some(body) => {
+        Err(refusal) => refusal.response(&context),
+        Ok(body) => {
             if !parts.uri.path().starts_with("/_simulator/") {
                 lock(&service.log).push(RecordedRequest {
                     method: parts.method.clone(),
@@ -120,24 +125,30 @@ pub(super) async fn serve(service: &Arc<Service>, mut router: Router, request: R
     if let Ok(id) = HeaderValue::from_str(&context.0) {
         response.headers_mut().insert(CORRELATION_ID, id);
     }
-    if compress { gzip::compressed(response).await } else { response }
+    if compress {
+        response = gzip::compressed(response).await;
+    }
+    if let Some(page) = page {
+        page.may_read(&mut response);
+    }
+    response
 }
 
 /// All of it, unless it is too large, or breaks off.
-async fn read_body(body: Body) -> Option<Bytes> {
+async fn read_body(body: Body) -> Result<Bytes, Refusal> {
     let mut frames = body.into_data_stream();
     let (mut read, mut length) = (BytesMut::new(), 0_usize);
     while length <= MOST_DISCARDED
         && let Some(frame) = frames.next().await
     {
-        let frame = frame.ok()?;
+        let frame = frame.map_err(|_| Refusal::bad_request())?;
         length = length.saturating_add(frame.len());
         match length <= MAX_UPLOAD {
             true => read.extend_from_slice(&frame),
             false => read = BytesMut::new(),
         }
     }
-    (length <= MAX_UPLOAD).then(|| read.freeze())
+    if length <= MAX_UPLOAD { Ok(read.freeze()) } else { Err(Refusal::too_large(MAX_UPLOAD)) }
 }
 
 const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
@@ -168,8 +179,10 @@ async fn known_scripts(State(service): State<Arc<Service>>) -> Response {
         name: String,
     }
     let library = service.library();
-    let known: Vec<Known> =
-        library.editable().map(|script| Known { id: script.id.to_string(), name: script.name.clone() }).collect();
+    let known: Vec<Known> = library
+        .editable()
+        .map(|script| Known { id: script.id.to_string(), name: script.editable().name.clone() })
+        .collect();
     drop(library);
     Json(known).into_response()
 }

@@ -50,8 +50,8 @@ fn published(
         .replace("__ACTIONS__", &actions(index, rng))
         .replace("__CREATED__", &date_text(created))
         .replace("__MODIFIED__", &date_text(modified));
-    let version = Version { id: version, date: modified, file: Bytes::from(file) };
-    let mut script = Script::new(id, name, division.clone(), created, version);
+    let version = Version { id: version, name, date: modified, file: Bytes::from(file) };
+    let mut script = Script::new(id, division.clone(), created, version);
     script.publish_editable(modified);
     script
 }

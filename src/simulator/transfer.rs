@@ -106,7 +106,7 @@ pub(super) async fn export(call: Call) -> Answer {
     let seen = call.service.library().find_version(call.script_id()?, version)?;
 
     let asked = wanted.file_name.filter(|name| !name.is_empty());
-    let name = format!("{}.script", file_name(asked.as_deref().unwrap_or(&seen.name)));
+    let name = format!("{}.script", file_name(asked.as_deref().unwrap_or(&seen.version.name)));
     let key = call.service.new_secret();
     let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
     let url = format!(

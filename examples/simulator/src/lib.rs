@@ -58,6 +58,18 @@ struct Options {
     /// How many seconds a token is good
     #[arg(long, default_value_t = 86_400)]
     token_ttl: u64,
+    /// How long an upload stays pending
+    #[arg(long, default_value_t = 500)]
+    upload_ms: u64,
+    /// How long the status of an upload is 404 at first
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    upload_lag_ms: u64,
+    /// How long a new script is missing from the lists
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    listing_lag_ms: u64,
+    /// How long after a change of a script any further one is 409
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    settling_ms: u64,
     /// Script requests in flight above which some are refused
     #[arg(long)]
     knee: Option<usize>,
@@ -202,7 +214,11 @@ fn builder(options: Options) -> SimulatorBuilder {
         .latency(Duration::from_millis(options.latency_ms))
         .rate_limit(options.rate_limit)
         .login_rate_limit(options.login_rate_limit)
-        .token_ttl(Duration::from_secs(options.token_ttl));
+        .token_ttl(Duration::from_secs(options.token_ttl))
+        .upload_time(Duration::from_millis(options.upload_ms))
+        .upload_lag(Duration::from_millis(options.upload_lag_ms))
+        .listing_lag(Duration::from_millis(options.listing_lag_ms))
+        .settling_time(Duration::from_millis(options.settling_ms));
     if options.gzip {
         builder = builder.gzip();
     }

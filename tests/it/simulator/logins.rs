@@ -86,6 +86,31 @@ async fn a_code_from_the_redirect_is_good_once_for_its_client_and_redirect() {
 }
 
 #[tokio::test]
+async fn a_page_gets_its_token_behind_the_hash_and_comes_back_from_a_logout() {
+    let peer = peer();
+    let asks = |path: &str| {
+        let mut url = reqwest::Url::parse(peer.simulator.url()).expect("url");
+        url.set_path(path);
+        let query = [("response_type", "token"), ("client_id", CLIENT), ("redirect_uri", REDIRECT), ("state", "a b&c")];
+        url.query_pairs_mut().extend_pairs(query);
+        send(peer.http.get(url))
+    };
+    let reply = asks("/oauth/authorize").await;
+    assert_eq!(reply.status, 302);
+    let (page, told) = reply.header("location").expect("location").split_once('#').expect("a fragment");
+    assert_eq!(page, REDIRECT);
+    let told = reqwest::Url::parse(&format!("x:?{told}")).expect("pairs");
+    let told: std::collections::HashMap<_, _> = told.query_pairs().into_owned().collect();
+    assert!(works(&peer, &told["access_token"]).await);
+    let rest = (&*told["state"], &*told["token_type"], &*told["expires_in"]);
+    assert_eq!(rest, ("a b&c", "bearer", "86400"));
+
+    let reply = asks("/logout").await;
+    assert_eq!((reply.status.as_u16(), reply.header("location")), (302, Some(REDIRECT)));
+    assert_eq!(send(peer.request(Method::GET, "/logout")).await.status, 400);
+}
+
+#[tokio::test]
 async fn a_code_with_a_challenge_takes_the_verifier_and_no_secret() {
     let peer = peer();
     for (verifier, good) in [(Some(VERIFIER), true), (Some("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXx"), false)] {

@@ -1,8 +1,11 @@
 //! Every operation: its answer, its permission, its refusals.
 
+use std::time::Duration;
+
 use genesys_scripts::simulator::ListQuirk;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::advance;
 
 use super::peer::{Peer, builder, peer, send};
 
@@ -329,6 +332,85 @@ async fn replacing_makes_a_version_that_agents_see_once_it_is_published() {
     let back = json!({ "scriptId": id, "versionId": first["versionId"] }).to_string();
     peer.post(&token, "/api/v2/scripts/published", &back).await;
     assert_eq!(peer.get(&token, &published).await.json()["versionId"], first["versionId"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_is_listed_by_its_own_name_features_and_flows() {
+    let peer = peer();
+    let token = peer.login().await;
+    let mut plain = file();
+    plain["features"] =
+        json!({ "callback": { "properties": { "enabled": { "typeName": "boolean", "value": false } } } });
+    let mut calling = file();
+    calling["features"] =
+        json!({ "callback": { "properties": { "enabled": { "typeName": "boolean", "value": true } } } });
+    peer.import(&token, &plain.to_string(), &[("scriptName", "Before")]).await;
+    let id = find(&peer, &token, "Before").await;
+    let body = json!({ "scriptId": id, "versionId": "" }).to_string();
+    assert_eq!(peer.post(&token, "/api/v2/scripts/published", &body).await.status, 200);
+    peer.import(&token, &calling.to_string(), &[("scriptName", "After"), ("scriptIdToReplace", &id)]).await;
+
+    let named = async |path: &str| peer.get(&token, path).await.json()["name"].clone();
+    let holds = async |query: &str| {
+        let listed = peer.get(&token, &format!("/api/v2/scripts/published?pageSize=100&{query}")).await.json();
+        listed["entities"].as_array().expect("a list").iter().any(|entity| entity["id"] == id.as_str())
+    };
+    let (editable, published) = (format!("/api/v2/scripts/{id}"), format!("/api/v2/scripts/published/{id}"));
+    assert_eq!((named(&editable).await, named(&published).await), (json!("After"), json!("Before")));
+    assert!(holds("name=Before").await && !holds("name=After").await && !holds("feature=callback").await);
+    peer.post(&token, "/api/v2/scripts/published", &body).await;
+    assert_eq!(named(&published).await, "After");
+    assert!(!holds("name=Before").await && holds("name=After").await && holds("feature=callback").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_may_not_be_known_at_first() {
+    let peer = Peer::of(builder().upload_lag(Duration::from_secs(2)));
+    let token = peer.login().await;
+    let upload = peer.upload(&token, &file().to_string(), &[]).await.json();
+    let status = format!("/api/v2/scripts/uploads/{}/status", upload["correlationId"].as_str().expect("id"));
+    peer.get(&token, &status).await.refused(404, "not.found", NOT_FOUND);
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(peer.get(&token, &status).await.json()["succeeded"], true);
+
+    peer.simulator.set_upload_lag(Duration::from_secs(4));
+    let region = peer.simulator.region().unwrap();
+    let client = genesys_scripts::Client::builder(region).with_middleware(peer.simulator.transport()).build().unwrap();
+    let agent = client.agent(genesys_scripts::Credentials::client("late", "simulator"));
+    agent.import(&file().to_string().parse().unwrap(), &Default::default()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_is_down_nothing_is_taken_up_either() {
+    let peer = peer();
+    let token = peer.login().await;
+    peer.simulator.set_down(true);
+    assert_eq!(peer.upload(&token, &file().to_string(), &[]).await.status, 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_in_a_browser_may_ask_and_read_and_that_it_may_costs_nothing() {
+    let peer = Peer::of(builder().rate_limit(1));
+    let token = peer.login().await;
+    let path = format!("/api/v2/scripts/{}", peer.simulator.script_ids()[0]);
+    for path in [&path, "/oauth/token", "/uploads/v2/scripter"] {
+        let asked = peer.request(Method::OPTIONS, path).header("origin", "http://localhost:3000");
+        let asked = asked.header("access-control-request-method", "GET");
+        let may = send(asked.header("access-control-request-headers", "authorization,content-type")).await;
+        assert_eq!(may.status, 204);
+        assert_eq!(may.header("access-control-allow-origin"), Some("http://localhost:3000"));
+        assert_eq!(may.header("access-control-allow-headers"), Some("authorization,content-type"));
+    }
+    let ask = || peer.request(Method::GET, &path).bearer_auth(&token);
+    for status in [200, 429] {
+        let answer = send(ask().header("origin", "http://localhost:3000")).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("http://localhost:3000"));
+        assert!(answer.header("access-control-expose-headers").unwrap().contains("retry-after"));
+    }
+    assert_eq!(send(ask()).await.header("access-control-allow-origin"), None, "no page asked");
+    let own = peer.request(Method::GET, "/_simulator/scripts").header("origin", "http://evil.example");
+    assert_eq!(send(own).await.header("access-control-allow-origin"), None);
 }
 
 #[tokio::test(start_paused = true)]

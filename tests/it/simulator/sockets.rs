@@ -132,6 +132,18 @@ async fn garbage_does_no_harm() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_none_is_malformed_and_not_too_large() {
+    let (simulator, token) = with(builder()).await;
+    let mut stream = TcpStream::connect(simulator.address().expect("an address")).await.expect("connects");
+    let head = "POST /api/v2/scripts/published HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n";
+    let request = format!("{head}authorization: Bearer {token}\r\ncontent-type: application/json\r\n\r\nzz\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sends");
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 400");
+}
+
+#[tokio::test]
 async fn an_upload_of_16_mib_is_taken_and_a_larger_one_is_told_so() {
     let simulator = builder().start().await.expect("starts");
     let here = simulator.url();
