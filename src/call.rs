@@ -119,6 +119,8 @@ struct Run<'a> {
     /// Attempts that ended in a failure (not in throttling or a replaced token): what the policy bounds.
     failures: u32,
     token_replaced: bool,
+    /// Since when 429s do not say how long to wait.
+    blind_since: Option<Instant>,
     /// How often the agent had logged out when the call began.
     logouts: u64,
     /// What the last attempt met.
@@ -188,6 +190,7 @@ impl<'a> Run<'a> {
             attempts: 0,
             failures: 0,
             token_replaced: false,
+            blind_since: None,
             logouts: match &call.authority {
                 Authority::Agent(slot) => slot.logouts(),
                 _ => 0,
@@ -451,7 +454,7 @@ impl<'a> Run<'a> {
             let outcome = timeout_at(reading.until, http.exchange(request, &host, proxy, reading)).await;
             if let Ok(outcome) = outcome
                 && let Err(Ok(answer)) = tell.send(outcome)
-                && answer.status.is_success()
+                && verdict::is_up(answer.status)
             {
                 route.outage.answered(reading.sent);
             }
@@ -596,7 +599,16 @@ impl<'a> Run<'a> {
         self.last = Some(error.clone());
         match self.call.authority {
             Authority::Agent(_) | Authority::Login { .. } => Ok(None),
-            Authority::Own { .. } => self.pause(wait.unwrap_or_default(), self.attempts, error).map(Some),
+            Authority::Own { .. } => {
+                let (now, wait) = (Instant::now(), wait.unwrap_or_default());
+                let since = *self.blind_since.get_or_insert(now);
+                self.blind_since = self.blind_since.filter(|_| wait.is_zero());
+                let settings = &self.client.settings;
+                if wait.is_zero() && now >= after(since, settings.attempt_timeout) && !settings.retry.ride_out_outages {
+                    return Err(self.ended(error.gave_up(GaveUp::NoEndSaid)));
+                }
+                self.pause(wait, self.attempts, error).map(Some)
+            }
         }
     }
 

@@ -318,7 +318,7 @@ pub(crate) struct Reading {
 fn read(mut response: Response, host: &str, reading: Reading) -> impl Future<Output = Result<Answer, Failure>> + Send {
     async move {
         if !response.status().is_success() {
-            let words = Box::pin(words_of(&mut response)).await;
+            let words = Box::pin(words_of(&mut response, reading.until)).await;
             let (words, _) = coding::plain(words, response.headers(), REFUSAL_BYTES);
             return Ok(answer(response, words));
         }
@@ -377,8 +377,8 @@ fn answer(mut response: Response, body: Bytes) -> Answer {
 }
 
 /// What a refusal says. One that breaks off, or does not end, is one all the same.
-async fn words_of(response: &mut Response) -> Bytes {
-    let until = after(Instant::now(), REFUSAL_TIME);
+async fn words_of(response: &mut Response, until: Instant) -> Bytes {
+    let until = after(Instant::now(), REFUSAL_TIME).min(until);
     let mut words = BytesMut::new();
     while words.len() < REFUSAL_BYTES {
         match timeout_at(until, response.chunk()).await {

@@ -133,13 +133,12 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> (Verdict, Signal) {
     let wait = retry_after(&answer.headers, asked.now).or_else(|| hint(error.message()?));
     let signal = match status.as_u16() {
         504 if asked.spec.patient => Signal::Nothing,
+        _ if is_up(status) => Signal::Answered,
         code if class.outage => {
             let wait = wait.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE).map(|wait| wait.min(cap));
             Signal::Failed(Failed { text: format!("it answered {code}"), silent: false, wait })
         }
-        // A gateway says these by itself.
-        401 | 403 | 407 | 429 => Signal::Nothing,
-        _ => Signal::Answered,
+        _ => Signal::Nothing,
     };
     if status == StatusCode::UNAUTHORIZED && asked.can_replace_token {
         // However long it asks to wait: that is for the token it refused.
@@ -166,6 +165,11 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> (Verdict, Signal) {
         Verdict::Fail(error)
     };
     (verdict, signal)
+}
+
+/// Whether who answers so is up. A gateway says some of these by itself.
+pub(crate) fn is_up(status: StatusCode) -> bool {
+    !class(status).outage && !matches!(status.as_u16(), 401 | 403 | 407 | 429)
 }
 
 impl Asked<'_> {

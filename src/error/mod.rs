@@ -228,6 +228,8 @@ impl Error {
         let mut error = last.unwrap_or_else(|| Self::new(kind, ""));
         error.0.kind = kind;
         error.0.what = what.into();
+        // What the last attempt was told to wait has been waited since.
+        error.0.retry_after = None;
         error
     }
 
@@ -331,6 +333,7 @@ impl Error {
     pub(crate) fn outlasted(mut self, by: &str) -> Self {
         self.0.what = format!("{by}; last, {}", self.0.what).into();
         self.0.kind = ErrorKind::Timeout;
+        self.0.retry_after = None;
         self
     }
 

@@ -15,7 +15,7 @@ use crate::retry::after;
 
 /// So many successes are kept.
 const KEPT: usize = 64;
-/// So many broken keys.
+/// So many broken keys, and twice as many that were served.
 const KEYS: usize = 10_000;
 /// A call that failed less often may have met anything.
 const FEWEST: u32 = 3;
@@ -38,7 +38,24 @@ pub(crate) struct Evidence {
 #[derive(Default)]
 struct State {
     served: VecDeque<Served>,
+    /// When the last attempt that was served was sent, of each key; those of late, and those before.
+    last_served: [HashMap<u64, Instant>; 2],
     broken: HashMap<u64, Broken>,
+}
+
+impl State {
+    fn note_served(&mut self, key: u64, sent: Instant) {
+        let [late, before] = &mut self.last_served;
+        if late.len() >= KEYS {
+            *before = std::mem::take(late);
+        }
+        let last = late.entry(key).or_insert(sent);
+        *last = sent.max(*last);
+    }
+
+    fn last_served(&self, key: u64) -> Option<Instant> {
+        self.last_served.iter().filter_map(|keys| keys.get(&key)).max().copied()
+    }
 }
 
 struct Served {
@@ -96,12 +113,14 @@ impl Evidence {
             state.served.pop_front();
         }
         state.served.push_back(Served { key, who, sent, failed_before });
+        state.note_served(key, sent);
     }
 
     /// A call whose first attempt was sent then has failed so often.
     pub(crate) fn failed(&self, key: u64, who: usize, began: Instant, failures: u32, now: Instant) -> Finding {
         let mut state = self.lock();
-        let State { served, broken } = &mut *state;
+        let last_served = state.last_served(key);
+        let State { served, broken, .. } = &mut *state;
         let is_forgotten = |one: &Broken| now.saturating_duration_since(one.last) > FORGOTTEN;
         if broken.len() >= KEYS || broken.get(&key).is_some_and(is_forgotten) {
             broken.retain(|_, one| !is_forgotten(one));
@@ -124,8 +143,7 @@ impl Evidence {
         let (others_served, others_failed) = count(&|other| other.key != key);
         let (elsewhere_served, elsewhere_failed) = count(&|other| other.key == key && other.who != who);
         // What was served meanwhile, or just before, to whomever, is not broken: it fails now and then, or for a moment.
-        let is_served =
-            served.iter().any(|other| other.key == key && (other.sent > since || now < after(other.sent, MOMENT)));
+        let is_served = last_served.is_some_and(|sent| sent > since || now < after(sent, MOMENT));
         let mut finding =
             Finding { broken: false, failed, others_served, others_failed, elsewhere_served, elsewhere_failed };
         if !is_served
@@ -233,6 +251,21 @@ mod tests {
         assert!(!fails(&evidence, began, 4).await.broken, "it may be for a moment");
         advance(MOMENT / 2).await;
         assert!(fails(&evidence, began, 5).await.broken);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_no_less_served_a_moment_ago_where_many_others_were_since() {
+        let evidence = Evidence::default();
+        evidence.served(BROKEN, OTHER, Instant::now(), 0);
+        others(&evidence, 10 * KEPT as u64, 0);
+        advance(MOMENT / 2).await;
+        let began = begin().await;
+        others(&evidence, 64, 0);
+        assert!(!fails(&evidence, began, 4).await.broken, "it may be for a moment");
+        others(&evidence, 10 * KEYS as u64, 0);
+        advance(MOMENT / 2).await;
+        assert!(fails(&evidence, began, 5).await.broken);
+        assert!(evidence.lock().last_served.iter().all(|keys| keys.len() <= KEYS));
     }
 
     #[tokio::test(start_paused = true)]

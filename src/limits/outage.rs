@@ -23,7 +23,8 @@ const AT_ONCE: u32 = 30;
 const MANY_KEYS: usize = 30;
 /// While fewer than so many agents failed in the row it may be their tokens: whoever is none of them goes at once.
 const MANY_AGENTS: usize = 10;
-/// Failures further apart are no row: more than the minute that calls may wait for a new quota.
+/// Failures further apart are no row, and an outage that nobody asked about for so long is waited for like a new one: more than
+/// the minute that calls may wait for a new quota.
 const STALE: Duration = Duration::from_secs(90);
 /// The pauses between two probes; the last one repeats.
 const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
@@ -95,6 +96,8 @@ impl Row {
 }
 
 struct Down {
+    /// Since when it is asked about: what was found out last night says nothing of this morning.
+    asked_since: Instant,
     probes: usize,
     failed_probes: u64,
     told: IsDown,
@@ -171,7 +174,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// From when on the call waits for one more probe at most.
     fn one_more_from(&self, down: &Down) -> Option<Instant> {
-        let old = after(down.told.since, self.oldest?);
+        let old = after(down.asked_since, self.oldest?);
         Some(if self.started < old { old.max(after(self.started, OWN_TIME)) } else { old })
     }
 
@@ -254,6 +257,9 @@ impl Outage {
         if call.is_broken || now < down.told.next_probe {
             return None;
         }
+        if now > after(down.told.next_probe, STALE) {
+            (down.asked_since, down.probes) = (now, 0);
+        }
         down.told.next_probe = after(now, PAUSES.get(down.probes).or(PAUSES.last()).copied().unwrap_or_default());
         down.probes = down.probes.saturating_add(1);
         drop(state);
@@ -332,7 +338,8 @@ impl Outage {
             let lasts = now.saturating_duration_since(failed) >= ROW_LASTS;
             if row.length >= AT_ONCE || row.length >= ROW && lasts {
                 let told = IsDown { since, next_probe, last: what.text };
-                state.down = Some(Down { probes: 0, failed_probes: 0, told, _down: self.meter.down() });
+                let _down = self.meter.down();
+                state.down = Some(Down { asked_since: since, probes: 0, failed_probes: 0, told, _down });
                 drop(state);
                 self.changed.notify_waiters();
             }
@@ -424,6 +431,25 @@ mod tests {
         failing(&outage, ROW, ROW_LASTS).await;
         assert!(outage.standing().is_some());
         outage
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_that_nobody_asked_about_for_long_is_waited_for_like_a_new_one() {
+        let outage = Arc::new(down().await);
+        sleep(Duration::from_secs(11 * 3_600)).await;
+        let began = Instant::now();
+        assert_eq!(admit(&outage, within(100)).await, Ok(Permit::Probe));
+        let waiting = tokio::spawn({
+            let outage = Arc::clone(&outage);
+            async move { admit(&outage, within(100)).await }
+        });
+        sleep(Duration::from_millis(100)).await;
+        // One failure of the morning's first ends nobody's call.
+        assert_eq!(fail(&outage, Permit::Probe, began, true, refused()), None);
+        assert_eq!(waiting.await.unwrap(), Ok(Permit::Probe));
+        assert_eq!(began.elapsed(), PAUSES[0]);
+        sleep(YOUNG).await;
+        assert!(fail(&outage, Permit::Probe, Instant::now(), true, refused()).is_some(), "now it is old");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,22 +1,31 @@
 //! Who waits at a gate: first come, first served.
 //!
-//! Only the first in the queue keeps a timer. Whoever leaves it first, served or not, wakes the next; so a thousand waiters
-//! cost one wake-up each, and a waiter that is dropped wedges nobody.
+//! Whoever leaves as the first, served or not, wakes the next; so a thousand waiters cost one wake-up each, and a waiter that
+//! is dropped wedges nobody. Nor does one that nobody runs any more, like a future that is kept and not polled: it is passed
+//! over, and comes before the others again should it be run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::retry::after;
+
 /// When the call began, then the order of arrival: a call that comes back is before the younger ones.
 pub(super) type Position = (Instant, u64);
+
+/// Who could go, and in so long does not, is passed over.
+pub(super) const STANDS_STILL: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<Position, Waiter>,
     arrivals: u64,
+    /// Since when the first could go, as far as somebody behind it has seen.
+    free_since: Option<Instant>,
 }
 
 struct Waiter {
@@ -47,15 +56,35 @@ impl Queue {
     pub(super) fn join(&mut self, begun: Instant, deadline: Instant) -> (Position, Arc<Notify>) {
         self.arrivals += 1;
         let (position, wake) = ((begun, self.arrivals), Arc::new(Notify::new()));
-        self.waiting.insert(position, Waiter { deadline, wake: Arc::clone(&wake), too_late: None });
+        self.stay(position, deadline, &wake);
         (position, wake)
+    }
+
+    /// Takes the place again from which it was passed over.
+    pub(super) fn stay(&mut self, position: Position, deadline: Instant, wake: &Arc<Notify>) {
+        let new = || Waiter { deadline, wake: Arc::clone(wake), too_late: None };
+        self.waiting.entry(position).or_insert_with(new);
     }
 
     /// Whoever was behind the one that leaves may be the first now.
     pub(super) fn leave(&mut self, position: Position) {
+        if self.is_first(position) {
+            self.free_since = None;
+        }
         if self.waiting.remove(&position).is_some() {
             self.wake_first();
         }
+    }
+
+    /// The first could go now, and has not: where it could for a while, all before this position are passed over.
+    pub(super) fn pass_over(&mut self, position: Position, now: Instant) -> bool {
+        let since = *self.free_since.get_or_insert(now);
+        let over = now >= after(since, STANDS_STILL);
+        if over {
+            self.free_since = None;
+            self.waiting = self.waiting.split_off(&position);
+        }
+        over
     }
 
     pub(super) fn wake_first(&self) {
@@ -118,8 +147,6 @@ impl Drop for Member<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

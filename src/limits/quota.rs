@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::queue::{Position, Queue};
+use super::queue::{Position, Queue, STANDS_STILL};
 use super::window::{Observed, QuotaHeaders, SPREAD, Window};
 use crate::error::{Error, GaveUp};
 use crate::random::Random;
@@ -178,7 +178,11 @@ impl QuotaGate {
                 let mut state = self.at(now);
                 let position = waiting.as_ref().map_or((begun, u64::MAX), |waiting| waiting.position);
                 let blocked = state.blocked_until(operation, now);
-                let first = state.operation(operation).queue.is_first(position);
+                let queue = &mut state.operation(operation).queue;
+                if let Some(Waiting { wake, .. }) = &waiting {
+                    queue.stay(position, deadline, wake);
+                }
+                let first = queue.is_first(position) || blocked.is_none() && queue.pass_over(position, now);
                 if state.retired || (first && blocked.is_none()) {
                     return Ok(!state.retired);
                 }
@@ -206,7 +210,9 @@ impl QuotaGate {
                     let (position, wake) = one.queue.join(begun, deadline);
                     waiting = Some(Waiting { gate: self, operation, position, wake });
                 }
-                blocked.filter(|_| first).unwrap_or(deadline).min(deadline).min(patience.unwrap_or(deadline))
+                let due = blocked.unwrap_or(now);
+                let due = if first { due } else { after(due, STANDS_STILL) };
+                due.min(deadline).min(patience.unwrap_or(deadline))
             };
             if let Some(Waiting { wake, .. }) = &waiting {
                 // Woken or in time: look again.
@@ -451,7 +457,10 @@ impl Operation {
         if self.was_shut_since(sent) {
             return; // It speaks of before.
         }
-        self.limit.iter_mut().for_each(|limit| limit.blind = 0);
+        if let Some(limit) = &mut self.limit {
+            // Whatever it was is over.
+            (limit.blind, limit.ends, limit.name) = (0, limit.shut_until, None);
+        }
         // Where a window is known, that one says how many may follow; else twice as many as before.
         let more = self.first.may.map(|may| may * 2).filter(|may| *may < FIRST_CALLS);
         self.first.may = more.filter(|_| self.window.is_none());
@@ -529,7 +538,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use tokio::task::{JoinHandle, JoinSet};
-    use tokio::time::{advance, sleep};
+    use tokio::time::{advance, sleep, timeout};
 
     use super::*;
 
@@ -591,6 +600,43 @@ mod tests {
             endless.contains("no more of `get script`; not waited for longer: the service does not say when"),
             "{endless}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_nobody_runs_holds_nobody_up() {
+        let gate = gate();
+        answered(&gate, READ, None, refused(Some(9))).await;
+        let now = Instant::now();
+        let mut still = [(); 3].map(|()| Box::pin(gate.wait(READ, now, in_an_hour(), None, 10)));
+        for one in &mut still {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        advance(secs(1)).await;
+        let later = Instant::now();
+        for _ in 0..2 {
+            let sent = timeout(secs(14), gate.wait(READ, later, in_an_hour(), None, 10)).await;
+            assert_eq!(sent, Ok(Ok(true)));
+            drop(gate.take(READ, later, Instant::now()).unwrap());
+        }
+        // Run again, they come first.
+        for one in &mut still {
+            assert_eq!(timeout(secs(2), one).await, Ok(Ok(true)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_429_said_of_its_limit_is_over_once_a_call_is_served() {
+        let gate = gate();
+        let limit = TooManyRequests { wait: Some(secs(3600)), limit: Some("scripts.max".to_owned()) };
+        answered(&gate, READ, None, Some(limit)).await;
+        advance(secs(200)).await;
+        answered(&gate, READ, told(300, 1, 60), None).await;
+        advance(secs(20)).await;
+        answered(&gate, READ, told(300, 300, 40), None).await;
+        let now = Instant::now();
+        let refused = gate.wait(READ, now, now + secs(5), None, 10).await.unwrap_err();
+        assert_eq!(refused.limit, None, "another window is spent");
+        assert!(refused.available_at.unwrap() <= now + secs(42), "{refused:?}");
     }
 
     /// Fixed windows of 60 s, opened by the first request after the last one ended; refused ones do not count. Operations of

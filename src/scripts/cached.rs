@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::model::Script;
 use crate::agent::Agent;
-use crate::cache::{Cached, Entry, Key, Scope};
+use crate::cache::{Cached, Entry, Key, Scope, ScriptCache};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::id::ScriptId;
 use crate::metrics;
@@ -35,27 +35,7 @@ impl Agent {
             metrics::cached("fresh");
             return Ok(cached);
         }
-        let deadline = after(Instant::now(), self.timeout());
-        let led = AtomicBool::new(false);
-        let lead = async {
-            led.store(true, Ordering::Relaxed);
-            self.fetch(id).await
-        };
-        let fetched = match timeout_at(deadline, cache.fetches.get_with_by_ref(&key, lead)).await {
-            Ok(fetched) => fetched,
-            Err(_) => {
-                Err(Error::new(ErrorKind::Timeout, "the call's time ran out while another call fetched the script"))
-            }
-        };
-        // It was for those who waited; the next to miss fetches anew.
-        cache.fetches.invalidate(&key).await;
-        let fetched = match fetched {
-            Err(error) if !led.load(Ordering::Relaxed) && is_the_callers_own(&error) && Instant::now() < deadline => {
-                self.until(deadline).fetch(id).await
-            }
-            fetched => fetched,
-        };
-        match fetched {
+        match self.fetch_for_all(cache, &key).await {
             Ok(entry) => {
                 let cached = Cached { value: Arc::clone(&entry.script), age: entry.fetched.elapsed(), stale: false };
                 cache.entries.insert(key, entry).await;
@@ -78,19 +58,40 @@ impl Agent {
         }
     }
 
+    /// One call for all who want the same. Where it fails for what is its caller's own, the others go on: by themselves, or,
+    /// where it was its time or its quota, by another one for all.
+    async fn fetch_for_all(&self, cache: &ScriptCache, key: &Key) -> Result<Entry, Error> {
+        let deadline = after(Instant::now(), self.timeout());
+        loop {
+            let led = AtomicBool::new(false);
+            let lead = async {
+                led.store(true, Ordering::Relaxed);
+                self.until(deadline).fetch(&key.id).await
+            };
+            let Ok(fetched) = timeout_at(deadline, cache.fetches.get_with_by_ref(key, lead)).await else {
+                let what = "the call's time ran out while another call fetched the script";
+                return Err(Error::new(ErrorKind::Timeout, what));
+            };
+            // It was for those who waited; the next to miss fetches anew.
+            cache.fetches.invalidate(key).await;
+            match fetched {
+                Err(error) if !led.load(Ordering::Relaxed) && Instant::now() < deadline => match error.kind() {
+                    _ if error.is_login() => return self.until(deadline).fetch(&key.id).await,
+                    ErrorKind::Unauthorized | ErrorKind::Forbidden => {
+                        return self.until(deadline).fetch(&key.id).await;
+                    }
+                    ErrorKind::Throttled | ErrorKind::Timeout => {}
+                    _ => return Err(error),
+                },
+                fetched => return fetched,
+            }
+        }
+    }
+
     async fn fetch(&self, id: &ScriptId) -> Result<Entry, Error> {
         let script = Arc::new(self.script(id).await?);
         Ok(Entry { script, fetched: Instant::now() })
     }
-}
-
-/// A failure of the one who asked, not of the script: its login, its permissions, its quota, its patience.
-fn is_the_callers_own(error: &Error) -> bool {
-    error.is_login()
-        || matches!(
-            error.kind(),
-            ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::Throttled | ErrorKind::Timeout
-        )
 }
 
 /// Only where the service could not be asked; what it says of the script or of the agent holds.

@@ -127,7 +127,9 @@ impl Agent {
         let before = self.known_by(by, name).await;
         let (sent, sent_at) = (Instant::now(), DateTime::<Utc>::from(self.client().now()));
         let upload = self.until(deadline).receive(file, name, None).await.inspect_err(|error| {
-            if !error.an_answer_was_lost() {
+            // With an answer that cannot be read, or a conflict, it may have been taken.
+            let unknown = matches!(error.kind(), ErrorKind::UnexpectedAnswer | ErrorKind::Conflict);
+            if !unknown && !error.an_answer_was_lost() {
                 claim.forget();
             }
         })?;

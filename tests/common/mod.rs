@@ -127,6 +127,11 @@ impl Scripted {
         })
     }
 
+    /// What it would say to this.
+    pub(crate) fn answer(&self, seen: &Seen) -> Reply {
+        (self.answering)(seen)
+    }
+
     pub(crate) fn with_latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
         self

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use genesys_scripts::{CachePolicy, Client, ErrorKind};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::common::{ID, Scripted, credentials, id, reply, script, token};
+use crate::common::{ID, Reply, Scripted, credentials, id, reply, script, token};
 
 /// A service that answers every script request with this status, 200 being the script.
 fn service() -> (Scripted, Arc<AtomicU16>, Client) {
@@ -47,6 +48,28 @@ async fn calls_that_miss_at_once_are_one_call_and_share_its_failure() {
         assert!(results.iter().all(|result| result.is_ok() == ok));
         assert_eq!(transport.calls().len(), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_time_of_the_one_who_asks_is_over_one_other_goes_on_for_all() {
+    let transport = Scripted::by(|seen| if seen.is_login() { token("t0ken") } else { Reply::Silence });
+    let client = transport.builder().cache(CachePolicy::default()).build().unwrap();
+    let began = Instant::now();
+    let calls = (0..20_u32).map(|number| {
+        let agent = client.agent(credentials()).with_cache_scope("sales").with_timeout(Duration::from_secs(2));
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(50) * number).await;
+            agent.cached_script(&id()).await
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    sleep_until(began + Duration::from_millis(2_040)).await;
+    assert_eq!(transport.calls().len(), 2, "the first, and the one that took its place");
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "each to its own time");
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,6 +158,27 @@ async fn several_new_scripts_of_the_name_are_no_script_id_and_all_named() {
     assert!(imported.why_unknown().unwrap().contains("2 new scripts"));
 }
 
+/// The receipt of the first cannot be read, and its script is listed before the second's.
+#[tokio::test(start_paused = true)]
+async fn an_upload_of_which_it_is_not_known_whether_it_was_taken_may_still_be_listed() {
+    let began = tokio::time::Instant::now();
+    let service = Service::new(&[DONE]).edited(move |looked| match (looked, began.elapsed().as_secs()) {
+        (1 | 2, _) => reply(200, scripts(&[])),
+        (_, 0..20) => reply(200, scripts(&[("another", "Inbound")])),
+        _ => reply(200, scripts(&[("another", "Inbound"), (NEW, "Inbound")])),
+    });
+    let (uploads, right) = (Arc::new(Mutex::new(0)), service.transport());
+    let transport = Scripted::by(move |seen| {
+        let mut uploads = uploads.lock().unwrap();
+        *uploads += u32::from(seen.url.starts_with(UPLOADS));
+        if seen.url.starts_with(UPLOADS) && *uploads == 1 { reply(200, "{}") } else { right.answer(seen) }
+    });
+    let agent = agent(&transport);
+    agent.import(&file(), &within(60)).await.unwrap_err();
+    let imported = agent.import(&file(), &within(60)).await.unwrap();
+    assert_ne!(imported.script_id().map(|id| id.as_str()), Some("another"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_that_fails_costs_the_id_and_not_the_import() {
     let odd = || reply(200, "<html>");

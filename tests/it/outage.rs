@@ -266,16 +266,19 @@ fn a_minute_down_costs_few_requests_and_callers_are_told_when_it_is_asked_again(
 fn a_service_that_comes_back_slow_is_found_to_be_up() {
     virtually(async {
         let up = DOWN + MINUTE;
-        let transport = service(move |at, _| match at < up {
-            true => Reply::Silence,
-            false => Reply::Later(Duration::from_secs(4), Box::new(script())),
-        });
-        let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
-        let done = steadily(&agents, 5, MINUTE * 2).await;
-        let later = done.iter().filter(|call| call.begun > up + Duration::from_secs(6));
-        assert!(later.clone().count() > 100);
-        for call in later {
-            assert!(call.result.is_ok() && call.took < Duration::from_secs(5), "{:?}: {:?}", call.begun, call.result);
+        for answer in [script as fn() -> Reply, || reply(404, r#"{"code":"not.found"}"#)] {
+            let transport = service(move |at, _| match at < up {
+                true => Reply::Silence,
+                false => Reply::Later(Duration::from_secs(4), Box::new(answer())),
+            });
+            let agents = agents(&transport, 20, RetryPolicy::default(), 1).await;
+            let done = steadily(&agents, 5, MINUTE * 2).await;
+            let later = done.iter().filter(|call| call.begun > up + Duration::from_secs(6));
+            assert!(later.clone().count() > 100);
+            for call in later {
+                let is_answered = call.result.as_ref().map_or_else(|error| error.status() == Some(404), |_| true);
+                assert!(is_answered && call.took < Duration::from_secs(5), "{:?}: {:?}", call.begun, call.result);
+            }
         }
     });
 }

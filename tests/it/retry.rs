@@ -243,6 +243,13 @@ async fn an_attempt_that_the_calls_end_cuts_short_does_not_hide_what_came_before
     assert_eq!((error.correlation_id(), error.retry_after()), (Some("c-3"), None), "{error}");
     assert!(error.to_string().contains("time ran out") && error.to_string().contains("the service failed"), "{error}");
 
+    // What it was told to wait has been waited.
+    let transport = Scripted::replies([reply(503, "").with("retry-after", "2"), Reply::Silence]);
+    let agent = transport.agent().with_timeout(Duration::from_secs(5));
+    agent.log_in().await.unwrap();
+    let error = agent.script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.status(), error.retry_after()), (ErrorKind::Timeout, Some(503), None), "{error}");
+
     // A login has a time of its own, and its proxy or host is named as what it is.
     let transport = Scripted::by(|_| Reply::Silence);
     let error = transport.agent().log_in().await.unwrap_err();

@@ -202,6 +202,15 @@ async fn an_error_that_comes_in_place_of_a_file_is_no_file() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_download_that_is_refused_without_an_end_is_told_so_after_an_attempts_time() {
+    let transport = Scripted::by(|seen| if seen.is_login() { common::token("t") } else { reply(429, "") });
+    let began = tokio::time::Instant::now();
+    let error = agent(&transport).download_export(&signed(BUCKET)).await.unwrap_err();
+    assert!(error.is_throttled() && error.to_string().contains("the service does not say when"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(21), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_download_names_script_and_host() {
     let url = |url: &str| reply(200, json!({ "url": url }).to_string());
     for (replies, kind, said) in [

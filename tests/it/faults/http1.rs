@@ -75,6 +75,10 @@ async fn a_host_that_is_silent_or_slow_costs_its_attempts_time() {
         silent("stops in the headers", [say(HEAD), Do::Nothing]),
         headed(silent("slow body", [say(&whole_head), Do::Slowly(vec![b' '; 1_000])])),
         headed(silent("stops in the body", [say(format!("{whole_head}{{")), Do::Nothing])),
+        (
+            Row::new("stops in the words of a refusal", ErrorKind::Server).silent().status(503),
+            vec![say(format!("{}{{", whole_head.replace("200 OK", "503 Service Unavailable"))), Do::Nothing],
+        ),
     ])
     .await;
 }

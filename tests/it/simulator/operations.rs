@@ -377,7 +377,8 @@ async fn an_upload_may_not_be_known_at_first() {
     let region = peer.simulator.region().unwrap();
     let client = genesys_scripts::Client::builder(region).with_middleware(peer.simulator.transport()).build().unwrap();
     let agent = client.agent(genesys_scripts::Credentials::client("late", "simulator"));
-    agent.import(&file().to_string().parse().unwrap(), &Default::default()).await.unwrap();
+    let imported = agent.import(&file().to_string().parse().unwrap(), &Default::default()).await.unwrap();
+    assert!(imported.script_id().is_some());
 }
 
 #[tokio::test(start_paused = true)]
