@@ -76,8 +76,12 @@ impl Queue {
         }
     }
 
-    /// The first could go now, and has not: where it could for a while, all before this position are passed over.
-    pub(super) fn pass_over(&mut self, position: Position, now: Instant) -> bool {
+    /// Where the first can go now, could for a while, and has not, all before this position are passed over.
+    pub(super) fn pass_over(&mut self, position: Position, is_free: bool, now: Instant) -> bool {
+        if !is_free {
+            self.free_since = None;
+            return false;
+        }
         let since = *self.free_since.get_or_insert(now);
         let over = now >= after(since, STANDS_STILL);
         if over {
@@ -167,6 +171,25 @@ mod tests {
             queue.leave(position);
         }
         assert_eq!(queue.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_could_go_for_a_while_and_does_not_is_passed_over_until_it_is_seen_again() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let late = now + Duration::from_secs(100);
+        let [(still, wake), (live, _)] = [(), ()].map(|()| queue.join(now, late));
+        assert!(!queue.pass_over(live, true, now) && !queue.pass_over(live, true, now + STANDS_STILL / 2));
+        // It was shut again meanwhile, so nobody could go.
+        assert!(
+            !queue.pass_over(live, false, now + STANDS_STILL / 2) && !queue.pass_over(live, true, now + STANDS_STILL)
+        );
+        assert!(queue.pass_over(live, true, now + STANDS_STILL * 2));
+        assert!(queue.is_first(live) && queue.len() == 1);
+        queue.stay(still, late, &wake);
+        assert!(queue.is_first(still) && !queue.is_first(live) && queue.len() == 2);
+        queue.leave(still);
+        queue.leave(still);
+        assert!(queue.is_first(live) && queue.len() == 1);
     }
 
     #[tokio::test(start_paused = true)]

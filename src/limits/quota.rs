@@ -182,7 +182,7 @@ impl QuotaGate {
                 if let Some(Waiting { wake, .. }) = &waiting {
                     queue.stay(position, deadline, wake);
                 }
-                let first = queue.is_first(position) || blocked.is_none() && queue.pass_over(position, now);
+                let first = queue.is_first(position) || queue.pass_over(position, blocked.is_none(), now);
                 if state.retired || (first && blocked.is_none()) {
                     return Ok(!state.retired);
                 }
