@@ -56,12 +56,13 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 ";
 
-/// ARGV: fence, length in ms.
+/// ARGV: fence, length, and how long to keep it where nothing is stored, in ms: the lease is lost with its row.
 const EXTEND: &str = r"
 if tonumber(redis.call('HGET', KEYS[1], 'f') or 0) ~= tonumber(ARGV[1]) then return 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], 'u', string.format('%.0f', now + tonumber(ARGV[2])))
+if redis.call('HEXISTS', KEYS[1], 'v') == 0 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 1
 ";
 
@@ -187,7 +188,8 @@ impl SessionStore for RedisStore {
     }
 
     async fn extend(&self, key: &SessionKey, fence: u64, length: Duration) -> Result<(), BoxError> {
-        let _: u64 = self.ask(self.extend.key(row(key)).arg(fence).arg(ms(length))).await?;
+        let kept = ms(length.max(KEEP_NONE));
+        let _: u64 = self.ask(self.extend.key(row(key)).arg(fence).arg(ms(length)).arg(kept)).await?;
         Ok(())
     }
 }

@@ -9,12 +9,13 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{
-    Agent, Client, Credentials, ErrorKind, ExposeSecret, OAuthClient, RedisStore, ScriptId, SessionKey, SharedSessions,
+    Agent, Client, Credentials, ErrorKind, ExposeSecret, Lease, OAuthClient, RedisStore, ScriptId, SessionKey,
+    SessionStore, SharedSessions, StoredSession,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::common::redis::{Redis, slow};
-use crate::replicas::keeps_its_contract;
+use crate::replicas::{keeps_its_contract, key_of};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -99,6 +100,27 @@ async fn who_guesses_identities_leaves_nothing_behind_for_long() {
     client.agent(Credentials::Stored(oauth())).shared_as("anna").log_in().await.unwrap();
     let kept = redis.lifetimes().await.into_iter().filter(|seconds| *seconds > 29 * 24 * 3600);
     assert_eq!(kept.count(), 1);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_extended_is_kept_for_as_long_also_where_nothing_is_stored() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let (store, key) = (RedisStore::open(&redis.url()).unwrap(), key_of("anna").await);
+    let fence = match store.lease(&key, 0, 1, Duration::from_secs(10)).await.unwrap() {
+        Lease::Granted { fence } => fence,
+        other => panic!("{other:?}"),
+    };
+    store.extend(&key, fence, Duration::from_secs(120)).await.unwrap();
+    let kept = redis.lifetimes().await;
+    assert!(matches!(kept[..], [119 | 120]), "{kept:?}");
+    // Once it is given back the row goes as one of a lease alone does, and a session's does not.
+    store.extend(&key, fence, Duration::ZERO).await.unwrap();
+    let kept = redis.lifetimes().await;
+    assert!(matches!(kept[..], [59 | 60]), "{kept:?}");
+    assert!(store.store(&key, StoredSession::new(fence, Vec::new())).await.unwrap());
+    store.extend(&key, fence, Duration::from_secs(120)).await.unwrap();
+    let kept = redis.lifetimes().await;
+    assert!(matches!(kept[..], [seconds] if seconds > 29 * 24 * 3600), "{kept:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,16 +182,16 @@ async fn serve_all(agents: impl IntoIterator<Item = &Agent>, script: &ScriptId) 
     }
 }
 
+/// Keys are the crate's to make.
+pub(crate) async fn key_of(identity: &str) -> SessionKey {
+    let (simulator, way) = (simulator(), Way::default());
+    replica(&simulator, way.clone()).agent(stored()).shared_as(identity).log_in().await.unwrap_err();
+    way.key()
+}
+
 /// What each store must do.
 pub(crate) async fn keeps_its_contract(store: impl SessionStore) {
-    let log_in = async |identity: &str| {
-        // Keys are the crate's to make.
-        let way = Way::default();
-        let simulator = simulator();
-        replica(&simulator, way.clone()).agent(stored()).shared_as(identity).log_in().await.unwrap_err();
-        way.key()
-    };
-    let (key, other) = (log_in("anna").await, log_in("otto").await);
+    let (key, other) = (key_of("anna").await, key_of("otto").await);
     assert!(key != other && key.as_str().len() == 43 && !key.as_str().contains("anna"), "{key}");
     let long = Duration::from_secs(60);
     // Each of another.
