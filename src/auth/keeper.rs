@@ -53,9 +53,9 @@ impl<E: Into<BoxError>> SessionStored for Result<(), E> {
     }
 }
 
-/// One agent's sessions, on their way to the user's store.
-pub(crate) struct Keeper {
-    tell: Box<dyn Fn(Session) -> Telling + Send + Sync>,
+/// One agent's sessions, on their way to the user's store; or to that of replicas, each with how it is to be stored.
+pub(crate) struct Keeper<T = ()> {
+    tell: Box<dyn Fn(Session, T) -> Telling + Send + Sync>,
     longest_pause: Duration,
     /// The newest session's number: older ones are stored no more.
     newest: AtomicU64,
@@ -65,33 +65,39 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new<F, T>(tell: F) -> Self
+    pub(crate) fn new<F, R>(tell: F) -> Self
     where
-        F: Fn(Session) -> T + Send + Sync + 'static,
-        T: Future<Output: SessionStored> + Send + 'static,
+        F: Fn(Session) -> R + Send + Sync + 'static,
+        R: Future<Output: SessionStored> + Send + 'static,
     {
+        Self::by(LONGEST_PAUSE, move |session, ()| Box::pin(tell(session).map(SessionStored::stored)))
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Keeper<T> {
+    /// One that stores for other replicas: soon after their store is back they have what they need.
+    pub(crate) fn of_replicas<F, R>(tell: F) -> Self
+    where
+        F: Fn(Session, T) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        Self::by(REPLICAS_PAUSE, move |session, how| Box::pin(tell(session, how)))
+    }
+
+    fn by(longest_pause: Duration, tell: impl Fn(Session, T) -> Telling + Send + Sync + 'static) -> Self {
         Self {
-            tell: Box::new(move |session| Box::pin(tell(session).map(SessionStored::stored))),
-            longest_pause: LONGEST_PAUSE,
+            tell: Box::new(tell),
+            longest_pause,
             newest: AtomicU64::new(0),
             superseded: Notify::new(),
             turn: Semaphore::new(1),
         }
     }
 
-    /// One that stores for other replicas: soon after their store is back they have what they need.
-    pub(crate) fn of_replicas<F, T>(tell: F) -> Self
-    where
-        F: Fn(Session) -> T + Send + Sync + 'static,
-        T: Future<Output: SessionStored> + Send + 'static,
-    {
-        Self { longest_pause: REPLICAS_PAUSE, ..Self::new(tell) }
-    }
-
     /// Has a session stored, and returns once that was tried. It is tried again for as long as it takes.
-    pub(crate) async fn keep(self: &Arc<Self>, client: &Arc<ClientShared>, session: Session) {
+    pub(crate) async fn keep(self: &Arc<Self>, client: &Arc<ClientShared>, session: Session, how: T) {
         let (tried, first_try) = oneshot::channel();
-        let store = Arc::clone(self).store(Arc::clone(client), session, self.supersede(), tried);
+        let store = Arc::clone(self).store(Arc::clone(client), (session, how), self.supersede(), tried);
         client.under_way.stores.spawn(store);
         // A store that hangs costs the agents no more than this.
         let _ = timeout(client.settings.login_timeout, first_try).await;
@@ -113,7 +119,7 @@ impl Keeper {
     async fn store(
         self: Arc<Self>,
         client: Arc<ClientShared>,
-        session: Session,
+        session: (Session, T),
         number: u64,
         tried: oneshot::Sender<()>,
     ) {
@@ -152,14 +158,19 @@ impl Keeper {
     }
 
     /// None where a newer session has taken its place.
-    async fn try_to_store(&self, session: &Session, number: u64, limit: Duration) -> Option<Result<(), String>> {
+    async fn try_to_store(
+        &self,
+        (session, how): &(Session, T),
+        number: u64,
+        limit: Duration,
+    ) -> Option<Result<(), String>> {
         // Whoever has it keeps it no longer than this, unless its runtime stands still.
         let _turn = timeout(limit, self.turn.acquire()).await;
         if self.newest.load(Ordering::SeqCst) != number {
             return None;
         }
         // Also the call that gives the future runs in here, and may panic.
-        let telling = AssertUnwindSafe(async { (self.tell)(session.clone()).await }).catch_unwind();
+        let telling = AssertUnwindSafe(async { (self.tell)(session.clone(), how.clone()).await }).catch_unwind();
         Some(match timeout(limit, telling).await {
             Err(_) => Err(format!("the callback did not return within {:.1} s", limit.as_secs_f64())),
             Ok(Err(_)) => Err("the callback panicked".to_owned()),

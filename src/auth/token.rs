@@ -476,7 +476,7 @@ impl State {
         let (sender, result) = watch::channel(None);
         self.login_sent = false;
         let slot = Arc::clone(slot);
-        let begun = Begun { grant: self.grant.clone(), login: result.clone() };
+        let begun = Begun { grant: self.grant.clone(), login: result.clone(), fence: None };
         let (started, grant) = (Instant::now(), begun.grant.name(&slot.credentials));
         let (client, span) = (Arc::clone(&slot.client), spans::of_login(grant));
         let id = span.id();
@@ -546,6 +546,8 @@ impl State {
 struct Begun {
     grant: Grant,
     login: watch::Receiver<Option<LoginResult>>,
+    /// The lease that it has, of those that replicas share.
+    fence: Option<u64>,
 }
 
 /// A login under way, seen from outside.
@@ -618,14 +620,19 @@ async fn exchange(slot: &TokenSlot, begun: &Begun) -> LoginResult {
     }
     // Without an access token, a refresh token came.
     let token = access.and_then(|Access { token, lifetime }| Token::new(&token, lifetime, &slot.client));
-    let (keepers, refresh_token) = {
+    let (line, keeper, refresh_token) = {
         let state = slot.lock();
-        let keepers = [state.line.as_ref().map(|line| Arc::clone(&line.keeper)), state.keeper.clone()];
         // What is not kept is revoked, and of no use to a restart.
-        (keepers.map(|keeper| keeper.filter(|_| state.is_under_way(&begun.login))), state.refresh_token())
+        let is_kept = state.is_under_way(&begun.login);
+        let (line, keeper) = (state.line.clone(), state.keeper.clone());
+        (line.filter(|_| is_kept), keeper.filter(|_| is_kept), state.refresh_token())
     };
-    for keeper in keepers.into_iter().flatten() {
-        keeper.keep(&slot.client, session(token.as_ref().ok(), refresh_token.clone(), slot.client.now())).await;
+    let session = session(token.as_ref().ok(), refresh_token, slot.client.now());
+    if let Some(line) = line {
+        line.keep(&slot.client, session.clone(), begun.fence, shared::is_new(slot, begun)).await;
+    }
+    if let Some(keeper) = keeper {
+        keeper.keep(&slot.client, session, ()).await;
     }
     token.map(Arc::new)
 }

@@ -1173,3 +1173,69 @@ async fn what_was_got_alone_is_stored_before_or_after_what_the_next_login_brings
         assert_eq!(refused_logins(&simulator), 0, "{} ms after its return", 100 * step);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_got_by_a_lease_that_is_over_is_found_by_who_leased_after_it() {
+    // One refreshes, and is cut off before it can store what it got, for longer than its lease. The other has the next lease by then,
+    // and only the refresh token that is spent.
+    let simulator = simulator();
+    let script = script_of(&simulator);
+    let first = Way::default();
+    let ways = [first.clone(), first.to()];
+    let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
+    let desks = desks(&simulator, &clients, 1).await;
+    let [one, other] = [&desks[0][0], &desks[0][1]];
+    serve_all([one, other], &script).await;
+    simulator.expire_tokens();
+    simulator.set_latency(Duration::from_millis(500));
+    let asked = ways[1].asked().len();
+    let is_cut_off = async {
+        // It has the lease, and its refresh is on the way.
+        while ways[1].asked().len() == asked {
+            sleep(Duration::from_millis(10)).await;
+        }
+        sleep(Duration::from_millis(200)).await;
+        ways[1].set(Some(Broken::Fails));
+        sleep(Duration::from_secs(11)).await;
+    };
+    let (served, ()) = tokio::join!(other.script(&script), is_cut_off);
+    served.unwrap();
+    let back = async {
+        sleep(Duration::from_secs(1)).await;
+        ways[1].set(None);
+    };
+    let (served, ()) = tokio::join!(one.script(&script), back);
+    served.unwrap();
+    assert_eq!((simulator.stats().tokens_issued, refused_logins(&simulator)), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_got_alone_ends_no_lease_of_a_login_that_goes_on() {
+    for step in 0..40 {
+        let simulator = simulator();
+        let script = script_of(&simulator);
+        let first = Way::default();
+        let ways = [first.clone(), first.to()];
+        let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
+        let desks = desks(&simulator, &clients, 1).await;
+        let [one, other] = [&desks[0][0], &desks[0][1]];
+        serve_all([one, other], &script).await;
+        ways[0].set(Some(Broken::Fails));
+        sleep(Duration::from_secs(3)).await;
+        simulator.expire_tokens();
+        one.script(&script).await.unwrap();
+        later().await;
+        // Both replicas want a new token, at any moment around the store's return.
+        simulator.expire_tokens();
+        simulator.set_latency(Duration::from_millis(500));
+        ways[0].set(None);
+        sleep(Duration::from_millis(100 * step)).await;
+        let (of_one, of_other) = tokio::join!(one.script(&script), other.script(&script));
+        for served in [of_one, of_other] {
+            served.unwrap_or_else(|error| panic!("{} ms after its return: {error}", 100 * step));
+        }
+        later().await;
+        simulator.expire_tokens();
+        serve_all([other, one], &script).await;
+    }
+}

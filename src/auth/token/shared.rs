@@ -16,6 +16,7 @@ use crate::auth::credentials::{Credentials, Session};
 use crate::auth::keeper::Keeper;
 use crate::auth::sharing::{Away, Sharing};
 use crate::auth::store::{Lease, SessionKey, StoredSession};
+use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::retry::after;
 
@@ -38,20 +39,27 @@ pub(crate) struct Line {
     /// Whose the leases of its logins are.
     owner: u64,
     /// Stores what a login brings, until it is stored.
-    pub(super) keeper: Arc<Keeper>,
-    place: Arc<Mutex<Place>>,
+    keeper: Arc<Keeper<Arc<Bound>>>,
+    place: Mutex<Place>,
 }
 
 /// What is held, as the store would know it.
 #[derive(Default)]
 struct Place {
     version: u64,
-    /// The lease that it is to be stored under. None: it was got while the store was away.
-    fence: Option<u64>,
-    /// It takes the place of whatever is stored: somebody has just logged in or out.
-    overrides: bool,
     /// The refresh token was refused while the store was away, so that another replica may have spent it.
     in_doubt: bool,
+}
+
+/// A session that is to be stored, and how. It has that from when it was got: the next login may have begun when it is tried again.
+struct Bound {
+    line: Arc<Line>,
+    /// The lease that it was got by. None: it was got while the store was away.
+    fence: Option<u64>,
+    /// The version of what was held before.
+    known: u64,
+    /// It takes the place of whatever is stored: somebody has just logged in or out.
+    overrides: bool,
 }
 
 enum Turn {
@@ -63,26 +71,25 @@ enum Turn {
 
 impl Line {
     pub(crate) fn new(sharing: Arc<Sharing>, key: SessionKey) -> Self {
-        let (place, owner) = (Arc::<Mutex<Place>>::default(), fastrand::u64(1..));
-        let keeper = Keeper::of_replicas({
-            let (sharing, key, place) = (Arc::clone(&sharing), key.clone(), Arc::clone(&place));
-            move |session| {
-                let (sharing, key, place) = (Arc::clone(&sharing), key.clone(), Arc::clone(&place));
-                async move { publish(&sharing, &key, owner ^ 1, &place, session).await }
-            }
-        });
-        Self { sharing, key, owner, keeper: Arc::new(keeper), place }
+        let keeper = Keeper::of_replicas(|session, bound: Arc<Bound>| async move { bound.store(session).await });
+        Self { sharing, key, owner: fastrand::u64(1..), keeper: Arc::new(keeper), place: Mutex::default() }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
-        lock(&self.place)
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be stored next comes by this lease, if by any.
-    fn begin(&self, fence: Option<u64>, overrides: bool) {
-        let mut place = self.place();
-        place.version = fence.unwrap_or(place.version);
-        (place.fence, place.overrides) = (fence, overrides);
+    /// Has what a login brought stored: by its lease, or, without one, when the store is back.
+    pub(super) async fn keep(
+        self: &Arc<Self>,
+        client: &Arc<ClientShared>,
+        session: Session,
+        fence: Option<u64>,
+        overrides: bool,
+    ) {
+        let known = self.place().version;
+        let bound = Bound { line: Arc::clone(self), fence, known, overrides };
+        self.keeper.keep(client, session, Arc::new(bound)).await;
     }
 
     /// Waits for the lease, or for what another stores meanwhile.
@@ -152,7 +159,7 @@ impl Line {
     }
 
     /// Ends the session for all replicas, and gives its newest access token where that is another's.
-    pub(super) async fn log_out(&self, slot: &TokenSlot, deadline: Instant) -> Option<Arc<Token>> {
+    pub(super) async fn log_out(self: &Arc<Self>, slot: &TokenSlot, deadline: Instant) -> Option<Arc<Token>> {
         let mut newest = None;
         let mut fence = None;
         loop {
@@ -169,17 +176,12 @@ impl Line {
                 Ok(Turn::Away(_)) | Err(_) => break,
             }
         }
-        self.begin(fence, true);
         // No tokens: whoever finds this must log in.
         let mut ended = Session::from_access_token("");
         ended.access_token = None;
-        self.keeper.keep(&slot.client, ended).await;
+        self.keep(&slot.client, ended, fence, true).await;
         newest
     }
-}
-
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gets a new token: another replica's where it has stored one, else by the lease, else, where the store is away, alone.
@@ -195,6 +197,7 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
         if !matches!(turn, Turn::Away(_)) {
             line.place().in_doubt = false;
         }
+        begun.fence = None;
         let fence = match turn {
             Turn::Away(_) if needs_the_store(slot, &begun, line) && line.sharing.comes_back().await => continue,
             Turn::Away(why) => return alone(slot, &begun, line, why).await,
@@ -204,7 +207,7 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
             },
             Turn::Ours(fence) => fence,
         };
-        line.begin(Some(fence), is_new(slot, &begun));
+        begun.fence = Some(fence);
         let error = match line.extended(fence, exchange(slot, &begun)).await {
             Ok(token) => return Ok(token),
             Err(error) => error,
@@ -228,7 +231,7 @@ fn elsewhere(left: Duration) -> Error {
 }
 
 /// Somebody has just logged in: that is newer than whatever is stored.
-fn is_new(slot: &TokenSlot, begun: &Begun) -> bool {
+pub(super) fn is_new(slot: &TokenSlot, begun: &Begun) -> bool {
     is_one_time(&slot.credentials) && matches!(begun.grant, Grant::Credentials)
 }
 
@@ -272,7 +275,6 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
     if line.place().in_doubt {
         return Err(why.into_error(DOUBT));
     }
-    line.begin(None, is_new(slot, begun));
     let result = exchange(slot, begun).await;
     if let (Grant::RefreshToken(_), Err(error)) = (&begun.grant, &result)
         && error.code() == Some("invalid_grant")
@@ -285,34 +287,39 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
     result
 }
 
-/// Stores what a login brought; where it was got while the store was away under a lease of its own, whose owner is another than that
-/// of logins: it must not come between the lease of the next login and what that brings.
-async fn publish(
-    sharing: &Sharing,
-    key: &SessionKey,
-    owner: u64,
-    place: &Mutex<Place>,
-    session: Session,
-) -> Result<(), BoxError> {
-    let sealed = sharing.seal(key, &session)?;
-    let fence = loop {
-        let (known, overrides) = match &*lock(place) {
-            Place { fence: Some(fence), .. } => break *fence,
-            Place { version, overrides, .. } => (*version, *overrides),
+impl Bound {
+    async fn store(&self, session: Session) -> Result<(), BoxError> {
+        let Line { sharing, key, .. } = &*self.line;
+        let sealed = sharing.seal(key, &session)?;
+        let leased = match self.fence {
+            None => self.lease().await?,
+            by_login => by_login,
         };
-        let leased = sharing.ask("lease", |store| async move { store.lease(key, known, owner, LEASE).await });
-        match leased.await.map_err(|Away(why)| why)? {
-            Lease::Granted { fence } => {
-                let mut place = lock(place);
-                (place.version, place.fence) = (fence, Some(fence));
-            }
-            Lease::Newer(stored) if overrides => lock(place).version = stored.version,
-            // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
-            Lease::Newer(_) => return Ok(()),
-            Lease::Taken { .. } => return Err("another replica logs the agent in just now".into()),
+        // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
+        let Some(fence) = leased else { return Ok(()) };
+        let stored = StoredSession::new(fence, sealed);
+        let told = sharing.ask("store", |store| async move { store.store(key, stored).await });
+        if told.await.map_err(|Away(why)| why)? {
+            // Not before: until then what another stores by an older lease is newer than what is held.
+            let mut place = self.line.place();
+            place.version = place.version.max(fence);
         }
-    };
-    let stored = StoredSession::new(fence, sealed);
-    let told = sharing.ask("store", |store| async move { store.store(key, stored).await });
-    told.await.map(drop).map_err(|Away(why)| why.into())
+        Ok(())
+    }
+
+    /// A lease for what was got while the store was away, unless another has stored a session since. Its owner is another than that of
+    /// logins: it must not come between the lease of the next login and what that brings.
+    async fn lease(&self) -> Result<Option<u64>, BoxError> {
+        let Line { sharing, key, owner, .. } = &*self.line;
+        let mut known = self.known;
+        loop {
+            let leased = sharing.ask("lease", |store| async move { store.lease(key, known, *owner ^ 1, LEASE).await });
+            match leased.await.map_err(|Away(why)| why)? {
+                Lease::Granted { fence } => return Ok(Some(fence)),
+                Lease::Newer(stored) if self.overrides => known = stored.version,
+                Lease::Newer(_) => return Ok(None),
+                Lease::Taken { .. } => return Err("another replica logs the agent in just now".into()),
+            }
+        }
+    }
 }
