@@ -1239,3 +1239,34 @@ async fn what_was_got_alone_ends_no_lease_of_a_login_that_goes_on() {
         serve_all([other, one], &script).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_logged_in_while_the_store_was_away_takes_the_place_of_what_is_stored_also_with_what_was_refreshed_since() {
+    // Its next login comes at any moment around the store's return.
+    for step in 0..40 {
+        let (simulator, way) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        let client = replica(&simulator, way.clone());
+        let old = client.agent(code(&simulator)).shared_as("anna");
+        old.log_in().await.unwrap();
+        old.log_out().await.unwrap();
+        way.set(Some(Broken::Fails));
+        sleep(Duration::from_secs(2)).await;
+        let new = client.agent(code(&simulator)).shared_as("anna");
+        new.log_in().await.unwrap();
+        simulator.expire_tokens();
+        new.script(&script).await.unwrap();
+        later().await;
+        simulator.expire_tokens();
+        way.set(None);
+        sleep(Duration::from_millis(100 * step)).await;
+        new.script(&script).await.unwrap_or_else(|error| panic!("{} ms after its return: {error}", 100 * step));
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, way.to()).agent(stored()).shared_as("anna");
+        other.script(&script).await.unwrap();
+        later().await;
+        simulator.expire_tokens();
+        serve_all([&new, &other], &script).await;
+        assert_eq!(refused_logins(&simulator), 0);
+    }
+}

@@ -47,6 +47,8 @@ pub(crate) struct Line {
 #[derive(Default)]
 struct Place {
     version: u64,
+    /// It takes the place of whatever is stored, until it is stored itself: somebody has logged in or out.
+    overrides: bool,
     /// The refresh token was refused while the store was away, so that another replica may have spent it.
     in_doubt: bool,
 }
@@ -58,7 +60,6 @@ struct Bound {
     fence: Option<u64>,
     /// The version of what was held before.
     known: u64,
-    /// It takes the place of whatever is stored: somebody has just logged in or out.
     overrides: bool,
 }
 
@@ -85,9 +86,14 @@ impl Line {
         client: &Arc<ClientShared>,
         session: Session,
         fence: Option<u64>,
-        overrides: bool,
+        is_new: bool,
     ) {
-        let known = self.place().version;
+        let (known, overrides) = {
+            let mut place = self.place();
+            // What a login that is not stored yet was refreshed to is as new as that login.
+            place.overrides |= is_new;
+            (place.version, place.overrides)
+        };
         let bound = Bound { line: Arc::clone(self), fence, known, overrides };
         self.keeper.keep(client, session, Arc::new(bound)).await;
     }
@@ -237,8 +243,12 @@ pub(super) fn is_new(slot: &TokenSlot, begun: &Begun) -> bool {
 
 /// Takes over what another replica stored; its token, if that is good.
 fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSession) -> Option<Arc<Token>> {
-    line.place().version = stored.version;
-    if is_new(slot, begun) {
+    let overrides = {
+        let mut place = line.place();
+        place.version = stored.version;
+        place.overrides
+    };
+    if overrides || is_new(slot, begun) {
         return None;
     }
     let Session { access_token, refresh_token, expires_at } = line.sharing.open(&line.key, stored)?;
@@ -303,6 +313,7 @@ impl Bound {
             // Not before: until then what another stores by an older lease is newer than what is held.
             let mut place = self.line.place();
             place.version = place.version.max(fence);
+            place.overrides = false;
         }
         Ok(())
     }
