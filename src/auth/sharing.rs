@@ -1,10 +1,12 @@
 //! What the replicas of a service share their sessions by: the store as one client sees it, watched, so that nobody waits for one that
 //! is away.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -93,6 +95,7 @@ impl fmt::Debug for SharedSessions {
 pub(crate) struct Sharing {
     sessions: SharedSessions,
     standing: Mutex<Standing>,
+    newest: Mutex<HashMap<SessionKey, Weak<AtomicU64>>>,
 }
 
 #[derive(Default)]
@@ -123,7 +126,22 @@ impl Away {
 
 impl Sharing {
     pub(crate) fn new(sessions: SharedSessions) -> Self {
-        Self { sessions, standing: Mutex::default() }
+        Self { sessions, standing: Mutex::default(), newest: Mutex::default() }
+    }
+
+    /// How many logins and logouts of this identity its agents have told, of which the last one stands; kept while any of them is there.
+    pub(crate) fn newest(&self, key: &SessionKey) -> Arc<AtomicU64> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_key) = newest.get(key).and_then(Weak::upgrade) {
+            return of_key;
+        }
+        // Seldom enough that each agent pays for few of them.
+        if newest.len() == newest.capacity() {
+            newest.retain(|_, of_key| of_key.strong_count() > 0);
+        }
+        let of_key = Arc::default();
+        newest.insert(key.clone(), Arc::downgrade(&of_key));
+        of_key
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -328,6 +346,18 @@ mod tests {
             assert_eq!(sharing.is_away(), is_away, "{hangs} {others}");
             assert_eq!(format!("{:?}", sharing.sessions), "SharedSessions { .. }");
         }
+    }
+
+    #[test]
+    fn what_came_last_is_kept_of_an_identity_for_as_long_as_it_has_agents() {
+        let sharing = Sharing::new(SharedSessions::new(Odd { hangs: false }));
+        let key = |number: usize| SessionKey::of(&[&number.to_string()]);
+        let held = sharing.newest(&key(0));
+        for number in 1..10_000 {
+            sharing.newest(&key(number));
+        }
+        assert!(Arc::ptr_eq(&held, &sharing.newest(&key(0))));
+        assert!(sharing.newest.lock().unwrap().len() < 10);
     }
 
     /// Counts how often it is asked.

@@ -1270,3 +1270,77 @@ async fn who_logged_in_while_the_store_was_away_takes_the_place_of_what_is_store
         assert_eq!(refused_logins(&simulator), 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_logins_and_logouts_while_the_store_was_away_the_last_one_stands() {
+    // Each agent tries to store its own, in an order that is chance.
+    for round in 0..20 {
+        for logs_out_last in [false, true] {
+            let (simulator, way) = (simulator(), Way::default());
+            let client = replica(&simulator, way.clone());
+            let [old, new] = [(); 2].map(|()| client.agent(code(&simulator)).shared_as("anna"));
+            old.log_in().await.unwrap();
+            way.set(Some(Broken::Fails));
+            sleep(Duration::from_secs(2)).await;
+            if logs_out_last {
+                new.log_in().await.unwrap();
+                old.log_out().await.unwrap();
+            } else {
+                old.log_out().await.unwrap();
+                new.log_in().await.unwrap();
+            }
+            way.set(None);
+            sleep(Duration::from_secs(5)).await;
+            let other = replica(&simulator, way.to()).agent(stored()).shared_as("anna");
+            let served = other.script(&script_of(&simulator)).await;
+            assert_eq!(served.is_err(), logs_out_last, "{round}: {:?}", served.err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_is_not_stored_yet_does_not_end_a_login_that_is() {
+    for round in 0..20 {
+        let (simulator, way) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        let client = replica(&simulator, way.clone());
+        let [old, new] = [(); 2].map(|()| client.agent(code(&simulator)).shared_as("anna"));
+        old.log_in().await.unwrap();
+        way.set(Some(Broken::Fails));
+        sleep(Duration::from_secs(2)).await;
+        old.log_out().await.unwrap();
+        way.set(None);
+        // The store is back, and the logout is still to be told.
+        while !client.health().session_store.unwrap().is_there {
+            sleep(Duration::from_millis(10)).await;
+        }
+        new.log_in().await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, way.to()).agent(stored()).shared_as("anna");
+        other.script(&script).await.unwrap_or_else(|error| panic!("{round}: {error}"));
+        // Who has logged out holds nothing that is newer, and goes on with what the other got.
+        assert_eq!(client.health().sessions_unstored, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_older_agent_gets_alone_does_not_take_the_place_of_a_login() {
+    for _ in 0..20 {
+        let (simulator, way) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        let client = replica(&simulator, way.clone());
+        let access = |agent: &Agent| agent.session().unwrap().access_token.unwrap().expose_secret().to_owned();
+        let [old, new] = [(); 2].map(|()| client.agent(code(&simulator)).shared_as("anna"));
+        old.log_in().await.unwrap();
+        way.set(Some(Broken::Fails));
+        sleep(Duration::from_secs(2)).await;
+        simulator.expire_tokens();
+        new.log_in().await.unwrap();
+        old.script(&script).await.unwrap();
+        way.set(None);
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, way.to()).agent(stored()).shared_as("anna");
+        other.log_in().await.unwrap();
+        assert!(access(&other) == access(&new) && access(&new) != access(&old));
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,14 +42,17 @@ pub(crate) struct Line {
     /// Stores what a login brings, until it is stored.
     keeper: Arc<Keeper<Arc<Bound>>>,
     place: Mutex<Place>,
+    /// The number of the last login or logout that an agent of this client has told of this identity.
+    newest: Arc<AtomicU64>,
 }
 
 /// What is held, as the store would know it.
 #[derive(Default)]
 struct Place {
     version: u64,
-    /// It takes the place of whatever is stored, until it is stored itself: somebody has logged in or out.
-    overrides: bool,
+    /// Somebody has logged in or out: it takes the place of whatever is stored, until it is stored itself. Of several such that are not
+    /// stored yet the one with the newest number does, and the others are void.
+    overrides: Option<u64>,
     /// The refresh token was refused while the store was away, so that another replica may have spent it.
     in_doubt: bool,
 }
@@ -60,7 +64,7 @@ struct Bound {
     fence: Option<u64>,
     /// The version of what was held before.
     known: u64,
-    overrides: bool,
+    overrides: Option<u64>,
 }
 
 enum Turn {
@@ -73,11 +77,17 @@ enum Turn {
 impl Line {
     pub(crate) fn new(sharing: Arc<Sharing>, key: SessionKey) -> Self {
         let keeper = Keeper::of_replicas(|session, bound: Arc<Bound>| async move { bound.store(session).await });
-        Self { sharing, key, owner: fastrand::u64(1..), keeper: Arc::new(keeper), place: Mutex::default() }
+        let (newest, owner) = (sharing.newest(&key), fastrand::u64(1..));
+        Self { sharing, key, owner, keeper: Arc::new(keeper), place: Mutex::default(), newest }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it takes the place of whatever is stored: nobody has logged in or out since.
+    fn stands(&self, overrides: Option<u64>) -> bool {
+        overrides == Some(self.newest.load(Ordering::SeqCst))
     }
 
     /// Has what a login brought stored: by its lease, or, without one, when the store is back.
@@ -90,8 +100,10 @@ impl Line {
     ) {
         let (known, overrides) = {
             let mut place = self.place();
+            if is_new {
+                place.overrides = Some(self.newest.fetch_add(1, Ordering::SeqCst).wrapping_add(1));
+            }
             // What a login that is not stored yet was refreshed to is as new as that login.
-            place.overrides |= is_new;
             (place.version, place.overrides)
         };
         let bound = Bound { line: Arc::clone(self), fence, known, overrides };
@@ -248,7 +260,7 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
         place.version = stored.version;
         place.overrides
     };
-    if overrides || is_new(slot, begun) {
+    if line.stands(overrides) || is_new(slot, begun) {
         return None;
     }
     let Session { access_token, refresh_token, expires_at } = line.sharing.open(&line.key, stored)?;
@@ -300,6 +312,9 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
 impl Bound {
     async fn store(&self, session: Session) -> Result<(), BoxError> {
         let Line { sharing, key, .. } = &*self.line;
+        if self.overrides.is_some() && !self.line.stands(self.overrides) {
+            return Ok(());
+        }
         let sealed = sharing.seal(key, &session)?;
         let leased = match self.fence {
             None => self.lease().await?,
@@ -313,7 +328,9 @@ impl Bound {
             // Not before: until then what another stores by an older lease is newer than what is held.
             let mut place = self.line.place();
             place.version = place.version.max(fence);
-            place.overrides = false;
+            if place.overrides == self.overrides {
+                place.overrides = None;
+            }
         }
         Ok(())
     }
@@ -327,7 +344,7 @@ impl Bound {
             let leased = sharing.ask("lease", |store| async move { store.lease(key, known, *owner ^ 1, LEASE).await });
             match leased.await.map_err(|Away(why)| why)? {
                 Lease::Granted { fence } => return Ok(Some(fence)),
-                Lease::Newer(stored) if self.overrides => known = stored.version,
+                Lease::Newer(stored) if self.line.stands(self.overrides) => known = stored.version,
                 Lease::Newer(_) => return Ok(None),
                 Lease::Taken { .. } => return Err("another replica logs the agent in just now".into()),
             }
