@@ -1344,3 +1344,32 @@ async fn what_an_older_agent_gets_alone_does_not_take_the_place_of_a_login() {
         assert!(access(&other) == access(&new) && access(&new) != access(&old));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_a_newer_session_was_stored_before_takes_its_place() {
+    // Somebody logs in, and is cut off before that is stored, for longer than its lease. Another replica refreshes the older session.
+    let (simulator, first) = (simulator(), Way::default());
+    let script = script_of(&simulator);
+    let ways = [first.clone(), first.to()];
+    let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
+    let old = clients[0].agent(code(&simulator)).shared_as("anna");
+    old.script(&script).await.unwrap();
+    simulator.expire_tokens();
+    simulator.set_latency(Duration::from_millis(500));
+    let new = clients[1].agent(code(&simulator)).shared_as("anna");
+    let is_cut_off = async {
+        sleep(Duration::from_millis(200)).await;
+        ways[1].set(Some(Broken::Fails));
+    };
+    let (logged_in, ()) = tokio::join!(new.log_in(), is_cut_off);
+    logged_in.unwrap();
+    sleep(Duration::from_secs(11)).await;
+    old.script(&script).await.unwrap();
+    ways[1].set(None);
+    sleep(Duration::from_secs(5)).await;
+    let access = |agent: &Agent| agent.session().unwrap().access_token.unwrap().expose_secret().to_owned();
+    let other = replica(&simulator, first.to()).agent(stored()).shared_as("anna");
+    other.log_in().await.unwrap();
+    assert!(access(&other) == access(&new) && access(&new) != access(&old));
+    assert_eq!((simulator.stats().tokens_issued, refused_logins(&simulator)), (3, 0));
+}

@@ -311,20 +311,29 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
 
 impl Bound {
     async fn store(&self, session: Session) -> Result<(), BoxError> {
-        let Line { sharing, key, .. } = &*self.line;
         if self.overrides.is_some() && !self.line.stands(self.overrides) {
             return Ok(());
         }
-        let sealed = sharing.seal(key, &session)?;
-        let leased = match self.fence {
-            None => self.lease().await?,
-            by_login => by_login,
-        };
-        // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
-        let Some(fence) = leased else { return Ok(()) };
+        let sealed = self.line.sharing.seal(&self.line.key, &session)?;
+        if let Some(fence) = self.fence
+            && self.store_by(fence, sealed.clone()).await?
+        {
+            return Ok(());
+        }
+        match self.lease().await? {
+            Some(fence) => self.store_by(fence, sealed).await.map(drop),
+            // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it was stored: a newer one is not overwritten.
+    async fn store_by(&self, fence: u64, sealed: Vec<u8>) -> Result<bool, BoxError> {
+        let Line { sharing, key, .. } = &*self.line;
         let stored = StoredSession::new(fence, sealed);
         let told = sharing.ask("store", |store| async move { store.store(key, stored).await });
-        if told.await.map_err(|Away(why)| why)? {
+        let is_stored = told.await.map_err(|Away(why)| why)?;
+        if is_stored {
             // Not before: until then what another stores by an older lease is newer than what is held.
             let mut place = self.line.place();
             place.version = place.version.max(fence);
@@ -332,11 +341,11 @@ impl Bound {
                 place.overrides = None;
             }
         }
-        Ok(())
+        Ok(is_stored)
     }
 
-    /// A lease for what was got while the store was away, unless another has stored a session since. Its owner is another than that of
-    /// logins: it must not come between the lease of the next login and what that brings.
+    /// A lease for what was got while the store was away, or came too late for its own, unless another has stored a session since. Its
+    /// owner is another than that of logins: it must not come between the lease of the next login and what that brings.
     async fn lease(&self) -> Result<Option<u64>, BoxError> {
         let Line { sharing, key, owner, .. } = &*self.line;
         let mut known = self.known;
