@@ -19,7 +19,7 @@ use super::login::{self, Access, Issued};
 use super::sharing::Sharing;
 use super::store::SessionKey;
 use crate::client::ClientShared;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Cause, Error, ErrorKind};
 use crate::limits::quota::QuotaGate;
 use crate::{metrics, spans};
 use shared::Line;
@@ -651,7 +651,10 @@ fn is_one_time(credentials: &Credentials) -> bool {
 
 /// A code or assertion that may have arrived is not sent again.
 fn spend_one_time(slot: &TokenSlot, begun: &Begun, error: Error) -> Error {
-    if is_one_time(&slot.credentials) && error.may_have_been_sent() && !error.is_throttled() {
+    // Of earlier attempts, those that were sent were throttled: anything else would have been the last.
+    let is_throttled = error.bad_request().is_some_and(|why| why.cause == Cause::LoginThrottled);
+    let is_answered = error.status().is_some() && !is_throttled;
+    if is_one_time(&slot.credentials) && (error.an_answer_was_lost() || is_answered) {
         let spent = error.clone().explained("the one-time code or assertion is spent, the agent must log in again");
         slot.lock().next_grant(begun, Grant::Spent(spent.clone()));
         return spent;

@@ -294,9 +294,10 @@ impl Error {
         self
     }
 
-    /// With what it means put first.
+    /// With what it means put first: there is nothing left to try again with, at whatever time.
     pub(crate) fn explained(mut self, meaning: &'static str) -> Self {
         self.0.kind = ErrorKind::LoginRefused;
+        (self.0.retry_after, self.0.gave_up) = (None, None);
         self.0.what = meaning.into();
         self
     }

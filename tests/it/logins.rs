@@ -1001,3 +1001,37 @@ async fn id_and_secret_go_out_as_they_are_and_alike_in_every_grant() {
         assert!(seen.iter().all(|login| form(login).iter().all(|(name, _)| !name.starts_with("client_"))));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_was_only_throttled_is_good_for_another_try() {
+    let sent = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match (seen.is_login(), sent.fetch_add(1, Ordering::SeqCst)) {
+        (true, 0) => reply(400, THROTTLED),
+        (true, 1..=8) => Reply::Broken(std::io::ErrorKind::ConnectionRefused),
+        (true, _) => session_of("a", "b"),
+        (false, _) => script(),
+    });
+    let agent = with_a_code(&transport.client());
+    let mut refused = 0;
+    while let Err(error) = agent.log_in().await {
+        assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+        refused += 1;
+        assert!(refused < 9, "{error}");
+    }
+    assert!(refused > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_spent_is_not_to_be_tried_again_at_any_time() {
+    let transport = Scripted::by(|_| reply(503, "{}").with("retry-after", "5"));
+    let error = with_a_code(&transport.client()).log_in().await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::LoginRefused, Some(503)), "{error}");
+    assert_eq!(error.retry_after(), None, "{error}");
+    assert!(!error.to_string().contains("try again") && !error.to_string().contains("tried again"), "{error}");
+    const REFUSED: &str = r#"{"error":"invalid_grant","error_description":"refresh token expired"}"#;
+    let transport = Scripted::by(|_| reply(400, REFUSED).with("retry-after", "500"));
+    let agent = transport.client().agent(Credentials::refresh_token(oauth_client(), "r0"));
+    let error = agent.log_in().await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::LoginRefused, None), "{error}");
+    assert!(!error.to_string().contains("beyond the cap"), "{error}");
+}
