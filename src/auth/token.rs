@@ -411,8 +411,12 @@ fn logged_out() -> Error {
 
 impl State {
     fn clear(&mut self, credentials: &Credentials) -> Option<Arc<Token>> {
-        if !matches!(credentials, Credentials::Client(_) | Credentials::Source(_)) {
-            self.grant = Grant::Spent(must_log_in("the agent has logged out"));
+        match (credentials, &self.grant) {
+            (Credentials::Client(_) | Credentials::Source(_), Grant::RefreshToken(_)) => {
+                self.grant = Grant::Credentials
+            }
+            (Credentials::Client(_) | Credentials::Source(_), _) => {}
+            _ => self.grant = Grant::Spent(must_log_in("the agent has logged out")),
         }
         self.logouts += 1;
         self.login = None;

@@ -1035,3 +1035,19 @@ async fn what_is_spent_is_not_to_be_tried_again_at_any_time() {
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::LoginRefused, None), "{error}");
     assert!(!error.to_string().contains("beyond the cap"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn client_credentials_that_log_out_keep_no_refresh_token() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => session_of("access", "refresh"),
+        false => script(),
+    });
+    let agent = transport.agent();
+    agent.script(&id()).await.unwrap();
+    agent.log_out().await.unwrap();
+    assert!(agent.session().is_none());
+    agent.script(&id()).await.unwrap();
+    let logins = transport.seen().into_iter().filter(|seen| seen.is_login() && !seen.body.is_empty());
+    let grants: Vec<_> = logins.map(|seen| form(&seen)[0].1.clone()).collect();
+    assert_eq!(grants, ["client_credentials", "client_credentials"]);
+}
