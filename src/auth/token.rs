@@ -232,6 +232,11 @@ impl TokenSlot {
         self.lock().trouble = Some(error.clone());
     }
 
+    /// What it met is over, and says nothing of what it meets from now on.
+    fn login_trouble_is_over(&self) {
+        self.lock().trouble = None;
+    }
+
     /// The token held, good or not.
     pub(crate) fn held(&self) -> Option<Arc<Token>> {
         self.lock().token.clone()
@@ -478,7 +483,7 @@ impl State {
     /// One short task, so that the login does not die with the caller who happened to begin it.
     fn start_login(&mut self, slot: &Arc<TokenSlot>) -> Login {
         let (sender, result) = watch::channel(None);
-        self.login_sent = false;
+        (self.login_sent, self.trouble) = (false, None);
         let slot = Arc::clone(slot);
         let begun = Begun { grant: self.grant.clone(), login: result.clone(), fence: None };
         let (started, grant) = (Instant::now(), begun.grant.name(&slot.credentials));

@@ -1373,3 +1373,16 @@ async fn a_login_that_a_newer_session_was_stored_before_takes_its_place() {
     assert!(access(&other) == access(&new) && access(&new) != access(&old));
     assert_eq!((simulator.stats().tokens_issued, refused_logins(&simulator)), (3, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_another_replicas_lease_that_is_over_nothing_is_told() {
+    let (simulator, way) = (simulator(), Way::default());
+    let client = replica(&simulator, way.clone());
+    client.agent(stored()).shared_as("anna").log_in().await.unwrap_err();
+    way.store.lease(&way.key(), 0, 1, Duration::from_secs(2)).await.unwrap();
+    simulator.set_latency(Duration::from_secs(60));
+    let agent = client.agent(Credentials::client("desktop", "simulator")).shared_as("anna");
+    let error = agent.with_timeout(Duration::from_secs(5)).log_in().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(!error.to_string().contains("another replica"), "{error}");
+}

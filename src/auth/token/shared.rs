@@ -226,6 +226,7 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
             Turn::Ours(fence) => fence,
         };
         begun.fence = Some(fence);
+        slot.login_trouble_is_over();
         let error = match line.extended(fence, exchange(slot, &begun)).await {
             Ok(token) => return Ok(token),
             Err(error) => error,
