@@ -135,11 +135,11 @@ impl Transport {
             let gzip = (ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
             builder = builder.default_headers(HeaderMap::from_iter([gzip]));
         }
-        if self.direct {
-            builder = builder.no_proxy();
-        } else if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(proxy.of_reqwest());
-        }
+        builder = match &settings.proxy {
+            Some(proxy) if !self.direct => builder.proxy(proxy.of_reqwest()),
+            // The environment has been read. `reqwest` would read it again, and not alike.
+            _ => builder.no_proxy(),
+        };
         let client = self.tls.configure(builder).build();
         let client = client.map_err(|error| {
             let why = innermost(&error);

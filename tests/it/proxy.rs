@@ -363,9 +363,15 @@ async fn what_no_proxy_names_is_reached_directly() {
     let proxy = Proxy::listen();
     let url = proxy.url();
     let test = "what_no_proxy_names_is_reached_directly";
-    for list in
-        ["*.example.invalid", "api.example.invalid:443", " localhost , .INVALID", "*", "127.0.0.1 example.invalid"]
-    {
+    for list in [
+        "*.example.invalid",
+        "api.example.invalid:443",
+        " localhost , .INVALID",
+        "*",
+        "127.0.0.1 example.invalid",
+        "* localhost",
+        "\"*\"",
+    ] {
         if is_child_in(test, &[("HTTPS_PROXY", &url), ("NO_PROXY", list)]) {
             let error = fetch(remote()).await.unwrap_err().to_string();
             assert!(!error.contains("proxy"), "{error}");
