@@ -638,3 +638,21 @@ async fn no_trace_of_a_whole_run_holds_a_secret() {
 fn login_json() -> String {
     format!(r#"{{"access_token":"{TOKEN}","token_type":"bearer","expires_in":86400}}"#)
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_header_of_a_limit_that_echoes_credentials_is_not_repeated() {
+    for (name, value) in [("x-ratelimit-remaining", "0"), ("ratelimit", "limit=10, remaining=0, reset=5")] {
+        let transport = Scripted::by(move |seen| match seen.is_login() {
+            true => token(),
+            false => reply(400, "{}").with(name, format!("{value}; {}", told_the_api())),
+        });
+        let error = client_of(&transport).agent(common::credentials()).script(&id()).await.unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        assert_error_clean(name, &error);
+        let transport = Scripted::by(move |_| reply(400, "{}").with(name, format!("{value}; {}", told_the_login())));
+        let patient = client_of(&transport).agent(common::credentials()).with_timeout(Duration::from_secs(3600));
+        let error = patient.log_in().await.unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+        assert_error_clean(name, &error);
+    }
+}

@@ -596,13 +596,16 @@ fn spent_limit(evidence: &Evidence<'_>) -> Option<String> {
         return Some(format!("its headers count {count} requests of {allowed} allowed"));
     }
     evidence.headers.iter().find_map(|(name, value)| {
-        let value = head(value.to_str().ok()?, 200).0;
-        let name = name.as_str();
+        let (name, value) = (name.as_str(), value.to_str().ok()?);
         let is_limit = name.contains("ratelimit") || name.contains("rate-limit");
-        let first = value.split([',', ';']).next().unwrap_or_default().trim();
-        let none_left = name.ends_with("remaining") && first == "0"
-            || value.split([',', ';']).any(|part| matches!(part.trim(), "remaining=0" | "r=0"));
-        (is_limit && none_left).then(|| format!("nothing is left of its limit: {name} is {}", quoted(value)))
+        let mut parts = value.split([',', ';']).map(str::trim).enumerate();
+        let none_left = parts.find(|(at, part)| match *part {
+            "0" => *at == 0 && name.ends_with("remaining"),
+            part => matches!(part, "remaining=0" | "r=0"),
+        });
+        let (_, none_left) = none_left.filter(|_| is_limit)?;
+        // Of its value no more: it may repeat what was sent.
+        Some(format!("nothing is left of its limit: {name} says {none_left}"))
     })
 }
 
