@@ -209,10 +209,7 @@ impl TokenSlot {
             return;
         }
         let is_new = now.saturating_duration_since(refused.issued) < NEW && !refused.taken_over;
-        let is_only_one = state.line.is_none()
-            && matches!(state.grant, Grant::Credentials)
-            && matches!(self.credentials, Credentials::AccessToken { .. } | Credentials::Session { .. });
-        if !is_only_one && (!state.token_was_refused || !is_new) {
+        if !state.has_no_other(&self.credentials) && (!state.token_was_refused || !is_new) {
             state.refused_token = state.token.take();
             // Who waits for its quota goes over to its replacement's.
             refused.quota.retire();
@@ -293,7 +290,9 @@ impl TokenSlot {
                     line.sharing.watch();
                 }
                 if let Some(token) = state.token.clone().filter(|token| !token.is_expired(now)) {
-                    if token.refresh_from.is_some_and(|from| now >= from) && state.may_refresh_early(now) {
+                    if token.refresh_from.is_some_and(|from| now >= from)
+                        && state.may_refresh_early(&self.credentials, now)
+                    {
                         state.start_login(self);
                     }
                     return state.refusal_of(operation, now).map_or(Ok(token), Err);
@@ -453,10 +452,18 @@ impl State {
         }
     }
 
-    fn may_refresh_early(&self, now: Instant) -> bool {
+    /// Whether the token held is all there is, as a ready-made one without a refresh token is.
+    fn has_no_other(&self, credentials: &Credentials) -> bool {
+        self.line.is_none()
+            && matches!(self.grant, Grant::Credentials)
+            && matches!(credentials, Credentials::AccessToken { .. } | Credentials::Session { .. })
+    }
+
+    fn may_refresh_early(&self, credentials: &Credentials, now: Instant) -> bool {
         self.running_login().is_none()
             && self.refresh_not_before.is_none_or(|from| now >= from)
             && !matches!(self.grant, Grant::Spent(_))
+            && !self.has_no_other(credentials)
             // Each replica would refresh for itself.
             && self.line.as_ref().is_none_or(|line| !line.sharing.is_away())
     }

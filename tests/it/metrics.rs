@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use genesys_scripts::{CachePolicy, Credentials, ReadScript, Resilience, ScriptId};
+use genesys_scripts::{CachePolicy, Credentials, OAuthClient, ReadScript, Resilience, ScriptId, Session};
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit};
 use tokio::time::sleep;
 
@@ -283,4 +283,25 @@ async fn labels_are_few_whatever_ids_agents_and_answers_there_are() {
     for label in ["t0ken", "client-", "00000000-", "code."] {
         assert!(!series.iter().any(|series| series.contains(label)), "{label} is in a label");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_made_token_is_not_replaced_before_it_expires_as_nothing_can_replace_it() {
+    let recorder = Recorder::default();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let transport = Scripted::by(|_| script());
+    let expires_at = Some(SystemTime::now() + Duration::from_secs(600));
+    let mut session = Session::from_access_token("ready-made");
+    session.expires_at = expires_at;
+    for credentials in [
+        Credentials::AccessToken { token: "ready-made".into(), expires_at },
+        Credentials::Session { client: OAuthClient::new("client", "secret"), session },
+    ] {
+        let agent = transport.client().agent(credentials);
+        for _ in 0..59 {
+            agent.script(&id()).await.unwrap();
+            sleep(Duration::from_secs(10)).await;
+        }
+    }
+    assert!(!recorder.all().iter().any(|series| series.contains("login.duration")), "{:?}", recorder.all());
 }
