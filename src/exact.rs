@@ -3,6 +3,7 @@
 //! reqwest takes no address but `Url`'s, which encodes some characters and resolves dot segments. What that would change is sent
 //! by hyper itself, over a connection of its own.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
@@ -38,17 +39,21 @@ impl Address {
     fn read(given: &str, url: Url) -> Self {
         let target = target(given);
         let sent = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-        // A host alone is asked for its root; what is relative has no whole target, or one that was resolved.
-        let is_altered = match target {
-            Some(target) if target.starts_with('/') => target != sent,
-            Some(target) => sent.strip_prefix('/') != Some(target),
+        // A host alone is asked for its root; of what is relative the path is resolved, and the query as it stands there.
+        let target: Option<Cow<'_, str>> = match target {
+            Some(target) => Some(target.into()),
+            None => query(given).map(|query| format!("{}?{query}", url.path()).into()),
+        };
+        let is_altered = match &target {
+            Some(target) if target.starts_with('/') => **target != sent,
+            Some(target) => sent.strip_prefix('/') != Some(&**target),
             None => false,
         };
         // The host is `Url`'s, whatever else the text might be taken for.
         let authority = url.authority();
         let exact =
             target.filter(|target| is_altered && target.starts_with('/') && target.is_ascii()).and_then(|target| {
-                Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(target).build().ok()
+                Uri::builder().scheme(url.scheme()).authority(authority).path_and_query(&*target).build().ok()
             });
         Self { url, is_altered, exact }
     }
@@ -67,15 +72,20 @@ impl Address {
     }
 }
 
-/// Path and query, as they stand there.
+/// Path and query, as they stand there; none where the path is relative.
 fn target(given: &str) -> Option<&str> {
     let given = given.split('#').next().unwrap_or_default();
-    match given.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
-            Some(rest.find(['/', '?', '\\']).and_then(|at| rest.get(at..)).unwrap_or_default())
-        }
-        _ => Some(given).filter(|path| path.starts_with('/') && !path.starts_with("//")),
+    let behind_host = |rest: &'_ str| rest.find(['/', '?', '\\']).unwrap_or(rest.len());
+    match (given.split_once("://"), given.strip_prefix("//")) {
+        (Some((scheme, rest)), _) if !scheme.contains(['/', '?']) => rest.get(behind_host(rest)..),
+        (_, Some(rest)) => rest.get(behind_host(rest)..),
+        _ => Some(given).filter(|path| path.starts_with('/')),
     }
+}
+
+/// The query, as it stands there.
+fn query(given: &str) -> Option<&str> {
+    given.split('#').next()?.split_once('?').map(|(_, query)| query)
 }
 
 /// Sends a request without a body to this address, over a connection of its own.
@@ -113,6 +123,20 @@ mod tests {
             assert_eq!(sent.split('#').next(), Some(goes_out), "{given}");
             assert!(address.is_altered(), "{given}");
         }
+        // Where a redirect leads, too.
+        let from = Address::new("https://files.example/a/b?c").unwrap();
+        for (location, goes_out) in [
+            ("//cdn.example/f?n=Caller's&sig=x", "https://cdn.example/f?n=Caller's&sig=x"),
+            ("/f?n=Caller's", "https://files.example/f?n=Caller's"),
+            ("?n=Caller's", "https://files.example/a/b?n=Caller's"),
+            ("f?n=Caller's", "https://files.example/a/f?n=Caller's"),
+        ] {
+            let address = from.redirected(location).unwrap();
+            assert_eq!(address.exact().map(ToString::to_string).as_deref(), Some(goes_out), "{location}");
+            assert!(address.is_altered(), "{location}");
+        }
+        let same = from.redirected("f?n=1").unwrap();
+        assert!(same.exact().is_none() && !same.is_altered());
         let plain = Address::new("https://files.example/a%20b?c=d%2Be").unwrap();
         assert!(plain.exact().is_none() && !plain.is_altered());
     }

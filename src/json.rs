@@ -1,7 +1,7 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::{fmt, slice, vec};
@@ -181,15 +181,22 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, spec: &Spec<'_>, answer: &
     shaped(Some(b'{'), what, spec, answer)
 }
 
-/// The same of a model that may lack any of its parts: where it `is_blank`, an error may have come as a success.
+/// The same of a model that may lack any of its parts: where it `is_blank`, an error may have come as a success, or something
+/// that has none of the `known` members.
 pub(crate) fn decode_unless_error<T: DeserializeOwned>(
+    known: &[&str],
     is_blank: impl FnOnce(&T) -> bool,
     what: &str,
     spec: &Spec<'_>,
     answer: &Answer,
 ) -> Result<T, Error> {
     let model = decode(what, spec, answer)?;
-    if is_blank(&model) && is_error(&answer.body) { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
+    let is_other = || {
+        let members = members(&answer.body);
+        let is_known = |member: &String| known.iter().any(|known| known.eq_ignore_ascii_case(member));
+        is_error(&answer.body) || members.is_some_and(|members| !members.is_empty() && !members.iter().any(is_known))
+    };
+    if is_blank(&model) && is_other() { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
 }
 
 /// A success of which nothing is read, if it does not tell an error all the same.
@@ -199,7 +206,10 @@ pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
 
 /// Whether it is a JSON object that tells an error, whoever's, and nothing that was listed.
 fn is_error(body: &[u8]) -> bool {
-    has_any(body, &["code", "error", "errors", "fault", "message"]) && !has_any(body, &["entities"])
+    let tells = ["code", "error", "errors", "fault", "message", "msg", "errormessage", "errorsummary", "faultstring"];
+    // Problem details, as RFC 9457 has them.
+    let is_problem = || has_any(body, &["status"]) && has_any(body, &["title", "detail"]);
+    (has_any(body, &tells) || is_problem()) && !has_any(body, &["entities"])
 }
 
 /// The same where a message may be of a success.
@@ -207,14 +217,16 @@ pub(crate) fn has_code(body: &[u8]) -> bool {
     has_any(body, &["code", "error", "fault"])
 }
 
-/// Whether it is a JSON object with a member of any of these names.
+/// Whether it is a JSON object with a member of any of these names, in lower case or not.
 fn has_any(body: &[u8], names: &[&str]) -> bool {
-    // What tells an error is short.
-    if body.len() >= READ_BYTES {
-        return false;
-    }
-    let object = serde_json::from_slice::<HashMap<Cow<'_, str>, IgnoredAny>>(body);
-    object.is_ok_and(|object| names.iter().any(|name| object.contains_key(*name)))
+    members(body).is_some_and(|members| members.iter().any(|member| names.contains(&member.as_str())))
+}
+
+/// The names of a JSON object's members, in lower case; none where it is longer than what tells an error.
+fn members(body: &[u8]) -> Option<HashSet<String>> {
+    let object = Some(body).filter(|body| body.len() < READ_BYTES);
+    let object: HashMap<Cow<'_, str>, IgnoredAny> = serde_json::from_slice(object?).ok()?;
+    Some(object.into_keys().map(|member| member.to_ascii_lowercase()).collect())
 }
 
 /// The answer's body as the list it should be.

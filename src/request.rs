@@ -67,9 +67,9 @@ impl Operation {
         Self::post(OnHost::Login, "log in", "/oauth/token", repeat)
     }
 
-    /// Whether it is about one script, by its id.
+    /// Whether it is about one script, by its id in the path or in the body.
     pub(crate) fn is_of_script(&self) -> bool {
-        self.route.contains("{scriptId}")
+        self.route.contains("{scriptId}") || std::ptr::eq(self, &PUBLISH_SCRIPT)
     }
 }
 

@@ -83,9 +83,11 @@ pub(crate) fn redact(text: &str, secrets: &[&str]) -> String {
     clean
 }
 
-/// What of a signed URL an answer must not be let echo: its path, its query, and the query's values but for short words.
+/// What of a signed URL an answer must not be let echo: its path, as storage names a file by it too, its query, and the query's
+/// values but for short words.
 pub(crate) fn secrets_of(url: &Url) -> Vec<String> {
-    let whole = [Some(url.path()), url.query()].into_iter().flatten().map(str::to_owned);
+    let path = url.path();
+    let whole = [Some(path), path.strip_prefix('/'), url.query()].into_iter().flatten().map(str::to_owned);
     let values = url.query_pairs().map(|(_, value)| value.into_owned());
     whole.chain(values).filter(|secret| secret.len() >= 8).collect()
 }
@@ -95,7 +97,8 @@ pub(crate) fn secrets_of(url: &Url) -> Vec<String> {
 fn forms(secret: &str) -> Vec<String> {
     let mut forms = vec![secret.to_owned(), secret.replace(' ', "+"), secret.replace('+', " ")];
     let mut read = Spelled::of(secret).read();
-    while let Some(this) = read {
+    for _ in 0..=SPELLINGS {
+        let Some(this) = read else { break };
         forms.push(this.text.clone());
         read = this.read();
     }
@@ -172,15 +175,16 @@ fn escape_read(text: &str) -> Option<(char, usize)> {
     let number = |digits: &str, radix| {
         u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(|_| !digits.starts_with('+'))
     };
-    let until = |start: usize, end: char| {
+    // Not beyond the longest escape: of a text of nothing but their beginnings the rest would be read for each.
+    let until = |start: usize, end: u8| {
         let inside = text.get(start..)?;
-        let length = inside.find(end).filter(|length| start + length < ESCAPE_BYTES)?;
+        let length = inside.bytes().take(ESCAPE_BYTES.saturating_sub(start)).position(|byte| byte == end)?;
         Some((inside.get(..length)?, start + length + 1))
     };
     if let Some(escaped) = text.strip_prefix('\\') {
         return match escaped.chars().next()? {
             'u' if escaped.starts_with("u{") => {
-                until(3, '}').and_then(|(digits, end)| Some((number(digits, 16)?, end)))
+                until(3, b'}').and_then(|(digits, end)| Some((number(digits, 16)?, end)))
             }
             'u' => Some((number(text.get(2..6)?, 16)?, 6)),
             'x' => Some((number(text.get(2..4)?, 16)?, 4)),
@@ -194,7 +198,7 @@ fn escape_read(text: &str) -> Option<(char, usize)> {
     if text.starts_with('%') {
         return number(text.get(1..3)?, 16).filter(char::is_ascii).map(|c| (c, 3));
     }
-    let (name, end) = text.starts_with('&').then(|| until(1, ';')).flatten()?;
+    let (name, end) = text.starts_with('&').then(|| until(1, b';')).flatten()?;
     let c = match (name, name.strip_prefix("#x").or(name.strip_prefix("#X")), name.strip_prefix('#')) {
         (_, Some(digits), _) => number(digits, 16)?,
         (_, _, Some(digits)) => number(digits, 10)?,
@@ -310,6 +314,17 @@ mod tests {
         }
     }
 
+    /// Read to the end for each, a mebibyte of them would take an hour.
+    #[test]
+    fn the_beginnings_of_escapes_are_read_once() {
+        for beginning in ["&", "\\u{", "%", "\\"] {
+            let text = beginning.repeat((1 << 20) / beginning.len());
+            assert_eq!(redact(&text, &[SECRET]).len(), text.len());
+        }
+        // Nor is a secret looked for in more spellings than are seen through.
+        assert!(forms(&format!("s3cr3t%{}41", "25".repeat(1_000))).len() < 20);
+    }
+
     #[test]
     fn what_is_no_secret_stays_as_it_is() {
         for text in [
@@ -331,7 +346,13 @@ mod tests {
     #[test]
     fn a_signed_url_is_its_path_its_query_and_the_querys_values() {
         let url = Url::parse("https://h/exports/0a1b.script?X-Sig=aB%2Bc%2F12345&Expires=60").unwrap();
-        for text in ["/exports/0a1b.script", "aB+c/12345", "aB%2bc%2f12345", "X-Sig=aB%2Bc%2F12345&amp;Expires=60"] {
+        for text in [
+            "/exports/0a1b.script",
+            "exports/0a1b.script",
+            "aB+c/12345",
+            "aB%2bc%2f12345",
+            "X-Sig=aB%2Bc%2F12345&amp;Expires=60",
+        ] {
             let secrets = secrets_of(&url);
             let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
             let clean = redact(&format!("<Error>{text}</Error>"), &secrets);

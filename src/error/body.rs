@@ -286,7 +286,8 @@ impl Says {
             | "traceid" | "contextid" | "correlationid" | "entityid" | "entityname" | "messagewithparams"
             | "messageparams" | "help" | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue"
             | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
-            | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
+            | "errorid" | "debug" | "errorurl" | "erroruri" | "request" | "entity" | "payload" | "original"
+            | "division" | "script" => Self::Nothing,
             _ => Self::Other,
         }
     }

@@ -319,7 +319,11 @@ pub(super) fn classify_by(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> boo
         .or_else(|| by_headers(evidence))
         .or_else(|| by_request(evidence))
         .unwrap_or_else(|| by_speaker(evidence));
-    if evidence.endpoint == Endpoint::Api && evidence.body.envelope != Envelope::Service {
+    let own_form = match evidence.endpoint {
+        Endpoint::Login => matches!(evidence.body.envelope, Envelope::OAuth | Envelope::Service),
+        Endpoint::Api | Endpoint::SignedUrl => evidence.body.envelope == Envelope::Service,
+    };
+    if !own_form {
         // Something in between may speak in the service's words, but not with its authority.
         found.certainty = found.certainty.min(Certainty::Likely);
     }
@@ -363,8 +367,13 @@ impl Evidence<'_> {
             value.split_once("error=").map_or(if value.contains('=') { "" } else { value }, |(_, error)| error)
         });
         let code = self.body.code.as_deref().into_iter();
-        let message = self.body.message.as_deref().into_iter();
-        let said = code.chain(message).chain(heard.codes.iter().chain(&heard.words).map(String::as_str));
+        // What the service says is data, like a script's name, is none of its words.
+        let message = self.body.message.as_deref();
+        let template = self.body.message_with_params.as_deref().filter(|template| !template.trim().is_empty());
+        let is_message = |text: &str| message.is_some_and(|message| message.trim() == text.trim());
+        let of_service = |text| template.filter(|_| is_message(text)).unwrap_or(text);
+        let heard = heard.codes.iter().chain(&heard.words).map(String::as_str);
+        let said = code.chain(message).chain(heard).map(of_service);
         Words::of(said.chain(of_headers))
     }
 
@@ -415,10 +424,7 @@ const CODES: &[(&str, Cause, Certainty)] = {
 /// The details, and the errors within the error, say more than a code that says nothing.
 fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let body = evidence.body;
-    let of_body = body.code.as_deref().map(|code| (code, name_in(body)));
-    let of_details = body.details.iter().filter_map(|detail| Some((detail.error_code.as_deref()?, name_in(body))));
-    let nested = body.errors.iter().filter_map(|error| Some((error.code()?, name_in(error))));
-    let coded = of_body.into_iter().chain(of_details).chain(nested).find_map(|(code, name)| {
+    let coded = std::iter::once(body).chain(&body.errors).flat_map(codes_of).find_map(|(code, name)| {
         let code = plain(code);
         let (_, cause, certainty) = CODES.iter().find(|(known, ..)| *known == code)?;
         let cause = match cause {
@@ -429,8 +435,10 @@ fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
         };
         Some(BadRequest::new(cause, *certainty))
     });
+    // Whatever is named beside it, this may be overload as well.
+    let may_be_load = evidence.request.of_script && is_definition_message(body);
     coded.or_else(|| {
-        let name = name_in(body).filter(|_| !body.details.is_empty())?;
+        let name = name_in(body).filter(|_| !body.details.is_empty() && !may_be_load)?;
         let evidence = format!("the service names {}", quoted(name));
         Some(BadRequest::new(parameter_or_id(Some(name)), Certainty::Likely).by(evidence))
     })
@@ -444,10 +452,25 @@ fn parameter_or_id(name: Option<&str>) -> Cause {
     }
 }
 
-/// The field it is about: in the details, or in "Value [x] is not valid for field type [pageSize]. …" (contract §1.5).
+/// The codes of an error, each with the field that it is about.
+fn codes_of(body: &ErrorBody) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let own = body.code.as_deref().map(|code| (code, name_in(body)));
+    let of_details = body.details.iter().filter_map(|detail| {
+        let field = detail.field_name.as_deref();
+        Some((detail.error_code.as_deref()?, field.or_else(|| name_in_message(body))))
+    });
+    own.into_iter().chain(of_details)
+}
+
+/// The field it is about: in the details, or in the message.
 fn name_in(body: &ErrorBody) -> Option<&str> {
-    let in_message = || Some(body.message()?.split_once("for field type [")?.1.split_once(']')?.0);
-    body.details.iter().find_map(|detail| detail.field_name.as_deref()).or_else(in_message)
+    let in_details = body.details.iter().find_map(|detail| detail.field_name.as_deref());
+    in_details.or_else(|| name_in_message(body))
+}
+
+/// In "Value [x] is not valid for field type [pageSize]. …" (contract §1.5).
+fn name_in_message(body: &ErrorBody) -> Option<&str> {
+    Some(body.message()?.split_once("for field type [")?.1.split_once(']')?.0)
 }
 
 /// "Invalid script definition": overload or a broken script, and only what happens around it can tell.
@@ -563,8 +586,14 @@ fn is_before_it(evidence: &Evidence<'_>) -> bool {
 
 /// Whether the bytes it quotes as a request's first line are none of ours.
 fn took_other_bytes(body: &ErrorBody) -> bool {
-    const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"];
-    body.heard.words.iter().filter_map(|words| quoted_data(words)).any(|bytes| {
+    // Methods, and protocols that are refused by their names.
+    const METHODS: [&str; 12] =
+        ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI", "h2", "h2c"];
+    let of_line = |words: &&String| {
+        let said = Words::of([words.as_str()]);
+        RULES.iter().filter(|(what, ..)| *what == What::Line).any(|(.., says)| says.iter().any(|says| said.say(says)))
+    };
+    body.heard.words.iter().filter(of_line).filter_map(|words| quoted_data(words)).any(|bytes| {
         let first = bytes.split_whitespace().next().unwrap_or_default();
         !first.is_empty() && !METHODS.contains(&first) && !first.starts_with(['/', '%']) && !first.starts_with("HTTP")
     })

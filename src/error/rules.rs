@@ -48,6 +48,8 @@ pub(super) enum At {
 }
 
 pub(super) static RULES: &[(What, At, &[&str])] = &[
+    (What::Body, At::Any, TOO_LARGE),
+    (What::Parameter, At::Any, PAGE_SIZE),
     (What::Limit, At::Any, LIMIT),
     (What::Busy, At::Any, BUSY),
     (What::Certificate, At::Any, CERTIFICATE),
@@ -58,6 +60,7 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
     (What::Grant, At::Login, GRANT),
     (What::Length, At::Any, LENGTH),
     (What::Header, At::Any, HEADER),
+    (What::Parameter, At::Any, PATTERN),
     (What::Session, At::Api, SESSION),
     (What::Version, At::Api, VERSION),
     (What::Body, At::Any, BODY),
@@ -67,6 +70,10 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
     (What::Host, At::Any, HOST),
     (What::Parameter, At::Any, PARAMETER),
 ];
+
+/// A limit of a size is none of how much is asked.
+const TOO_LARGE: &[&str] = &["body|payload|entity .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum|bytes"];
+const PAGE_SIZE: &[&str] = &["page size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum"];
 
 const LIMIT: &[&str] = &[
     "too many requests|calls|logins|attempts|queries|transactions",
@@ -199,6 +206,9 @@ const HEADER: &[&str] = &[
     "'if 'match|none|modified .. required|missing|invalid|malformed",
     "accept .. unsupported|unacceptable|invalid",
 ];
+
+/// Of what form a value must be, whatever it is called.
+const PATTERN: &[&str] = &["not|must .. match|matches|conform .. pattern|regex|regexp|regular|expression|format"];
 
 const SESSION: &[&str] = &[
     "session|token|jwt|bearer|credential|credentials .. expired|revoked|invalid|invalidated|inactive|unknown|malformed|missing|required|rejected|mismatch|conflict|terminated|ended|blacklisted|incorrect|wrong|closed",

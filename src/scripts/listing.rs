@@ -150,6 +150,20 @@ pub struct ListingPages {
     failed: bool,
 }
 
+/// What a page of a list may say.
+const KNOWN: [&str; 10] = [
+    "entities",
+    "pageSize",
+    "pageNumber",
+    "pageCount",
+    "total",
+    "firstUri",
+    "nextUri",
+    "previousUri",
+    "lastUri",
+    "selfUri",
+];
+
 impl ListingPages {
     fn new(agent: Agent, operation: &'static Operation, query: ListScripts) -> Self {
         Self {
@@ -189,7 +203,7 @@ impl ListingPages {
             let spec = Spec::of(operation, &[]).query(query.query(number));
             let mut answer = agent.run(&spec).await?;
             let is_blank = |page: &ScriptListing| page.entities.is_empty() && page.total.is_none();
-            let page = decode_unless_error(is_blank, "a list of scripts", &spec, &answer)?;
+            let page = decode_unless_error(&KNOWN, is_blank, "a list of scripts", &spec, &answer)?;
             answer.body = Bytes::new();
             Ok((page, answer))
         })

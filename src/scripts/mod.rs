@@ -411,7 +411,9 @@ impl Agent {
             let Page { id, name, root_container, properties, .. } = page;
             id.is_none() && name.is_none() && root_container.is_none() && properties.is_none()
         };
-        decode_unless_error(is_blank, "a page", spec, &self.run(spec).await?)
+        let known =
+            ["id", "name", "rootContainer", "properties", "versionId", "createdDate", "modifiedDate", "selfUri"];
+        decode_unless_error(&known, is_blank, "a page", spec, &self.run(spec).await?)
     }
 
     /// A call of whose answer nothing is kept.

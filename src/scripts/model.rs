@@ -256,9 +256,19 @@ impl<'de, T: FromStr> Visitor<'de> for Lenient<T> {
         Ok(None)
     }
 
+    /// Also a number, where serde_json's `arbitrary_precision` is on somewhere in the build.
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        left_out::<T>();
-        Ok(None)
+        let mut number = None;
+        while let Some(key) = entries.next_key::<String>()? {
+            if key == "$serde_json::private::Number" {
+                number = entries.next_value::<serde_json::Value>()?.as_str().map(str::to_owned);
+            } else {
+                entries.next_value::<IgnoredAny>()?;
+            }
+        }
+        if number.is_none() {
+            left_out::<T>();
+        }
+        Ok(number.and_then(|number| Self::read(&number)))
     }
 }

@@ -1,7 +1,5 @@
 //! Scripts in and out of an organisation: upload and import, export and download.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use http::header::{DATE, LOCATION};
@@ -101,7 +99,8 @@ impl Agent {
         let secrets: Vec<&str> = answer.token().into_iter().collect();
         answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
         let is_blank = |status: &ImportStatus| status.succeeded.is_none() && has_code(&answer.body);
-        decode_unless_error(is_blank, "an upload's status", &spec, &answer)
+        let known = ["succeeded", "url", "message", "messages", "errors", "id", "status", "uploadId", "correlationId"];
+        decode_unless_error(&known, is_blank, "an upload's status", &spec, &answer)
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.
@@ -172,7 +171,16 @@ impl Agent {
     /// # }
     /// ```
     pub async fn export(&self, id: &ScriptId, options: &ExportScript) -> Result<ExportResponse, Error> {
-        self.call("an export", &Spec::of(&request::EXPORT_SCRIPT, &[id.as_str()]).body(options.body())).await
+        self.exported(&Spec::of(&request::EXPORT_SCRIPT, &[id.as_str()]).body(options.body()))
+            .await
+            .map(|(export, _)| export)
+    }
+
+    async fn exported(&self, spec: &Spec<'_>) -> Result<(ExportResponse, Answer), Error> {
+        let answer = self.run(spec).await?;
+        let is_blank = |export: &ExportResponse| export.url.is_none();
+        let export = decode_unless_error(&["url"], is_blank, "an export", spec, &answer)?;
+        Ok((export, answer))
     }
 
     /// Exports a script and downloads it.
@@ -195,11 +203,12 @@ impl Agent {
     /// ```
     pub async fn export_file(&self, id: &ScriptId, options: &ExportScript) -> Result<ScriptFile, Error> {
         let agent = self.at_work(request::EXPORT_SCRIPT.name, Some(id.as_str()))?;
-        match agent.export(id, options).await?.url {
+        let ids = [id.as_str()];
+        let spec = Spec::of(&request::EXPORT_SCRIPT, &ids).body(options.body());
+        let (export, answer) = agent.exported(&spec).await?;
+        match export.url {
             Some(url) => agent.download(&url, Some(id.as_str())).await,
-            None => Err(Error::new(ErrorKind::UnexpectedAnswer, "the service exported the script but gave no URL")
-                .maybe_sent(true)
-                .ended(request::EXPORT_SCRIPT.name, Some(id.as_str()), 1, Duration::ZERO)),
+            None => Err(misshapen("an export with its URL", &spec, &answer, None)),
         }
     }
 

@@ -154,8 +154,20 @@ async fn an_export_is_exported_and_downloaded_in_one() {
         Scripted::replies([reply(200, json!({ "url": signed(BUCKET).expose() }).to_string()), reply(200, FILE)]);
     let file = agent(&transport).export_file(&id(), &ExportScript::default()).await.unwrap();
     assert_eq!(file.as_str(), FILE);
-    let error = agent(&Scripted::replies([reply(200, "{}")])).export_file(&id(), &ExportScript::default()).await;
-    assert_eq!(error.unwrap_err().kind(), ErrorKind::UnexpectedAnswer);
+    for (body, said) in
+        [("{}", "an export with its URL"), (r#"{"message":"Export failed","code":"e.f"}"#, "Export failed")]
+    {
+        let answer = reply(200, body).with("inin-correlation-id", "c-1");
+        let transport = Scripted::replies([reply(503, ""), reply(503, ""), answer]);
+        let error = agent(&transport).export_file(&id(), &ExportScript::default()).await.unwrap_err();
+        assert_eq!((error.kind(), error.status(), error.attempts()), (ErrorKind::UnexpectedAnswer, Some(200), 3));
+        assert!(error.to_string().contains(said) && error.elapsed() > Duration::ZERO, "{error}");
+        assert_eq!(error.correlation_id(), Some("c-1"));
+    }
+    agent(&Scripted::replies([reply(200, r#"{"code":"e.f"}"#)]))
+        .export(&id(), &ExportScript::default())
+        .await
+        .unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
