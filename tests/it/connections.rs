@@ -420,4 +420,33 @@ mod tls {
             is_told_at_once(unknown, &["identity_pem"]).await;
         }
     }
+
+    /// What HTTP/2 lets a server say of a connection that it ends.
+    #[tokio::test]
+    async fn a_connection_that_is_ended_with_what_was_sent_does_not_repeat_it() {
+        const TOKEN: &str = "t0ken-that-nobody-may-see";
+        let (root, leaf, key) = certified();
+        let acceptor = acceptor(&leaf, &key, &[&TLS13], None);
+        let end = move |node: Node, number, stream, acceptor: TlsAcceptor| async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            // Its settings, none; and, once it has heard the request, that it has seen no stream, PROTOCOL_ERROR, and why.
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            let _ = stream.read(&mut [0; 4_096]).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            node.got_request(number);
+            let said = format!("Bearer {TOKEN}");
+            let goes_away =
+                [&[0, 0, 8 + said.len() as u8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], said.as_bytes()];
+            let _ = stream.write_all(&goes_away.concat()).await;
+            while stream.read(&mut [0; 4_096]).await.is_ok_and(|read| read > 0) {}
+        };
+        let port = Node::default().listen(move |node, n, stream| end(node, n, stream, acceptor.clone())).await;
+        let trusting = patient(&format!("https://localhost:{port}")).root_certificate_pem(root.pem());
+        let client = trusting.retry(crate::common::once()).build().unwrap();
+        let error = client.agent(Credentials::access_token(TOKEN)).script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::Connection, 1), "{error}");
+        let told = format!("{error} {error:?} {:?}", client.stats());
+        assert!(!told.contains(TOKEN), "{told}");
+        assert!(told.contains("PROTOCOL_ERROR") || told.contains("protocol error"), "{told}");
+    }
 }
