@@ -1376,13 +1376,22 @@ async fn a_login_that_a_newer_session_was_stored_before_takes_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn of_another_replicas_lease_that_is_over_nothing_is_told() {
-    let (simulator, way) = (simulator(), Way::default());
-    let client = replica(&simulator, way.clone());
-    client.agent(stored()).shared_as("anna").log_in().await.unwrap_err();
-    way.store.lease(&way.key(), 0, 1, Duration::from_secs(2)).await.unwrap();
-    simulator.set_latency(Duration::from_secs(60));
-    let agent = client.agent(Credentials::client("desktop", "simulator")).shared_as("anna");
-    let error = agent.with_timeout(Duration::from_secs(5)).log_in().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(!error.to_string().contains("another replica"), "{error}");
+    // It is over, or the store is away and says nothing of it any more.
+    for goes_away in [false, true] {
+        let (simulator, way) = (simulator(), Way::default());
+        let client = replica(&simulator, way.clone());
+        client.agent(stored()).shared_as("anna").log_in().await.unwrap_err();
+        way.store.lease(&way.key(), 0, 1, Duration::from_secs(2)).await.unwrap();
+        simulator.set_latency(Duration::from_secs(60));
+        let agent = client.agent(Credentials::client("desktop", "simulator")).shared_as("anna");
+        let patient = agent.with_timeout(Duration::from_secs(5));
+        let away = async {
+            sleep(Duration::from_secs(1)).await;
+            way.set(goes_away.then_some(Broken::Fails));
+        };
+        let (logged_in, ()) = tokio::join!(patient.log_in(), away);
+        let error = logged_in.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(!error.to_string().contains("another replica"), "{error}");
+    }
 }

@@ -212,6 +212,7 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
             Some(newer) => Turn::Newer(newer),
             None => line.turn(until, |left| slot.note_login_trouble(&elsewhere(left))).await?,
         };
+        slot.login_trouble_is_over();
         if !matches!(turn, Turn::Away(_)) {
             line.place().in_doubt = false;
         }
@@ -226,7 +227,6 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
             Turn::Ours(fence) => fence,
         };
         begun.fence = Some(fence);
-        slot.login_trouble_is_over();
         let error = match line.extended(fence, exchange(slot, &begun)).await {
             Ok(token) => return Ok(token),
             Err(error) => error,
