@@ -668,14 +668,14 @@ impl<'a> Run<'a> {
 /// What the other end says of a connection that it ends may repeat what it was sent. A source cannot be changed, so one that shows a secret
 /// is dropped.
 fn redacted(failure: Failure, secrets: &[&str]) -> Failure {
-    let is_clean = |source: &Box<dyn StdError + Send + Sync>| {
-        let mut causes = successors(Some(&**source as &(dyn StdError + 'static)), |&cause| cause.source());
-        causes.all(|cause| {
+    let is_clean = |source: &(dyn StdError + 'static)| {
+        successors(Some(source), |&cause| cause.source()).all(|cause| {
             let text = format!("{cause} {cause:?}");
             redact(&text, secrets) == text
         })
     };
-    Failure { what: redact(&failure.what, secrets), source: failure.source.filter(is_clean), ..failure }
+    let source = failure.source.filter(|source| is_clean(&**source));
+    Failure { what: redact(&failure.what, secrets), source, ..failure }
 }
 
 fn settle_login(pass: LoginPass<'_>, verdict: &Verdict, cap: Duration) {
