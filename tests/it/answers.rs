@@ -455,6 +455,29 @@ async fn a_refusal_that_breaks_off_keeps_its_status_and_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_nothing_of_a_list_or_of_a_page_is_none_in_whatever_words() {
+    let entities = |count: u32| (0..count).map(|n| format!(r#"{{"id":"s{n}"}}"#)).collect::<Vec<_>>().join(",");
+    for body in [
+        r#"{"Message":"try later"}"#,
+        r#"{"title":"Service Unavailable","status":503,"detail":"maintenance"}"#,
+        r#"{"errorSummary":"try later"}"#,
+        r#"{"status":"maintenance"}"#,
+    ] {
+        let transport = Scripted::by(move |seen| match (seen.is_login(), seen.url.contains("pageNumber=1")) {
+            (true, _) => token("t"),
+            (_, true) => reply(200, format!(r#"{{"entities":[{}]}}"#, entities(100))),
+            _ => reply(200, body),
+        });
+        let agent = transport.builder().build().unwrap().agent(common::credentials());
+        let error =
+            agent.scripts(ListScripts { page_size: 100, ..ListScripts::default() }).try_collect::<Vec<_>>().await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::UnexpectedAnswer, "{body}");
+        let page = agent.script_page(&id(), &"p1".parse().unwrap(), &ReadScript::default()).await;
+        assert_eq!(page.unwrap_err().kind(), ErrorKind::UnexpectedAnswer, "{body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_done() {
     let service = r#"{"message":"boom","code":"internal.server.error","status":500,"contextId":"c"}"#;
     let (maintenance, fault) = (r#"{"error":"maintenance"}"#, r#"{"fault":{"faultstring":"Quota violation"}}"#);
@@ -491,26 +514,6 @@ async fn an_error_that_comes_as_a_success_is_no_empty_list_nor_page_and_nothing_
             assert!(error.to_string().contains(said), "{error}");
             assert!(error.to_string().contains("but is an error ("), "{error}");
         }
-    }
-    // Nor is what has nothing of a list, or of a page, in whatever words.
-    let entities = |count: u32| (0..count).map(|n| format!(r#"{{"id":"s{n}"}}"#)).collect::<Vec<_>>().join(",");
-    for body in [
-        r#"{"Message":"try later"}"#,
-        r#"{"title":"Service Unavailable","status":503,"detail":"maintenance"}"#,
-        r#"{"errorSummary":"try later"}"#,
-        r#"{"status":"maintenance"}"#,
-    ] {
-        let transport = Scripted::by(move |seen| match (seen.is_login(), seen.url.contains("pageNumber=1")) {
-            (true, _) => token("t"),
-            (_, true) => reply(200, format!(r#"{{"entities":[{}]}}"#, entities(100))),
-            _ => reply(200, body),
-        });
-        let agent = transport.builder().build().unwrap().agent(common::credentials());
-        let error =
-            agent.scripts(ListScripts { page_size: 100, ..ListScripts::default() }).try_collect::<Vec<_>>().await;
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::UnexpectedAnswer, "{body}");
-        let page = agent.script_page(&id(), &"p1".parse().unwrap(), &ReadScript::default()).await;
-        assert_eq!(page.unwrap_err().kind(), ErrorKind::UnexpectedAnswer, "{body}");
     }
     // An empty list may have a word beside it.
     let transport = Scripted::by(|seen| match seen.is_login() {
