@@ -29,7 +29,7 @@ pub(crate) struct Failure {
     pub(crate) lasting: bool,
     /// It speaks of the service: many of these, and nothing else, are an outage.
     pub(crate) of_service: bool,
-    /// Nothing came back on its connection in all of its time.
+    /// Nothing came back on its connection in all of its time, or no more of an answer that had begun.
     pub(crate) silent: bool,
     /// The proxy has answered, and did not open the way; with what, nobody tells.
     pub(crate) proxy_refused: bool,

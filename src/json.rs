@@ -191,10 +191,10 @@ pub(crate) fn decode_unless_error<T: DeserializeOwned>(
     answer: &Answer,
 ) -> Result<T, Error> {
     let model = decode(what, spec, answer)?;
+    let is_known = |member: &String| known.iter().any(|known| known.eq_ignore_ascii_case(member));
     let is_other = || {
-        let members = members(&answer.body);
-        let is_known = |member: &String| known.iter().any(|known| known.eq_ignore_ascii_case(member));
-        is_error(&answer.body) || members.is_some_and(|members| !members.is_empty() && !members.iter().any(is_known))
+        let members = members(&answer.body).filter(|members| !members.is_empty() && !known.is_empty());
+        is_error(&answer.body) || members.is_some_and(|members| !members.iter().any(is_known))
     };
     if is_blank(&model) && is_other() { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
 }

@@ -87,7 +87,9 @@ pub(crate) fn redact(text: &str, secrets: &[&str]) -> String {
 /// values but for short words.
 pub(crate) fn secrets_of(url: &Url) -> Vec<String> {
     let path = url.path();
-    let whole = [Some(path), path.strip_prefix('/'), url.query()].into_iter().flatten().map(str::to_owned);
+    // One word alone may be any.
+    let key = path.strip_prefix('/').filter(|key| key.contains(['/', '.']));
+    let whole = [Some(path), key, url.query()].into_iter().flatten().map(str::to_owned);
     let values = url.query_pairs().map(|(_, value)| value.into_owned());
     whole.chain(values).filter(|secret| secret.len() >= 8).collect()
 }

@@ -138,6 +138,8 @@ impl Sharing {
         // Seldom enough that each agent pays for few of them.
         if newest.len() == newest.capacity() {
             newest.retain(|_, of_key| of_key.strong_count() > 0);
+            let as_many = newest.len();
+            newest.reserve(as_many);
         }
         let of_key = Arc::default();
         newest.insert(key.clone(), Arc::downgrade(&of_key));

@@ -1,8 +1,8 @@
 //! Who waits at a gate: first come, first served.
 //!
-//! Whoever leaves as the first, served or not, wakes the next; so a thousand waiters cost one wake-up each, and a waiter that
-//! is dropped wedges nobody. Nor does one that nobody runs any more, like a future that is kept and not polled: it is passed
-//! over, and comes before the others again should it be run.
+//! Whoever leaves, served or not, wakes the next two; so a thousand waiters cost a few wake-ups each, and a waiter that is dropped
+//! wedges nobody. Nor does one that nobody runs any more, like a future that is kept and not polled: the one behind it sees
+//! that it does not go, and it is passed over. Should it be run, it comes before the others again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,8 +24,6 @@ pub(super) const STANDS_STILL: Duration = Duration::from_secs(1);
 pub(super) struct Queue {
     waiting: BTreeMap<Position, Waiter>,
     arrivals: u64,
-    /// Since when the first could go, as far as somebody behind it has seen.
-    free_since: Option<Instant>,
 }
 
 struct Waiter {
@@ -33,6 +31,8 @@ struct Waiter {
     wake: Arc<Notify>,
     /// When it could be served, where that is after its deadline.
     too_late: Option<Instant>,
+    /// Since when it could go as the first, as far as somebody behind it has seen.
+    free_since: Option<Instant>,
 }
 
 impl Queue {
@@ -60,39 +60,42 @@ impl Queue {
         (position, wake)
     }
 
-    /// Takes the place again from which it was passed over.
-    pub(super) fn stay(&mut self, position: Position, deadline: Instant, wake: &Arc<Notify>) {
-        let new = || Waiter { deadline, wake: Arc::clone(wake), too_late: None };
+    /// Takes the place again, if it was passed over; whether it was.
+    pub(super) fn stay(&mut self, position: Position, deadline: Instant, wake: &Arc<Notify>) -> bool {
+        let was = self.waiting.len();
+        let new = || Waiter { deadline, wake: Arc::clone(wake), too_late: None, free_since: None };
         self.waiting.entry(position).or_insert_with(new);
+        self.waiting.len() > was
     }
 
     /// Whoever was behind the one that leaves may be the first now.
     pub(super) fn leave(&mut self, position: Position) {
-        if self.is_first(position) {
-            self.free_since = None;
-        }
         if self.waiting.remove(&position).is_some() {
             self.wake_first();
         }
     }
 
-    /// Where the first can go now, could for a while, and has not, all before this position are passed over.
+    /// Where the first can go now, could for a while, and has not, all before this position are passed over. Those of them that
+    /// are run come back at once.
     pub(super) fn pass_over(&mut self, position: Position, is_free: bool, now: Instant) -> bool {
+        let Some(mut first) = self.waiting.first_entry() else { return true };
+        let first = first.get_mut();
         if !is_free {
-            self.free_since = None;
+            first.free_since = None;
             return false;
         }
-        let since = *self.free_since.get_or_insert(now);
-        let over = now >= after(since, STANDS_STILL);
+        let over = now >= after(*first.free_since.get_or_insert(now), STANDS_STILL);
         if over {
-            self.free_since = None;
-            self.waiting = self.waiting.split_off(&position);
+            let rest = self.waiting.split_off(&position);
+            self.wake_all();
+            self.waiting = rest;
         }
         over
     }
 
+    /// And the one behind it, who sees whether it goes.
     pub(super) fn wake_first(&self) {
-        self.waiting.values().take(1).for_each(|waiter| waiter.wake.notify_one());
+        self.waiting.values().take(2).for_each(|waiter| waiter.wake.notify_one());
     }
 
     pub(super) fn wake_all(&self) {

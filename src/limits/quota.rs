@@ -179,16 +179,14 @@ impl QuotaGate {
                 let position = waiting.as_ref().map_or((begun, u64::MAX), |waiting| waiting.position);
                 let blocked = state.blocked_until(operation, now);
                 let queue = &mut state.operation(operation).queue;
-                if let Some(Waiting { wake, .. }) = &waiting {
-                    queue.stay(position, deadline, wake);
-                }
+                let came_back = waiting.as_ref().is_some_and(|waiting| queue.stay(position, deadline, &waiting.wake));
                 let first = queue.is_first(position) || queue.pass_over(position, blocked.is_none(), now);
                 if state.retired || (first && blocked.is_none()) {
                     return Ok(!state.retired);
                 }
-                let possible_at = match &waiting {
-                    Some(_) => state.operation(operation).queue.too_late(position),
-                    None => state.outlook(operation, now, |queue| queue.before(position)),
+                let possible_at = match waiting.is_some() && !came_back {
+                    true => state.operation(operation).queue.too_late(position),
+                    false => state.outlook(operation, now, |queue| queue.before(position)),
                 };
                 // Whatever the call waited for before does not count.
                 let blind_since = state.blind_since(operation).map(|since| since.max(begun));
@@ -622,6 +620,35 @@ mod tests {
         for one in &mut still {
             assert_eq!(timeout(secs(2), one).await, Ok(Ok(true)));
         }
+    }
+
+    /// The one that is not run is passed over, and who is run goes before who came later.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_run_behind_one_that_is_not_goes_in_time_and_in_its_turn() {
+        let gate = gate();
+        answered(&gate, READ, told(2, 1, 50), None).await;
+        let under_way = gate.take(READ, Instant::now(), Instant::now()).unwrap();
+        let now = Instant::now();
+        let mut still = Box::pin(gate.wait(READ, now, in_an_hour(), None, 10));
+        assert!(futures_util::poll!(&mut still).is_pending());
+        let went = Arc::new(Mutex::new(Vec::new()));
+        let mut calls = JoinSet::new();
+        for name in ["second", "third"] {
+            advance(secs(1)).await;
+            let (gate, went, begun) = (Arc::clone(&gate), Arc::clone(&went), Instant::now());
+            calls.spawn(async move {
+                assert_eq!(gate.wait(READ, begun, in_an_hour(), None, 10).await, Ok(true));
+                went.lock().unwrap().push((name, begun.elapsed()));
+            });
+            tokio::task::yield_now().await;
+        }
+        advance(secs(7)).await;
+        // It is free long before the window ends.
+        drop(under_way);
+        calls.join_all().await;
+        let went = went.lock().unwrap();
+        assert_eq!(went.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["second", "third"]);
+        assert!(went.iter().all(|(_, after)| *after < secs(12)), "{went:?}");
     }
 
     #[tokio::test(start_paused = true)]

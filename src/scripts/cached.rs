@@ -58,10 +58,11 @@ impl Agent {
         }
     }
 
-    /// One call for all who want the same. Where it fails for what is its caller's own, the others go on: by themselves, or,
-    /// where it was its time or its quota, by another one for all.
+    /// One call for all who want the same. Where its caller's time was too short, another one goes on for all; where it fails
+    /// otherwise for what is its caller's own, each by itself.
     async fn fetch_for_all(&self, cache: &ScriptCache, key: &Key) -> Result<Entry, Error> {
         let deadline = after(Instant::now(), self.timeout());
+        let mut last = None;
         loop {
             let led = AtomicBool::new(false);
             let lead = async {
@@ -70,17 +71,14 @@ impl Agent {
             };
             let Ok(fetched) = timeout_at(deadline, cache.fetches.get_with_by_ref(key, lead)).await else {
                 let what = "the call's time ran out while another call fetched the script";
-                return Err(Error::new(ErrorKind::Timeout, what));
+                return Err(last.unwrap_or_else(|| Error::new(ErrorKind::Timeout, what)));
             };
             // It was for those who waited; the next to miss fetches anew.
             cache.fetches.invalidate(key).await;
             match fetched {
                 Err(error) if !led.load(Ordering::Relaxed) && Instant::now() < deadline => match error.kind() {
-                    _ if error.is_login() => return self.until(deadline).fetch(&key.id).await,
-                    ErrorKind::Unauthorized | ErrorKind::Forbidden => {
-                        return self.until(deadline).fetch(&key.id).await;
-                    }
-                    ErrorKind::Throttled | ErrorKind::Timeout => {}
+                    ErrorKind::Timeout if !error.is_login() => last = Some(error),
+                    _ if is_the_callers_own(&error) => return self.until(deadline).fetch(&key.id).await,
                     _ => return Err(error),
                 },
                 fetched => return fetched,
@@ -92,6 +90,11 @@ impl Agent {
         let script = Arc::new(self.script(id).await?);
         Ok(Entry { script, fetched: Instant::now() })
     }
+}
+
+/// A failure of the one who asked, not of the script: its login, its permissions, its quota.
+fn is_the_callers_own(error: &Error) -> bool {
+    error.is_login() || matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::Throttled)
 }
 
 /// Only where the service could not be asked; what it says of the script or of the agent holds.

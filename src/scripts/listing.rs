@@ -151,7 +151,7 @@ pub struct ListingPages {
 }
 
 /// What a page of a list may say.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "entities",
     "pageSize",
     "pageNumber",
@@ -162,6 +162,7 @@ const KNOWN: [&str; 10] = [
     "previousUri",
     "lastUri",
     "selfUri",
+    "truncatedDivisions",
 ];
 
 impl ListingPages {

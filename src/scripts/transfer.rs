@@ -99,8 +99,7 @@ impl Agent {
         let secrets: Vec<&str> = answer.token().into_iter().collect();
         answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
         let is_blank = |status: &ImportStatus| status.succeeded.is_none() && has_code(&answer.body);
-        let known = ["succeeded", "url", "message", "messages", "errors", "id", "status", "uploadId", "correlationId"];
-        decode_unless_error(&known, is_blank, "an upload's status", &spec, &answer)
+        decode_unless_error(&[], is_blank, "an upload's status", &spec, &answer)
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.
@@ -189,7 +188,8 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script); [`ErrorKind::UnexpectedAnswer`] when the service gives no URL.
+    /// As of [`script`](Self::script); [`ErrorKind::UnexpectedAnswer`] when the service gives no URL, or one that no request is
+    /// sent to.
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ExportScript, ReadScript, ScriptId};

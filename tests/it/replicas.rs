@@ -1320,6 +1320,12 @@ async fn a_logout_that_is_not_stored_yet_does_not_end_a_login_that_is() {
         other.script(&script).await.unwrap_or_else(|error| panic!("{round}: {error}"));
         // Who has logged out holds nothing that is newer, and goes on with what the other got.
         assert_eq!(client.health().sessions_unstored, 0);
+        // What it gets of that is stored like any other's.
+        for agent in [&old, &old, &other, &new, &old] {
+            later().await;
+            simulator.expire_tokens();
+            agent.script(&script).await.unwrap_or_else(|error| panic!("{round}: {error}"));
+        }
     }
 }
 

@@ -264,6 +264,8 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     if line.stands(overrides) || is_new(slot, begun) {
         return None;
     }
+    // What is got from the other's session from here on is as good as that.
+    line.place().overrides = None;
     let Session { access_token, refresh_token, expires_at } = line.sharing.open(&line.key, stored)?;
     let anew = matches!(slot.credentials, Credentials::Client(_) | Credentials::Source(_));
     begun.grant = match (refresh_token, &access_token) {
