@@ -15,8 +15,10 @@ use crate::retry::after;
 
 /// So many successes are kept.
 const KEPT: usize = 64;
-/// So many broken keys, and twice as many that were served.
+/// So many broken keys.
 const KEYS: usize = 10_000;
+/// So many keys at least of those that were served of late, and no more than twice as many.
+const LATE: usize = 4_000;
 /// A call that failed less often may have met anything.
 const FEWEST: u32 = 3;
 /// What is less likely than this is no chance.
@@ -46,7 +48,7 @@ struct State {
 impl State {
     fn note_served(&mut self, key: u64, sent: Instant) {
         let [late, before] = &mut self.last_served;
-        if late.len() >= KEYS {
+        if late.len() >= LATE {
             *before = std::mem::take(late);
         }
         let last = late.entry(key).or_insert(sent);
@@ -265,7 +267,7 @@ mod tests {
         others(&evidence, 10 * KEYS as u64, 0);
         advance(MOMENT / 2).await;
         assert!(fails(&evidence, began, 5).await.broken);
-        assert!(evidence.lock().last_served.iter().all(|keys| keys.len() <= KEYS));
+        assert!(evidence.lock().last_served.iter().all(|keys| keys.len() <= LATE));
     }
 
     #[tokio::test(start_paused = true)]
