@@ -443,53 +443,55 @@ impl Case<'_> {
         self.found.push(Found::of(name, certainty, all as f64, evidence));
     }
 
-    /// Logins by themselves: whether they were refused, and whether it was for being many at once.
+    /// Logins by themselves, each way to fail: whether they were refused, and whether it was for being many at once.
     fn logins(&mut self) {
-        let logins = &self.taken.logins;
+        let taken = self.taken;
         let (mut alone, mut at_once) = ((0, 0), (0, 0));
-        for login in logins {
-            let (bad, well) = if login.at_once { &mut at_once } else { &mut alone };
-            *(if login.end == Taken::WELL { well } else { bad }) += 1;
-        }
-        let (bad, well) = (alone.0 + at_once.0, alone.1 + at_once.1);
-        let Some(end) = logins.iter().find(|login| login.end != Taken::WELL).map(|l| self.taken.of(l.end).clone())
-        else {
-            return;
-        };
-        let throttle = match &end {
-            End::Refused(429, _) => true,
-            End::Refused(400, text) => text.contains("rate limit") || text.contains("invalid_request"),
-            _ => false,
-        };
-        let evidence = format!(
-            "{} of {} ended with {}: {} of {} one after the other, {} of {} at once",
-            count(bad),
-            many(bad + well, "login", "logins"),
-            shown(&end.words()),
-            count(alone.0),
-            count(alone.0 + alone.1),
-            count(at_once.0),
-            count(at_once.0 + at_once.1)
-        );
-        let by_number = at_once.0 >= FEW && alone.0 == 0 && alone.1 > 0;
-        let refused = matches!(end, End::Refused(400..=499, _));
-        let (name, certainty) = match end {
-            _ if well == 0 && matches!(end, End::Unreachable(_) | End::Refused(500.., _)) => {
-                (Name::ServiceDown, Certainty::Likely)
+        let mut kinds: BTreeMap<Name, (u32, u64, u64)> = BTreeMap::new();
+        for login in &taken.logins {
+            let (well, all) = if login.at_once { &mut at_once } else { &mut alone };
+            *all += 1;
+            if login.end == Taken::WELL {
+                *well += 1;
+                continue;
             }
-            _ if throttle && (well > 0 || bad < 3) => (Name::LoginThrottled, Certainty::Certain),
-            _ if well == 0 => (Name::LoginRefused, Certainty::Certain),
-            _ if by_number && refused => (Name::LoginThrottled, Certainty::Likely),
-            _ => (named_by_code(&end).unwrap_or(Name::Transient), Certainty::Possible),
-        };
-        let mut found = Found::of(name, certainty, bad as f64, evidence);
-        if name == Name::LoginThrottled && self.asked.shared {
-            found.ruled_out = Some("only where each agent logs in by itself; yours share a login".to_owned());
+            let (_, one_by_one, together) = kinds.entry(of_login(taken.of(login.end))).or_insert((login.end, 0, 0));
+            *(if login.at_once { together } else { one_by_one }) += 1;
         }
-        if certainty == Certainty::Possible {
-            self.unexplained += bad;
+        let (well, only) = (alone.0 + at_once.0, kinds.len() == 1);
+        for (kind, (end, one_by_one, together)) in kinds {
+            let (end, bad) = (taken.of(end), one_by_one + together);
+            let evidence = format!(
+                "{} of {} ended with {}: {} of {} one after the other, {} of {} at once",
+                count(bad),
+                many(alone.1 + at_once.1, "login", "logins"),
+                shown(&end.words()),
+                count(one_by_one),
+                count(alone.1),
+                count(together),
+                count(at_once.1)
+            );
+            // A grant that is no good is one agent's own, however many come at once.
+            let own = matches!(end, End::Refused(_, text) if text.contains("invalid_grant"));
+            let by_number = together >= FEW && alone.0 > 0 && alone.0 == alone.1 && !own;
+            let (name, certainty) = match kind {
+                Name::LoginThrottled if well > 0 => (kind, Certainty::Certain),
+                Name::LoginRefused if well == 0 && only => (kind, Certainty::Certain),
+                Name::LoginRefused if by_number => (Name::LoginThrottled, Certainty::Likely),
+                Name::WrongAddress if well == 0 => (kind, Certainty::Possible),
+                Name::GeneratorLimited => (kind, Certainty::Likely),
+                _ if well == 0 => (kind, Certainty::Likely),
+                _ => (named_by_code(end).unwrap_or(Name::Transient), Certainty::Possible),
+            };
+            let mut found = Found::of(name, certainty, bad as f64, evidence);
+            if name == Name::LoginThrottled && self.asked.shared && well > 0 {
+                found.ruled_out = Some("only where each agent logs in by itself; yours share a login".to_owned());
+            }
+            if certainty == Certainty::Possible {
+                self.unexplained += bad;
+            }
+            self.found.push(found);
         }
-        self.found.push(found);
     }
 
     fn finish(self, target: &str) -> Judgement {
@@ -571,6 +573,22 @@ impl Found {
         cause.follows = self.follows;
         cause.setting = self.setting;
         cause
+    }
+}
+
+/// What a login that ended so tells by itself.
+fn of_login(end: &End) -> Name {
+    match end {
+        End::Refused(429, _) => Name::LoginThrottled,
+        // The code beside these words, `invalid_request`, is other refusals' too.
+        End::Refused(400, text) if text.to_ascii_lowercase().contains("rate limit") => Name::LoginThrottled,
+        End::Refused(400..=499, _) => Name::LoginRefused,
+        End::Refused(300..=399, _) => Name::Redirected,
+        End::Refused(500.., _) | End::Unreachable(_) | End::Broken(_) => Name::ServiceDown,
+        End::Timeout => Name::Timeout,
+        End::Machine(_) => Name::GeneratorLimited,
+        // A good answer without a token may be anybody's.
+        _ => Name::WrongAddress,
     }
 }
 

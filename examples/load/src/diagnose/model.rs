@@ -499,3 +499,49 @@ fn of_few_requests_nothing_sure_is_said() {
         assert_eq!(report.verdict, expected, "{:?}", report.causes);
     }
 }
+
+/// What it comes to where logins ended so, first one after the other and then at once, and nothing else was asked.
+fn of_logins(alone: &[End], at_once: &[End]) -> Vec<(Name, Certainty)> {
+    let mut taken = Taken::new();
+    for (ends, at_once) in [(alone, false), (at_once, true)] {
+        for end in ends {
+            let end = taken.end(end.clone());
+            taken.logins.push(Login { at_once, end });
+        }
+    }
+    let report = super::judge::judge(&taken, &asked(), "a model").report;
+    report.causes.iter().map(|cause| (cause.name, cause.certainty)).collect()
+}
+
+#[test]
+fn logins_that_fail_are_refused_only_where_they_were_refused() {
+    use Certainty::{Certain, Likely, Possible};
+    let said = |text: &str| End::Refused(400, text.to_owned());
+    let limit = said("\"invalid_request\" \"Rate limit exceeded; too many\"");
+    let grant = said("\"invalid_grant\" \"the refresh token was used before\"");
+    let request = said("\"invalid_request\" \"the refresh token is no good\"");
+    let client = said("\"invalid_client\" \"authentication failed\"");
+    let reset = End::Broken("connection reset".to_owned());
+    for (end, name, certainty) in [
+        (limit.clone(), Name::LoginThrottled, Likely),
+        (End::Refused(429, String::new()), Name::LoginThrottled, Likely),
+        (client.clone(), Name::LoginRefused, Certain),
+        (End::Timeout, Name::Timeout, Likely),
+        (reset, Name::ServiceDown, Likely),
+        (End::Refused(503, String::new()), Name::ServiceDown, Likely),
+        (End::Refused(302, String::new()), Name::Redirected, Likely),
+        (End::Machine("open files"), Name::GeneratorLimited, Likely),
+        (End::NoScript, Name::WrongAddress, Possible),
+    ] {
+        assert_eq!(of_logins(&vec![end.clone(); 3], &[]), [(name, certainty)], "{end:?}");
+    }
+    let among = |bad: &[End]| of_logins(&[End::Well, End::Well, End::Well], &[bad, &vec![End::Well; 147]].concat());
+    assert_eq!(among(std::slice::from_ref(&limit)), [(Name::LoginThrottled, Certain)]);
+    assert_eq!(among(&[request]), [(Name::Transient, Possible)], "one row of a feeder");
+    assert_eq!(among(&vec![grant; 9]), [(Name::Transient, Possible)], "some rows of a feeder");
+    assert_eq!(among(&vec![said("\"bad_request\""); 9]), [(Name::LoginThrottled, Likely)]);
+    // Each kind is told by itself.
+    let two = of_logins(&[End::Timeout, limit, End::Timeout], &[]);
+    assert_eq!(two, [(Name::Timeout, Likely), (Name::LoginThrottled, Likely)]);
+    assert_eq!(of_logins(&[End::Timeout, client], &[])[0].1, Likely);
+}
