@@ -543,6 +543,7 @@ impl<'a> Case<'a> {
             }
         }
         for (code, n) in left.into_iter().take(8) {
+            let code = if code.is_empty() { "no code" } else { &code };
             let few = if n < FEW as u64 { "too few to follow a pattern" } else { "no pattern beyond chance" };
             self.note(
                 "unexplained",

@@ -127,6 +127,9 @@ impl View<'_> {
 
     /// Nothing of the kind went well.
     fn all_failed(&self) -> Explanation {
+        if self.answer.fate == Fate::Unknown {
+            return Explanation::default();
+        }
         let all = self.group.failures() as u64;
         let never = format!(
             "all {} ended with {}: not one went well, from the first on",
@@ -478,7 +481,7 @@ impl View<'_> {
             p_value(p)
         );
         let (at_start, at_end) = (span.first == 0, span.last + 1 == span.of);
-        let server = self.status().is_none_or(|status| status >= 500);
+        let server = self.answer.fate != Fate::Unknown && self.status().is_none_or(|status| status >= 500);
         let name = if at_start && (span.last - span.first) * 4 < span.of {
             Name::ColdStart
         } else if self.status() == Some(401) && at_end {
@@ -560,6 +563,10 @@ impl View<'_> {
 
     /// No pattern: what the code says by itself.
     fn by_itself(&self) -> Option<Explanation> {
+        // It may be the service's refusal or the plan's own check.
+        if self.answer.fate == Fate::Unknown {
+            return None;
+        }
         let n = self.group.failures() as u64;
         let said =
             format!("{} ended with {} {}", many(n, "request", "requests"), self.code(), shown(&self.answer.message));

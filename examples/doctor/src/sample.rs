@@ -109,6 +109,8 @@ pub(crate) enum Fate {
     Status(u16),
     /// Failed without one.
     NoAnswer,
+    /// Failed, and nobody wrote down how.
+    Unknown,
 }
 
 impl Fate {
@@ -120,7 +122,8 @@ impl Fate {
             Ok(_) => Self::Well,
             // No request of HTTP, or a column that was not saved.
             Err(_) if matches!(code.trim(), "" | "null" | "OK" | "ok") => match success {
-                Some(false) => Self::Own,
+                Some(false) if code.trim().eq_ignore_ascii_case("ok") => Self::Own,
+                Some(false) => Self::Unknown,
                 _ => Self::Well,
             },
             Err(_) if code.starts_with("Non HTTP") || success != Some(true) => Self::NoAnswer,

@@ -460,3 +460,27 @@ fn of_many_files_with_nothing_but_chance_hardly_any_names_a_cause() {
         .count();
     assert!(wrong <= 2, "{wrong} of 40");
 }
+
+#[test]
+fn a_failure_of_which_no_code_was_saved_is_no_assertions() {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut text = "timeStamp,elapsed,label,threadName,success\n".to_owned();
+    for i in 0..100 {
+        text.push_str(&format!(
+            "{},40,GET script,A 1-{},{}\n",
+            1_764_147_600_000_u64 + i * 90,
+            i % 10,
+            rng.f64() > 0.3
+        ));
+    }
+    let without = report(&text);
+    assert_eq!((sure(&without), without.verdict), (vec![], Verdict::NotEnoughEvidence), "{:#?}", without.causes);
+    for code in ["", "null"] {
+        let all = run(60, |_, row, _| row.failed(code, ""));
+        let some = run(600, |_, row, rng| if rng.f64() < 0.1 { row.failed(code, "") } else { row });
+        for rows in [all, some] {
+            let empty = report(csv(&rows));
+            assert_eq!((sure(&empty), empty.verdict), (vec![], Verdict::NotEnoughEvidence), "{:#?}", empty.causes);
+        }
+    }
+}
