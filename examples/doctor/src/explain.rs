@@ -3,7 +3,7 @@
 use crate::cause::{Certainty, Name};
 use crate::diagnose::ALPHA;
 use crate::groups::{Answered, Group, Question, Span};
-use crate::sample::{Answer, Fate, Results, Sample};
+use crate::sample::{Answer, Fate, NONE, Results, Sample};
 use crate::signs;
 use crate::text::{count, many, p_value, percent, shown};
 
@@ -26,6 +26,19 @@ impl Explanation {
         self
     }
 }
+
+/// No answer came in time.
+const TIMED_OUT: [&str; 3] = ["timed out", "timeout", "the time was over"];
+/// A connection ended before there was a whole answer.
+const BROKEN: [&str; 7] = [
+    "nohttpresponse",
+    "failed to respond",
+    "connection reset",
+    "broken pipe",
+    "unexpected end of file",
+    "premature end",
+    "closed before",
+];
 
 /// A pattern, and what it comes to where it is seen.
 type Pattern<'a> = fn(&View<'a>) -> Option<Explanation>;
@@ -108,7 +121,7 @@ impl View<'_> {
     fn named_by_code(&self, mut explanation: Explanation) -> Explanation {
         let itself = match self.status() {
             Some(502 | 504) => Name::GatewayFailure,
-            None if self.says(&["timed out", "timeout"]) => Name::Timeout,
+            None if self.says(&TIMED_OUT) => Name::Timeout,
             _ => return explanation,
         };
         let n = self.group.failures() as u64;
@@ -153,7 +166,9 @@ impl View<'_> {
                 return Explanation::of(Name::ClientMade, Certainty::Likely, never)
                     .or(Name::WrongScheme, "TLS failed each time");
             }
-            None => Name::ClientMade,
+            None if self.says(&TIMED_OUT) => Name::Timeout,
+            None if self.says(&BROKEN) => return Explanation::of(Name::ServiceDown, Certainty::Possible, never),
+            None => return Explanation::of(Name::ClientMade, Certainty::Possible, never),
         };
         Explanation::of(name, Certainty::Likely, never)
     }
@@ -583,27 +598,18 @@ impl View<'_> {
             None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => {
                 likely(Name::GeneratorLimited)
             }
-            None if self.says(&[
-                "nohttpresponse",
-                "failed to respond",
-                "connection reset",
-                "broken pipe",
-                "unexpected end of file",
-            ]) =>
-            {
-                let kept = self
-                    .group
-                    .rows
-                    .iter()
-                    .zip(&self.group.failed)
-                    .filter(|(row, failed)| **failed && row.connect == 0)
-                    .count();
-                let reuse = self.results.has.connect && kept * 10 >= self.group.failures() * 9;
-                if reuse { likely(Name::ConnectionReuse) } else { self.transient() }
-            }
-            None if self.says(&["connection refused"]) => self.transient(),
-            None => likely(Name::ClientMade),
+            None if self.says(&BROKEN) && self.on_kept_connections() => likely(Name::ConnectionReuse),
+            // An exception that nobody knows may be the network's as well as the tool's.
+            None => self.transient(),
         }
+    }
+
+    /// Whether the failures are on connections that were open already, where it is told of any that they were not.
+    fn on_kept_connections(&self) -> bool {
+        let rows = || self.group.rows.iter().zip(&self.group.failed);
+        let kept = rows().filter(|(row, failed)| **failed && row.connect == 0).count();
+        let told = rows().any(|(row, _)| row.connect > 0 && row.connect != NONE);
+        told && kept * 10 >= self.group.failures() * 9
     }
 
     /// Whether several addresses failed, and none of them ever went well.

@@ -20,13 +20,15 @@ pub(crate) struct Failure {
     pub(crate) status: Option<u16>,
     /// What of this machine was at its end, if that was it.
     pub(crate) machine: Option<&'static str>,
+    /// Whether the time was over before there was an answer.
+    pub(crate) timed_out: bool,
 }
 
 impl Failure {
     /// One that no answer told of.
     pub(crate) fn other(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { kind: text.clone(), text, bad_request: None, cause: None, status: None, machine: None }
+        Self { kind: text.clone(), text, bad_request: None, cause: None, status: None, machine: None, timed_out: false }
     }
 
     /// What of this machine an error says was at its end.

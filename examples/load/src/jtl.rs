@@ -78,6 +78,11 @@ impl Jtl {
             Err(failure) => match failure.status {
                 Some(code) => (code.to_string(), status(code).unwrap_or_default(), failure.text.as_str()),
                 // Readers tell by the first words that there was no answer.
+                None if failure.timed_out => (
+                    "Non HTTP response code: timeout".to_owned(),
+                    "Non HTTP response message: timed out",
+                    failure.text.as_str(),
+                ),
                 None => (
                     format!("Non HTTP response code: {}", failure.label()),
                     "Non HTTP response message",

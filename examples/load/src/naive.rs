@@ -1,5 +1,6 @@
 //! The agents as the reported test plan has them: a login, a request, no retry, no bound; any refusal is a failure.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -65,6 +66,7 @@ impl Shared {
         let answer = self.sender.send(request, self.timeout.saturating_sub(spent)).await;
         answer.map_err(|error| Failure {
             machine: error.chain().find_map(Failure::of_machine),
+            timed_out: error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut),
             ..Failure::other(format!("{what}: {error:#}"))
         })
     }
@@ -272,7 +274,7 @@ fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Fai
     }
     let class = || class_of_400(refusal.code.as_deref(), refusal.message.as_deref());
     let bad_request = (status == StatusCode::BAD_REQUEST).then(class);
-    Failure { kind, text, bad_request, cause: None, status: Some(status.as_u16()), machine: None }
+    Failure { kind, text, bad_request, cause: None, status: Some(status.as_u16()), machine: None, timed_out: false }
 }
 
 /// The class of a 400, by what the service said: all that a plain client has.

@@ -109,5 +109,5 @@ fn failure(error: &Error) -> Failure {
         format!("{:?} {} {:?} {:?} {:?}", error.kind(), error.is_login(), error.status(), error.code(), bad_request);
     let cause = error.bad_request().cloned().map(Box::new);
     let (status, machine) = (error.status(), Failure::of_machine(error));
-    Failure { kind, text: error.to_string(), bad_request, cause, status, machine }
+    Failure { kind, text: error.to_string(), bad_request, cause, status, machine, timed_out: error.is_timeout() }
 }

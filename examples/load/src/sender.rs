@@ -4,6 +4,7 @@
 //! reqwest around this same pool takes three fifths of a generator's time: it makes three addresses of each one.
 
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -76,9 +77,8 @@ impl Sender {
             let (status, first_byte) = (response.status(), started.elapsed());
             Ok(Answer { status, body: response.into_body().collect().await?.to_bytes(), first_byte })
         };
-        timeout(within, answer)
-            .await
-            .unwrap_or_else(|_| anyhow::bail!("the time was over before there was a whole answer"))
+        let over = || io::Error::new(io::ErrorKind::TimedOut, "the time was over before there was a whole answer");
+        timeout(within, answer).await.unwrap_or_else(|_| Err(over().into()))
     }
 }
 

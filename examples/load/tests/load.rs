@@ -537,3 +537,16 @@ async fn refresh_token(here: &str, form: &str) -> String {
     let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     body["refresh_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
 }
+
+#[tokio::test]
+async fn a_time_that_is_over_is_told_as_one_in_the_lines_of_results() {
+    let simulator =
+        Simulator::builder().client_secret("simulator").latency(Duration::from_secs(5)).start().await.unwrap();
+    let (jtl, script) = (file("timeout.jtl"), simulator.script_ids()[0].to_string());
+    let args = ["--agents", "2", "--call-timeout", "300ms", "--script-id", &script, "--api-url", simulator.url()];
+    let ended = load(&[&args[..], &["--jtl", jtl.to_str().unwrap()]].concat(), Some("simulator")).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let text = std::fs::read_to_string(&jtl).unwrap();
+    std::fs::remove_file(&jtl).unwrap();
+    assert_eq!(text.matches("Non HTTP response code: timeout").count(), 4, "{text}");
+}

@@ -484,3 +484,25 @@ fn a_failure_of_which_no_code_was_saved_is_no_assertions() {
         }
     }
 }
+
+#[test]
+fn an_exception_that_nobody_knows_is_not_the_tools_own_failure() {
+    let none = "Non HTTP response code: no answer";
+    let premature = "Non HTTP response code: org.apache.http.ConnectionClosedException";
+    for (code, failure, expected) in [
+        (none, "get script: the time was over before there was a whole answer", &["timeout"][..]),
+        (none, "get script: connection closed before message completed", &["transient"]),
+        (premature, "Premature end of Content-Length delimited message body", &["transient"]),
+        ("Non HTTP response code: a.b.SomethingElse", "who knows", &["transient"]),
+    ] {
+        let fails = |mut row: Row| {
+            row.failure = failure.into();
+            row.failed(code, "Non HTTP response message")
+        };
+        let some = report(csv(&run(600, |_, row, rng| if rng.f64() < 0.05 { fails(row) } else { row })));
+        assert_eq!(sure(&some), expected, "{failure}: {:#?}", some.causes);
+        let all = report(csv(&run(60, |_, row, _| fails(row))));
+        assert!(!sure(&all).contains(&"client_made"), "{failure}: {:#?}", all.causes);
+        assert_eq!(sure(&all).contains(&"timeout"), expected == ["timeout"], "{failure}: {:#?}", all.causes);
+    }
+}
