@@ -178,3 +178,21 @@ async fn errors_are_exit_code_2_and_a_real_organisation_needs_a_yes() {
         assert_eq!(both.code, Some(2), "{other:?}");
     }
 }
+
+#[tokio::test]
+async fn at_a_rate_as_many_are_at_once_as_come_while_one_is_answered() {
+    // 100 at once, by 20 agents: they take turns, whoever is not answered yet.
+    let simulator = simulator().knee(60, 1.0).latency(Duration::from_millis(100)).start().await.unwrap();
+    let at = ["--diagnose", "--agents", "20", "--duration", "10s", "--json", "-", "--api-url", simulator.url()];
+    let ended = load(&[&at[..], &["--rate", "1000/s"]].concat()).await;
+    let told = format!("{:#}", ended.diagnosis());
+    assert_eq!((ended.code, ended.causes()), (Some(1), vec!["overload".to_owned()]), "{told}");
+
+    // More than the budget allows for is told, and not ruled out.
+    let ended = load(&[&at[..], &["--rate", "1000/s", "--diagnose-requests", "400"]].concat()).await;
+    let diagnosis = ended.diagnosis();
+    let out = diagnosis["ruled_out"].to_string();
+    assert!(!out.contains("overload") && !out.contains("burst"), "{diagnosis:#}");
+    let not_tested = diagnosis["not_tested"].to_string();
+    assert!(not_tested.contains("at once") && !not_tested.contains("20 agents"), "{diagnosis:#}");
+}

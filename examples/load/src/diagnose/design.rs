@@ -55,12 +55,11 @@ pub(crate) struct Means {
 
 pub(crate) struct Design {
     means: Means,
-    shared: bool,
-    asked_ids: u32,
+    asked: Asked,
     /// Of the sizes that the statistics want, what budget and quotas allow.
     scale: f64,
     /// As many at once as are asked for, or as the budget allows.
-    pub(crate) most_at_once: usize,
+    most_at_once: usize,
     rng: fastrand::Rng,
     block: u32,
     turn: u32,
@@ -69,12 +68,10 @@ pub(crate) struct Design {
 
 impl Design {
     pub(crate) fn new(means: Means, asked: &Asked, seed: u64) -> Self {
-        let most_at_once = (asked.agents as usize).min((means.budget / 8).max(2));
         let rng = fastrand::Rng::with_seed(seed);
         let within_quotas = means.tokens.saturating_mul(PER_TOKEN * QUIET) as usize;
         let scale = (means.budget.min(within_quotas) as f64 / ENOUGH).min(1.0);
-        let (shared, asked_ids) = (asked.shared, asked.ids);
-        Self { means, shared, asked_ids, scale, most_at_once, rng, block: 0, turn: 0, cold: 0 }
+        Self { means, asked: asked.clone(), scale, most_at_once: 1, rng, block: 0, turn: 0, cold: 0 }
     }
 
     fn token(&mut self) -> u32 {
@@ -90,8 +87,8 @@ impl Design {
 
     /// As in the user's run.
     fn as_asked(&mut self) -> Order {
-        let token = if self.shared { self.means.shared_token } else { self.token() };
-        let known = self.cold.min(self.asked_ids).max(1);
+        let token = if self.asked.shared { self.means.shared_token } else { self.token() };
+        let known = self.cold.min(self.asked.ids).max(1);
         Order { token, id: self.rng.u32(0..known), address: 0, new_connection: false }
     }
 
@@ -114,6 +111,7 @@ impl Design {
     /// All arms once, in an order of chance. `latency` is what a single request takes, in seconds.
     pub(crate) fn block(&mut self, latency: f64) -> Vec<Cell> {
         let scale = self.scale;
+        self.most_at_once = self.asked.most_at_once(latency).min((self.means.budget / 8).max(2));
         let sized = |n: f64| ((n * scale) as usize).max(5);
         // One at a time is slow where answers are.
         let single = sized((3.0 / latency.max(1e-3)).clamp(8.0, 20.0));

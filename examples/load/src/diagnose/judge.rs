@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     pub(crate) per_second: f64,
     /// Whether all agents are at it at the same time in the end.
     pub(crate) all_together: bool,
+    /// Whether requests come by the clock, and the agents take turns.
+    pub(crate) open: bool,
     /// Requests of one agent in a minute, where the plan says so.
     pub(crate) per_agent: Option<f64>,
     /// The ids that are asked for come first.
@@ -38,7 +40,17 @@ pub(crate) struct Asked {
 impl Asked {
     fn in_flight(&self, latency: f64) -> f64 {
         let agents = f64::from(self.agents);
-        if self.at_once || self.all_together { agents } else { (self.per_second * latency + 1.0).min(agents) }
+        let arriving = self.per_second * latency + 1.0;
+        match self.open {
+            true => arriving,
+            false if self.at_once || self.all_together => agents,
+            false => arriving.min(agents),
+        }
+    }
+
+    /// The most that are tried at once: all agents, or what comes while one is answered.
+    pub(crate) fn most_at_once(&self, latency: f64) -> usize {
+        if self.open { self.in_flight(latency).ceil() as usize } else { self.agents as usize }
     }
 
     fn arrivals(&self, window: f64, latency: f64) -> f64 {
@@ -533,7 +545,8 @@ impl Case<'_> {
             (false, true) => Verdict::NothingFound,
         };
         let settled = self.unexplained == 0 && (causes.is_empty() || certain);
-        let case = Left { taken, samples: &self.samples, scores: &self.scores, asked: self.asked };
+        let in_flight = self.asked.in_flight(self.latency);
+        let case = Left { taken, samples: &self.samples, scores: &self.scores, asked: self.asked, in_flight };
         let named = |name: Name, out: &[RuledOut]| {
             causes.iter().any(|cause| cause.name == name) || out.iter().any(|ruled| ruled.name == name)
         };
@@ -542,7 +555,11 @@ impl Case<'_> {
                 ruled_out.push(RuledOut::new(name, why));
             }
         }
-        Judgement { report: Report::of_experiment(verdict, causes, ruled_out, read), settled }
+        let more = (self.asked.open && case.is_more_than_tried())
+            .then(|| format!("more than {} at once: your run comes to {:.0}", case.most(), in_flight.ceil()));
+        let mut report = Report::of_experiment(verdict, causes, ruled_out, read);
+        report.not_tested.extend(more);
+        Judgement { report, settled }
     }
 }
 
@@ -651,9 +668,20 @@ struct Left<'a> {
     samples: &'a [&'a Sample],
     scores: &'a BTreeMap<Name, f64>,
     asked: &'a Asked,
+    /// As many are under way in the user's run.
+    in_flight: f64,
 }
 
 impl Left<'_> {
+    fn most(&self) -> u32 {
+        self.samples.iter().map(|sample| sample.in_flight + 1).max().unwrap_or_default()
+    }
+
+    /// Whether the user's run comes to many more at once than were tried here.
+    fn is_more_than_tried(&self) -> bool {
+        self.in_flight > 1.5 * f64::from(self.most())
+    }
+
     fn ruled_out(&self) -> Vec<(Name, String)> {
         let of = |is: &dyn Fn(&Sample) -> bool| {
             let those = self.samples.iter().filter(|sample| is(sample));
@@ -674,10 +702,12 @@ impl Left<'_> {
                 out.push((name, sentence));
             }
         };
-        let most = self.samples.iter().map(|sample| sample.in_flight + 1).max().unwrap_or_default();
+        let most = self.most();
         let waves = of(&|sample| matches!(sample.arm, Arm::Wave | Arm::Poured) && sample.in_flight * 2 >= most);
-        say(Name::Overload, waves, format!("with {} or more at once, of {most}", most / 2));
-        say(Name::Burst, arm(Arm::Wave), "of those that start together".to_owned());
+        if !self.is_more_than_tried() {
+            say(Name::Overload, waves, format!("with {} or more at once, of {most}", most / 2));
+            say(Name::Burst, arm(Arm::Wave), "of those that start together".to_owned());
+        }
         if self.asked.shared {
             say(Name::TokenShared, arm(Arm::SharedToken), "with one token for all".to_owned());
         }

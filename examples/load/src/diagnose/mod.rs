@@ -23,7 +23,7 @@
 //! | `all_refused`, … | nothing went well, not even one at a time |
 //!
 //! A limit that the user's own run does not meet is ruled out: one token for all where agents have their own, more at
-//! once than there are agents, more a minute than the plan asks.
+//! once than there are agents (or come at the plan's rate while one is answered), more a minute than the plan asks.
 
 mod design;
 mod experiment;
@@ -77,7 +77,7 @@ pub(crate) async fn command(
     let budget = args.diagnose_requests as usize;
     let where_to = summary::target(args);
     let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed(), &where_to, told).await;
-    report.not_tested = not_tested(&wire, &asked, budget);
+    report.not_tested.splice(..0, not_tested(&wire, &asked, budget));
     let facts = Facts {
         args,
         target: where_to,
@@ -112,6 +112,7 @@ fn asked(args: &Args, target: &Target, plan: &Plan, ids: u32) -> Asked {
     // A quick answer: what a plan asks at most.
     let each = |think: Duration| 60.0 / (think.as_secs_f64() + 0.05);
     let seconds = |duration: Duration| duration.as_secs_f64().max(1e-3);
+    let open = matches!(plan, Plan::Open(_));
     let (at_once, per_second, all_together, per_agent) = match plan {
         Plan::Closed(Closed { ramp_up, iterations, duration, think_time, .. }) => {
             let times = iterations.map(|times| times as f64);
@@ -127,7 +128,7 @@ fn asked(args: &Args, target: &Target, plan: &Plan, ids: u32) -> Asked {
             (false, most, false, Some(most * 60.0 / f64::from(agents.max(1))))
         }
     };
-    Asked { agents, shared: args.shared_token, at_once, per_second, all_together, per_agent, ids }
+    Asked { agents, shared: args.shared_token, at_once, per_second, all_together, open, per_agent, ids }
 }
 
 /// What the means did not allow.
@@ -144,6 +145,9 @@ fn not_tested(wire: &Wire<'_>, asked: &Asked, budget: usize) -> Vec<String> {
         out.push("whether it goes with the script: there is one to ask for; a --feeder names more".to_owned());
     }
     let most = (budget / 8).max(2);
+    if asked.open {
+        return out;
+    }
     if asked.agents as usize > most {
         out.push(format!(
             "more than {most} at once: --diagnose-requests {} allows for {}",

@@ -274,7 +274,16 @@ impl Subject for Model {
 }
 
 fn asked() -> Asked {
-    Asked { agents: 150, shared: false, at_once: true, per_second: 0.0, all_together: true, per_agent: None, ids: 20 }
+    Asked {
+        agents: 150,
+        shared: false,
+        at_once: true,
+        per_second: 0.0,
+        all_together: true,
+        open: false,
+        per_agent: None,
+        ids: 20,
+    }
 }
 
 fn diagnosed(mut model: Model, asked: &Asked, seed: u64) -> Report {
