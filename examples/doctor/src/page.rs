@@ -27,6 +27,10 @@ impl Style {
     }
 }
 
+fn nothing_failed(report: &Report) -> bool {
+    report.causes.is_empty() && report.read.iter().flat_map(|read| read.codes.keys()).all(|code| code == "200")
+}
+
 /// The report as text.
 pub fn page(report: &Report, style: Style) -> String {
     let mut lines: Vec<String> = report.read.iter().map(summary).collect();
@@ -36,6 +40,9 @@ pub fn page(report: &Report, style: Style) -> String {
         Verdict::Causes => style.paint("1", "What is the matter:"),
         Verdict::NothingFound if experiment => style.paint("1;32", "Nothing was found to be the matter."),
         Verdict::NothingFound => style.paint("1;32", "Nothing is the matter with what was read."),
+        Verdict::NotEnoughEvidence if experiment && nothing_failed(report) => {
+            style.paint("1;33", "Nothing was found to be the matter, and not all that is asked for was tried.")
+        }
         Verdict::NotEnoughEvidence if experiment => {
             style.paint("1;33", "Requests failed, and the experiment does not tell of what.")
         }

@@ -196,3 +196,13 @@ async fn at_a_rate_as_many_are_at_once_as_come_while_one_is_answered() {
     let not_tested = diagnosis["not_tested"].to_string();
     assert!(not_tested.contains("at once") && !not_tested.contains("20 agents"), "{diagnosis:#}");
 }
+
+#[tokio::test]
+async fn what_of_a_first_screen_is_not_asked_for_is_told() {
+    let simulator = simulator().start().await.unwrap();
+    let ended = diagnose(&simulator, &["--workload", "first-screen"]).await;
+    let diagnosis = ended.diagnosis();
+    assert_eq!((ended.code, diagnosis["verdict"].as_str()), (Some(1), Some("not_enough_evidence")), "{diagnosis:#}");
+    assert!(diagnosis["not_tested"].to_string().contains("pages"), "{diagnosis:#}");
+    assert!(!ended.stderr.contains("Requests failed"), "{}", ended.stderr);
+}

@@ -41,7 +41,7 @@ use std::time::{Duration, SystemTime};
 use genesys_doctor::cause::{Report, Verdict};
 use genesys_doctor::page::{Style, page};
 
-use crate::args::Args;
+use crate::args::{Args, Workload};
 use crate::machine;
 use crate::output::{self, Aside};
 use crate::plan::{Closed, Plan};
@@ -78,6 +78,9 @@ pub(crate) async fn command(
     let where_to = summary::target(args);
     let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed(), &where_to, told).await;
     report.not_tested.splice(..0, not_tested(&wire, &asked, budget));
+    if args.workload == Workload::FirstScreen {
+        not_all(&mut report);
+    }
     let facts = Facts {
         args,
         target: where_to,
@@ -129,6 +132,16 @@ fn asked(args: &Args, target: &Target, plan: &Plan, ids: u32) -> Asked {
         }
     };
     Asked { agents, shared: args.shared_token, at_once, per_second, all_together, open, per_agent, ids }
+}
+
+/// Nothing may be the matter with a part of the work only.
+fn not_all(report: &mut Report) {
+    report
+        .not_tested
+        .push("a script's pages, which a first screen asks for too: scripts alone were asked for".to_owned());
+    if report.verdict == Verdict::NothingFound {
+        report.verdict = Verdict::NotEnoughEvidence;
+    }
 }
 
 /// What the means did not allow.
