@@ -385,6 +385,10 @@ impl<'a> Rules<'a> {
 
     /// Fewer rows than loops, and no beginning anew.
     fn exhausted(&mut self, i: usize, set: &DataSet, file: &str, feed: &Feed, of_users: Option<f64>) {
+        if feed.rows == 0 && !set.stop_thread && of_users.is_none_or(|share| share > 0.0) {
+            let message = format!("{} has no row: whenever it is read every variable is <EOF>", shown(file));
+            return self.runs_out(set, of_users, message);
+        }
         if set.recycle {
             return;
         }
@@ -420,7 +424,11 @@ impl<'a> Rules<'a> {
             count(missing),
             percent(share)
         );
-        self.cause(Name::FeedExhausted, Level::Error, set.line, Some(share), message);
+        self.runs_out(set, Some(share), message);
+    }
+
+    fn runs_out(&mut self, set: &DataSet, share: Option<f64>, message: String) {
+        self.cause(Name::FeedExhausted, Level::Error, set.line, share, message);
         if let Some(cause) = self.out.causes.iter_mut().find(|cause| cause.name == Name::FeedExhausted) {
             cause.certainty = Certainty::Certain;
         }

@@ -1,7 +1,7 @@
 //! What plans and data files foretell: each rule by plans that break it, and silence for those that do not.
 
 use crate::made::Scratch;
-use genesys_doctor::cause::{Level, Report};
+use genesys_doctor::cause::{Level, Report, Verdict};
 use genesys_doctor::examine;
 
 /// A plan in which nothing is wrong, with spots to break it.
@@ -231,4 +231,16 @@ fn what_is_of_a_plugin_is_named_and_nothing_concluded() {
 fn no_token_of_a_plan_is_printed() {
     let report = report(&plan(&[("Bearer ${token}", "Bearer s3cr3t-s3cr3t")]), &feed());
     assert!(!format!("{report:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn a_data_file_without_a_row_leaves_every_variable_empty_whatever_is_recycled() {
+    let header = ("ignoreFirstLine\">false", "ignoreFirstLine\">true");
+    for changes in [&[header][..], &[header, RECYCLE]] {
+        for text in ["scriptId,token\n", "scriptId,token"] {
+            let report = report(&plan(changes), text);
+            assert_eq!(names(&report), ["feed_exhausted"], "{:#?}", report.findings);
+            assert_eq!((report.verdict, report.causes[0].share), (Verdict::Causes, Some(1.0)), "{:#?}", report.causes);
+        }
+    }
 }
