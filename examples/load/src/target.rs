@@ -179,7 +179,7 @@ fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
             "--shared-token, and the feeder has a token for each agent".to_owned(),
         ));
     }
-    if args.mode == Mode::Both && any(|login| matches!(login, Login::RefreshToken(_))) {
+    if !args.diagnose && args.mode == Mode::Both && any(|login| matches!(login, Login::RefreshToken(_))) {
         return Err(usage(
             ErrorKind::ArgumentConflict,
             "a refresh token is good once, so one feeder of them serves one mode: say --mode naive or --mode resilient"

@@ -206,3 +206,28 @@ async fn what_of_a_first_screen_is_not_asked_for_is_told() {
     assert!(diagnosis["not_tested"].to_string().contains("pages"), "{diagnosis:#}");
     assert!(!ended.stderr.contains("Requests failed"), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn a_refresh_token_that_a_login_echoes_is_not_told() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            let body = r#"{"error":"invalid_grant","error_description":"s3cr3t-token is no good for simulator"}"#;
+            let length = body.len();
+            let head = format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    });
+    let feeder = std::env::temp_dir().join(format!("diagnose-refresh-{}.csv", std::process::id()));
+    let id = "1f2e3d4c-0000-4000-8000-000000000001";
+    std::fs::write(&feeder, format!("agent,script_id,refresh_token\nanna,{id},s3cr3t-token\n")).unwrap();
+    let ended = load(&["--diagnose", "--json", "-", "--api-url", &here, "--feeder", feeder.to_str().unwrap()]).await;
+    std::fs::remove_file(&feeder).unwrap();
+    assert_eq!((ended.code, ended.causes()), (Some(1), vec!["login_refused".to_owned()]), "{}", ended.stderr);
+    let told = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(told.contains("[REDACTED] is no good for [REDACTED]") && !told.contains("s3cr3t"), "{told}");
+}

@@ -185,7 +185,13 @@ impl<'a> Wire<'a> {
             Ok((StatusCode::OK, body)) => {
                 serde_json::from_slice::<Issued>(&body).map(|issued| issued.access_token).map_err(|_| End::NoScript)
             }
-            Ok((status, body)) => Err(refused(status, &body, secret)),
+            Ok((status, body)) => {
+                let mut secrets = vec![secret.expose_secret()];
+                if let feeder::Login::RefreshToken(token) = login {
+                    secrets.push(token.expose_secret());
+                }
+                Err(refused(status, &body, &secrets))
+            }
         }
     }
 }
@@ -373,7 +379,7 @@ impl Work {
                 match status {
                     StatusCode::OK if serde_json::from_slice::<Known>(&body).is_ok() => End::Well,
                     StatusCode::OK => End::NoScript,
-                    status => refused(status, &body, token),
+                    status => refused(status, &body, &[token.expose_secret()]),
                 }
             }
         };
@@ -458,12 +464,13 @@ fn broken(error: &reqwest::Error) -> End {
     }
 }
 
-fn refused(status: StatusCode, body: &[u8], secret: &SecretString) -> End {
+fn refused(status: StatusCode, body: &[u8], secrets: &[&str]) -> End {
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
     let mut text = String::new();
     for part in [&refusal.code, &refusal.message].into_iter().flatten() {
         // Without a secret it may echo, escaped, and cut.
-        let clean = part.replace(secret.expose_secret(), "[REDACTED]");
+        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+        let clean = secrets.fold(part.clone(), |part, secret| part.replace(secret, "[REDACTED]"));
         text.push_str(&format!(
             "{}{:?}",
             if text.is_empty() { "" } else { " " },
