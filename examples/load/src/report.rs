@@ -219,7 +219,7 @@ pub(crate) fn json(
     diagnosis: Option<&genesys_doctor::cause::Report>,
 ) -> anyhow::Result<String> {
     // The file's name is part of it; a secret never is, as none is taken from the command line.
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let report = Report {
         target: &facts.target,
         arguments: &arguments,

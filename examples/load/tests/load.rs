@@ -550,3 +550,19 @@ async fn a_time_that_is_over_is_told_as_one_in_the_lines_of_results() {
     std::fs::remove_file(&jtl).unwrap();
     assert_eq!(text.matches("Non HTTP response code: timeout").count(), 4, "{text}");
 }
+
+/// Names of files are bytes on Unix, and whatever they are the numbers are told.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_files_name_need_not_be_utf_8() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let name = [std::process::id().to_string().as_bytes(), b"-\xff.json"].concat();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::ffi::OsString::from_vec(name));
+    let simulator = Simulator::builder().client_secret("simulator").start().await.unwrap();
+    let mut command = command(&["--agents", "3", "--api-url", simulator.url(), "--json"], Some("simulator"));
+    let ended = ended(command.arg(&path).output().await.unwrap());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let json: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(json["arguments"].to_string().contains('\u{fffd}'), "{json}");
+}
