@@ -40,6 +40,9 @@ const BROKEN: [&str; 7] = [
     "closed before",
 ];
 
+/// As many logins under way are many at once.
+const CROWD: u32 = 10;
+
 /// A pattern, and what it comes to where it is seen.
 type Pattern<'a> = fn(&View<'a>) -> Option<Explanation>;
 
@@ -205,13 +208,34 @@ impl View<'_> {
             return None;
         }
         let (bad, well) = (self.group.failures() as u64, self.group.well() as u64);
+        let of = format!("{} of {} ended with 400", count(bad), many(bad + well, "login", "logins"));
+        if self.says(&["invalid_grant", "invalid_client", "unauthorized_client", "authentication failed"]) {
+            let evidence = format!("{of}, which says that it was these logins: {}", shown(&self.answer.message));
+            return Some(Explanation::of(Name::LoginRefused, Certainty::Possible, evidence));
+        }
+        let threads = self.group.by(|row| row.thread);
+        let always: u64 = threads.values().filter(|(_, well)| *well == 0).map(|(bad, _)| bad).sum();
+        // Threads may have a login of their own that is no good.
+        if always * 10 >= bad * 9 && self.yes(Question::Thread).is_some() {
+            return None;
+        }
         let evidence = format!(
-            "{} of {} ended with 400, which is how too many logins at once are refused; the other {} went well, so the client is known",
-            count(bad),
-            many(bad + well, "login", "logins"),
+            "{of}, which is how too many logins at once are refused; the other {} went well, so the client is known",
             count(well)
         );
-        Some(Explanation::of(Name::LoginThrottled, Certainty::Likely, evidence))
+        let asked = [Question::Window(1_000), Question::Window(60_000), Question::Burst, Question::Load];
+        let goes_with = asked.into_iter().any(|question| self.yes(question).is_some_and(|(_, effect)| effect > 0.62));
+        let at_once = goes_with || self.in_a_crowd();
+        let certainty = if at_once { Certainty::Likely } else { Certainty::Possible };
+        Some(Explanation::of(Name::LoginThrottled, certainty, evidence))
+    }
+
+    /// Whether most of these failed beside many others like them: then there are none to compare with.
+    fn in_a_crowd(&self) -> bool {
+        let timed = !self.group.in_flight.is_empty();
+        let others = if timed { crate::groups::in_flight(&self.group.rows) } else { Vec::new() };
+        let crowd = others.iter().zip(&self.group.failed).filter(|(n, failed)| **failed && **n >= CROWD);
+        crowd.count() * 2 >= self.group.failures()
     }
 
     /// A host, a column or a header of which one value fails.

@@ -506,3 +506,22 @@ fn an_exception_that_nobody_knows_is_not_the_tools_own_failure() {
         assert_eq!(sure(&all).contains(&"timeout"), expected == ["timeout"], "{failure}: {:#?}", all.causes);
     }
 }
+
+#[test]
+fn a_refused_login_is_too_many_at_once_only_where_something_speaks_for_it() {
+    let logins = |message: &str, hit: fn(&Row, u64) -> bool| {
+        report(csv(&run(200, |i, mut row, _| {
+            row.label = "log in".into();
+            row.url = "https://login.example.test/oauth/token".into();
+            if hit(&row, i) { row.failed("400", message) } else { row }
+        })))
+    };
+    for message in ["invalid_grant", "invalid_client: authentication failed", "unauthorized_client", "Bad Request"] {
+        let two = logins(message, |row, _| [3, 8].contains(&row.thread));
+        assert_eq!(sure(&two), Vec::<&str>::new(), "{message}: {:#?}", two.causes);
+    }
+    let scattered = logins("Bad Request", |_, i| i * i % 7 == 4);
+    assert!(!sure(&scattered).contains(&"login_throttled"), "{:#?}", scattered.causes);
+    let limited = logins("rate limit exceeded", |_, i| i % 3 == 0);
+    assert_eq!(sure(&limited), ["login_throttled"], "{:#?}", limited.causes);
+}
