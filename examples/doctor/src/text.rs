@@ -11,23 +11,54 @@ pub fn shown(text: &str) -> String {
     let mut out = String::new();
     let cut = text.char_indices().nth(LONGEST);
     let head = cut.map_or(text, |(at, _)| text.get(..at).unwrap_or(text));
-    let mut scheme = false;
-    for (i, word) in head.split(' ').enumerate() {
+    let mut next = Next::Word;
+    for (i, word) in head.split(char::is_whitespace).enumerate() {
         if i > 0 {
             out.push(' ');
         }
-        out.push_str(if scheme { "(hidden)" } else { "" });
-        if !scheme {
-            out.push_str(&without_secret(word));
+        // Of two blanks the second changes nothing.
+        if !word.is_empty() {
+            let sign = matches!(word, ":" | "=");
+            let hide = next == Next::Secret && !sign;
+            out.push_str(&if hide { "(hidden)".to_owned() } else { without_secret(word) });
+            next = match next {
+                Next::Value | Next::Secret if sign => Next::Secret,
+                _ => Next::after(word),
+            };
         }
-        let word = word.trim_matches(|c: char| !c.is_alphanumeric());
-        scheme = word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic");
     }
     let mut clean: String = out.chars().map(|c| if hidden(c) { ' ' } else { c }).collect();
     if cut.is_some() {
         clean.push('…');
     }
     clean
+}
+
+/// What the word after a word is.
+#[derive(PartialEq)]
+enum Next {
+    Word,
+    /// A secret, after a sign: `"access_token" : …`.
+    Value,
+    Secret,
+}
+
+impl Next {
+    fn after(word: &str) -> Self {
+        let plain = word.trim_matches(|c: char| !c.is_alphanumeric());
+        if plain.eq_ignore_ascii_case("bearer") || plain.eq_ignore_ascii_case("basic") {
+            return Self::Secret;
+        }
+        // A name in quotes or with an underscore is one of data, and not of a sentence.
+        let name = word.trim_end_matches([':', '=']);
+        let lower = name.trim_matches(['"', '\'']).to_ascii_lowercase();
+        let of_data = name.ends_with(['"', '\'']) || name.contains('_');
+        match SECRETS.iter().any(|secret| lower.ends_with(secret)) && of_data {
+            true if name.len() < word.len() => Self::Secret,
+            true => Self::Value,
+            false => Self::Word,
+        }
+    }
 }
 
 /// Control characters move a terminal's cursor; the others turn the direction of text.
@@ -112,6 +143,17 @@ mod tests {
         assert_eq!(shown(r#"{"access_token":"abc","expires_in":1}"#), r#"{"access_token":(hidden)"#);
         assert_eq!(shown("sent Authorization: Bearer abc to it"), "sent Authorization: Bearer (hidden) to it");
         assert_eq!(shown("an invalid token: ask again"), "an invalid token: ask again");
+        for text in [
+            r#"{"access_token": "s3cr3t"}"#,
+            r#"{ "refresh_token" :  "s3cr3t", "x": 1 }"#,
+            "client_secret = s3cr3t",
+            "Authorization:  Bearer  s3cr3t",
+            "Authorization: Bearer\ts3cr3t",
+            "Bearer \"s3cr3t\"",
+        ] {
+            assert!(!shown(text).contains("s3cr3t"), "{text}: {}", shown(text));
+        }
+        assert_eq!(shown("no token; the password was: none given"), "no token; the password was: none given");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), 141);
     }
 
