@@ -131,8 +131,11 @@ impl Design {
             cells.push(self.cell(Arm::OtherAddress, 1, 0.0, orders));
         }
         let shared = self.means.shared_token;
-        let orders = (0..sized(70.0)).map(|_| kept_by_one(shared, self.warm())).collect();
-        cells.push(self.cell(Arm::SharedToken, few.min(4), 0.0, orders));
+        // Without one to spare it would be the agent's own.
+        if shared >= self.means.tokens {
+            let orders = (0..sized(70.0)).map(|_| kept_by_one(shared, self.warm())).collect();
+            cells.push(self.cell(Arm::SharedToken, few.min(4), 0.0, orders));
+        }
         let orders = (0..sized(30.0)).map(|_| kept_by_one(self.token(), self.warm())).collect();
         cells.push(self.cell(Arm::OwnTokens, few.min(4), 0.0, orders));
         self.by_ids(few, &mut cells);

@@ -44,6 +44,8 @@ struct Model {
     /// Whether what one token sends at once arrives in any order.
     reorders: bool,
     logins_in_a_minute: u32,
+    /// Rows of a feeder: no agent more has one.
+    most_tokens: usize,
     logged_in: Vec<f64>,
     login_count: u32,
     under_way: Vec<(f64, u32)>,
@@ -81,6 +83,7 @@ impl Model {
             troubles,
             reorders: false,
             logins_in_a_minute: u32::MAX,
+            most_tokens: usize::MAX,
             logged_in: Vec::new(),
             login_count: 0,
             under_way: Vec::new(),
@@ -236,7 +239,7 @@ impl Subject for Model {
     }
 
     async fn log_in(&mut self, agents: usize, at_once: bool, taken: &mut Taken) {
-        for _ in 0..agents {
+        for _ in 0..agents.min(self.most_tokens.saturating_sub(self.logged_in.len())) {
             self.now += if at_once { 0.0005 } else { self.latency };
             self.login_count += 1;
             let well = self.login_count <= self.logins_in_a_minute;
@@ -553,4 +556,17 @@ fn logins_that_fail_are_refused_only_where_they_were_refused() {
     let two = of_logins(&[End::Timeout, limit, End::Timeout], &[]);
     assert_eq!(two, [(Name::Timeout, Likely), (Name::LoginThrottled, Likely)]);
     assert_eq!(of_logins(&[End::Timeout, client], &[])[0].1, Likely);
+}
+
+#[test]
+fn with_one_token_there_is_none_that_all_share() {
+    for (limit, expected) in [(30, vec![Name::Quota]), (100_000, vec![])] {
+        for seed in 0..3 {
+            let mut model = Model::new(seed, vec![Trouble(When::Token(limit), refused(429), 1.0)]);
+            model.most_tokens = 1;
+            let report = diagnosed(model, &Asked { agents: 1, per_agent: Some(200.0), ..asked() }, seed);
+            assert_eq!(names(&report), expected, "{:?} {:?}", report.causes, report.ruled_out);
+            assert!(!report.ruled_out.iter().any(|out| out.name == Name::TokenShared), "{:?}", report.ruled_out);
+        }
+    }
 }
