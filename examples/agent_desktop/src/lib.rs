@@ -133,6 +133,15 @@ impl Backend {
         }
     }
 
+    /// `Lax` keeps it from what other sites post, and lets it through when the login leads back here. Behind TLS it is
+    /// never sent in clear; name it `__Host-…` there, too.
+    fn set_cookie(&self, name: &str, value: &str) -> String {
+        let expired = if value.is_empty() { "; Max-Age=0" } else { "" };
+        let tls = self.redirect_uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        let secure = if tls { "; Secure" } else { "" };
+        format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{expired}")
+    }
+
     /// The store first: what is gone there is restored no more.
     async fn forget(&self, id: &str) -> anyhow::Result<()> {
         self.store.remove(id).await?;
@@ -154,7 +163,7 @@ async fn log_in(State(backend): State<Arc<Backend>>) -> Result<Response, Refused
     let to = Redirect::to(begun.url());
     // Sealed: whichever process the browser comes back to reads it.
     let begun = backend.store.begun(&begun.into_parts())?;
-    let cookie = format!("{}; Max-Age={LOGIN_SECONDS}", set_cookie("login", &begun));
+    let cookie = format!("{}; Max-Age={LOGIN_SECONDS}", backend.set_cookie("login", &begun));
     Ok((AppendHeaders([(SET_COOKIE, cookie)]), to).into_response())
 }
 
@@ -169,7 +178,7 @@ async fn back(State(backend): State<Arc<Backend>>, headers: HeaderMap, uri: Uri)
     let agent = backend.agent(&id, begun.credentials(&uri.to_string())?);
     agent.log_in().await?;
     backend.agents.insert(id.clone(), agent).await;
-    let cookies = [(SET_COOKIE, set_cookie("login", "")), (SET_COOKIE, set_cookie("session", &id))];
+    let cookies = [(SET_COOKIE, backend.set_cookie("login", "")), (SET_COOKIE, backend.set_cookie("session", &id))];
     // Away from the URL with the code.
     Ok((AppendHeaders(cookies), Redirect::to("/")).into_response())
 }
@@ -211,6 +220,7 @@ async fn ended(backend: &Backend, id: &str, error: Error) -> Refused {
 
 async fn log_out(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Result<Response, Refused> {
     let (id, agent) = backend.agent_of(&headers).await?;
+    let gone = backend.set_cookie("session", "");
     // A task of its own: a browser that does not wait for the answer is logged out all the same.
     let ended = tokio::spawn(async move {
         // Before it is forgotten, so that it is not restored meanwhile.
@@ -220,7 +230,7 @@ async fn log_out(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Res
         backend.forget(&id).await
     });
     let status = if let Ok(Ok(())) = ended.await { StatusCode::NO_CONTENT } else { StatusCode::INTERNAL_SERVER_ERROR };
-    Ok((status, AppendHeaders([(SET_COOKIE, set_cookie("session", ""))])).into_response())
+    Ok((status, AppendHeaders([(SET_COOKIE, gone)])).into_response())
 }
 
 /// For the balancer's probe (200 as long as calls are taken) and for whoever is called at night.
@@ -238,13 +248,6 @@ async fn measured(State(backend): State<Arc<Backend>>) -> Response {
 /// 256 bits of the operating system's random source: who guesses an id has the session.
 fn new_id() -> String {
     oauth2::CsrfToken::new_random_len(32).into_secret()
-}
-
-/// Behind TLS, name it `__Host-…` and add `Secure`. `Lax` keeps it from what other sites post, and lets it through
-/// when the login leads back here.
-fn set_cookie(name: &str, value: &str) -> String {
-    let expired = if value.is_empty() { "; Max-Age=0" } else { "" };
-    format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{expired}")
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -427,6 +430,29 @@ mod tests {
         }
         for backend in running {
             assert!(backend.stop().await.unwrap().is_complete());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cookie_of_a_page_behind_tls_is_sent_nowhere_else() {
+        let simulator = Simulator::builder().start().await.unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        for (url, secure) in [
+            (Some("https://desktop.example"), true),
+            (Some("HTTPS://desktop.example/"), true),
+            (Some("http://127.0.0.1:1"), false),
+            (None, false),
+        ] {
+            let store = Store::open(None, &store::random_key().unwrap()).unwrap();
+            let at = SocketAddr::from(([127, 0, 0, 1], 0));
+            let oauth = OAuthClient::public("agent-desktop");
+            let config = config_of(&simulator);
+            let running = Running::behind(url.map(str::to_owned), at, &config, oauth, store).await.unwrap();
+            let answer = http.get(format!("http://{}/login", running.address)).send().await.unwrap();
+            let cookie = answer.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+            assert_eq!(cookie.contains("; Secure"), secure, "{url:?}: {cookie}");
+            assert!(running.stop().await.unwrap().is_complete());
         }
     }
 }

@@ -173,7 +173,20 @@ pub(super) fn read_key(text: &str) -> anyhow::Result<Key> {
     let digits: Vec<u8> = text.trim().chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
     let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     match Key::try_from(bytes) {
-        Ok(key) if text.trim().len() == 64 => Ok(key),
+        Ok(key) if text.trim().len() == 64 && digits.len() == 64 => Ok(key),
         _ => Err(anyhow!("DESKTOP_KEY is no key: make one of 64 hexadecimal digits, by `openssl rand -hex 32`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_64_digits_and_nothing_else() {
+        assert_eq!(read_key(&format!(" {}\n", "5A".repeat(32))).unwrap(), [0x5a; 32]);
+        for text in ["", "5a", &"5a".repeat(33), &format!("{}5-", "5a".repeat(31)), &format!("-{}5", "5a".repeat(31))] {
+            assert!(read_key(text).is_err(), "{text}");
+        }
     }
 }
