@@ -258,7 +258,10 @@ impl Round {
         if arrived - of_leavers != ours.attempts {
             return Some("attempts");
         }
-        if logins != ours.login_attempts + leavers.login_attempts {
+        // An agent that is dropped ends its login, which may not have left yet.
+        let most_logins = ours.login_attempts + leavers.login_attempts;
+        let ended = dropped.min(leavers.login_attempts);
+        if !(most_logins - ended..=most_logins).contains(&logins) {
             return Some("logins");
         }
         if !(throttled..=throttled + dropped).contains(&theirs.throttled) {
