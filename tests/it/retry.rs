@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use genesys_scripts::{ErrorKind, RetryPolicy};
+use genesys_scripts::{ErrorKind, PublishScript, RetryPolicy};
 
 use crate::common::{self, Reply, Scripted, id, reply, script};
 
@@ -267,4 +267,13 @@ async fn who_comes_after_a_429_is_told_of_its_whole_wait_and_not_of_what_is_beli
     let next = agent.script(&id()).await.unwrap_err();
     assert_eq!((next.kind(), next.attempts()), (ErrorKind::Throttled, 0), "{next}");
     assert_eq!(next.retry_after().unwrap().as_secs(), 3_540, "{next}");
+}
+
+/// It was refused, so nothing was done.
+#[tokio::test(start_paused = true)]
+async fn a_publication_that_is_refused_as_scripts_are_for_load_is_tried_again() {
+    let refused = reply(400, r#"{"code":"bad_request","message":"Invalid script definition"}"#);
+    let transport = Scripted::replies([refused, script()]);
+    transport.agent().publish(&id(), &PublishScript::default()).await.unwrap();
+    assert_eq!(transport.calls().len(), 2);
 }
