@@ -76,6 +76,8 @@ struct Round {
 #[derive(Default)]
 struct Counts {
     dropped: AtomicU64,
+    /// Agents that were dropped while they logged in.
+    logins_ended: AtomicU64,
     clients: AtomicU64,
     /// Of clients that have gone.
     gone: std::sync::Mutex<Vec<Stats>>,
@@ -163,6 +165,10 @@ impl Round {
                 Ok(done) => self.note(done.map(drop)),
                 Err(_) => drop(self.counts.dropped.fetch_add(1, Ordering::Relaxed)),
             }
+        }
+        // A login that is under way ends with its agent, and its request may not have left yet.
+        if timeout(Duration::ZERO, agent.log_in()).await.is_err() {
+            self.counts.logins_ended.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -258,10 +264,9 @@ impl Round {
         if arrived - of_leavers != ours.attempts {
             return Some("attempts");
         }
-        // An agent that is dropped ends its login, which may not have left yet.
-        let most_logins = ours.login_attempts + leavers.login_attempts;
-        let ended = dropped.min(leavers.login_attempts);
-        if !(most_logins - ended..=most_logins).contains(&logins) {
+        let at_most = ours.login_attempts + leavers.login_attempts;
+        let ended = self.counts.logins_ended.load(Ordering::Relaxed);
+        if !(at_most.saturating_sub(ended)..=at_most).contains(&logins) {
             return Some("logins");
         }
         if !(throttled..=throttled + dropped).contains(&theirs.throttled) {
