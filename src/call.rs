@@ -9,9 +9,7 @@
 //! Nothing is held while it sleeps, but for the moment in which one makes the first connection for all (`transport.rs`), and it
 //! never begins a sleep that would outlast the deadline.
 
-use std::error::Error as StdError;
 use std::future::{Future, pending};
-use std::iter::successors;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +35,6 @@ use crate::limits::window::QuotaHeaders;
 use crate::request::{PATIENCE, Repeat, Spec};
 use crate::retry::after;
 use crate::spans;
-use crate::text::redact;
 use crate::transport::{Http, Reading};
 use crate::verdict::{self, Asked, Signal, Verdict};
 use crate::waits::{Wait, Waits};
@@ -391,7 +388,7 @@ impl<'a> Run<'a> {
             Err(Failure::timed_out(host.name(), whole, sent.at.elapsed(), false))
         });
         let outcome =
-            outcome.map_err(|failure| redacted(failure, &self.call.authority.secrets(token.map(Token::secret))));
+            outcome.map_err(|failure| failure.redacted(&self.call.authority.secrets(token.map(Token::secret))));
         if outcome.as_ref().is_err_and(|failure| failure.silent && !spec.patient) {
             host.transport.renew(&http);
         }
@@ -663,19 +660,6 @@ impl<'a> Run<'a> {
         let error = error.maybe_sent(self.may_have_been_sent).lost_answers(self.lost);
         error.ended(spec.operation.name, spec.named().as_deref(), self.attempts, self.started.elapsed())
     }
-}
-
-/// What the other end says of a connection that it ends may repeat what it was sent. A source cannot be changed, so one that shows a secret
-/// is dropped.
-fn redacted(failure: Failure, secrets: &[&str]) -> Failure {
-    let is_clean = |source: &(dyn StdError + 'static)| {
-        successors(Some(source), |&cause| cause.source()).all(|cause| {
-            let text = format!("{cause} {cause:?}");
-            redact(&text, secrets) == text
-        })
-    };
-    let source = failure.source.filter(|source| is_clean(&**source));
-    Failure { what: redact(&failure.what, secrets), source, ..failure }
 }
 
 fn settle_login(pass: LoginPass<'_>, verdict: &Verdict, cap: Duration) {

@@ -197,6 +197,17 @@ impl Failure {
         Self { answered: Some(Box::new((status, correlation_id))), ..self }
     }
 
+    /// What the other end says of a connection that it ends may repeat what it was sent. A source cannot be changed, so one that
+    /// shows a secret is dropped.
+    pub(crate) fn redacted(self, secrets: &[&str]) -> Self {
+        let is_clean = |cause: &(dyn StdError + 'static)| {
+            let text = format!("{cause} {cause:?}");
+            text::redact(&text, secrets) == text
+        };
+        let source = self.source.filter(|source| is_clean(&**source) && causes(&**source).all(is_clean));
+        Self { what: text::redact(&self.what, secrets), source, ..self }
+    }
+
     /// The failure as the user gets it.
     pub(crate) fn into_error(self, secrets: &[&str]) -> Error {
         let error = Error::new(self.kind, self.what).lasting(self.lasting);

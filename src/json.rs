@@ -193,8 +193,10 @@ pub(crate) fn decode_unless_error<T: DeserializeOwned>(
     let model = decode(what, spec, answer)?;
     let is_known = |member: &String| known.iter().any(|known| known.eq_ignore_ascii_case(member));
     let is_other = || {
-        let members = members(&answer.body).filter(|members| !members.is_empty() && !known.is_empty());
-        is_error(&answer.body) || members.is_some_and(|members| !members.iter().any(is_known))
+        members(&answer.body).is_some_and(|members| {
+            let is_foreign = !known.is_empty() && !members.is_empty() && !members.iter().any(is_known);
+            is_foreign || tell_an_error(&members)
+        })
     };
     if is_blank(&model) && is_other() { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
 }
@@ -206,20 +208,21 @@ pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
 
 /// Whether it is a JSON object that tells an error, whoever's, and nothing that was listed.
 fn is_error(body: &[u8]) -> bool {
-    let tells = ["code", "error", "errors", "fault", "message", "msg", "errormessage", "errorsummary", "faultstring"];
+    members(body).is_some_and(|members| tell_an_error(&members))
+}
+
+fn tell_an_error(members: &HashSet<String>) -> bool {
+    const WORDS: [&str; 9] =
+        ["code", "error", "errors", "fault", "message", "msg", "errormessage", "errorsummary", "faultstring"];
+    let has = |name: &str| members.contains(name);
     // Problem details, as RFC 9457 has them.
-    let is_problem = || has_any(body, &["status"]) && has_any(body, &["title", "detail"]);
-    (has_any(body, &tells) || is_problem()) && !has_any(body, &["entities"])
+    let is_problem = has("status") && (has("title") || has("detail"));
+    (is_problem || WORDS.into_iter().any(has)) && !has("entities")
 }
 
 /// The same where a message may be of a success.
 pub(crate) fn has_code(body: &[u8]) -> bool {
-    has_any(body, &["code", "error", "fault"])
-}
-
-/// Whether it is a JSON object with a member of any of these names, in lower case or not.
-fn has_any(body: &[u8], names: &[&str]) -> bool {
-    members(body).is_some_and(|members| members.iter().any(|member| names.contains(&member.as_str())))
+    members(body).is_some_and(|members| ["code", "error", "fault"].into_iter().any(|name| members.contains(name)))
 }
 
 /// The names of a JSON object's members, in lower case; none where it is longer than what tells an error.

@@ -262,6 +262,8 @@ enum Says {
     Field,
     /// Data, ids and addresses.
     Nothing,
+    /// Where it is an object, what was sent or is stored; else as what is not known.
+    Echoed,
     /// Not known: a list of strings in it is words about the key.
     Other,
 }
@@ -286,8 +288,8 @@ impl Says {
             | "traceid" | "contextid" | "correlationid" | "entityid" | "entityname" | "messagewithparams"
             | "messageparams" | "help" | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue"
             | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
-            | "errorid" | "debug" | "errorurl" | "erroruri" | "request" | "entity" | "payload" | "original"
-            | "division" | "script" => Self::Nothing,
+            | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
+            "request" | "entity" | "payload" | "original" | "division" | "script" => Self::Echoed,
             _ => Self::Other,
         }
     }
@@ -319,7 +321,7 @@ impl Heard {
     fn listen(&mut self, key: &str, about: &str, value: &Value, depth: u32) {
         let Some(deeper) = depth.checked_sub(1) else { return };
         match (value, Says::of(key)) {
-            (_, Says::Nothing) => {}
+            (_, Says::Nothing) | (Value::Object(_), Says::Echoed) => {}
             (Value::String(text), Says::Code) if is_code(text) || text.contains("://") => self.code(text),
             (Value::String(text), Says::Words) if is_code(text) && text.contains(['_', '.', '-']) => self.code(text),
             // A word of letters only may be either.
@@ -587,6 +589,10 @@ mod tests {
     fn words_are_told_with_the_field_they_are_about() {
         for (text, said) in [
             (r#"{"errors":[{"field":"pageSize","message":"is too large"}]}"#, "pageSize: is too large"),
+            (
+                r#"{"errors":{"division":["is not known"]},"request":{"message":"what was sent"}}"#,
+                "division: is not known",
+            ),
             (r#"{"errors":[{"message":"is too large","field":"pageSize"}]}"#, "pageSize: is too large"),
             (r#"{"errors":[{"field":"a","property":"a","message":"is odd"}]}"#, "a: is odd"),
             (r#"{"errors":[{"field":"","property":null,"message":"is odd"}]}"#, "is odd"),
