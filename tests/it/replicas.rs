@@ -1143,27 +1143,34 @@ async fn a_store_that_was_slow_once_is_not_away() {
     assert_eq!(refused_logins(&simulator), 0);
 }
 
+/// Of an agent's two replicas, the first got a session while it was cut off from the store. That is so long back, and what they hold
+/// has ended; logins take half a second from here on.
+async fn one_got_alone_and_the_store_is_back(milliseconds_ago: u64) -> (Simulator, ScriptId, Vec<Agent>) {
+    let simulator = simulator();
+    let script = script_of(&simulator);
+    let first = Way::default();
+    let ways = [first.clone(), first.to()];
+    let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
+    let mut desks = desks(&simulator, &clients, 1).await;
+    let desk = desks.swap_remove(0);
+    serve_all(&desk, &script).await;
+    ways[0].set(Some(Broken::Fails));
+    sleep(Duration::from_secs(3)).await;
+    simulator.expire_tokens();
+    desk[0].script(&script).await.unwrap();
+    later().await;
+    simulator.expire_tokens();
+    simulator.set_latency(Duration::from_millis(500));
+    ways[0].set(None);
+    sleep(Duration::from_millis(milliseconds_ago)).await;
+    (simulator, script, desk)
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_got_alone_is_stored_before_or_after_what_the_next_login_brings_and_never_between() {
     for step in 0..40 {
-        let simulator = simulator();
-        let script = script_of(&simulator);
-        let first = Way::default();
-        let ways = [first.clone(), first.to()];
-        let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
-        let desks = desks(&simulator, &clients, 1).await;
-        let [one, other] = [&desks[0][0], &desks[0][1]];
-        serve_all([one, other], &script).await;
-        ways[0].set(Some(Broken::Fails));
-        sleep(Duration::from_secs(3)).await;
-        simulator.expire_tokens();
-        one.script(&script).await.unwrap();
-        later().await;
-        // Refreshes, for half a second, at any moment around the store's return.
-        simulator.expire_tokens();
-        simulator.set_latency(Duration::from_millis(500));
-        ways[0].set(None);
-        sleep(Duration::from_millis(100 * step)).await;
+        let (simulator, script, desk) = one_got_alone_and_the_store_is_back(100 * step).await;
+        let [one, other] = [&desk[0], &desk[1]];
         one.script(&script).await.unwrap();
         sleep(Duration::from_secs(5)).await;
         other.script(&script).await.unwrap();
@@ -1212,24 +1219,8 @@ async fn what_was_got_by_a_lease_that_is_over_is_found_by_who_leased_after_it() 
 #[tokio::test(start_paused = true)]
 async fn what_was_got_alone_ends_no_lease_of_a_login_that_goes_on() {
     for step in 0..40 {
-        let simulator = simulator();
-        let script = script_of(&simulator);
-        let first = Way::default();
-        let ways = [first.clone(), first.to()];
-        let clients: Vec<_> = ways.iter().map(|way| replica(&simulator, way.clone())).collect();
-        let desks = desks(&simulator, &clients, 1).await;
-        let [one, other] = [&desks[0][0], &desks[0][1]];
-        serve_all([one, other], &script).await;
-        ways[0].set(Some(Broken::Fails));
-        sleep(Duration::from_secs(3)).await;
-        simulator.expire_tokens();
-        one.script(&script).await.unwrap();
-        later().await;
-        // Both replicas want a new token, at any moment around the store's return.
-        simulator.expire_tokens();
-        simulator.set_latency(Duration::from_millis(500));
-        ways[0].set(None);
-        sleep(Duration::from_millis(100 * step)).await;
+        let (simulator, script, desk) = one_got_alone_and_the_store_is_back(100 * step).await;
+        let [one, other] = [&desk[0], &desk[1]];
         let (of_one, of_other) = tokio::join!(one.script(&script), other.script(&script));
         for served in [of_one, of_other] {
             served.unwrap_or_else(|error| panic!("{} ms after its return: {error}", 100 * step));
