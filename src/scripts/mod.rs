@@ -379,7 +379,8 @@ impl Agent {
     /// script.
     ///
     /// `POST /api/v2/scripts/published`; permission `scripter:publishedScript:add`. Not sent again where it may have
-    /// been acted on; after a 409, as while another change of the script is under way, up to three times: 2, 4 and 8 s later.
+    /// been acted on; after a 409, as while another change of the script is under way, up to three times: 2, 4 and 8 s later; after
+    /// "Invalid script definition", which may be for load, like a `GET`.
     ///
     /// # Errors
     ///
