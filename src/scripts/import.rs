@@ -4,6 +4,7 @@
 //! the name is looked at before the upload, and a script is taken for the new one only where no other can be it.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -388,7 +389,9 @@ impl Imports {
         let mut imports = self.lock();
         let now = Instant::now();
         imports.retain(|import| import.until.is_none_or(|until| until > now));
-        let number = imports.last().map_or(0, |last| last.number.saturating_add(1));
+        // Never one that was forgotten: its claim is still to be dropped.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         imports.push(Import { number, name: name.to_owned(), script: None, until: None });
         Claim { imports: self, number }
     }
@@ -457,4 +460,21 @@ fn next_look(pause: Duration, deadline: Instant) -> Option<Instant> {
     }
     // Where it asked for a longer pause itself, it is not asked any more.
     deadline.checked_sub(LAST_LOOK).filter(|last| *last > now && pause <= LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_was_forgotten_and_is_dropped_touches_no_other() {
+        let imports = Imports::default();
+        let forgotten = imports.begin("Inbound");
+        forgotten.forget();
+        let (under_way, other) = (imports.begin("Inbound"), imports.begin("Inbound"));
+        drop(forgotten);
+        tokio::time::advance(LISTED_WITHIN * 2).await;
+        assert!(other.has_rivals(), "it is under way");
+        drop(under_way);
+    }
 }

@@ -247,3 +247,11 @@ fn what_is_no_script_file_is_refused() {
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(deep.parse::<ScriptFile>().unwrap().as_str(), deep);
 }
+
+/// As serde_json hands numbers on where `arbitrary_precision` is on.
+#[test]
+fn a_number_of_any_precision_is_one() {
+    let listing = r#"{"total":{"$serde_json::private::Number":"4"},"pageCount":{"number":"4"}}"#;
+    let listing: ScriptListing = serde_json::from_str(listing).unwrap();
+    assert_eq!((listing.total, listing.page_count), (Some(4), None));
+}
