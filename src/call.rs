@@ -118,6 +118,8 @@ struct Run<'a> {
     attempts: u32,
     /// Attempts that ended in a failure (not in throttling or a replaced token): what the policy bounds.
     failures: u32,
+    /// Those of them that were refusals (400).
+    refusals: u32,
     token_replaced: bool,
     /// Since when 429s do not say how long to wait.
     blind_since: Option<Instant>,
@@ -189,6 +191,7 @@ impl<'a> Run<'a> {
             began: None,
             attempts: 0,
             failures: 0,
+            refusals: 0,
             token_replaced: false,
             blind_since: None,
             logouts: match &call.authority {
@@ -550,7 +553,7 @@ impl<'a> Run<'a> {
         let evidence = &self.route.evidence;
         let Verdict::Retry(floor, error) = verdict else {
             if let Signal::Served = signal {
-                evidence.served(self.key, self.who(), sent.at, self.failures);
+                evidence.served(self.key, self.who(), sent.at, self.failures, self.refusals);
             }
             return verdict;
         };
@@ -626,6 +629,7 @@ impl<'a> Run<'a> {
         }
         let earlier = self.failures;
         self.failures = earlier.saturating_add(1);
+        self.refusals = self.refusals.saturating_add(u32::from(error.kind() == ErrorKind::BadRequest));
         if self.failures >= self.client.settings.retry.attempts {
             return Err(self.ended(error.gave_up(GaveUp::AttemptsSpent)));
         }

@@ -208,7 +208,7 @@ pub(crate) enum Found {
     /// It failed so often in a row with its token while others were served the same.
     Token { failed: u32, others_served: u32, others: u32 },
     /// Others are refused and served by turns.
-    Overload { others_failed: u32, others: u32 },
+    Overload { others_refused: u32, others: u32 },
 }
 
 impl BadRequest {
@@ -256,11 +256,9 @@ impl BadRequest {
                      {others} attempts of other tokens for the same were served"
                 ),
             ),
-            Found::Overload { others_failed, others } => (
+            Found::Overload { others_refused, others } => (
                 Cause::Overload,
-                format!(
-                    "scripts that are served are refused too: {others_failed} of {others} attempts for them failed"
-                ),
+                format!("scripts that are served are refused too: {others_refused} of {others} attempts for them were"),
             ),
         };
         self.evidence.retain(|evidence| evidence != UNDECIDED);
@@ -865,7 +863,7 @@ mod tests {
         for (found, cause) in [
             (Found::BrokenScript { failed: 3, others_served: 9, others: 9 }, Cause::BrokenScript),
             (Found::Token { failed: 3, others_served: 9, others: 9 }, Cause::Session),
-            (Found::Overload { others_failed: 4, others: 9 }, Cause::Overload),
+            (Found::Overload { others_refused: 4, others: 9 }, Cause::Overload),
         ] {
             let decided = undecided.clone().found(found);
             assert_eq!((&decided.cause, decided.certainty), (&cause, Certainty::Likely));

@@ -262,7 +262,7 @@ impl Recorded {
         let case = self.case();
         let found = case.classified();
         let found = match self.found.as_deref() {
-            Some("overload") => found.found(Found::Overload { others_failed: 3, others: 9 }),
+            Some("overload") => found.found(Found::Overload { others_refused: 3, others: 9 }),
             Some("broken_script") => found.found(Found::BrokenScript { failed: 4, others_served: 60, others: 60 }),
             Some(other) => panic!("{other}"),
             None => found,

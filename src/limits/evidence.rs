@@ -23,6 +23,8 @@ const LATE: usize = 4_000;
 const FEWEST: u32 = 3;
 /// What is less likely than this is no chance.
 const CHANCE: f64 = 1e-6;
+/// What is likelier than this may well be chance; between the two nothing is said.
+const CREDIBLE: f64 = 0.05;
 /// What is made anew or goes over to another node may fail for a moment like this.
 const MOMENT: Duration = Duration::from_secs(10);
 /// For so long at first, and doubling to at most so long, a call of a broken key is one attempt.
@@ -65,8 +67,9 @@ struct Served {
     /// Whose token it was served to.
     who: usize,
     sent: Instant,
-    /// How often its call had failed before.
+    /// How often its call had failed before, and of these been refused with a 400.
     failed_before: u32,
+    refused_before: u32,
 }
 
 struct Broken {
@@ -86,9 +89,10 @@ pub(crate) struct Finding {
     pub(crate) broken: bool,
     /// How often it failed in a row.
     pub(crate) failed: u32,
-    /// Others of the route that were served meanwhile, and how often these had failed before.
+    /// Others of the route that were served meanwhile, how often these had failed before, and of these been refused.
     pub(crate) others_served: u32,
     pub(crate) others_failed: u32,
+    pub(crate) others_refused: u32,
     /// The same of this very key, for other tokens.
     pub(crate) elsewhere_served: u32,
     pub(crate) elsewhere_failed: u32,
@@ -106,7 +110,7 @@ impl Evidence {
         (!state.served.is_empty()).then(|| state.served.iter().any(|served| served.key == key))
     }
 
-    pub(crate) fn served(&self, key: u64, who: usize, sent: Instant, failed_before: u32) {
+    pub(crate) fn served(&self, key: u64, who: usize, sent: Instant, failed_before: u32, refused_before: u32) {
         let mut state = self.lock();
         if !state.broken.is_empty() {
             state.broken.remove(&key);
@@ -114,7 +118,7 @@ impl Evidence {
         if state.served.len() >= KEPT {
             state.served.pop_front();
         }
-        state.served.push_back(Served { key, who, sent, failed_before });
+        state.served.push_back(Served { key, who, sent, failed_before, refused_before });
         state.note_served(key, sent);
     }
 
@@ -138,16 +142,24 @@ impl Evidence {
         };
         let count = |of: &dyn Fn(&Served) -> bool| {
             let meanwhile = served.iter().filter(|other| other.sent > since && of(other));
-            meanwhile.fold((0_u32, 0_u32), |(served, failed), other| {
-                (served.saturating_add(1), failed.saturating_add(other.failed_before))
+            meanwhile.fold((0_u32, 0_u32, 0_u32), |(served, failed, refused), other| {
+                let failed = failed.saturating_add(other.failed_before);
+                (served.saturating_add(1), failed, refused.saturating_add(other.refused_before))
             })
         };
-        let (others_served, others_failed) = count(&|other| other.key != key);
-        let (elsewhere_served, elsewhere_failed) = count(&|other| other.key == key && other.who != who);
+        let (others_served, others_failed, others_refused) = count(&|other| other.key != key);
+        let (elsewhere_served, elsewhere_failed, _) = count(&|other| other.key == key && other.who != who);
         // What was served meanwhile, or just before, to whomever, is not broken: it fails now and then, or for a moment.
         let is_served = last_served.is_some_and(|sent| sent > since || now < after(sent, MOMENT));
-        let mut finding =
-            Finding { broken: false, failed, others_served, others_failed, elsewhere_served, elsewhere_failed };
+        let mut finding = Finding {
+            broken: false,
+            failed,
+            others_served,
+            others_failed,
+            others_refused,
+            elsewhere_served,
+            elsewhere_failed,
+        };
         if !is_served
             && is_no_chance(failed, others_served, others_failed)
             && (broken.contains_key(&key) || broken.len() < KEYS)
@@ -175,17 +187,20 @@ impl Evidence {
 impl Finding {
     /// What that makes of an answer that is given for a broken script and for load alike.
     pub(crate) fn cause(self) -> Option<Found> {
-        let Self { broken, failed, others_served, others_failed, elsewhere_served, elsewhere_failed } = self;
+        let Self { broken, failed, others_served, others_failed, others_refused, .. } = self;
+        let Self { elsewhere_served, elsewhere_failed, .. } = self;
         let others = others_served.saturating_add(others_failed);
+        // What befalls the others so seldom does not befall one so often.
+        let is_load = others_refused > 0 && chance(failed, others_served, others_refused) > CREDIBLE;
         let follows_token = is_no_chance(failed, elsewhere_served, elsewhere_failed);
-        match (broken, others_failed > 0) {
+        match (broken, is_load) {
             (true, _) => Some(Found::BrokenScript { failed, others_served, others }),
             (false, _) if follows_token => Some(Found::Token {
                 failed,
                 others_served: elsewhere_served,
                 others: elsewhere_served.saturating_add(elsewhere_failed),
             }),
-            (false, true) => Some(Found::Overload { others_failed, others }),
+            (false, true) => Some(Found::Overload { others_refused, others }),
             (false, false) => None,
         }
     }
@@ -193,10 +208,14 @@ impl Finding {
 
 /// Whether so many failures cannot be chance, as the others fared.
 fn is_no_chance(failures: u32, others_served: u32, others_failed: u32) -> bool {
-    let (served, failed) = (f64::from(others_served), f64::from(others_failed));
-    let chance_of_one = (failed + 1.0) / (served + failed + 2.0);
     // With nothing to compare with, any number of them may be.
-    others_served > 0 && failures >= FEWEST && chance_of_one.powf(f64::from(failures)) < CHANCE
+    others_served > 0 && failures >= FEWEST && chance(failures, others_served, others_failed) < CHANCE
+}
+
+/// Of so many failures in a row, if each befell the others as often.
+fn chance(failures: u32, others_served: u32, others_failed: u32) -> f64 {
+    let (served, failed) = (f64::from(others_served), f64::from(others_failed));
+    ((failed + 1.0) / (served + failed + 2.0)).powf(f64::from(failures))
 }
 
 #[cfg(test)]
@@ -213,7 +232,7 @@ mod tests {
     /// So many others are served, after this many failures each.
     fn others(evidence: &Evidence, served: u64, failed_before: u32) {
         for key in 1..=served {
-            evidence.served(key, OTHER, Instant::now(), failed_before);
+            evidence.served(key, OTHER, Instant::now(), failed_before, 0);
         }
     }
 
@@ -246,7 +265,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_served_a_moment_ago_is_not_broken() {
         let evidence = Evidence::default();
-        evidence.served(BROKEN, OTHER, Instant::now(), 0);
+        evidence.served(BROKEN, OTHER, Instant::now(), 0, 0);
         advance(MOMENT / 2).await;
         let began = begin().await;
         others(&evidence, 32, 0);
@@ -258,7 +277,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_no_less_served_a_moment_ago_where_many_others_were_since() {
         let evidence = Evidence::default();
-        evidence.served(BROKEN, OTHER, Instant::now(), 0);
+        evidence.served(BROKEN, OTHER, Instant::now(), 0, 0);
         others(&evidence, 10 * KEPT as u64, 0);
         advance(MOMENT / 2).await;
         let began = begin().await;
@@ -316,7 +335,7 @@ mod tests {
             let now = Instant::now();
             assert!(evidence.failed(BROKEN, ONE, now, 1, now).broken, "its next failure is enough");
         }
-        evidence.served(BROKEN, OTHER, Instant::now(), 0);
+        evidence.served(BROKEN, OTHER, Instant::now(), 0, 0);
         assert!(!evidence.is_broken(BROKEN, Instant::now()));
         assert!(!fails(&evidence, Instant::now(), 1).await.broken, "it begins anew");
     }
@@ -342,8 +361,8 @@ mod tests {
         let (evidence, began) = (Evidence::default(), begin().await);
         others(&evidence, 32, 0);
         for failures in 1..=8 {
-            evidence.served(BROKEN, OTHER, Instant::now(), 0);
-            evidence.served(BROKEN, OTHER, Instant::now(), 0);
+            evidence.served(BROKEN, OTHER, Instant::now(), 0, 0);
+            evidence.served(BROKEN, OTHER, Instant::now(), 0, 0);
             let finding = fails(&evidence, began, failures).await;
             assert!(!finding.broken, "it is served");
             let found = finding.cause();
@@ -356,7 +375,7 @@ mod tests {
         // What no other token asked for does not follow the token, however often it fails.
         let (evidence, began) = (Evidence::default(), begin().await);
         for failures in 1..=64 {
-            evidence.served(BROKEN, ONE, Instant::now(), 0);
+            evidence.served(BROKEN, ONE, Instant::now(), 0, 0);
             assert_eq!(fails(&evidence, began, failures).await.cause(), None);
         }
         // Nor is it the load, as long as none of the others failed.
@@ -366,8 +385,27 @@ mod tests {
         // Where others of the same fail as often, it is the moment.
         let (evidence, began) = (Evidence::default(), begin().await);
         for failures in 1..=8 {
-            evidence.served(BROKEN, OTHER, Instant::now(), 1);
+            evidence.served(BROKEN, OTHER, Instant::now(), 1, 0);
             assert_eq!(fails(&evidence, began, failures).await.cause(), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn load_is_told_only_where_others_are_refused_often_enough_to_explain_it() {
+        // Not where they seldom were refused, or failed for other reasons: a reset, a 503.
+        for (served, failed_before, refused_before, failures) in
+            [(63, 0, 1, 3), (7, 0, 1, 7), (63, 0, 1, 1), (8, 2, 0, 2)]
+        {
+            let (evidence, began) = (Evidence::default(), begin().await);
+            others(&evidence, served, failed_before);
+            evidence.served(99, OTHER, Instant::now(), refused_before, refused_before);
+            let finding = fails(&evidence, began, failures).await;
+            assert_eq!(finding.cause(), None, "{finding:?}");
+        }
+        // Where they are refused every other time, four times may well be chance.
+        let (evidence, began) = (Evidence::default(), begin().await);
+        (1..=9).for_each(|key| evidence.served(key, OTHER, Instant::now(), 1, 1));
+        let load = Some(Found::Overload { others_refused: 9, others: 18 });
+        assert_eq!(fails(&evidence, began, 4).await.cause(), load);
     }
 }
