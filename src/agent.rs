@@ -234,7 +234,7 @@ impl Agent {
     /// `DELETE /api/v2/tokens/me`. Without a token nothing is sent; one that is already void counts as revoked.
     /// A login or refresh under way is waited for, so that its token is revoked too; a call under way does not log in
     /// again.
-    /// Afterwards an agent of client credentials may log in anew; any other must be made anew.
+    /// Afterwards an agent of client credentials or of a source may log in anew; any other must be made anew.
     ///
     /// # Errors
     ///

@@ -27,7 +27,7 @@ pub struct CachePolicy {
     /// How long a script is given out without asking again. Default 60 s.
     pub time_to_live: Duration,
     /// How long after that it is still given out where asking again fails for overload, a timeout, a broken connection or a
-    /// 5xx; never after a 400, 401, 403 or 404. Default 10 min; zero switches it off. The call fails first, with all its attempts:
+    /// 5xx; never after another 400, a 401, 403 or 404. Default 10 min; zero switches it off. The call fails first, with all its attempts:
     /// who would rather show the old script soon asks with a short [`Agent::with_timeout`](crate::Agent::with_timeout).
     pub stale_if_error: Duration,
 }

@@ -28,8 +28,8 @@ type TokenFuture = Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send
 /// What cannot be right is refused, and nothing is trimmed: [`Agent::log_in`](crate::Agent::log_in) and every call of
 /// an agent made of it fail with [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and the reason, before anything
 /// is sent. That is what is empty, has a byte order mark, a line end or blanks before or behind it (as a file's text does),
-/// stands in quotes; ids, secrets, codes and tokens that are not ASCII or have a control character in them; an access
-/// token with `Bearer` before it or a blank in it; and a client id with a colon.
+/// stands in quotes, or is a placeholder (`${token}`, `{{token}}`); ids, secrets, codes and tokens that are not ASCII or have
+/// a control character in them; an access token with `Bearer` before it or a blank in it; and a client id with a colon.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {

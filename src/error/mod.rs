@@ -78,7 +78,7 @@ pub enum ErrorKind {
     /// HTTP 404.
     NotFound,
     /// HTTP 409: another change is under way or has not settled yet, and this one was not made; the same call may succeed
-    /// later. Or HTTP 412: the resource was changed.
+    /// later. Or HTTP 423: it is locked. Or HTTP 412: the resource was changed.
     Conflict,
     /// HTTP 413: the request's body is over the service's limit.
     TooLarge,
@@ -88,7 +88,7 @@ pub enum ErrorKind {
     Throttled,
     /// The operation is down, and is asked again after [`Error::retry_after`]; what the call met last is kept
     /// ([`Error::status`]). Or as many calls as may ([`max_waiting`](crate::ClientBuilder::max_waiting)) wait for a place in
-    /// flight to the host already.
+    /// flight to the host, or for the end of the outage, already; or the store of shared sessions does not answer.
     Unavailable,
     /// HTTP 5xx.
     Server,

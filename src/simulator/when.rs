@@ -16,7 +16,8 @@ const REMEMBERED: usize = 100_000;
 
 /// The condition of a planned fault. Only requests of `getScript` are counted and struck.
 ///
-/// As text (`Display`, `FromStr`) each has the form its documentation gives.
+/// As text (`Display`, `FromStr`) each has the form its documentation gives. Those of connections, addresses and nodes need
+/// sockets: in process they never hold, and behind a TLS proxy of this machine all come from one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum When {
