@@ -63,6 +63,9 @@ pub(crate) enum NoTarget {
 impl Target {
     pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
         // All that can be wrong without a request is told before one.
+        if let Some(why) = args.idle() {
+            return Err(usage(ErrorKind::ValueValidation, why));
+        }
         let rows = feeder_rows(args)?;
         let ca = args.ca.as_deref().map(certificates).transpose()?;
         let region = region(args)?;

@@ -206,6 +206,9 @@ async fn bad_usage_says_what_to_do() {
         (&["--rate", "200/s"], None, "--duration"),
         (&["--rate", "200/s", "--duration", "1s", "--iterations", "3"], None, "cannot be used with"),
         (&["--stage", "200/s"], None, "30s:200/s"),
+        (&["--stage", "30s:600/m..1200"], None, "unit at the end"),
+        (&["--stage", "30s:0/s", "--stage", "30s:0..0/s"], None, "nothing is ever sent"),
+        (&["--ramp-up", "60s", "--duration", "30s"], None, "--ramp-up 1m is longer than --duration 30s"),
         (&["--poisson"], None, "--rate"),
         (&["--recycle"], None, "--feeder"),
         (&["--fail-if", "p99 > 500"], None, "500ms"),
@@ -535,6 +538,13 @@ async fn a_feeder_gives_each_agent_its_script_and_its_token() {
     let (ended, runs) = numbers("recycle", &args, None).await;
     assert_eq!((ended.code, number(&runs[0], "served")), (Some(0), 7), "{}", ended.stderr);
     let _ = (std::fs::remove_file(&feeder), std::fs::remove_file(&jtl));
+}
+
+#[tokio::test]
+async fn a_run_in_which_nothing_is_begun_is_a_failure() {
+    let ended = load(&["--stage", "1ms:1/s", "--poisson", "--mode", "naive"], None).await;
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("nothing was begun"), "{}", ended.stderr);
 }
 
 #[tokio::test]
