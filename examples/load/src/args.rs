@@ -132,7 +132,8 @@ pub(crate) struct Args {
     pub(crate) diagnose_requests: u32,
 
     /// Fail with exit code 99 if this holds of the last mode; may be given more than once. Of: failed, served, rate,
-    /// mean, p50 to p99.99, max, late. Like 'failed > 0', 'failed > 1%', 'p99 > 500ms', 'rate < 190/s'.
+    /// mean, p50 to p99.99, max, late. Like 'failed > 0', 'failed > 1%', 'p99 > 500ms', 'rate < 190/s'; the rate is that of
+    /// the whole run, its ramp-up and its tail included.
     #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse, allow_hyphen_values = true)]
     pub(crate) fail_if: Vec<Threshold>,
 
