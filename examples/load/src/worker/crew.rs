@@ -7,13 +7,13 @@ use std::time::Duration;
 use genesys_scripts::Client;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::message::Users;
 use super::stats::Stats;
 use crate::args::{Args, Mode, Workload};
 use crate::feeder::Login;
-use crate::fleet::Agent;
+use crate::fleet::{Agent, pause_until};
 use crate::plan::{Open, Plan};
 use crate::target::{Identity, Target};
 use crate::{naive, resilient};
@@ -272,9 +272,11 @@ async fn work(
     while !*leave.borrow() {
         let began = Instant::now();
         let outcome = agent.iterate().await;
-        lock(stats).add(workload.label(), began.elapsed(), &outcome);
+        let took = began.elapsed();
+        lock(stats).add(workload.label(), took, &outcome);
+        let pause = agent.pause(took, &outcome).max(think_time);
         tokio::select! {
-            () = sleep(think_time) => {}
+            () = pause_until(Instant::now() + pause) => {}
             _ = leave.changed() => return,
         }
     }
@@ -287,12 +289,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::tests::found;
     use std::collections::BTreeSet;
 
     fn dealt(rows: usize, share: usize, of: usize, what_then: WhenGone) -> Rows {
         let mut dealt = Rows::new(what_then);
         dealt.deal(rows, share, of);
         dealt
+    }
+
+    /// Nobody is there, so that a user fails at once, and again and again.
+    const NOBODY: [&str; 7] = ["worker", "--locust", "m:1", "--mode", "naive", "--api-url", "http://127.0.0.1:1"];
+
+    fn wanted(users: &[(&str, u32)]) -> Users {
+        users.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_that_fails_at_once_does_not_try_again_without_end() {
+        let (args, target) = found("vain", &NOBODY, 1).await;
+        let mut crew = Crew::new(&args, &target, Duration::ZERO).unwrap();
+        crew.deal(0, 1);
+        crew.be(&wanted(&[("Script", 1)]), Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let met = crew.stats().in_all();
+        assert_eq!(met, "100 iterations, of which 100 failed");
     }
 
     /// As many as there are, or these.
