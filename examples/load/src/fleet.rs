@@ -38,6 +38,14 @@ impl Agent {
         let in_vain = outcome.result.as_ref().is_err_and(|failure| took < AT_ONCE && !asked(failure.status));
         if in_vain { AFTER_NOTHING } else { Duration::ZERO }
     }
+
+    /// How much later than the run the time began in which it may begin.
+    fn held_up(&self) -> Duration {
+        match self {
+            Self::Naive(agent) => agent.held_up(),
+            Self::Resilient(_) => Duration::ZERO,
+        }
+    }
 }
 
 /// What fails sooner has asked nobody, and is let be for so long.
@@ -141,7 +149,7 @@ impl Looping {
     async fn run(mut self) {
         for _ in 0..self.iterations {
             // By when it is due and not by when it starts: agents that begin together wait for each other, for all of them.
-            if self.until.is_some_and(|until| self.due >= until) {
+            if self.until.is_some_and(|until| self.due >= until + self.agent.held_up()) {
                 return;
             }
             pause_until(self.due).await;

@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+const ID: &str = "1f2e3d4c-0000-4000-8000-000000000001";
+
 /// How long a login takes and how it ends, by its number, which counts from 1.
 type Logins = fn(u64) -> (Duration, StatusCode);
 
@@ -53,6 +55,9 @@ async fn answer(
     Ok(answer)
 }
 
+/// As soon as it is there.
+const GOOD: (Duration, StatusCode) = (Duration::ZERO, StatusCode::OK);
+
 fn begin(args: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
     command.args(args).args(["--json", "-"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -73,6 +78,32 @@ async fn end(child: Child) -> (Value, String, Option<i32>) {
 fn interrupt(child: &Child) {
     let pid = child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn a_login_for_all_that_failed_is_tried_again_by_the_next_iteration() {
+    let first_fails: Logins =
+        |number| if number == 1 { (Duration::from_millis(500), StatusCode::SERVICE_UNAVAILABLE) } else { GOOD };
+    // Those that waited for it do not each try in their turn.
+    for (agents, served, failed) in [("1", 2, 1), ("20", 40, 20)] {
+        let url = service(first_fails).await;
+        let args = ["--api-url", &url, "--script-id", ID, "--mode", "naive", "--shared-token", "--iterations", "3"];
+        let (report, said, code) = end(begin(&[&args[..], &["--agents", agents]].concat())).await;
+        let run = &report["runs"][0];
+        assert_eq!((&run["served"], &run["failed"]), (&served.into(), &failed.into()), "{said}");
+        assert_eq!((&run["login_attempts"], code), (&2.into(), Some(1)), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_has_all_its_time_once_the_last_agent_is_logged_in() {
+    let url = service(|number| if number == 1 { (Duration::from_secs(2), StatusCode::OK) } else { GOOD }).await;
+    let args = ["--api-url", &url, "--script-id", ID, "--mode", "naive", "--agents", "3", "--duration", "1s"];
+    let (report, said, code) = end(begin(&args)).await;
+    let run = &report["runs"][0];
+    assert!(run["started"].as_u64().unwrap() > 30 && run["failed"] == 0, "{run}");
+    assert!((2_900..10_000).contains(&run["elapsed_ms"].as_u64().unwrap()), "{run}");
+    assert!(said.contains("the last login ended after 2.") && code == Some(0), "{said}");
 }
 
 /// Against a quota that is soon spent, with a login that is refused, and where nobody is.
