@@ -271,6 +271,11 @@ impl Worker<'_> {
             }
             return;
         }
+        if self.state == State::Running {
+            for problem in self.crew.grow() {
+                self.tell(&problem);
+            }
+        }
         if now - self.beat >= HEARTBEAT {
             let (cpu, before) = (machine::cpu_time(), self.cpu);
             let worked = cpu.zip(before).map(|(cpu, before)| cpu.saturating_sub(before)).unwrap_or_default();
