@@ -17,9 +17,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const ID: &str = "1f2e3d4c-0000-4000-8000-000000000001";
+const SILENT: Duration = Duration::from_secs(600);
 
 /// How long a login takes and how it ends, by its number, which counts from 1.
 type Logins = fn(u64) -> (Duration, StatusCode);
@@ -144,5 +145,22 @@ async fn agents_that_fail_at_once_can_be_told_to_end() {
         interrupt(&child);
         let (report, said, code) = end(child).await;
         assert!(code == Some(130) && report["interrupted"] == true, "{args:?}: {said}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_experiment_whose_logins_are_not_answered_can_be_told_to_end() {
+    let url = service(|number| if number <= 5 { GOOD } else { (SILENT, StatusCode::OK) }).await;
+    for at_once in ["0s", "1s"] {
+        let args = ["--diagnose", "--api-url", &url, "--script-id", ID, "--agents", "40", "--ramp-up", at_once];
+        let child = begin(&args);
+        sleep(Duration::from_secs(2)).await;
+        interrupt(&child);
+        let told = Instant::now();
+        let (report, said, code) = end(child).await;
+        assert!(told.elapsed() < Duration::from_secs(5) && code == Some(130), "{said}");
+        let not_tested = report["diagnosis"]["not_tested"].to_string();
+        assert!(not_tested.contains("more logins"), "{not_tested}");
     }
 }
