@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::args::Args;
 use crate::stop::{Signal, Stop};
 use crate::target::{NoTarget, Target};
-use crate::{machine, numbers, output};
+use crate::{machine, numbers, output, summary};
 use crew::Crew;
 use dealer::Dealer;
 use message::{Exception, Heartbeat, Order, Spawn, Spawned};
@@ -111,24 +111,7 @@ pub(crate) async fn run(args: &Args, options: &Options) -> anyhow::Result<ExitCo
     let mut warnings = Vec::new();
     machine::raise_open_files(&mut warnings);
     warnings.iter().for_each(|warning| output::tell(&format!("warning: {warning}")));
-    let id = options.id.clone().unwrap_or_else(random_name);
-    let mut worker = Worker {
-        options,
-        feeder: args.feeder.is_some(),
-        crew: Crew::new(args, &target, options.think_time)?,
-        dealer: Dealer::connect(&options.locust, &id),
-        id,
-        state: State::Joining,
-        joined: false,
-        number: None,
-        heard: Instant::now(),
-        asked: None,
-        beat: Instant::now(),
-        spawned: 0.0,
-        grace: Duration::ZERO,
-        told: BTreeSet::new(),
-        cpu: machine::cpu_time(),
-    };
+    let mut worker = Worker::new(args, options, &target)?;
     let end = worker.work(&stop).await;
     worker.end(end).await
 }
@@ -137,6 +120,8 @@ struct Worker<'a> {
     options: &'a Options,
     /// Whether there are rows to deal.
     feeder: bool,
+    /// Where the load goes, in words.
+    target: String,
     crew: Crew<'a>,
     dealer: Dealer,
     id: String,
@@ -160,7 +145,30 @@ struct Worker<'a> {
     cpu: Option<Duration>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(args: &'a Args, options: &'a Options, target: &'a Target) -> anyhow::Result<Self> {
+        let id = options.id.clone().unwrap_or_else(random_name);
+        let its_own = || "a simulator of its own, as there is no --api-url and no --region".to_owned();
+        Ok(Self {
+            options,
+            feeder: args.feeder.is_some(),
+            target: if target.is_here() { its_own() } else { summary::target(args) },
+            crew: Crew::new(args, target, options.think_time)?,
+            dealer: Dealer::connect(&options.locust, &id),
+            id,
+            state: State::Joining,
+            joined: false,
+            number: None,
+            heard: Instant::now(),
+            asked: None,
+            beat: Instant::now(),
+            spawned: 0.0,
+            grace: Duration::ZERO,
+            told: BTreeSet::new(),
+            cpu: machine::cpu_time(),
+        })
+    }
+
     async fn work(&mut self, stop: &Stop) -> End {
         let mut ticks = interval(REPORT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -189,7 +197,8 @@ impl Worker<'_> {
                 self.number = number;
                 if self.state == State::Joining {
                     let place = number.map_or(String::new(), |number| format!(", which calls it number {number}"));
-                    output::tell(&format!("{} has joined {}{place}", self.id, self.options.locust));
+                    let (id, master, target) = (&self.id, &self.options.locust, &self.target);
+                    output::tell(&format!("{id} has joined {master}{place}; its load goes to {target}"));
                     (self.state, self.joined) = (State::Ready, true);
                 }
             }
