@@ -285,6 +285,10 @@ impl<'a> Worker<'a> {
                 self.tell(&problem);
             }
         }
+        // What the master is out of reach for is counted on, and told when it is back.
+        if !self.dealer.has_room() {
+            return;
+        }
         if now - self.beat >= HEARTBEAT {
             let (cpu, before) = (machine::cpu_time(), self.cpu);
             let worked = cpu.zip(before).map(|(cpu, before)| cpu.saturating_sub(before)).unwrap_or_default();
@@ -365,4 +369,50 @@ fn random_name() -> String {
     let host: String =
         host.unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(60).collect();
     format!("{host}_{:032x}", fastrand::u128(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::dealer::read_frame;
+    use super::dealer::tests::{listener, router};
+    use super::*;
+    use crate::args::Command;
+    use crate::run::Outcome;
+    use crate::target::tests::found;
+
+    #[derive(Deserialize)]
+    struct Told {
+        stats_total: Total,
+    }
+
+    #[derive(Deserialize)]
+    struct Total {
+        num_requests: u64,
+    }
+
+    #[tokio::test]
+    async fn what_is_met_while_the_master_is_out_of_reach_is_told_when_it_is_back() {
+        let (listener, address) = listener().await;
+        let options = ["worker", "--locust", &address, "--api-url", "http://127.0.0.1:1"];
+        let (args, target) = found("reach", &options, 1).await;
+        let Some(Command::Worker(options)) = &args.command else { panic!("no worker") };
+        let mut worker = Worker::new(&args, options, &target).unwrap();
+        worker.state = State::Running;
+        // More reports than ZeroMQ lets wait.
+        for _ in 0..2_000 {
+            worker.crew.stats().add("get script", Duration::ZERO, &Outcome::of(Ok(())));
+            worker.tick();
+        }
+        let (mut stream, _) = router(&listener).await;
+        let mut told = 0;
+        for _ in 0..3_000 {
+            worker.tick();
+            let (_, message) = read_frame(&mut stream).await.unwrap();
+            let read: Result<(String, Told, String), _> = rmp_serde::from_slice(&message);
+            told += read.map_or(0, |(_, told, _)| told.stats_total.num_requests);
+        }
+        assert_eq!(told, 2_000);
+    }
 }
