@@ -168,7 +168,8 @@ fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
     let rows = feeder::rows_for(rows, args.agents_said(), args.recycle)
         .map_err(|why| usage(ErrorKind::ValueValidation, why))?;
     let most = crate::numbers::MOST as usize;
-    if rows.len() > most {
+    // Of a worker's rows only a share is its own, and how many of them are used its master says.
+    if args.command.is_none() && rows.len() > most {
         return Err(usage(
             ErrorKind::ValueValidation,
             format!("the feeder has {} rows; say --agents, {most} at most", rows.len()),

@@ -76,6 +76,20 @@ async fn a_worker_that_has_joined_says_where_its_load_goes() {
     std::fs::remove_file(feeder).unwrap();
 }
 
+/// Of which it has a share only.
+#[tokio::test]
+async fn a_feeder_may_have_more_rows_than_a_worker_has_agents() {
+    let feeder = std::env::temp_dir().join(format!("worker-many-{}.csv", std::process::id()));
+    let row = |number: u32| format!("agent{number},1f2e3d4c-0000-4000-8000-000000000001,abc\n");
+    let rows: String = (0..100_001).map(row).collect();
+    std::fs::write(&feeder, format!("agent,script_id,access_token\n{rows}")).unwrap();
+    let there = ["--api-url", "http://127.0.0.1:1", "--feeder", feeder.to_str().unwrap()];
+    let joins = ["worker", "--locust", "127.0.0.1:1", "--master-timeout", "1s"];
+    let (code, said) = worker(&[&joins[..], &there].concat()).await;
+    std::fs::remove_file(&feeder).unwrap();
+    assert!(code == Some(1) && said.contains("no word from the master"), "{code:?} {said}");
+}
+
 #[tokio::test]
 async fn bad_usage_is_told_before_a_master_is_asked() {
     let feeder = std::env::temp_dir().join(format!("worker-{}.csv", std::process::id()));
