@@ -20,7 +20,8 @@ use crate::threshold::Threshold;
 /// GENESYSCLOUD_OAUTHCLIENT_SECRET.
 ///
 /// Exits with 0 when every agent of the last mode got its script, 1 when not, 2 on bad usage; with --fail-if, with 99
-/// when one of them holds and 0 when none does; with 130 or 143 when it was told to end (Ctrl-C, SIGTERM).
+/// when one of them holds, and 0 when none does and anything was served; with 130 or 143 when it was told to end (Ctrl-C,
+/// SIGTERM). Where nothing was begun, or a file could not be written, 0 is 1.
 #[derive(Debug, Parser)]
 #[command(name = "genesys-load", version, max_term_width = 120, after_help = SHAPES)]
 #[command(group = clap::ArgGroup::new("arrivals").args(["rate", "stages"]).multiple(true))]
@@ -131,7 +132,8 @@ pub(crate) struct Args {
     pub(crate) diagnose_requests: u32,
 
     /// Fail with exit code 99 if this holds of the last mode; may be given more than once. Of: failed, served, rate,
-    /// mean, p50 to p99.99, max, late. Like 'failed > 0', 'failed > 1%', 'p99 > 500ms', 'rate < 190/s'.
+    /// mean, p50 to p99.99, max, late. Like 'failed > 0', 'failed > 1%', 'p99 > 500ms', 'rate < 190/s'; the rate is that of
+    /// the whole run, its ramp-up and its tail included.
     #[arg(long, value_name = "CONDITION", value_parser = Threshold::parse, allow_hyphen_values = true)]
     pub(crate) fail_if: Vec<Threshold>,
 
@@ -227,6 +229,21 @@ impl Args {
     /// How many agents, where that is said.
     pub(crate) fn agents_said(&self) -> Option<u32> {
         self.agents
+    }
+
+    /// Why agents would never begin, or nothing would.
+    pub(crate) fn idle(&self) -> Option<String> {
+        if !self.stages.is_empty() && self.stages.iter().all(Stage::is_silent) {
+            return Some(
+                "all stages are at rate 0, so that nothing is ever sent; say one like --stage 30s:200/s".to_owned(),
+            );
+        }
+        let duration = self.duration.filter(|duration| !self.is_open() && self.ramp_up > *duration)?;
+        Some(format!(
+            "--ramp-up {} is longer than --duration {}, so that the last agents would never begin",
+            humantime::format_duration(self.ramp_up),
+            humantime::format_duration(duration)
+        ))
     }
 
     /// When the iterations of so many agents start.

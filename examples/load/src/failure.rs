@@ -61,7 +61,7 @@ impl Failure {
 pub(crate) struct Failures(HashMap<String, (u64, String)>);
 
 /// Kinds told apart; what the wire says has no bound.
-const KINDS: usize = 200;
+pub(crate) const KINDS: usize = 200;
 
 impl Failures {
     pub(crate) fn add(&mut self, failure: &Failure) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 
 use crate::plan::{Closed, Open, Plan};
@@ -29,6 +29,33 @@ impl Agent {
             Self::Resilient(agent) => agent.iterate().await,
         }
     }
+
+    /// How long it lets an iteration be that took so long. What fails without a question to anyone (the quota is spent, the
+    /// login was refused before, no file is left to open) fails again as soon, and would be all that the threads do.
+    pub(crate) fn pause(&self, took: Duration, outcome: &Outcome) -> Duration {
+        // What a plain client has a status of was answered, however soon.
+        let asked = |status: Option<u16>| status.is_some() && matches!(self, Self::Naive(_));
+        let in_vain = outcome.result.as_ref().is_err_and(|failure| took < AT_ONCE && !asked(failure.status));
+        if in_vain { AFTER_NOTHING } else { Duration::ZERO }
+    }
+
+    /// How much later than the run the time began in which it may begin.
+    fn held_up(&self) -> Duration {
+        match self {
+            Self::Naive(agent) => agent.held_up(),
+            Self::Resilient(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// What fails sooner has asked nobody, and is let be for so long.
+const AT_ONCE: Duration = Duration::from_millis(1);
+const AFTER_NOTHING: Duration = Duration::from_millis(100);
+
+/// The timer goes by whole milliseconds: an agent that does not pause would lose one each time. The others have their turn
+/// either way.
+pub(crate) async fn pause_until(due: Instant) {
+    if due > Instant::now() { sleep_until(due).await } else { yield_now().await }
 }
 
 /// Iterations of an open plan in flight at once; those that are due beyond start late, and that is told.
@@ -122,17 +149,15 @@ impl Looping {
     async fn run(mut self) {
         for _ in 0..self.iterations {
             // By when it is due and not by when it starts: agents that begin together wait for each other, for all of them.
-            if self.until.is_some_and(|until| self.due >= until) {
+            if self.until.is_some_and(|until| self.due >= until + self.agent.held_up()) {
                 return;
             }
-            // The timer goes by whole milliseconds: an agent that does not pause would lose one each time.
-            if self.due > Instant::now() {
-                sleep_until(self.due).await;
-            }
-            let beginning = self.recorder.begin(self.due);
+            pause_until(self.due).await;
+            let (began, beginning) = (Instant::now(), self.recorder.begin(self.due));
             let outcome = self.agent.iterate().await;
+            let pause = self.agent.pause(began.elapsed(), &outcome).max(self.think_time);
             self.recorder.end(self.number, beginning, outcome);
-            self.due = Instant::now() + self.think_time;
+            self.due = Instant::now() + pause;
         }
     }
 }
@@ -180,5 +205,21 @@ impl Pace {
                 drop(place);
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_pause_loses_no_time() {
+        // Between two milliseconds.
+        tokio::time::advance(Duration::from_micros(300)).await;
+        let now = Instant::now();
+        pause_until(now).await;
+        assert_eq!(Instant::now(), now);
+        pause_until(now + Duration::from_millis(5)).await;
+        assert!(Instant::now() >= now + Duration::from_millis(5));
     }
 }

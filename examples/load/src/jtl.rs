@@ -2,21 +2,30 @@
 //! those reads these: `timeStamp` is the start, `elapsed` the service time. `bytes` and `Latency` are known in the naive
 //! mode alone, and of the body alone; `sentBytes` and `Connect` in neither, and are 0.
 
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::output::Aside;
+use crate::output::{self, Aside};
 use crate::run::Sample;
 
 pub(crate) struct Jtl {
-    writer: csv::Writer<Aside>,
+    /// Those on their way to the file.
+    lines: csv::Writer<Vec<u8>>,
+    file: Aside,
     label: &'static str,
     /// By agent: its name, and the URL it asks for first.
     threads: Vec<(String, String)>,
     /// What kept it from being written.
-    error: Option<csv::Error>,
+    error: Option<io::Error>,
+}
+
+/// Bytes of lines that are written at once.
+const AT_ONCE: usize = 64 * 1024;
+
+fn no_lines() -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new())
 }
 
 const HEADER: [&str; 17] = [
@@ -62,9 +71,9 @@ struct Line<'a> {
 
 impl Jtl {
     pub(crate) fn new(file: Aside, label: &'static str, threads: Vec<(String, String)>) -> Self {
-        let mut writer = csv::WriterBuilder::new().has_headers(false).buffer_capacity(64 * 1024).from_writer(file);
-        let error = writer.write_record(HEADER).err();
-        Self { writer, label, threads, error }
+        let mut lines = no_lines();
+        let error = lines.write_record(HEADER).err().map(io::Error::from);
+        Self { lines, file, label, threads, error }
     }
 
     pub(crate) fn line(&mut self, mode: &str, agent: u32, began_at: SystemTime, in_flight: u64, sample: &Sample) {
@@ -110,16 +119,29 @@ impl Jtl {
             idle_time: 0,
             connect: 0,
         };
-        self.error = self.writer.serialize(line).err();
+        let line = self.lines.serialize(line).map_err(io::Error::from);
+        if let Err(error) = line.and_then(|()| self.pass_on(AT_ONCE)) {
+            output::tell(&format!("warning: the --jtl file has no line from here on: {error}"));
+            self.error = Some(error);
+        }
     }
 
-    pub(crate) fn keep(self) -> anyhow::Result<()> {
-        if let Some(error) = self.error {
-            return Err(error).context("cannot write the --jtl file");
+    /// Writes the lines there are, if they are so many bytes.
+    fn pass_on(&mut self, from: usize) -> io::Result<()> {
+        if self.lines.get_ref().len() < from {
+            return Ok(());
         }
-        let file =
-            self.writer.into_inner().map_err(csv::IntoInnerError::into_error).context("cannot write the --jtl file")?;
-        file.keep()
+        let lines = std::mem::replace(&mut self.lines, no_lines()).into_inner();
+        self.file.add(&lines.map_err(csv::IntoInnerError::into_error)?)
+    }
+
+    /// All of it; or what there is, apart.
+    pub(crate) fn keep(mut self) -> anyhow::Result<()> {
+        let error = self.error.take().or_else(|| self.pass_on(0).err());
+        match error {
+            None => self.file.keep(),
+            Some(error) => Err(anyhow::Error::new(error).context(self.file.leave())),
+        }
     }
 }
 

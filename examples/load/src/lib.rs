@@ -5,8 +5,8 @@
 //!
 //! With `--diagnose` it makes an experiment instead, to find out why requests fail: see the module.
 //!
-//! It exits with 0 when every agent of the last mode got its script, 1 when not, 2 on bad usage, 99 when a condition of
-//! `--fail-if` holds, and 130 or 143 when it was told to end.
+//! It exits with 0 when every agent of the last mode got its script, 1 when not (or nothing was begun, or a file could not be
+//! written), 2 on bad usage, 99 when a condition of `--fail-if` holds, and 130 or 143 when it was told to end.
 //!
 //! The generator is its own and not that of `rlt` 0.5, which knows no planned start of a request (its rate is a bucket
 //! that workers draw from, so what a slow service delays is never counted), no arrivals that vary or come at random, and
@@ -189,7 +189,11 @@ fn verdict(args: &Args, facts: &Facts<'_>, runs: &[Run], stop: &Stop, written: b
     if !facts.failed_conditions.is_empty() {
         return THRESHOLD.into();
     }
-    let served = last.is_none_or(|last| last.failed() == 0);
+    let begun = last.is_none_or(|last| last.started > 0);
+    if !begun {
+        output::tell("error: nothing was begun");
+    }
+    let served = begun && last.is_none_or(|last| last.failed() == 0);
     // Who says what a failure is says what none is.
     let passed = served || (!args.fail_if.is_empty() && last.is_some_and(|last| last.served > 0));
     if passed && written { ExitCode::SUCCESS } else { ExitCode::FAILURE }

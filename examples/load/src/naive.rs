@@ -1,8 +1,8 @@
 //! The agents as the reported test plan has them: a login, a request, no retry, no bound; any refusal is a failure.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::args::{Args, Workload};
 use crate::failure::Failure;
 use crate::feeder::Login;
+use crate::output;
 use crate::plan::{Closed, Plan};
 use crate::run::{Outcome, Sent};
 use crate::sender::{Answer, Sender, get};
@@ -33,11 +34,12 @@ pub(crate) struct Shared {
     login: Uri,
     client: Option<(String, SecretString)>,
     timeout: Duration,
-    /// As a header, ready to be sent.
-    token: Option<OnceCell<Result<HeaderValue, Failure>>>,
+    token: Option<Token>,
     /// When all start at once, all are logged in before the first asks for its script: the burst that the report
     /// tells of is then one of script requests, and not smeared by logins that end one after the other.
     logged_in: Option<Barrier>,
+    /// How long that took.
+    held_up: OnceLock<Duration>,
     decode: bool,
     sent: Counters,
 }
@@ -50,8 +52,9 @@ impl Shared {
             login: format!("{}/oauth/token", target.region.login_url()).parse()?,
             client: target.client.clone(),
             timeout: args.call_timeout,
-            token: args.shared_token.then(OnceCell::new),
+            token: args.shared_token.then(Token::default),
             logged_in: at_once.then(|| Barrier::new(target.agents.len())),
+            held_up: OnceLock::new(),
             decode: !args.without_decoding,
             sent: Counters::default(),
         }))
@@ -77,9 +80,38 @@ pub(crate) struct Agent {
     /// What it asks for, one after the other.
     uris: Vec<(&'static str, Uri)>,
     login: Login,
-    token: OnceCell<HeaderValue>,
+    token: Token,
     /// Whether it has waited for the others to be logged in.
     met: AtomicBool,
+}
+
+/// As a header, ready to be sent, once there is one.
+#[derive(Default)]
+struct Token {
+    got: OnceCell<HeaderValue>,
+    /// When the last login failed, and how.
+    failed: Mutex<Option<(Instant, Failure)>>,
+}
+
+impl Token {
+    /// A login that failed is tried again by the next iteration. Those that waited for it have failed with it: if each tried in
+    /// its turn, the last would wait for all the others.
+    async fn get(
+        &self,
+        began: Instant,
+        log_in: impl Future<Output = Result<HeaderValue, Failure>>,
+    ) -> Result<&HeaderValue, Failure> {
+        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let once = async {
+            if let Some((_, failure)) = failed().as_ref().filter(|(at, _)| *at > began) {
+                return Err(failure.clone());
+            }
+            let token = log_in.await;
+            *failed() = token.as_ref().err().map(|failure| (Instant::now(), failure.clone()));
+            token
+        };
+        self.got.get_or_try_init(|| once).await
+    }
 }
 
 #[derive(Deserialize)]
@@ -130,7 +162,7 @@ impl Agent {
             shared: Arc::clone(shared),
             uris,
             login: identity.login.clone(),
-            token: OnceCell::new_with(token),
+            token: Token { got: OnceCell::new_with(token), ..Token::default() },
             met: AtomicBool::new(false),
         })
     }
@@ -138,12 +170,13 @@ impl Agent {
     /// The login and the fetch; the wait for the others between them is told apart.
     pub(crate) async fn iterate(&self) -> Outcome {
         let started = Instant::now();
-        let token = self.token().await;
+        let token = self.shared.token.as_ref().unwrap_or(&self.token).get(started, self.log_in()).await;
         let mut outcome = Outcome::of(Ok(()));
         if let (Some(others), false) = (&self.shared.logged_in, self.met.swap(true, Ordering::Relaxed)) {
             let logged_in = Instant::now();
             others.wait().await;
             outcome.apart = logged_in.elapsed();
+            self.shared.held_up.get_or_init(|| told(started.elapsed()));
         }
         outcome.result = match token {
             Ok(token) => self.fetch_all(token, started, &mut outcome).await,
@@ -185,12 +218,9 @@ impl Agent {
         if good { Ok(()) } else { Err(no_script()) }
     }
 
-    /// The one that all share, or its own: a login that failed is tried again by the next iteration.
-    async fn token(&self) -> Result<&HeaderValue, Failure> {
-        match &self.shared.token {
-            Some(shared) => shared.get_or_init(|| self.log_in()).await.as_ref().map_err(Clone::clone),
-            None => self.token.get_or_try_init(|| self.log_in()).await,
-        }
+    /// How long all waited until all were logged in; the plan's time begins then.
+    pub(crate) fn held_up(&self) -> Duration {
+        self.shared.held_up.get().copied().unwrap_or_default()
     }
 
     async fn log_in(&self) -> Result<HeaderValue, Failure> {
@@ -223,6 +253,17 @@ impl Agent {
         let bearer = issued.ok().and_then(|issued| header("Bearer", issued.access_token.expose_secret()).ok());
         bearer.ok_or_else(|| Failure::other("log in: the answer holds no token that can be sent"))
     }
+}
+
+/// A wait for logins that is no matter of course is told.
+fn told(wait: Duration) -> Duration {
+    if wait > Duration::from_secs(1) {
+        let seconds = wait.as_secs_f64();
+        output::tell(&format!(
+            "warning: naive: the last login ended after {seconds:.1} s, which all waited for; a --duration counts from then"
+        ));
+    }
+    wait
 }
 
 /// What a login sends.

@@ -46,6 +46,9 @@ impl Stage {
             // The unit stands at the end, for both.
             Some((from, to)) => {
                 let unit = to.find('/').and_then(|at| to.get(at..)).unwrap_or_default();
+                if unit.is_empty() && from.contains('/') {
+                    return Err(format!("{to} what? Say the unit at the end, for both: 30s:0..1200/m"));
+                }
                 let from = if from.contains('/') { from.to_owned() } else { format!("{from}{unit}") };
                 (numbers::rate(&from)?, numbers::rate(to)?)
             }
@@ -55,6 +58,10 @@ impl Stage {
             }
         };
         Ok(Self { lasts, from, to })
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.from == 0.0 && self.to == 0.0
     }
 
     fn arrivals(&self) -> f64 {
@@ -175,6 +182,7 @@ mod tests {
             ("0s:5/s", "no time"),
             ("30s:-5/s", "negative"),
             ("30s:0..fast", "200/s"),
+            ("30s:600/m..1200", "unit at the end"),
         ] {
             assert!(Stage::parse(text).unwrap_err().contains(says), "{text}");
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use genesys_scripts::BadRequest;
 use hdrhistogram::Histogram;
 
-use crate::failure::{Failure, Failures};
+use crate::failure::{Failure, Failures, KINDS};
 use crate::timeline::Timeline;
 
 /// One iteration that has ended. Its times are counted from the run's start.
@@ -155,7 +155,9 @@ impl Run {
 
     fn count_failure(&mut self, failure: &Failure) {
         if let Some(class) = &failure.bad_request {
-            *self.bad_requests.entry(class.clone()).or_default() += 1;
+            let known = self.bad_requests.len() < KINDS || self.bad_requests.contains_key(class);
+            let class = if known { class.clone() } else { "other".to_owned() };
+            *self.bad_requests.entry(class).or_default() += 1;
         }
         if let Some(cause) = &failure.cause {
             let (surest, count) =
@@ -245,6 +247,18 @@ pub(crate) mod tests {
                 run.latency_ms(quantile)
             );
         }
+    }
+
+    #[test]
+    fn classes_of_refusals_have_a_bound_and_none_is_left_out() {
+        let mut run = Run::new("naive", 1).unwrap();
+        for class in (0..1_000).chain(0..1_000) {
+            let failure = Failure { bad_request: Some(format!("class_{class}")), ..Failure::other("HTTP 400") };
+            run.add(&sample(5, Err(failure)));
+        }
+        assert!(run.bad_requests.len() <= KINDS + 1, "{}", run.bad_requests.len());
+        assert_eq!(run.bad_requests.values().sum::<u64>(), 2_000);
+        assert_eq!(run.bad_requests["class_7"], 2);
     }
 
     #[test]

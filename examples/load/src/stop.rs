@@ -38,6 +38,7 @@ impl Stop {
             let _ = tell.send(Some(first));
             output::tell("\nending; what was done is reported (again to end at once)");
             let again = signals.next().await;
+            output::tell_what_is_left();
             std::process::exit(again.code().into());
         });
         Ok(Self(told))

@@ -63,6 +63,9 @@ pub(crate) enum NoTarget {
 impl Target {
     pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
         // All that can be wrong without a request is told before one.
+        if let Some(why) = args.idle() {
+            return Err(usage(ErrorKind::ValueValidation, why));
+        }
         let rows = feeder_rows(args)?;
         let ca = args.ca.as_deref().map(certificates).transpose()?;
         let region = region(args)?;
@@ -165,7 +168,8 @@ fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
     let rows = feeder::rows_for(rows, args.agents_said(), args.recycle)
         .map_err(|why| usage(ErrorKind::ValueValidation, why))?;
     let most = crate::numbers::MOST as usize;
-    if rows.len() > most {
+    // Of a worker's rows only a share is its own, and how many of them are used its master says.
+    if args.command.is_none() && rows.len() > most {
         return Err(usage(
             ErrorKind::ValueValidation,
             format!("the feeder has {} rows; say --agents, {most} at most", rows.len()),
@@ -254,4 +258,23 @@ fn say_script_id(why: &str) -> NoTarget {
 
 fn usage(kind: ErrorKind, why: String) -> NoTarget {
     NoTarget::Usage(Args::command().error(kind, why))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    /// What the command line says, with so many agents in a feeder, each with a token.
+    pub(crate) async fn found(name: &str, options: &[&str], agents: usize) -> (Args, Target) {
+        let feeder = std::env::temp_dir().join(format!("target-{name}-{}.csv", std::process::id()));
+        let id = "476c2b71-7429-11e4-9a5b-3f91746bffa3";
+        let rows: String = (0..agents).map(|row| format!("agent{row},{id},a-token\n")).collect();
+        std::fs::write(&feeder, format!("agent,script_id,access_token\n{rows}")).unwrap();
+        let feeder = ["--feeder", feeder.to_str().unwrap()];
+        let args = Args::try_parse_from([&["genesys-load"], options, &feeder].concat()).unwrap();
+        let target = Target::find(&args).await;
+        std::fs::remove_file(feeder[1]).unwrap();
+        (args, target.unwrap_or_else(|_| panic!("no target")))
+    }
 }

@@ -206,6 +206,9 @@ async fn bad_usage_says_what_to_do() {
         (&["--rate", "200/s"], None, "--duration"),
         (&["--rate", "200/s", "--duration", "1s", "--iterations", "3"], None, "cannot be used with"),
         (&["--stage", "200/s"], None, "30s:200/s"),
+        (&["--stage", "30s:600/m..1200"], None, "unit at the end"),
+        (&["--stage", "30s:0/s", "--stage", "30s:0..0/s"], None, "nothing is ever sent"),
+        (&["--ramp-up", "60s", "--duration", "30s"], None, "--ramp-up 1m is longer than --duration 30s"),
         (&["--poisson"], None, "--rate"),
         (&["--recycle"], None, "--feeder"),
         (&["--fail-if", "p99 > 500"], None, "500ms"),
@@ -301,6 +304,53 @@ async fn told_to_end_it_reports_what_was_done_and_an_old_file_stays_until_then()
         assert!(beside(&json).is_empty() && beside(&jtl).is_empty(), "no half files are left");
         let _ = (std::fs::remove_file(&json), std::fs::remove_file(&jtl));
     }
+}
+
+/// Whoever says it twice does not wait for files to be put in their places.
+#[cfg(unix)]
+#[tokio::test]
+async fn told_to_end_twice_no_file_is_left_that_is_not_named() {
+    let jtl = file("twice.jtl");
+    let args = ["--agents", "50", "--duration", "60s", "--mode", "naive", "--jtl", jtl.to_str().unwrap()];
+    let child = command(&args, None).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Until lines are written, and not only kept.
+    let written = |name: &String| std::fs::metadata(jtl.with_file_name(name)).is_ok_and(|file| file.len() > 0);
+    while !beside(&jtl).iter().any(written) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let pid = child.id().unwrap();
+    let both = format!("kill -INT {pid}; kill -TERM {pid}");
+    assert!(std::process::Command::new("sh").args(["-c", &both]).status().unwrap().success());
+    let ended = ended(child.wait_with_output().await.unwrap());
+    assert!([Some(130), Some(143)].contains(&ended.code), "{}", ended.stderr);
+    for left in beside(&jtl) {
+        assert!(ended.stderr.contains(&left), "{left} is not in {}", ended.stderr);
+        std::fs::remove_file(jtl.with_file_name(left)).unwrap();
+    }
+    let _ = std::fs::remove_file(&jtl);
+}
+
+/// The disk is full once there is one part of the lines.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn lines_of_results_that_were_written_are_kept_where_others_cannot_be() {
+    let jtl = file("full.jtl");
+    let program = env!("CARGO_BIN_EXE_genesys-load");
+    // A file is no larger than 200 blocks of 512 bytes.
+    let script = format!("trap '' XFSZ; ulimit -f 200; exec {program} \"$@\"");
+    let args =
+        ["-c", &script, "sh", "--agents", "100", "--iterations", "20", "--mode", "naive", "--fail-if", "served < 1"];
+    let mut command = Command::new("sh");
+    command.args(args).arg("--jtl").arg(&jtl).stdin(Stdio::null());
+    let ended = ended(command.output().await.unwrap());
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.stderr.matches("no line from here on").count(), 1, "{}", ended.stderr);
+    let [left] = beside(&jtl).try_into().unwrap_or_else(|left| panic!("{left:?} {}", ended.stderr));
+    assert!(ended.stderr.contains(&left) && !jtl.exists(), "{left} is not in {}", ended.stderr);
+    let text = std::fs::read_to_string(jtl.with_file_name(&left)).unwrap();
+    std::fs::remove_file(jtl.with_file_name(&left)).unwrap();
+    assert!(text.lines().count() > 100 && text.ends_with('\n'), "{} bytes", text.len());
+    assert!(text.lines().all(|line| line.matches(',').count() == 16));
 }
 
 async fn to(args: &[&str], stdout: Stdio, stderr: Stdio) -> std::process::Output {
@@ -488,6 +538,13 @@ async fn a_feeder_gives_each_agent_its_script_and_its_token() {
     let (ended, runs) = numbers("recycle", &args, None).await;
     assert_eq!((ended.code, number(&runs[0], "served")), (Some(0), 7), "{}", ended.stderr);
     let _ = (std::fs::remove_file(&feeder), std::fs::remove_file(&jtl));
+}
+
+#[tokio::test]
+async fn a_run_in_which_nothing_is_begun_is_a_failure() {
+    let ended = load(&["--stage", "1ms:1/s", "--poisson", "--mode", "naive"], None).await;
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("nothing was begun"), "{}", ended.stderr);
 }
 
 #[tokio::test]

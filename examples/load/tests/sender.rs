@@ -1,4 +1,4 @@
-//! How the naive mode sends: over TLS, by HTTP/2 and HTTP/1.1, through proxies, and what it tells where no answer comes.
+//! How the naive mode sends: over TLS, by HTTP/1.1, through proxies, and what it tells where no answer comes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -64,29 +64,37 @@ type Asked = Arc<Mutex<Vec<(Version, String, String)>>>;
 
 /// Tokens and scripts over TLS.
 async fn service(identity: &Identity, speaks: &[&[u8]]) -> (u16, Asked) {
+    let asked = Asked::default();
+    let noted = Arc::clone(&asked);
+    (serve(identity, speaks, move |request| answer(request, Arc::clone(&noted))).await, asked)
+}
+
+/// These answers over TLS; over HTTP/2 no more than ten at once of a connection.
+async fn serve<A, F>(identity: &Identity, speaks: &[&[u8]], answers: A) -> u16
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (acceptor, asked) = (identity.acceptor(speaks), Asked::default());
-    let noted = Arc::clone(&asked);
+    let acceptor = identity.acceptor(speaks);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, noted) = (acceptor.clone(), Arc::clone(&noted));
+            let (acceptor, answers) = (acceptor.clone(), service_fn(answers.clone()));
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-                let answers = service_fn(move |request| answer(request, Arc::clone(&noted)));
                 let stream = TokioIo::new(stream);
                 if http2 {
-                    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(stream, answers)
-                        .await;
+                    let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ = server.max_concurrent_streams(10).serve_connection(stream, answers).await;
                 } else {
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(stream, answers).await;
                 }
             });
         }
     });
-    (port, asked)
+    port
 }
 
 async fn answer(request: Request<Incoming>, asked: Asked) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -122,23 +130,17 @@ async fn naive(url: &str, args: &[&str], environment: &[(&str, &str)]) -> (Value
 }
 
 #[tokio::test]
-async fn over_tls_it_speaks_http_2_where_that_is_offered_and_reaches_this_machine_without_a_proxy() {
+async fn over_tls_it_speaks_http_1_whatever_is_offered_and_reaches_this_machine_without_a_proxy() {
     let identity = Identity::new("versions");
     let ca = identity.pem.to_str().unwrap();
-    for (speaks, version) in [
-        (&[H2, HTTP1][..], Version::HTTP_2),
-        // It is the server that chooses.
-        (&[HTTP1, H2], Version::HTTP_11),
-        (&[HTTP1], Version::HTTP_11),
-        (&[], Version::HTTP_11),
-    ] {
+    for speaks in [&[H2, HTTP1][..], &[HTTP1, H2], &[HTTP1], &[]] {
         let (port, asked) = service(&identity, speaks).await;
         for host in ["localhost", "127.0.0.1"] {
             let url = format!("https://{host}:{port}");
             let (run, said) = naive(&url, &["--ca", ca, "--agents", "3", "--iterations", "2"], &[]).await;
             assert_eq!((&run["served"], &run["login_attempts"]), (&6.into(), &3.into()), "{url} {said}");
             for (spoken, path, came) in asked.lock().unwrap().drain(..) {
-                assert_eq!(spoken, version, "{path}");
+                assert_eq!(spoken, Version::HTTP_11, "{path}");
                 let bears = if path == "/oauth/token" { "Basic bG9hZC10ZXN0OnMzY3JldA==" } else { "Bearer a-token" };
                 assert_eq!(came, format!("application/json {bears}"), "{path}");
             }
@@ -146,6 +148,35 @@ async fn over_tls_it_speaks_http_2_where_that_is_offered_and_reaches_this_machin
         let (run, said) = naive(&format!("https://localhost:{port}"), &["--agents", "2"], &[]).await;
         assert!(run["failed"] == 2 && said.contains("log in: ") && said.contains("invalid peer certificate"), "{said}");
     }
+}
+
+/// As the plan of JMeter sends: how many streams a server lets a connection have is no bound on the load.
+#[tokio::test]
+async fn over_tls_each_request_has_a_connection_of_its_own() {
+    let identity = Identity::new("at-once");
+    // Scripts asked for now, and at most.
+    let counts = Arc::new(Mutex::new((0, 0)));
+    let noted = Arc::clone(&counts);
+    let answers = move |request: Request<Incoming>| {
+        let counts = Arc::clone(&noted);
+        async move {
+            if request.uri().path().ends_with(ID) {
+                let count = |more: i32| {
+                    let mut counts = counts.lock().unwrap();
+                    counts.0 += more;
+                    counts.1 = counts.1.max(counts.0);
+                };
+                count(1);
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                count(-1);
+            }
+            Ok(Response::new(Full::from(r#"{"access_token":"a-token","id":"of a script"}"#)))
+        }
+    };
+    let port = serve(&identity, &[H2, HTTP1], answers).await;
+    let ca = identity.pem.to_str().unwrap();
+    let (run, said) = naive(&format!("https://localhost:{port}"), &["--ca", ca, "--agents", "40"], &[]).await;
+    assert_eq!((&run["served"], counts.lock().unwrap().1), (&40.into(), 40), "{said}");
 }
 
 /// Opens the way to any name, as if all were this machine; keeps the heads.
@@ -190,7 +221,7 @@ async fn pass_on(mut client: impl AsyncRead + AsyncWrite + Unpin, heads: &Mutex<
 async fn other_machines_are_reached_through_the_proxy_of_the_environment() {
     let identity = Identity::new("proxies");
     let ca = identity.pem.to_str().unwrap();
-    for (speaks, version) in [(&[H2][..], Version::HTTP_2), (&[HTTP1], Version::HTTP_11)] {
+    for speaks in [&[H2, HTTP1][..], &[HTTP1]] {
         for (scheme, user) in [("http", ""), ("http", "anna:pa%20ss@"), ("https", "anna:pa%20ss@")] {
             let (port, asked) = service(&identity, speaks).await;
             let tls = (scheme == "https").then(|| identity.acceptor(&[H2, HTTP1]));
@@ -199,7 +230,7 @@ async fn other_machines_are_reached_through_the_proxy_of_the_environment() {
             let url = format!("https://{NAME}:{port}");
             let (run, said) = naive(&url, &["--ca", ca, "--agents", "3"], &[("HTTPS_PROXY", &way)]).await;
             assert_eq!(run["served"], 3, "{way}: {said}");
-            assert!(asked.lock().unwrap().iter().all(|(spoken, ..)| *spoken == version), "{way}");
+            assert!(asked.lock().unwrap().iter().all(|(spoken, ..)| *spoken == Version::HTTP_11), "{way}");
             let heads = heads.lock().unwrap();
             assert!(!heads.is_empty(), "{way}");
             for head in heads.iter() {

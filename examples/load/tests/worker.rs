@@ -4,8 +4,8 @@
 
 use std::process::{Command, Output, Stdio};
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Against a simulator of its own, unless told otherwise.
 async fn worker(args: &[&str]) -> (Option<i32>, String) {
@@ -36,6 +36,58 @@ async fn a_master_that_cannot_be_joined_is_told_with_the_reason_and_nothing_is_s
             assert!(said.contains(part), "{part} in {said}");
         }
     }
+}
+
+/// A master that takes one worker in, and sends it home.
+async fn takes_in(mut stream: TcpStream) {
+    let mut greeting = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL".to_vec();
+    greeting.resize(64, 0);
+    stream.write_all(&greeting).await.unwrap();
+    stream.read_exact(&mut [0; 64]).await.unwrap();
+    stream.write_all(b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06ROUTER").await.unwrap();
+    let mut said = Vec::new();
+    while !said.windows(12).any(|said| said == b"client_ready") {
+        assert_ne!(stream.read_buf(&mut said).await.unwrap(), 0);
+    }
+    // Its number, and that it may go.
+    for message in [&b"\x93\xa3ack\x81\xa5index\0\xa1m"[..], b"\x93\xa4quit\xc0\xa1m"] {
+        stream.write_all(&[&[0, message.len() as u8], message].concat()).await.unwrap();
+    }
+    let _ = stream.read_to_end(&mut said).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_has_joined_says_where_its_load_goes() {
+    let feeder = std::env::temp_dir().join(format!("worker-joins-{}.csv", std::process::id()));
+    std::fs::write(&feeder, "agent,script_id,access_token\nanna,1f2e3d4c-0000-4000-8000-000000000001,abc\n").unwrap();
+    let feeder = feeder.to_str().unwrap();
+    let there: &[&str] = &["--api-url", "http://127.0.0.1:1", "--feeder", feeder];
+    for (args, says) in [(&[][..], "goes to a simulator of its own"), (there, "goes to http://127.0.0.1:1")] {
+        let master = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = master.local_addr().unwrap().to_string();
+        tokio::spawn(async move { takes_in(master.accept().await.unwrap().0).await });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
+        command.args(["worker", "--locust", &address, "--id", "anna"]).args(args).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(said.contains("anna has joined") && said.contains(says), "{says} in {said}");
+    }
+    std::fs::remove_file(feeder).unwrap();
+}
+
+/// Of which it has a share only.
+#[tokio::test]
+async fn a_feeder_may_have_more_rows_than_a_worker_has_agents() {
+    let feeder = std::env::temp_dir().join(format!("worker-many-{}.csv", std::process::id()));
+    let row = |number: u32| format!("agent{number},1f2e3d4c-0000-4000-8000-000000000001,abc\n");
+    let rows: String = (0..100_001).map(row).collect();
+    std::fs::write(&feeder, format!("agent,script_id,access_token\n{rows}")).unwrap();
+    let there = ["--api-url", "http://127.0.0.1:1", "--feeder", feeder.to_str().unwrap()];
+    let joins = ["worker", "--locust", "127.0.0.1:1", "--master-timeout", "1s"];
+    let (code, said) = worker(&[&joins[..], &there].concat()).await;
+    std::fs::remove_file(&feeder).unwrap();
+    assert!(code == Some(1) && said.contains("no word from the master"), "{code:?} {said}");
 }
 
 #[tokio::test]

@@ -148,8 +148,13 @@ fn not_all(report: &mut Report) {
 fn not_tested(wire: &Wire<'_>, asked: &Asked, budget: usize) -> Vec<String> {
     use experiment::Subject as _;
     let mut out = Vec::new();
+    if wire.left_out() > 0 {
+        let left_out = wire.left_out();
+        out.push(format!("{left_out} more logins: there was no time left for them, or it was told to end"));
+    }
     if wire.tokens() == 0 {
-        return vec!["anything but logins: none was granted".to_owned()];
+        out.push("anything but logins: none was granted".to_owned());
+        return out;
     }
     if wire.addresses() < 2 {
         out.push("whether it goes with the address that is sent from: this machine has one for this target".to_owned());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::{StreamExt as _, stream};
 use genesys_scripts::{Region, ScriptId};
 use hyper_util::client::legacy::connect::HttpInfo;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
@@ -29,6 +30,8 @@ use crate::target::Target;
 /// No request is begun later than this, and none is waited for later than the end.
 const LAST_START: Duration = Duration::from_secs(165);
 const END: Duration = Duration::from_secs(178);
+/// Nobody is logged in later than this, so that there is time to ask for scripts.
+const LOGINS: Duration = Duration::from_secs(60);
 /// An answer that takes longer is none: the experiment has no time to wait for it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// One cell may begin requests for so long.
@@ -84,6 +87,8 @@ pub(crate) struct Wire<'a> {
     tokens: Vec<(SecretString, Instant)>,
     /// Of the identities there are, so many have been used.
     used: usize,
+    /// Logins for which there was no time.
+    left_out: usize,
 }
 
 #[derive(Deserialize)]
@@ -119,7 +124,8 @@ impl<'a> Wire<'a> {
         };
         let login = format!("{}/oauth/token", target.region.login_url());
         let (shared, tokens, workload) = (Arc::new(shared), Vec::new(), args.workload);
-        let mut wire = Self { shared, target, login, scripts, urls: Vec::new(), workload, tokens, used: 0 };
+        let mut wire =
+            Self { shared, target, login, scripts, urls: Vec::new(), workload, tokens, used: 0, left_out: 0 };
         if args.script_id.is_none() && args.feeder.is_none() && args.region.is_none() {
             wire.more_scripts("/_simulator/scripts", None).await;
         }
@@ -130,6 +136,11 @@ impl<'a> Wire<'a> {
     /// Scripts that the user's run asks for.
     pub(crate) fn script_count(&self) -> u32 {
         number(self.scripts.len())
+    }
+
+    /// Logins for which there was no time.
+    pub(crate) fn left_out(&self) -> usize {
+        self.left_out
     }
 
     fn aim(&mut self) -> anyhow::Result<()> {
@@ -231,14 +242,17 @@ impl Subject for Wire<'_> {
             }
             self.used += 1;
         }
+        let shared = Arc::clone(&self.shared);
         let mut ended = Vec::new();
-        if at_once {
-            ended = futures_util::future::join_all(logins.iter().map(|login| self.log_in_once(login))).await;
-        } else {
-            for login in &logins {
-                ended.push(self.log_in_once(login).await);
+        {
+            let at_a_time = if at_once { logins.len().max(1) } else { 1 };
+            let ends = stream::iter(&logins).map(|login| self.log_in_once(login)).buffered(at_a_time);
+            let mut ends = std::pin::pin!(ends);
+            while let Some(end) = shared.in_time(ends.next()).await.flatten() {
+                ended.push(end);
             }
         }
+        self.left_out += logins.len() - ended.len();
         for result in ended {
             let end = match result {
                 Ok(token) => {
@@ -254,7 +268,7 @@ impl Subject for Wire<'_> {
             && let Some((token, _)) = self.tokens.first().cloned()
         {
             // To tell what is the script's from what is not, there must be others.
-            self.more_scripts("/api/v2/scripts?pageSize=40", Some(&token)).await;
+            shared.in_time(self.more_scripts("/api/v2/scripts?pageSize=40", Some(&token))).await;
             let _ = self.aim();
         }
     }
@@ -294,6 +308,16 @@ impl Subject for Wire<'_> {
 impl Shared {
     fn is_over(&self) -> bool {
         self.stop.signal().is_some() || self.began.elapsed() > LAST_START
+    }
+
+    /// What comes of it, if that is while there is time to log in.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.asked() => None,
+            () = sleep_until(self.began + LOGINS) => None,
+            done = work => Some(done),
+        }
     }
 
     fn connections(&self) -> MutexGuard<'_, HashMap<SocketAddr, u32>> {
@@ -482,4 +506,25 @@ fn refused(status: StatusCode, body: &[u8], secrets: &[&str]) -> End {
 
 fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::tests::found;
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_that_nobody_answers_leave_time_for_the_rest() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = format!("http://{}", silent.local_addr().unwrap());
+        let (args, mut target) = found("logins", &["--diagnose", "--api-url", &here], 40).await;
+        target.client = Some(("load-test".to_owned(), "s3cret".into()));
+        target.agents.iter_mut().for_each(|agent| agent.login = feeder::Login::Client);
+        let mut wire = Wire::new(&args, &target, &Stop::on_signals().unwrap()).await.unwrap();
+        let mut taken = Taken::new();
+        wire.log_in(40, false, &mut taken).await;
+        assert!(wire.now() < 61.0, "after {} s", wire.now());
+        assert!(taken.logins.len() >= 5, "{}", taken.logins.len());
+        assert_eq!(taken.logins.len() + wire.left_out(), 40);
+    }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use genesys_scripts::Client;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::message::Users;
 use super::stats::Stats;
 use crate::args::{Args, Mode, Workload};
 use crate::feeder::Login;
-use crate::fleet::Agent;
+use crate::fleet::{Agent, pause_until};
 use crate::plan::{Open, Plan};
 use crate::target::{Identity, Target};
 use crate::{naive, resilient};
@@ -30,6 +30,8 @@ pub(super) struct Crew<'a> {
     stats: Arc<Mutex<Stats>>,
     rows: Rows,
     users: BTreeMap<String, Vec<User>>,
+    /// How many there should be.
+    wanted: Users,
     /// Those that end what they do, by class.
     leaving: JoinSet<String>,
     leaving_of: Users,
@@ -109,6 +111,7 @@ impl<'a> Crew<'a> {
             stats,
             rows,
             users: BTreeMap::new(),
+            wanted: Users::new(),
             leaving: JoinSet::new(),
             leaving_of: Users::new(),
         })
@@ -122,29 +125,42 @@ impl<'a> Crew<'a> {
     /// Makes the users as many as they should be; those too many end what they do, within the time given. What cannot be is
     /// told.
     pub(super) fn be(&mut self, wanted: &Users, grace: Duration) -> Vec<String> {
-        let mut problems = Vec::new();
+        self.wanted.clone_from(wanted);
+        // First of all classes, since what the one gives back another may need.
         for (class, wanted) in wanted {
-            let Some((_, workload)) = CLASSES.iter().find(|(name, _)| name == class) else {
-                if *wanted > 0 {
+            let too_many = |users: &mut Vec<User>| users.split_off(users.len().min(*wanted as usize));
+            for user in self.users.get_mut(class).map(too_many).unwrap_or_default() {
+                self.leave(class, user, grace);
+            }
+        }
+        self.grow()
+    }
+
+    /// Adds the users that are missing, as far as that can be now: a user that leaves has its row until it is gone.
+    pub(super) fn grow(&mut self) -> Vec<String> {
+        let mut problems = Vec::new();
+        // Before rows are asked for, which they have given back when they are counted no more.
+        self.users();
+        for (class, wanted) in self.wanted.clone() {
+            let Some((_, workload)) = CLASSES.iter().find(|(name, _)| *name == class) else {
+                if wanted > 0 {
                     let known = CLASSES.map(|(name, _)| name).join(", ");
                     problems.push(format!("there is no user class {class} in genesys-load, which knows {known}"));
                 }
                 continue;
             };
-            let mut users = self.users.remove(class).unwrap_or_default();
-            for user in users.split_off(users.len().min(*wanted as usize)) {
-                self.leave(class, user, grace);
-            }
-            while users.len() < *wanted as usize {
+            let mut users = self.users.remove(&class).unwrap_or_default();
+            while users.len() < wanted as usize {
                 match self.user(*workload) {
                     Ok(user) => users.push(user),
+                    Err(_) if !self.leaving.is_empty() => break,
                     Err(error) => {
                         problems.push(format!("{error:#}"));
                         break;
                     }
                 }
             }
-            self.users.insert(class.clone(), users);
+            self.users.insert(class, users);
         }
         problems
     }
@@ -166,6 +182,7 @@ impl<'a> Crew<'a> {
 
     /// All end what they do, within the time given.
     pub(super) fn all_leave(&mut self, grace: Duration) {
+        self.wanted.clear();
         for (class, users) in std::mem::take(&mut self.users) {
             users.into_iter().for_each(|user| self.leave(&class, user, grace));
             self.users.insert(class, Vec::new());
@@ -272,9 +289,11 @@ async fn work(
     while !*leave.borrow() {
         let began = Instant::now();
         let outcome = agent.iterate().await;
-        lock(stats).add(workload.label(), began.elapsed(), &outcome);
+        let took = began.elapsed();
+        lock(stats).add(workload.label(), took, &outcome);
+        let pause = agent.pause(took, &outcome).max(think_time);
         tokio::select! {
-            () = sleep(think_time) => {}
+            () = pause_until(Instant::now() + pause) => {}
             _ = leave.changed() => return,
         }
     }
@@ -287,12 +306,52 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::tests::found;
     use std::collections::BTreeSet;
 
     fn dealt(rows: usize, share: usize, of: usize, what_then: WhenGone) -> Rows {
         let mut dealt = Rows::new(what_then);
         dealt.deal(rows, share, of);
         dealt
+    }
+
+    /// Nobody is there, so that a user fails at once, and again and again.
+    const NOBODY: [&str; 7] = ["worker", "--locust", "m:1", "--mode", "naive", "--api-url", "http://127.0.0.1:1"];
+
+    fn wanted(users: &[(&str, u32)]) -> Users {
+        users.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_user_for_whom_no_row_was_free_comes_when_one_is() {
+        let (args, target) = found("grow", &NOBODY, 2).await;
+        let mut crew = Crew::new(&args, &target, Duration::from_secs(60)).unwrap();
+        crew.deal(0, 1);
+        let grace = Duration::from_secs(60);
+        assert!(crew.be(&wanted(&[("Script", 2)]), grace).is_empty());
+        // The row of the one is still that of the other.
+        let one_each = wanted(&[("Published", 1), ("Script", 1)]);
+        assert_eq!(crew.be(&one_each, grace), Vec::<String>::new(), "it is no shortage");
+        crew.left().await;
+        assert_eq!(crew.grow(), Vec::<String>::new());
+        assert_eq!(crew.users(), one_each);
+        // And where there will never be one it is told.
+        let told = crew.be(&wanted(&[("Published", 2), ("Script", 1), ("Other", 1)]), grace).join("; ");
+        assert!(told.contains("has 2 rows") && told.contains("no user class Other"), "{told}");
+        crew.all_leave(Duration::ZERO);
+        crew.left().await;
+        assert!(crew.grow().is_empty() && crew.users().values().all(|users| *users == 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_that_fails_at_once_does_not_try_again_without_end() {
+        let (args, target) = found("vain", &NOBODY, 1).await;
+        let mut crew = Crew::new(&args, &target, Duration::ZERO).unwrap();
+        crew.deal(0, 1);
+        crew.be(&wanted(&[("Script", 1)]), Duration::ZERO);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let met = crew.stats().in_all();
+        assert_eq!(met, "100 iterations, of which 100 failed");
     }
 
     /// As many as there are, or these.

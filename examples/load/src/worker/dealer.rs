@@ -57,6 +57,11 @@ impl Dealer {
         self.outgoing.try_send(message).is_ok()
     }
 
+    /// Whether less waits than half of what may: the rest is for what is said once.
+    pub(super) fn has_room(&self) -> bool {
+        self.outgoing.capacity() > WAITING / 2
+    }
+
     /// The next message. Safe to be dropped before it is there.
     pub(super) async fn receive(&mut self) -> Option<Vec<u8>> {
         self.incoming.recv().await
@@ -215,7 +220,7 @@ async fn write_frame(to: &mut (impl AsyncWrite + Unpin), flags: u8, content: &[u
     to.flush().await
 }
 
-async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
+pub(super) async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<u8>)> {
     let flags = from.read_u8().await?;
     let length = if flags & LONG == 0 { u64::from(from.read_u8().await?) } else { from.read_u64().await? };
     if length > LARGEST {
@@ -230,12 +235,12 @@ async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Vec<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
     /// A ROUTER as libzmq 4.3 is one, up to the end of the greeting; and the name of who came.
-    async fn router(listener: &TcpListener) -> (TcpStream, String) {
+    pub(in super::super) async fn router(listener: &TcpListener) -> (TcpStream, String) {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut greeting = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec();
         greeting.resize(64, 0);
@@ -252,7 +257,7 @@ mod tests {
         (stream, name)
     }
 
-    async fn listener() -> (TcpListener, String) {
+    pub(in super::super) async fn listener() -> (TcpListener, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         (listener, address)

@@ -18,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::args::Args;
 use crate::stop::{Signal, Stop};
 use crate::target::{NoTarget, Target};
-use crate::{machine, numbers, output};
+use crate::{machine, numbers, output, summary};
 use crew::Crew;
 use dealer::Dealer;
 use message::{Exception, Heartbeat, Order, Spawn, Spawned};
@@ -111,24 +111,7 @@ pub(crate) async fn run(args: &Args, options: &Options) -> anyhow::Result<ExitCo
     let mut warnings = Vec::new();
     machine::raise_open_files(&mut warnings);
     warnings.iter().for_each(|warning| output::tell(&format!("warning: {warning}")));
-    let id = options.id.clone().unwrap_or_else(random_name);
-    let mut worker = Worker {
-        options,
-        feeder: args.feeder.is_some(),
-        crew: Crew::new(args, &target, options.think_time)?,
-        dealer: Dealer::connect(&options.locust, &id),
-        id,
-        state: State::Joining,
-        joined: false,
-        number: None,
-        heard: Instant::now(),
-        asked: None,
-        beat: Instant::now(),
-        spawned: 0.0,
-        grace: Duration::ZERO,
-        told: BTreeSet::new(),
-        cpu: machine::cpu_time(),
-    };
+    let mut worker = Worker::new(args, options, &target)?;
     let end = worker.work(&stop).await;
     worker.end(end).await
 }
@@ -137,6 +120,8 @@ struct Worker<'a> {
     options: &'a Options,
     /// Whether there are rows to deal.
     feeder: bool,
+    /// Where the load goes, in words.
+    target: String,
     crew: Crew<'a>,
     dealer: Dealer,
     id: String,
@@ -160,7 +145,30 @@ struct Worker<'a> {
     cpu: Option<Duration>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn new(args: &'a Args, options: &'a Options, target: &'a Target) -> anyhow::Result<Self> {
+        let id = options.id.clone().unwrap_or_else(random_name);
+        let its_own = || "a simulator of its own, as there is no --api-url and no --region".to_owned();
+        Ok(Self {
+            options,
+            feeder: args.feeder.is_some(),
+            target: if target.is_here() { its_own() } else { summary::target(args) },
+            crew: Crew::new(args, target, options.think_time)?,
+            dealer: Dealer::connect(&options.locust, &id),
+            id,
+            state: State::Joining,
+            joined: false,
+            number: None,
+            heard: Instant::now(),
+            asked: None,
+            beat: Instant::now(),
+            spawned: 0.0,
+            grace: Duration::ZERO,
+            told: BTreeSet::new(),
+            cpu: machine::cpu_time(),
+        })
+    }
+
     async fn work(&mut self, stop: &Stop) -> End {
         let mut ticks = interval(REPORT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -189,7 +197,8 @@ impl Worker<'_> {
                 self.number = number;
                 if self.state == State::Joining {
                     let place = number.map_or(String::new(), |number| format!(", which calls it number {number}"));
-                    output::tell(&format!("{} has joined {}{place}", self.id, self.options.locust));
+                    let (id, master, target) = (&self.id, &self.options.locust, &self.target);
+                    output::tell(&format!("{id} has joined {master}{place}; its load goes to {target}"));
                     (self.state, self.joined) = (State::Ready, true);
                 }
             }
@@ -269,6 +278,15 @@ impl Worker<'_> {
                 self.asked = Some(now);
                 self.ready();
             }
+            return;
+        }
+        if self.state == State::Running {
+            for problem in self.crew.grow() {
+                self.tell(&problem);
+            }
+        }
+        // What the master is out of reach for is counted on, and told when it is back.
+        if !self.dealer.has_room() {
             return;
         }
         if now - self.beat >= HEARTBEAT {
@@ -351,4 +369,50 @@ fn random_name() -> String {
     let host: String =
         host.unwrap_or_default().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(60).collect();
     format!("{host}_{:032x}", fastrand::u128(..))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::dealer::read_frame;
+    use super::dealer::tests::{listener, router};
+    use super::*;
+    use crate::args::Command;
+    use crate::run::Outcome;
+    use crate::target::tests::found;
+
+    #[derive(Deserialize)]
+    struct Told {
+        stats_total: Total,
+    }
+
+    #[derive(Deserialize)]
+    struct Total {
+        num_requests: u64,
+    }
+
+    #[tokio::test]
+    async fn what_is_met_while_the_master_is_out_of_reach_is_told_when_it_is_back() {
+        let (listener, address) = listener().await;
+        let options = ["worker", "--locust", &address, "--api-url", "http://127.0.0.1:1"];
+        let (args, target) = found("reach", &options, 1).await;
+        let Some(Command::Worker(options)) = &args.command else { panic!("no worker") };
+        let mut worker = Worker::new(&args, options, &target).unwrap();
+        worker.state = State::Running;
+        // More reports than ZeroMQ lets wait.
+        for _ in 0..2_000 {
+            worker.crew.stats().add("get script", Duration::ZERO, &Outcome::of(Ok(())));
+            worker.tick();
+        }
+        let (mut stream, _) = router(&listener).await;
+        let mut told = 0;
+        for _ in 0..3_000 {
+            worker.tick();
+            let (_, message) = read_frame(&mut stream).await.unwrap();
+            let read: Result<(String, Told, String), _> = rmp_serde::from_slice(&message);
+            told += read.map_or(0, |(_, told, _)| told.stats_total.num_requests);
+        }
+        assert_eq!(told, 2_000);
+    }
 }
