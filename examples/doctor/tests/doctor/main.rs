@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod any_bytes;
+mod columns;
 mod command;
 mod made;
 mod plans;
