@@ -23,6 +23,8 @@ pub(crate) struct Diagnosis {
     pub(crate) requests: u64,
     pub(crate) codes: BTreeMap<String, u64>,
     pub(crate) failures: u64,
+    /// Rows that may have failed or not: they could not be read.
+    pub(crate) unread: u64,
     pub(crate) seconds: Option<f64>,
     pub(crate) runs: usize,
     pub(crate) causes: Vec<Cause>,
@@ -140,8 +142,9 @@ impl<'a> Case<'a> {
                 of_label.1 += n;
             }
         }
-        self.out.runs = results.runs.len();
-        if let Some(run) = results.runs.last().filter(|_| results.has.time) {
+        self.out.unread = results.unread;
+        self.out.runs = results.runs.count;
+        if let Some(run) = results.runs.last.as_ref().filter(|_| results.has.time) {
             self.out.seconds = Some(run.end.saturating_sub(run.start) as f64 / 1_000.0);
         }
         if self.out.requests == 0 && results.transactions > 0 {
@@ -174,11 +177,11 @@ impl<'a> Case<'a> {
     fn mixed_runs(&mut self, parts: &HashSet<u32>) {
         let results = self.results;
         let runs = &results.runs;
-        if let [.., before, last] = runs.as_slice() {
+        if let (Some(before), Some(last)) = (&runs.before, &runs.last) {
             let apart = last.start.saturating_sub(before.end) as f64 / 1_000.0;
             let evidence = format!(
                 "{} runs in one file: lines {} to {} and, {apart:.0} s later, lines {} to {}. The last one is explained here",
-                runs.len(),
+                count(runs.count as u64),
                 before.first_line,
                 before.last_line,
                 last.first_line,
@@ -186,7 +189,7 @@ impl<'a> Case<'a> {
             );
             self.say(Name::MixedRuns, Certainty::Certain, 0, evidence);
         }
-        let rows: u64 = runs.iter().map(|run| run.rows).sum();
+        let rows = runs.rows;
         if results.twins >= 5 && results.twins * 50 >= rows {
             let evidence = format!(
                 "{} of {} rows say again what another says, to the millisecond of the same thread: two listeners write to one file. Each request is counted once",

@@ -227,7 +227,7 @@ impl Seen {
         let sure = causes.values().any(|cause| cause.certainty > Certainty::Possible);
         let verdict = if sure {
             Verdict::Causes
-        } else if failures > 0 || requests == 0 {
+        } else if failures > 0 || requests == 0 || self.results.iter().any(|(_, d)| d.unread > 0) {
             Verdict::NotEnoughEvidence
         } else {
             Verdict::NothingFound

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::cause::{Finding, Level};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::input::Unreadable;
 use crate::sample::{Has, Raw, Results};
 use crate::text;
@@ -174,6 +174,7 @@ impl Elements<'_> {
         self.results.add(&Raw {
             line: element.line,
             start: start.unwrap_or_default(),
+            exact: clock::is_exact(element.get("ts").as_bytes()),
             elapsed: element.number("t").unwrap_or_default(),
             label: element.get("lb").as_bytes(),
             code: element.get("rc").as_bytes(),

@@ -235,9 +235,10 @@ fn most_common(widths: impl Iterator<Item = usize>) -> Option<usize> {
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(width, _)| width)
 }
 
-/// A status, words that JMeter puts there instead, or nothing.
+/// A status, what tools put there instead, or nothing.
 fn is_code(value: &[u8]) -> bool {
     value.is_empty()
+        || value == b"0"
         || value.starts_with(b"Non HTTP response code")
         || (value.len() == 3 && value.iter().all(u8::is_ascii_digit))
 }
@@ -255,6 +256,6 @@ fn is_old_thread(value: &[u8]) -> bool {
     value.iter().rposition(|b| *b == b'-').is_some_and(|dash| dash > 0 && value.get(dash + 1..).is_some_and(digits))
 }
 
-fn is_address(value: &[u8]) -> bool {
+pub(crate) fn is_address(value: &[u8]) -> bool {
     value.starts_with(b"http://") || value.starts_with(b"https://") || value == b"null"
 }

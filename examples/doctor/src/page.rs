@@ -31,6 +31,11 @@ fn nothing_failed(report: &Report) -> bool {
     report.causes.is_empty() && report.read.iter().flat_map(|read| read.codes.keys()).all(|code| code == "200")
 }
 
+/// Whether rows were left out that may have failed.
+fn rows_left_out(report: &Report) -> bool {
+    report.findings.iter().any(|finding| finding.rule == "row")
+}
+
 /// The report as text.
 pub fn page(report: &Report, style: Style) -> String {
     let mut lines: Vec<String> = report.read.iter().map(summary).collect();
@@ -45,6 +50,9 @@ pub fn page(report: &Report, style: Style) -> String {
         }
         Verdict::NotEnoughEvidence if experiment => {
             style.paint("1;33", "Requests failed, and the experiment does not tell of what.")
+        }
+        Verdict::NotEnoughEvidence if nothing_failed(report) && rows_left_out(report) => {
+            style.paint("1;33", "Nothing was found to be the matter, and not all rows could be read.")
         }
         Verdict::NotEnoughEvidence => style.paint("1;33", "Requests failed, and these files do not tell of what."),
     });

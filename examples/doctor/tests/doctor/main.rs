@@ -4,6 +4,7 @@
 mod any_bytes;
 mod columns;
 mod command;
+mod counted;
 mod made;
 mod plans;
 mod recorded;
