@@ -57,11 +57,22 @@ struct View<'a> {
     answers: &'a [(Answered, f64)],
 }
 
-/// Explains one kind of failure, the surest pattern first.
-pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: &[(Answered, f64)]) -> Explanation {
+/// Explains one kind of failure, the surest pattern first. Where there may be `only_errors` in the file nothing is sure of
+/// what never went well.
+pub(crate) fn explain(
+    results: &Results,
+    code: u32,
+    group: &Group<'_>,
+    answers: &[(Answered, f64)],
+    only_errors: bool,
+) -> Explanation {
     let view = View { results, answer: results.answer(code), group, answers };
     if group.well() < 5 && group.failures() > group.well() * 20 {
-        return view.all_failed();
+        let mut explanation = view.all_failed();
+        if let Some((_, certainty, _)) = explanation.main.as_mut().filter(|_| only_errors) {
+            *certainty = Certainty::Possible;
+        }
+        return explanation;
     }
     let patterns: [Pattern<'_>; 16] = [
         View::machine,

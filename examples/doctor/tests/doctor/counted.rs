@@ -2,7 +2,7 @@
 
 use crate::made::{BEGIN, HEADER, Row, csv, lines, run};
 use crate::results::{report, requests, shows, sure};
-use genesys_doctor::cause::Verdict;
+use genesys_doctor::cause::{Certainty, Verdict};
 
 /// Of the second half two of five are refused.
 fn half_refused(n: u64) -> Vec<Row> {
@@ -89,4 +89,32 @@ fn what_is_no_status_is_no_answer_and_a_status_is_one_however_it_is_written() {
     shows("400.0", &of("400.0"), &["transient"]);
     let well = run(60, |_, row, _| row.failed("200.0", "OK"));
     assert_eq!(report(csv(&well)).verdict, Verdict::NothingFound);
+}
+
+#[test]
+fn a_file_of_errors_only_does_not_tell_that_nothing_went_well() {
+    let errors = |of: fn(u64) -> (&'static str, &'static str)| {
+        run(50, move |i, mut row, _| {
+            row.at = i * 731;
+            row.thread = i % 40 + 1;
+            row.threads = 100;
+            let (code, message) = of(i);
+            row.failed(code, message)
+        })
+    };
+    let several = errors(|i| match i {
+        0..30 => ("400", "Bad Request"),
+        30..42 => ("503", "Service Unavailable"),
+        _ => ("Non HTTP response code: java.net.SocketTimeoutException", "Read timed out"),
+    });
+    let one = errors(|_| ("400", "Bad Request"));
+    for rows in [several, one] {
+        let report = report(csv(&rows));
+        let sure: Vec<_> = report.causes.iter().filter(|cause| cause.certainty > Certainty::Possible).collect();
+        assert!(sure.is_empty(), "{sure:#?}");
+        assert_eq!(report.verdict, Verdict::NotEnoughEvidence);
+    }
+    // Each thread that there was is in it, and all say the same.
+    let all = run(60, |_, row, _| row.failed("400", "Bad Request"));
+    shows("all refused", &all, &["all_refused"]);
 }

@@ -6,6 +6,7 @@ mod columns;
 mod command;
 mod counted;
 mod made;
+mod operations;
 mod plans;
 mod recorded;
 mod results;
