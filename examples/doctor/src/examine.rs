@@ -330,7 +330,7 @@ fn agree(found: &mut Cause, mut predicted: Cause, failing: f64, all: u64) {
 fn effects(predicted: &Cause) -> &'static [Name] {
     let sure = predicted.certainty > Certainty::Possible;
     match predicted.name {
-        Name::HeaderMissing => &[Name::HeaderWrong, Name::AllRefused],
+        Name::HeaderMissing => &[Name::HeaderWrong],
         Name::HeaderDead | Name::HeaderWrong | Name::HeaderDuplicate | Name::TokenMissing if sure => {
             &[Name::TokenMissing, Name::AllRefused, Name::HeaderWrong]
         }

@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     roots: Vec<Node>,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) defined: BTreeSet<String>,
+    /// What is set while the test runs: by data sets, extractors, counters.
+    pub(crate) assigned: BTreeSet<String>,
     /// A script or an element of a plugin may define more.
     pub(crate) opaque: bool,
     pub(crate) groups: Vec<Threads>,
@@ -90,6 +92,7 @@ impl Plan {
             roots,
             variables: BTreeMap::new(),
             defined: BTreeSet::new(),
+            assigned: BTreeSet::new(),
             opaque: false,
             groups: Vec::new(),
             data_sets: Vec::new(),
@@ -106,6 +109,7 @@ impl Plan {
                 plan.data_sets.push(data_set(node));
             }
         }
+        plan.defined.extend(plan.assigned.iter().cloned());
         plan.read_in_paths();
         Ok(plan)
     }
@@ -155,7 +159,7 @@ impl Plan {
             }
             _ => Vec::new(),
         };
-        self.defined.extend(names.into_iter().filter(|name| !name.is_empty()));
+        self.assigned.extend(names.into_iter().filter(|name| !name.is_empty()));
         self.opaque |= may_define(node);
         // Functions that also set a variable name it last.
         node.texts(|property| {
@@ -163,7 +167,7 @@ impl Plan {
                 if let Reference::Function { arguments, .. } = reference
                     && let Some(last) = arguments.last()
                 {
-                    self.defined.insert(last.trim().to_owned());
+                    self.assigned.insert(last.trim().to_owned());
                 }
             }
         });
@@ -177,7 +181,8 @@ impl Plan {
             if !is_http(node) {
                 continue;
             }
-            let path = node.get("HTTPSampler.path");
+            // In a query a slash is no slash.
+            let path = before_query(node.get("HTTPSampler.path"));
             let outer = strip_encoding(path);
             for reference in expression::references(path) {
                 if let Reference::Variable(name) = reference {
@@ -186,10 +191,28 @@ impl Plan {
                 }
             }
         }
+        let used = self.used();
         for set in &mut self.data_sets {
+            set.reading.used.clone_from(&used);
             set.reading.in_path = in_path.iter().cloned().collect();
             set.reading.encoded = encoded.iter().cloned().collect();
         }
+    }
+
+    /// The words of all texts, apart from those of the data sets: a variable that is none of them is used nowhere. None of them where
+    /// there is more than was given.
+    fn used(&self) -> BTreeSet<String> {
+        let mut words = BTreeSet::new();
+        for node in self.nodes().into_iter().filter(|node| node.short() != "CSVDataSet") {
+            if node.short() == "IncludeController" || is_foreign(node) {
+                return BTreeSet::new();
+            }
+            node.texts(|property| {
+                let parts = property.value.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
+                words.extend(parts.filter(|part| !part.is_empty()).map(str::to_owned));
+            });
+        }
+        words
     }
 
     /// The HTTP requests with what is in their scope.
@@ -296,7 +319,8 @@ pub(crate) fn headers_of(node: &Node) -> Vec<Header> {
     let rows = node.property("HeaderManager.headers").map(|rows| rows.inner.as_slice()).unwrap_or_default();
     rows.iter()
         .map(|row| Header {
-            name: row.get("Header.name").unwrap_or_default().to_owned(),
+            // With its blanks, which are sent.
+            name: row.inner.iter().find(|p| p.name == "Header.name").map(|p| p.value.clone()).unwrap_or_default(),
             value: row.get("Header.value").unwrap_or_default().to_owned(),
             line: row.line,
         })
@@ -313,11 +337,30 @@ pub(crate) fn is_group(node: &Node) -> bool {
     node.short().ends_with("ThreadGroup") || node.short() == "Arrivals"
 }
 
+/// An element of a plugin.
+fn is_foreign(node: &Node) -> bool {
+    node.class.contains('.') && !node.class.starts_with("org.apache.jmeter") && !is_group(node)
+}
+
 /// A script, or an element of a plugin: it may set variables and headers.
 fn may_define(node: &Node) -> bool {
     let short = node.short();
     ["JSR223", "BeanShell", "BSF", "JDBC", "Include", "Module"].iter().any(|word| short.starts_with(word))
-        || (node.class.contains('.') && !node.class.starts_with("org.apache.jmeter") && !is_group(node))
+        || is_foreign(node)
+}
+
+/// A path without its query; a question mark within a reference begins none.
+fn before_query(path: &str) -> &str {
+    let mut depth = 0_usize;
+    let end = path.char_indices().find(|(_, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        *c == '?' && depth == 0
+    });
+    path.get(..end.map_or(path.len(), |(at, _)| at)).unwrap_or(path)
 }
 
 /// A path without what is encoded in it.

@@ -237,10 +237,12 @@ impl<'a> Rules<'a> {
             );
             self.find("extractor_default", Level::Note, line, message);
         } else if used {
+            // A token that somebody put there is not told.
+            let value = if is_placeholder(value) { shown(value) } else { String::new() };
             let message = format!(
                 "when the extractor finds nothing, ${{{}}} is its default {}, and that is sent as if it had been found: after a failed step the next ones fail too. Stop the thread on an error (on_sample_error), or check the step before",
                 shown(name),
-                shown(value)
+                value
             );
             self.find("extractor_default", Level::Warning, line, message);
         }
@@ -571,7 +573,7 @@ impl<'a> Rules<'a> {
             return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
         }
         match lower.as_str() {
-            "authorization" => self.authorization(value, line, share),
+            "authorization" => self.authorization(sampler, value, line, share),
             "if-none-match" | "if-modified-since" => {
                 let message =
                     format!("{} makes the request conditional: it may be answered 304 without content", shown(name));
@@ -590,20 +592,25 @@ impl<'a> Rules<'a> {
     }
 
     /// The value itself is never told: it may be a token.
-    fn authorization(&mut self, value: &str, line: u64, share: Option<f64>) {
+    fn authorization(&mut self, sampler: &Sampler<'_>, value: &str, line: u64, share: Option<f64>) {
         let value = value.trim();
+        // Other services have other schemes, and no quotas of tokens.
+        let genesys = ["pure.cloud", "mypurecloud"].iter().any(|name| sampler.domain.contains(name));
+        if !genesys && !sampler.path.contains("/api/v2/") && !value.is_empty() {
+            return;
+        }
         let (scheme, rest) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("basic") || scheme.eq_ignore_ascii_case("digest") {
             return;
         }
-        let whole_from_variable = value.starts_with("${") && rest.is_empty();
+        let whole_from_variable = without_references(value).trim().is_empty();
         if value.is_empty() || (scheme.eq_ignore_ascii_case("bearer") && rest.is_empty()) {
             return self.cause(Name::TokenMissing, Level::Error, line, share, "Authorization has no token".to_owned());
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             let (level, what) = if whole_from_variable {
-                (Level::Note, "Authorization is one variable: it must hold the word Bearer and a space too")
+                (Level::Note, "all of Authorization is of variables: they must hold the word Bearer and a space too")
             } else {
                 (Level::Error, "Authorization does not begin with the word Bearer and a space")
             };
@@ -627,25 +634,22 @@ impl<'a> Rules<'a> {
             return;
         }
         let references = expression::references(token);
-        let property = references
-            .iter()
-            .any(|r| matches!(r, Reference::Function { name, .. } if name == "__P" || name == "__property"));
-        let variable = references.iter().find_map(|r| match r {
-            Reference::Variable(name) => self.plan.variables.get(name),
-            Reference::Function { .. } => None,
-        });
-        let source = if references.is_empty() {
-            "stands in the plan"
-        } else if property {
-            "is a property"
-        } else if variable.is_some() && !self.plan.opaque {
-            "is a variable of the whole plan"
-        } else {
-            return;
+        // Another reference may make it one of each thread.
+        let source = match references.as_slice() {
+            [] => "stands in the plan",
+            [Reference::Function { name, .. }] if name == "__P" || name == "__property" => "is a property",
+            [Reference::Variable(name)] if self.is_the_same_for_all(name) => "is a variable of the whole plan",
+            _ => return,
         };
         let message =
             format!("the token {source}: one for all {} threads, and quotas are counted per token", count(threads));
         self.cause(Name::TokenShared, Level::Warning, line, None, message);
+    }
+
+    /// Whether the plan gives a variable its value, and nothing else does while it runs.
+    fn is_the_same_for_all(&self, name: &str) -> bool {
+        let given = self.plan.variables.get(name).is_some_and(|value| !value.is_empty());
+        given && !self.plan.assigned.contains(name) && !self.plan.opaque
     }
 
     /// Variables that nothing defines.

@@ -10,3 +10,4 @@ mod operations;
 mod plans;
 mod recorded;
 mod results;
+mod uses;
