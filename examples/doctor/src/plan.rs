@@ -64,8 +64,14 @@ pub(crate) struct Sampler<'a> {
     pub(crate) protocol: String,
     pub(crate) port: String,
     pub(crate) path: String,
-    /// How often a loop of its thread sends it.
-    pub(crate) weight: u64,
+    /// How often a loop of its thread sends it; None where a controller decides.
+    pub(crate) weight: Option<u64>,
+    /// Whether each thread sends it in its first loop only.
+    pub(crate) once: bool,
+    /// Whether it is not sent once there are no more rows.
+    pub(crate) guarded: bool,
+    /// Whether it is sent only where a module of the plan includes it, with what is in scope there.
+    pub(crate) fragment: bool,
     /// What is in scope and sends more: a manager of authorizations, cookies, or a script.
     pub(crate) authorized_otherwise: bool,
 }
@@ -215,15 +221,16 @@ impl Plan {
         words
     }
 
-    /// The HTTP requests with what is in their scope.
-    pub(crate) fn samplers(&self) -> Vec<Sampler<'_>> {
-        let mut walk = Walk { plan: self, samplers: Vec::new(), groups: 0 };
+    /// The HTTP requests with what is in their scope, and how often a loop of a thread reads a row of each data set.
+    pub(crate) fn samplers(&self) -> (Vec<Sampler<'_>>, Vec<Option<u64>>) {
+        let reads = vec![Some(1); self.data_sets.len()];
+        let mut walk = Walk { plan: self, samplers: Vec::new(), reads, groups: 0 };
         for root in self.roots.iter().filter(|root| root.enabled && root.short() != "WorkBench") {
-            let scope = Scope { weight: 1, ..Scope::default() };
+            let scope = Scope { weight: Some(1), ..Scope::default() };
             let siblings: Vec<&Node> = vec![root];
             walk.level(&siblings, &scope);
         }
-        walk.samplers
+        (walk.samplers, walk.reads)
     }
 }
 
@@ -233,13 +240,17 @@ struct Scope<'a> {
     defaults: Vec<&'a Node>,
     data_sets: Vec<usize>,
     group: Option<usize>,
-    weight: u64,
+    weight: Option<u64>,
+    once: bool,
+    guarded: bool,
+    fragment: bool,
     authorized_otherwise: bool,
 }
 
 struct Walk<'a> {
     plan: &'a Plan,
     samplers: Vec<Sampler<'a>>,
+    reads: Vec<Option<u64>>,
     groups: usize,
 }
 
@@ -256,7 +267,12 @@ impl<'a> Walk<'a> {
                     let same = |set: &DataSet| {
                         set.line == node.line && set.name == node.name && set.filename == node.get("filename")
                     };
-                    scope.data_sets.extend(self.plan.data_sets.iter().position(same));
+                    let set = self.plan.data_sets.iter().position(same);
+                    // A row is read whenever what the data set stands in begins anew.
+                    if let Some(reads) = set.and_then(|set| self.reads.get_mut(set)) {
+                        *reads = if scope.once { None } else { scope.weight };
+                    }
+                    scope.data_sets.extend(set);
                 }
                 _ => scope.authorized_otherwise |= may_define(node),
             }
@@ -267,16 +283,44 @@ impl<'a> Walk<'a> {
                 inner.group = Some(self.groups);
                 self.groups += 1;
             }
-            if node.short() == "LoopController" {
-                let loops = number(node.get("LoopController.loops"), &self.plan.variables).map_or(1, |(n, _)| n.max(1));
-                inner.weight = inner.weight.saturating_mul(loops);
-            }
+            self.controller(node, &mut inner);
             let below: Vec<&Node> = node.below().collect();
             if is_http(node) {
                 let sampler = self.sampler(node, &below, &inner);
                 self.samplers.push(sampler);
             } else {
                 self.level(&below, &inner);
+            }
+        }
+    }
+
+    /// How often what is below it is sent.
+    fn controller(&self, node: &Node, inner: &mut Scope<'a>) {
+        match node.short() {
+            "LoopController" => {
+                let loops = number(node.get("LoopController.loops"), &self.plan.variables).map(|(n, _)| n);
+                inner.weight = inner.weight.zip(loops).map(|(weight, loops)| weight.saturating_mul(loops));
+            }
+            "OnceOnlyController" => {
+                inner.once = true;
+                inner.weight = inner.weight.map(|_| 1);
+            }
+            "TestFragmentController" => {
+                inner.fragment = true;
+                inner.authorized_otherwise = true;
+            }
+            "TestPlan"
+            | "GenericController"
+            | "TransactionController"
+            | "RandomOrderController"
+            | "CriticalSectionController"
+            | "RecordingController" => {}
+            _ if is_group(node) || is_http(node) => {}
+            // A condition, a share, one of several, or a plugin's own idea.
+            _ => {
+                inner.weight = None;
+                let condition = ["IfController.condition", "WhileController.condition"].map(|name| node.get(name));
+                inner.guarded |= condition.iter().any(|condition| condition.contains("EOF"));
             }
         }
     }
@@ -309,6 +353,9 @@ impl<'a> Walk<'a> {
             port: own("HTTPSampler.port"),
             path: own("HTTPSampler.path"),
             weight: scope.weight,
+            once: scope.once,
+            guarded: scope.guarded,
+            fragment: scope.fragment,
             authorized_otherwise: scope.authorized_otherwise || below.iter().any(|node| may_define(node)),
         }
     }
@@ -420,7 +467,12 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
             group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).fold(0, u64::saturating_add));
             group.at_once = rows.iter().map(|row| at_once(at(row, 0), at(row, 2))).max();
         }
-        "ConcurrencyThreadGroup" | "ArrivalsThreadGroup" => {
+        // So many that come in a minute, or a second, of whom nobody knows how many there are at once.
+        "ArrivalsThreadGroup" => {
+            let unit = if node.get("Unit") == "S" { 1 } else { 60 };
+            group.at_once = of("TargetLevel").map(|(n, _)| n / unit);
+        }
+        "ConcurrencyThreadGroup" => {
             let unit = if node.get("Unit") == "S" { 1 } else { 60 };
             group.count = of("TargetLevel").map(|(n, _)| n);
             let ramp = of("RampUp").map_or(0, |(n, _)| n.saturating_mul(unit));

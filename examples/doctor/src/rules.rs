@@ -31,12 +31,15 @@ pub(crate) struct Rules<'a> {
     file: &'a str,
     feeds: &'a [Option<(String, Feed)>],
     samplers: Vec<Sampler<'a>>,
+    /// How often a loop of a thread reads a row of each data set.
+    reads: Vec<Option<u64>>,
     out: Ruled,
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn of(plan: &'a Plan, file: &'a str, feeds: &'a [Option<(String, Feed)>]) -> Ruled {
-        let mut rules = Self { plan, file, feeds, samplers: plan.samplers(), out: Ruled::default() };
+        let (samplers, reads) = plan.samplers();
+        let mut rules = Self { plan, file, feeds, samplers, reads, out: Ruled::default() };
         rules.out.requests = rules.requests();
         rules.elements();
         rules.groups();
@@ -77,27 +80,29 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Loops of a group, all its threads together.
-    fn iterations(&self, group: usize) -> Option<u64> {
-        let group = self.plan.groups.get(group)?;
-        group.count?.checked_mul(group.loops?)
+    /// How often a request is sent, by all threads together.
+    fn sent(&self, sampler: &Sampler<'_>) -> Option<u64> {
+        let group = self.plan.groups.get(sampler.group?)?;
+        let loops = if sampler.once { 1 } else { group.loops? };
+        group.count?.checked_mul(loops)?.checked_mul(sampler.weight?)
     }
 
+    /// What is sent in all. Of a fragment that is whatever includes it.
     fn requests(&self) -> Option<u64> {
-        self.samplers.iter().try_fold(0_u64, |sum, sampler| {
-            sum.checked_add(self.iterations(sampler.group?)?.checked_mul(sampler.weight)?)
-        })
+        let includes = |node: &&Node| matches!(node.short(), "ModuleController" | "IncludeController");
+        if self.plan.nodes().iter().any(includes) {
+            return None;
+        }
+        let own = self.samplers.iter().filter(|sampler| !sampler.fragment);
+        own.map(|sampler| self.sent(sampler)).try_fold(0_u64, |sum, sent| sum.checked_add(sent?))
     }
 
     /// The share of all requests that one sampler, or several, send.
     fn share(&self, of: impl Fn(&Sampler<'_>) -> bool) -> Option<f64> {
-        let weight = |sampler: &Sampler<'_>| {
-            let iterations = sampler.group.and_then(|group| self.iterations(group));
-            iterations.map(|n| n.saturating_mul(sampler.weight) as f64)
-        };
-        let all: f64 = self.samplers.iter().map(weight).sum::<Option<f64>>()?;
-        let some: f64 = self.samplers.iter().filter(|s| of(s)).map(weight).sum::<Option<f64>>()?;
-        (all > 0.0).then(|| some / all)
+        let all = self.requests()?;
+        let mut some = self.samplers.iter().filter(|s| of(s)).map(|s| self.sent(s));
+        let some = some.try_fold(0_u64, |sum, sent| sum.checked_add(sent?))?;
+        (all > 0).then(|| some as f64 / all as f64)
     }
 
     /// Elements by themselves.
@@ -355,9 +360,10 @@ impl<'a> Rules<'a> {
     }
 
     /// How many rows a group asks for, and how many there are for it.
-    fn rows_asked(&self, group: usize, set: &DataSet, feed: &Feed) -> Option<(u64, u64)> {
+    fn rows_asked(&self, group: usize, i: usize, set: &DataSet, feed: &Feed) -> Option<(u64, u64)> {
         let threads: &Threads = self.plan.groups.get(group)?;
-        let (n, loops) = (threads.count?, threads.loops?);
+        let reads = self.reads.get(i).copied().flatten()?;
+        let (n, loops) = (threads.count?, threads.loops?.checked_mul(reads)?);
         let needed = n.checked_mul(loops)?;
         Some((
             needed,
@@ -372,7 +378,8 @@ impl<'a> Rules<'a> {
             format!("recycle is false, and {} has {rows}: when they are used up every variable is <EOF>", shown(file));
         let endless =
             |group: &usize| self.plan.groups.get(*group).is_some_and(|g| g.count.is_some() && g.loops.is_none());
-        if groups.iter().any(endless) && !set.stop_thread {
+        let guarded = self.samplers.iter().all(|sampler| sampler.guarded);
+        if groups.iter().any(endless) && !set.stop_thread && !guarded {
             self.cause(
                 Name::FeedExhausted,
                 Level::Warning,
@@ -395,7 +402,7 @@ impl<'a> Rules<'a> {
             return;
         }
         let groups = self.groups_reading(i);
-        let asked: Option<Vec<(u64, u64)>> = groups.iter().map(|group| self.rows_asked(*group, set, feed)).collect();
+        let asked: Option<Vec<(u64, u64)>> = groups.iter().map(|group| self.rows_asked(*group, i, set, feed)).collect();
         let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
             return self.uncounted(&groups, set, file, feed);
         };
@@ -416,17 +423,28 @@ impl<'a> Rules<'a> {
             );
             return self.find("stop_thread", Level::Note, set.line, message);
         }
-        let part = missing as f64 / needed as f64;
-        let share = of_users.map_or(part, |share| share * part);
+        let share = of_users.map(|share| share * missing as f64 / needed as f64);
         let message = format!(
-            "{} rows are asked for (threads × loops) and {} has {}: {} times every variable is <EOF>, and {} of the requests fail",
+            "{} rows are asked for (threads × loops) and {} has {}: {} times every variable is <EOF>",
             count(needed),
             shown(file),
             count(feed.rows),
             count(missing),
-            percent(share)
         );
-        self.runs_out(set, Some(share), message);
+        let users = || self.samplers.iter().filter(|s| s.data_sets.contains(&i) && uses_set(s, set, feed));
+        match share {
+            Some(share) if share > 0.0 => {
+                self.runs_out(set, Some(share), format!("{message}, and {} of the requests fail", percent(share)));
+            }
+            None if users().any(|user| user.weight.is_some()) => self.runs_out(set, None, message),
+            _ if users().all(|user| user.guarded) => {
+                self.find(Name::FeedExhausted.name(), Level::Note, set.line, format!("{message}, and none is sent so"));
+            }
+            _ => {
+                let message = format!("{message}; whether a request is sent then is up to its controllers");
+                self.cause(Name::FeedExhausted, Level::Warning, set.line, None, message);
+            }
+        }
     }
 
     fn runs_out(&mut self, set: &DataSet, share: Option<f64>, message: String) {
@@ -492,6 +510,10 @@ impl<'a> Rules<'a> {
         } else if is_placeholder(domain) && !domain.contains("${") {
             let message = format!("the server name of {} was never filled in: {}", named(node), shown(domain));
             self.cause(Name::WrongAddress, Level::Error, line, share, message);
+        }
+        if sampler.fragment {
+            // Host and protocol may be defaults of whatever includes it.
+            return self.path(sampler, path, share);
         }
         let secure = sampler.protocol.eq_ignore_ascii_case("https");
         let plain = sampler.protocol.is_empty() || sampler.protocol.eq_ignore_ascii_case("http");

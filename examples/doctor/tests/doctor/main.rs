@@ -4,6 +4,7 @@
 mod any_bytes;
 mod columns;
 mod command;
+mod controllers;
 mod counted;
 mod made;
 mod operations;
