@@ -11,4 +11,5 @@ mod operations;
 mod plans;
 mod recorded;
 mod results;
+mod told_apart;
 mod uses;
