@@ -190,7 +190,7 @@ async fn scripts(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Res
     let listed: Result<Vec<Script>, Error> = listed.try_collect().await;
     match listed {
         Ok(scripts) => Ok(Json(scripts.into_iter().map(Known::of).collect())),
-        Err(error) => Err(ended(&backend, &id, error).await),
+        Err(error) => Err(ended(&backend, &id, &agent, error).await),
     }
 }
 
@@ -203,14 +203,17 @@ async fn script(
     let script: ScriptId = script.parse().map_err(Error::from)?;
     match agent.cached_script(&script).await {
         Ok(cached) => Ok(Json(Shown::of(cached))),
-        Err(error) => Err(ended(&backend, &id, error).await),
+        Err(error) => Err(ended(&backend, &id, &agent, error).await),
     }
 }
 
-/// A call failed. Where that means that the session is over, it is forgotten; where replicas share it the agent knows that itself.
-async fn ended(backend: &Backend, id: &str, error: Error) -> Refused {
+/// A call failed. Where the agent has nothing left to log in with, its session is over and forgotten; where replicas share it the
+/// agent knows that itself. A refresh token that it still has is good once whatever refuses all logins is mended.
+async fn ended(backend: &Backend, id: &str, agent: &Agent, error: Error) -> Refused {
+    let is_over = || agent.session().is_none_or(|session| session.refresh_token.is_none());
     if must_log_in(&error)
         && backend.store.sessions().is_none()
+        && is_over()
         && let Err(error) = backend.forget(id).await
     {
         tracing::error!(%error, "a session that is over is still stored");
