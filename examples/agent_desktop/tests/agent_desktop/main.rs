@@ -214,6 +214,33 @@ async fn a_refresh_that_is_refused_for_all_costs_nobody_the_session() {
     serving.stop().await;
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_session_that_cannot_be_read_any_more_is_none_and_a_logout_always_ends_one() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let database = Database::new("unread");
+    let store = ["--database", &database.path()];
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &store).await;
+    let (http, url) = (http(), serving.url.clone());
+    let at = url.strip_prefix("http://").unwrap();
+    let session = log_in(&http, &url).await;
+    let scripts = format!("{url}/scripts");
+    let log_out = async || {
+        let answer = http.post(format!("{url}/logout")).header("cookie", &session).send().await.unwrap();
+        (answer.status().as_u16(), cookie(&answer, "session"))
+    };
+    serving.stop().await;
+
+    let other = [("DESKTOP_KEY", &*"5b".repeat(32))];
+    let serving = Serving::start_with(at, Some(&simulator), &store, &other).await;
+    assert_eq!(get(&http, &scripts, &session).await.status(), 401);
+    assert_eq!(log_out().await, (204, "session=".to_owned()));
+    serving.stop().await;
+    let serving = Serving::start(at, Some(&simulator), &store).await;
+    assert_eq!(get(&http, &scripts, &session).await.status(), 401, "what was stored is gone");
+    serving.stop().await;
+}
+
 /// So many in `cargo test`; for more: `AGENTS=500 RESTARTS=20 cargo test -p genesys-agent-desktop --test agent_desktop restarts`,
 /// `AGENTS=500 AWAY=30 cargo test -p genesys-agent-desktop --test agent_desktop replicas`.
 #[cfg(unix)]
