@@ -274,11 +274,12 @@ impl Feed {
             if !variable.is_empty() && !reading.used.is_empty() && !reading.used.contains(&variable) {
                 continue;
             }
-            if values.len() >= width && is_id_and_more(value) && reading.is_id(&variable, i) {
+            // Of a file by itself nobody knows the delimiter.
+            let whole = reading.known && values.len() >= width;
+            if whole && is_id_and_more(value) && reading.is_id(&variable, i) {
                 let called = reading.called(&variable, i);
                 let message = format!("{called} has more than its id, and all of it is sent: another delimiter?");
-                let level = if reading.known { Level::Error } else { Level::Warning };
-                self.add(Some(Name::FeedUnknownId), level, line, message);
+                self.add(Some(Name::FeedUnknownId), Level::Error, line, message);
                 continue;
             }
             self.value(value, &variable, i, line, reading);

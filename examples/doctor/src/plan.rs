@@ -205,17 +205,27 @@ impl Plan {
         }
     }
 
-    /// The words of all texts, apart from those of the data sets: a variable that is none of them is used nowhere. None of them where
-    /// there is more than was given.
+    /// The words of all references, scripts and controllers: a variable that is none of them is used nowhere. None of them where there
+    /// is more than was given.
     fn used(&self) -> BTreeSet<String> {
         let mut words = BTreeSet::new();
         for node in self.nodes().into_iter().filter(|node| node.short() != "CSVDataSet") {
             if node.short() == "IncludeController" || is_foreign(node) {
                 return BTreeSet::new();
             }
+            let names = may_define(node) || node.short().ends_with("Controller");
             node.texts(|property| {
-                let parts = property.value.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
-                words.extend(parts.filter(|part| !part.is_empty()).map(str::to_owned));
+                if names || property.name.ends_with("variable") {
+                    words.extend(words_of(&property.value));
+                }
+                for reference in expression::references(&property.value) {
+                    match reference {
+                        Reference::Variable(name) => words.extend([name]),
+                        Reference::Function { arguments, .. } => {
+                            words.extend(arguments.iter().flat_map(|a| words_of(a)))
+                        }
+                    }
+                }
             });
         }
         words
@@ -394,6 +404,12 @@ fn may_define(node: &Node) -> bool {
     let short = node.short();
     ["JSR223", "BeanShell", "BSF", "JDBC", "Include", "Module"].iter().any(|word| short.starts_with(word))
         || is_foreign(node)
+}
+
+/// What may be names of variables in a text.
+fn words_of(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
+    parts.filter(|part| !part.is_empty()).map(str::to_owned)
 }
 
 /// A path without its query; a question mark within a reference begins none.

@@ -17,6 +17,9 @@ fn a_column_that_no_request_uses_may_hold_anything() {
         let header = format!("scriptId,token,agentName\n{}", with_names(name));
         is_quiet(&format!("{name:?} by a header"), &plan(&[("scriptId,token<", "<")]), &header);
     }
+    // Another thing that is called so is not it.
+    let query = [("scriptId,token<", "scriptId,token,name<"), ("${scriptId}<", "${scriptId}?name=x<")];
+    is_quiet("a parameter of that name", &plan(&query), &with_names("None"));
     // Sent, it is judged.
     let sent = plan(&[THREE, ("/scripts/${scriptId}", "/scripts/${scriptId}/${agentName}")]);
     assert_eq!(names(&report(&sent, &with_names("None"))), ["feed_placeholder"]);
@@ -39,6 +42,15 @@ fn an_id_with_the_rest_of_its_row_is_another_delimiter() {
         assert!(told.is_some(), "{delimiter:?}: {:#?}", report.findings);
         assert!(report.causes.iter().any(|cause| cause.certainty > Certainty::Possible), "{:#?}", report.causes);
         assert!(!format!("{report:?}").contains("t17"), "the rest may be a token");
+    }
+}
+
+#[test]
+fn of_a_data_file_by_itself_nobody_knows_the_delimiter() {
+    for delimiter in [";", "|", "\t"] {
+        let file = crate::made::Scratch::new("agents.csv", feed().replace(',', delimiter));
+        let report = genesys_doctor::examine(std::slice::from_ref(&file.0)).expect("it is read");
+        assert!(report.causes.is_empty(), "{delimiter:?}: {:#?}", report.causes);
     }
 }
 
