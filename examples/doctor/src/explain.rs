@@ -182,6 +182,7 @@ impl View<'_> {
                     .or(Name::WrongScheme, "TLS failed each time");
             }
             None if self.says(&TIMED_OUT) => Name::Timeout,
+            None if self.says(&["bindexception", "cannot assign requested address"]) => Name::ClientMade,
             None if self.says(&BROKEN) => return Explanation::of(Name::ServiceDown, Certainty::Possible, never),
             None => return Explanation::of(Name::ClientMade, Certainty::Possible, never),
         };

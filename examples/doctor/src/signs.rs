@@ -26,6 +26,10 @@ impl Shape {
     fn of_uuids(&self) -> bool {
         self.ids >= 3 && self.uuids * 10 >= self.ids * 7
     }
+
+    fn of_ids(&self) -> bool {
+        self.ids >= 3 && self.with_digits * 10 >= self.ids * 7
+    }
 }
 
 /// What the addresses of a result file are like, by operation.
@@ -102,7 +106,7 @@ pub(crate) fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
     let decoded = decoded.replace("%3C", "<").replace("%3c", "<").replace("%3E", ">").replace("%3e", ">");
     // Pages are called `not-found` and `todo` too.
     let nothing = ["null", "undefined", "nan", "none", "nil"].contains(&decoded.to_lowercase().as_str());
-    let unfilled = uuids || nothing || !decoded.contains(|c: char| c.is_lowercase());
+    let unfilled = shape.is_some_and(Shape::of_ids) || nothing || !decoded.contains(|c: char| c.is_lowercase());
     if is_template(&decoded) || (unfilled && is_placeholder(&decoded)) {
         return Some(Name::FeedPlaceholder);
     }

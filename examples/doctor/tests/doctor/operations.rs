@@ -66,6 +66,21 @@ fn an_address_that_is_served_too_tells_nothing_wrong() {
 }
 
 #[test]
+fn what_an_extractor_says_among_ids_is_a_placeholder_however_it_is_written() {
+    for word in ["ORDER_NOT_FOUND", "not_found", "notFound", "todo", "null"] {
+        let rows = run(200, |i, mut row, _| {
+            row.url = format!("https://api.example.test/orders/{}", i % 40);
+            if i % 10 != 3 {
+                return row;
+            }
+            row.url = format!("https://api.example.test/orders/{word}");
+            row.failed("400", "Bad Request")
+        });
+        shows(word, &rows, &["feed_placeholder"]);
+    }
+}
+
+#[test]
 fn a_word_among_ids_is_a_header_only_where_it_is_called_like_one() {
     let mixed = |word: &'static str, code: &'static str| {
         run(400, move |i, mut row, _| {

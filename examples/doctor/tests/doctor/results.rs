@@ -508,6 +508,13 @@ fn an_exception_that_nobody_knows_is_not_the_tools_own_failure() {
 }
 
 #[test]
+fn where_no_connection_could_be_bound_no_server_was_asked() {
+    let code = "Non HTTP response code: java.net.BindException";
+    let message = "Non HTTP response message: Cannot assign requested address (Bind failed)";
+    shows("from the first on", &run(60, |_, row, _| row.failed(code, message)), &["client_made"]);
+}
+
+#[test]
 fn a_refused_login_is_too_many_at_once_only_where_something_speaks_for_it() {
     let logins = |message: &str, hit: fn(&Row, u64) -> bool| {
         report(csv(&run(200, |i, mut row, _| {
