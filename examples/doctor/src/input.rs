@@ -95,11 +95,10 @@ fn is_json(text: &[u8]) -> bool {
     }
 }
 
-/// Names of columns that results have, and hardly any data file: one kind of what they tell each.
+/// Names of columns that results have, and hardly any data file.
 const RESULTS: &[&str] = &[
     "timestamp",
     "starttime",
-    "datetime",
     "elapsed",
     "elapsedtime",
     "elaptime",
@@ -107,18 +106,15 @@ const RESULTS: &[&str] = &[
     "responsetime",
     "resptime",
     "latency",
-    "connect",
     "connecttime",
     "idletime",
     "responsecode",
-    "rc",
     "statuscode",
     "responsemessage",
     "failuremessage",
     "threadname",
     "allthreads",
     "grpthreads",
-    "sample",
     "samplerlabel",
     "samplecount",
     "errorcount",
@@ -126,11 +122,8 @@ const RESULTS: &[&str] = &[
     "responsesize",
     "requestname",
     "totalassertions",
-    "trans",
     "transrate",
     "datatrans",
-    "throughput",
-    "datatype",
 ];
 
 /// Why these are results that cannot be read, where they are any.

@@ -65,6 +65,7 @@ fn a_data_file_is_taken_whatever_its_columns_are_called() {
         format!("method,url,name\nGET,https://a.test/{id},Anna\n"),
         format!("scriptId,success\n{id},true\n"),
         format!("id,status,label\n{id},open,x\n"),
+        format!("id,dataType,throughput\n{id},int,3\n"),
         format!("{{{{scriptId}}}},t0\n{id},t1\n"),
         format!("{{scriptId}},t0\n{id},t1\n"),
         format!("[agent],{id}\nx,{id}\n"),
