@@ -316,6 +316,8 @@ fn both(a: Has, b: Has) -> Has {
 }
 
 fn number(text: &[u8]) -> Option<u32> {
+    // As numbers are saved that have been a column with gaps.
+    let text = text.strip_suffix(b".0").unwrap_or(text);
     if text.is_empty() || text.len() > 9 {
         return None;
     }

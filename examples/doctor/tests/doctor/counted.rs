@@ -92,6 +92,19 @@ fn what_is_no_status_is_no_answer_and_a_status_is_one_however_it_is_written() {
 }
 
 #[test]
+fn numbers_that_were_saved_with_a_point_are_the_same_numbers() {
+    let mut at = 0;
+    let rows = run(700, |i, mut row, rng| {
+        let threads = 1 << (i / 100).min(5);
+        at += 400 / threads;
+        (row.at, row.threads, row.thread, row.elapsed) = (at, threads, i % threads + 1, 380);
+        if threads > 8 && rng.f64() < 0.6 { row.failed("400", "Bad Request") } else { row }
+    });
+    let pointed = csv(&rows).replace(",380,", ",380.0,").replace(",400,", ",400.0,").replace(",200,", ",200.0,");
+    assert_eq!(sure(&report(pointed)), ["overload"]);
+}
+
+#[test]
 fn a_file_of_errors_only_does_not_tell_that_nothing_went_well() {
     let errors = |of: fn(u64) -> (&'static str, &'static str)| {
         run(50, move |i, mut row, _| {
