@@ -437,7 +437,8 @@ impl<'a> Rules<'a> {
                 self.runs_out(set, Some(share), format!("{message}, and {} of the requests fail", percent(share)));
             }
             None if users().any(|user| user.weight.is_some()) => self.runs_out(set, None, message),
-            _ if users().all(|user| user.guarded) => {
+            // A script may send it all the same.
+            _ if users().all(|user| user.guarded) && (users().count() > 0 || !self.plan.opaque) => {
                 self.find(Name::FeedExhausted.name(), Level::Note, set.line, format!("{message}, and none is sent so"));
             }
             _ => {

@@ -1,8 +1,10 @@
 //! No row of the results is thrown away for its looks, and where one is not counted no one is told that all is well.
 
-use crate::made::{BEGIN, HEADER, Row, csv, lines, run};
+use crate::made::{BEGIN, HEADER, Row, Scratch, csv, lines, run};
 use crate::results::{report, requests, shows, sure};
 use genesys_doctor::cause::{Certainty, Verdict};
+use genesys_doctor::examine;
+use genesys_doctor::page::{Style, page};
 
 /// Of the second half two of five are refused.
 fn half_refused(n: u64) -> Vec<Row> {
@@ -54,6 +56,10 @@ fn rows_that_do_not_fit_leave_it_open_whether_all_is_well() {
     rows[20] = rows[20].replace("GET script", "GET, script");
     let one = report(rows.join("\n"));
     assert_eq!((requests(&one), one.verdict), (59, Verdict::NotEnoughEvidence), "{:#?}", one.findings);
+
+    let file = Scratch::new("results", rows.join("\n").replace(",200,OK", ",201,Created"));
+    let people = page(&examine(std::slice::from_ref(&file.0)).expect("it is read"), Style { colour: false });
+    assert!(people.contains("not all rows could be read") && !people.contains("Requests failed"), "{people}");
 
     // A last row that is cut is no row, and all others were read.
     let whole = csv(&run(60, |_, row, _| row));
