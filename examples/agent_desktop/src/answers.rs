@@ -101,7 +101,7 @@ fn refused(status: StatusCode, why: &str, error: Option<&Error>) -> Response {
     response
 }
 
-/// The session is over, whatever is tried.
+/// Nothing is served before a login. That the session is over it does not say: whatever refuses all logins answers so too.
 pub(super) fn must_log_in(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::LoginRefused | ErrorKind::Unauthorized)
 }

@@ -107,14 +107,22 @@ impl Backend {
         })
     }
 
+    /// The agent of what is stored, which is not asked for yet where replicas share it.
+    async fn stored(&self, id: &str) -> Result<Agent, Refused> {
+        let client = self.oauth.clone();
+        if self.store.sessions().is_some() {
+            return Ok(self.agent(id, Credentials::Stored(client)));
+        }
+        let session = self.store.get(id).await?.ok_or(Refused::LoggedOut)?;
+        Ok(self.agent(id, Credentials::Session { client, session }))
+    }
+
     /// The agent of a session that this process has not used yet.
     async fn restored(&self, id: &str) -> Result<Agent, Refused> {
-        let client = self.oauth.clone();
+        let agent = self.stored(id).await?;
         if self.store.sessions().is_none() {
-            let session = self.store.get(id).await?.ok_or(Refused::LoggedOut)?;
-            return Ok(self.agent(id, Credentials::Session { client, session }));
+            return Ok(agent);
         }
-        let agent = self.agent(id, Credentials::Stored(client));
         // What another replica has stored. Whoever guesses an id finds nothing; an agent whose session the service has ended is
         // kept, as it answers so without asking again.
         match agent.log_in().await {
@@ -190,7 +198,7 @@ async fn scripts(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Res
     let listed: Result<Vec<Script>, Error> = listed.try_collect().await;
     match listed {
         Ok(scripts) => Ok(Json(scripts.into_iter().map(Known::of).collect())),
-        Err(error) => Err(ended(&backend, &id, error).await),
+        Err(error) => Err(ended(&backend, &id, &agent, error).await),
     }
 }
 
@@ -203,14 +211,17 @@ async fn script(
     let script: ScriptId = script.parse().map_err(Error::from)?;
     match agent.cached_script(&script).await {
         Ok(cached) => Ok(Json(Shown::of(cached))),
-        Err(error) => Err(ended(&backend, &id, error).await),
+        Err(error) => Err(ended(&backend, &id, &agent, error).await),
     }
 }
 
-/// A call failed. Where that means that the session is over, it is forgotten; where replicas share it the agent knows that itself.
-async fn ended(backend: &Backend, id: &str, error: Error) -> Refused {
+/// A call failed. Where the agent has nothing left to log in with, its session is over and forgotten; where replicas share it the
+/// agent knows that itself. A refresh token that it still has is good once whatever refuses all logins is mended.
+async fn ended(backend: &Backend, id: &str, agent: &Agent, error: Error) -> Refused {
+    let is_over = || agent.session().is_none_or(|session| session.refresh_token.is_none());
     if must_log_in(&error)
         && backend.store.sessions().is_none()
+        && is_over()
         && let Err(error) = backend.forget(id).await
     {
         tracing::error!(%error, "a session that is over is still stored");
@@ -218,13 +229,20 @@ async fn ended(backend: &Backend, id: &str, error: Error) -> Refused {
     error.into()
 }
 
+/// Whatever cannot be asked or read: the cookie goes, and what is stored.
 async fn log_out(State(backend): State<Arc<Backend>>, headers: HeaderMap) -> Result<Response, Refused> {
-    let (id, agent) = backend.agent_of(&headers).await?;
+    let id = cookie(&headers, "session").ok_or(Refused::LoggedOut)?;
     let gone = backend.set_cookie("session", "");
     // A task of its own: a browser that does not wait for the answer is logged out all the same.
     let ended = tokio::spawn(async move {
+        let agent = match backend.agents.get(&id).await {
+            Some(agent) => Some(agent),
+            None => backend.stored(&id).await.ok(),
+        };
         // Before it is forgotten, so that it is not restored meanwhile.
-        if let Err(error) = agent.log_out().await {
+        if let Some(agent) = agent
+            && let Err(error) = agent.log_out().await
+        {
             tracing::warn!(%error, "logged out here, but the token is good until it expires");
         }
         backend.forget(&id).await

@@ -94,14 +94,16 @@ impl Store {
         .await
     }
 
+    /// None where there is none, or where it cannot be read any more, as after a change of the key: then its agent logs in again.
     pub(super) async fn get(&self, id: &str) -> anyhow::Result<Option<Session>> {
         let id = digest(&SHA256, id.as_bytes());
         let sealed = self.on(move |rows| {
             let sql = "SELECT sealed FROM sessions WHERE id = ?1";
             Ok(rows.query_row(sql, params![id.as_ref()], |row| row.get::<_, Vec<u8>>(0)).optional()?)
         });
-        let plain = sealed.await?.map(|sealed| self.sealer.open(id.as_ref(), &sealed)).transpose()?;
-        Ok(plain.map(|plain| serde_json::from_slice(&plain)).transpose()?)
+        let Some(sealed) = sealed.await? else { return Ok(None) };
+        let session = self.sealer.open(id.as_ref(), &sealed).and_then(|plain| Ok(serde_json::from_slice(&plain)?));
+        Ok(session.inspect_err(|error| tracing::warn!(%error, "a stored session cannot be read")).ok())
     }
 
     pub(super) async fn remove(&self, id: &str) -> anyhow::Result<()> {

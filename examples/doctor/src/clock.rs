@@ -34,6 +34,18 @@ impl Clock {
     }
 }
 
+/// Whether a time is written to the millisecond: of two requests in one second it tells which was when.
+pub(crate) fn is_exact(text: &[u8]) -> bool {
+    let (whole, fraction) = match text.iter().rposition(|b| matches!(b, b'.' | b',')) {
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default()),
+        None => (text, &[][..]),
+    };
+    // `14.11.2023 22:13:20` has dots and no fraction.
+    let epoch = !whole.is_empty() && whole.iter().all(u8::is_ascii_digit);
+    let digits = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
+    (epoch && whole.len() > 10) || ((epoch || whole.contains(&b':')) && digits > 0)
+}
+
 /// Seconds, milliseconds, microseconds or nanoseconds, told apart by how many digits there are.
 fn since_epoch(text: &[u8]) -> Option<i64> {
     let whole = text.split(|b| *b == b'.').next().unwrap_or_default();
@@ -114,6 +126,23 @@ mod tests {
             ("12:99:00", None),
         ] {
             assert_eq!(Clock::default().read(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_exact_where_it_has_milliseconds() {
+        for (text, expected) in [
+            ("1700000000123", true),
+            ("1700000000", false),
+            ("1700000000.5", true),
+            ("2023/11/14 22:13:20", false),
+            ("2023-11-14T22:13:20.123Z", true),
+            ("14.11.2023 22:13:20", false),
+            ("14.11.2023 22:13:20,5", true),
+            ("23:59:57", false),
+            ("", false),
+        ] {
+            assert_eq!(is_exact(text.as_bytes()), expected, "{text}");
         }
     }
 

@@ -6,7 +6,8 @@ use crate::cause::{Cause, Certainty, Finding, Level, Name, RuledOut};
 use crate::explain;
 use crate::groups::{self, Answered, Group, Question};
 use crate::hypothesis;
-use crate::sample::{Fate, Results, Sample};
+use crate::operations::operations;
+use crate::sample::{Fate, NONE, Results, Sample};
 use crate::signs::{self, Shape, Shapes};
 use crate::text::{count, many, p_value, percent, shown};
 
@@ -23,6 +24,8 @@ pub(crate) struct Diagnosis {
     pub(crate) requests: u64,
     pub(crate) codes: BTreeMap<String, u64>,
     pub(crate) failures: u64,
+    /// Rows that may have failed or not: they could not be read.
+    pub(crate) unread: u64,
     pub(crate) seconds: Option<f64>,
     pub(crate) runs: usize,
     pub(crate) causes: Vec<Cause>,
@@ -100,6 +103,10 @@ struct Case<'a> {
     /// Requests of the last run, in the order in which they were sent.
     rows: Vec<&'a Sample>,
     in_flight: Vec<u32>,
+    /// Of each label.
+    operations: HashMap<u32, u32>,
+    /// Whether there may have been requests that went well, and were not saved.
+    only_errors: bool,
     /// The cause of each row, as far as it is known.
     because: Vec<Option<Name>>,
     found: BTreeMap<Name, Found>,
@@ -113,7 +120,14 @@ impl<'a> Case<'a> {
         let timed = results.has.time && results.has.elapsed && results.complete();
         let in_flight = if timed { groups::in_flight(&rows) } else { Vec::new() };
         let because = vec![None; rows.len()];
-        Self { results, file, rows, in_flight, because, found: BTreeMap::new(), out: Diagnosis::default() }
+        let operations = operations(results, &rows);
+        let only_errors = only_errors(results, &rows);
+        let (found, out) = (BTreeMap::new(), Diagnosis::default());
+        Self { results, file, rows, in_flight, operations, only_errors, because, found, out }
+    }
+
+    fn operation(&self, label: u32) -> u32 {
+        self.operations.get(&label).copied().unwrap_or(label)
     }
 
     fn failed(&self, row: &Sample) -> bool {
@@ -140,8 +154,9 @@ impl<'a> Case<'a> {
                 of_label.1 += n;
             }
         }
-        self.out.runs = results.runs.len();
-        if let Some(run) = results.runs.last().filter(|_| results.has.time) {
+        self.out.unread = results.unread;
+        self.out.runs = results.runs.count;
+        if let Some(run) = results.runs.last.as_ref().filter(|_| results.has.time) {
             self.out.seconds = Some(run.end.saturating_sub(run.start) as f64 / 1_000.0);
         }
         if self.out.requests == 0 && results.transactions > 0 {
@@ -174,11 +189,11 @@ impl<'a> Case<'a> {
     fn mixed_runs(&mut self, parts: &HashSet<u32>) {
         let results = self.results;
         let runs = &results.runs;
-        if let [.., before, last] = runs.as_slice() {
+        if let (Some(before), Some(last)) = (&runs.before, &runs.last) {
             let apart = last.start.saturating_sub(before.end) as f64 / 1_000.0;
             let evidence = format!(
                 "{} runs in one file: lines {} to {} and, {apart:.0} s later, lines {} to {}. The last one is explained here",
-                runs.len(),
+                count(runs.count as u64),
                 before.first_line,
                 before.last_line,
                 last.first_line,
@@ -186,7 +201,7 @@ impl<'a> Case<'a> {
             );
             self.say(Name::MixedRuns, Certainty::Certain, 0, evidence);
         }
-        let rows: u64 = runs.iter().map(|run| run.rows).sum();
+        let rows = runs.rows;
         if results.twins >= 5 && results.twins * 50 >= rows {
             let evidence = format!(
                 "{} of {} rows say again what another says, to the millisecond of the same thread: two listeners write to one file. Each request is counted once",
@@ -232,20 +247,25 @@ impl<'a> Case<'a> {
         let mut shapes: Shapes = HashMap::new();
         let mut seen = HashSet::new();
         for row in &self.rows {
-            if row.url > 0 && seen.insert((row.label, row.url)) {
-                shapes.entry(row.label).or_default().take(results.urls.text(row.url));
+            let operation = self.operation(row.label);
+            if row.url > 0 && seen.insert((operation, row.url)) {
+                shapes.entry(operation).or_default().take(results.urls.text(row.url));
             }
         }
+        let served = self.served(&shapes);
         let mut known: HashMap<(u32, u32, u32), Option<(Name, Certainty)>> = HashMap::new();
         let mut tally: BTreeMap<(Name, Certainty, u32), (u64, u32, u32)> = BTreeMap::new();
+        let operations = &self.operations;
         for (row, because) in self.rows.iter().zip(&mut self.because) {
             let answer = results.answer(row.answer);
             if !answer.fate.failed() {
                 continue;
             }
             let sign = *known.entry((row.answer, row.label, row.url)).or_insert_with(|| {
-                let shape: Option<&Shape> = shapes.get(&row.label);
-                signs::of(answer, results.labels.text(row.label), results.urls.text(row.url), shape)
+                let operation = operations.get(&row.label).unwrap_or(&row.label);
+                let shape: Option<&Shape> = shapes.get(operation);
+                let served = served.get(operation).map_or(&[][..], Vec::as_slice);
+                signs::of(answer, results.labels.text(row.label), results.urls.text(row.url), shape, served)
             });
             if let Some((name, certainty)) = sign {
                 *because = Some(name);
@@ -259,6 +279,20 @@ impl<'a> Case<'a> {
         }
         self.embedded();
         self.gone_logins();
+    }
+
+    /// What the addresses of each operation show that went well.
+    fn served(&self, shapes: &Shapes) -> HashMap<u32, Vec<Name>> {
+        let mut served: HashMap<u32, Vec<Name>> = HashMap::new();
+        let mut seen = HashSet::new();
+        for row in self.rows.iter().filter(|row| !self.failed(row)) {
+            let operation = self.operation(row.label);
+            if seen.insert((operation, row.url)) {
+                let name = signs::of_address(self.results.urls.text(row.url), shapes.get(&operation));
+                served.entry(operation).or_default().extend(name);
+            }
+        }
+        served
     }
 
     /// A page is well, and what it embeds is not.
@@ -329,18 +363,18 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The rows that failed with this code and are not explained, beside those of their labels that went well.
+    /// The rows that failed with this code and are not explained, beside those of their operations that went well.
     fn group(&self, code: u32) -> Group<'a> {
         let of_code = |i: usize, row: &Sample| {
             self.because.get(i).is_some_and(Option::is_none) && self.failed(row) && code_of(self.results, row) == code
         };
-        let labels: HashSet<u32> =
-            self.rows.iter().enumerate().filter(|(i, row)| of_code(*i, row)).map(|(_, row)| row.label).collect();
+        let failing = self.rows.iter().enumerate().filter(|(i, row)| of_code(*i, row));
+        let operations: HashSet<u32> = failing.map(|(_, row)| self.operation(row.label)).collect();
         Group::new(&self.rows, &self.in_flight, |i, row| {
             if of_code(i, row) {
                 Some(true)
             } else {
-                (!self.failed(row) && labels.contains(&row.label)).then_some(false)
+                (!self.failed(row) && operations.contains(&self.operation(row.label))).then_some(false)
             }
         })
     }
@@ -349,15 +383,20 @@ impl<'a> Case<'a> {
     fn always_failing(&mut self, code: u32) {
         let results = self.results;
         let group = self.group(code);
-        if !results.has.url || group.well() == 0 {
+        if group.well() == 0 {
             return;
         }
-        let table = group.by(|row| row.url);
+        // Without addresses, labels may have the ids.
+        let (address, texts): (fn(&Sample) -> u32, _) =
+            if results.has.url { (|row| row.url, &results.urls) } else { (|row| row.label, &results.labels) };
+        let table = group.by(address);
         let base = group.failures() as f64 / group.rows.len() as f64;
         let never: BTreeMap<u32, u64> = table
             .iter()
-            .filter(|(url, (bad, well))| **url > 0 && *well == 0 && *bad >= NEVER)
-            .map(|(url, (bad, _))| (*url, *bad))
+            .filter(|(address, (bad, well))| **address > 0 && *well == 0 && *bad >= NEVER)
+            // Of a request that was never sent there is no address.
+            .filter(|(address, _)| !results.has.url || texts.text(**address).contains('/'))
+            .map(|(address, (bad, _))| (*address, *bad))
             .collect();
         let failures: u64 = never.values().sum();
         let outside = (group.failures() as u64).saturating_sub(failures) as f64
@@ -374,8 +413,8 @@ impl<'a> Case<'a> {
             Fate::Status(401 | 403 | 404 | 410) => Name::FeedUnknownId,
             _ => Name::BrokenScript,
         };
-        let taken = self.take(name, |_, row| never.contains_key(&row.url) && code_of(results, row) == code);
-        let example = never.keys().next().map_or("", |url| results.urls.text(*url));
+        let taken = self.take(name, |_, row| never.contains_key(&address(row)) && code_of(results, row) == code);
+        let example = never.keys().next().map_or("", |address| texts.text(*address));
         let others = (table.len() - never.len()) as u64;
         let certainty = if failures >= 20 && outside < 0.05 { Certainty::Certain } else { Certainty::Likely };
         let evidence = format!(
@@ -415,7 +454,7 @@ impl<'a> Case<'a> {
     }
 
     fn explain(&mut self, code: u32, group: &Group<'_>, answers: &[(Answered, f64)]) {
-        let explanation = explain::explain(self.results, code, group, answers);
+        let explanation = explain::explain(self.results, code, group, answers, self.only_errors);
         let all = group.failures() as u64;
         let Some((name, certainty, evidence)) = explanation.main else { return };
         let results = self.results;
@@ -570,6 +609,17 @@ impl<'a> Case<'a> {
             }
         }
     }
+}
+
+/// Whether a file in which nothing went well may be one of errors only: they are of several kinds, or not of all threads.
+fn only_errors(results: &Results, rows: &[&Sample]) -> bool {
+    if rows.iter().any(|row| !results.answer(row.answer).fate.failed()) {
+        return false;
+    }
+    let codes: HashSet<u32> = rows.iter().map(|row| code_of(results, row)).collect();
+    let threads: HashSet<u32> = rows.iter().map(|row| row.thread).filter(|thread| *thread > 0).collect();
+    let most = rows.iter().map(|row| row.threads).filter(|threads| *threads != NONE).max().unwrap_or_default();
+    codes.len() > 1 || (!threads.is_empty() && threads.len() < most as usize)
 }
 
 /// Rows with the same code fail alike: the first answer with it.

@@ -227,7 +227,7 @@ impl Seen {
         let sure = causes.values().any(|cause| cause.certainty > Certainty::Possible);
         let verdict = if sure {
             Verdict::Causes
-        } else if failures > 0 || requests == 0 {
+        } else if failures > 0 || requests == 0 || self.results.iter().any(|(_, d)| d.unread > 0) {
             Verdict::NotEnoughEvidence
         } else {
             Verdict::NothingFound
@@ -330,7 +330,7 @@ fn agree(found: &mut Cause, mut predicted: Cause, failing: f64, all: u64) {
 fn effects(predicted: &Cause) -> &'static [Name] {
     let sure = predicted.certainty > Certainty::Possible;
     match predicted.name {
-        Name::HeaderMissing => &[Name::HeaderWrong, Name::AllRefused],
+        Name::HeaderMissing => &[Name::HeaderWrong],
         Name::HeaderDead | Name::HeaderWrong | Name::HeaderDuplicate | Name::TokenMissing if sure => {
             &[Name::TokenMissing, Name::AllRefused, Name::HeaderWrong]
         }

@@ -3,6 +3,7 @@
 use crate::cause::{Certainty, Name};
 use crate::diagnose::ALPHA;
 use crate::groups::{Answered, Group, Question, Span};
+use crate::layout::{self, Told};
 use crate::sample::{Answer, Fate, NONE, Results, Sample};
 use crate::signs;
 use crate::text::{count, many, p_value, percent, shown};
@@ -56,11 +57,22 @@ struct View<'a> {
     answers: &'a [(Answered, f64)],
 }
 
-/// Explains one kind of failure, the surest pattern first.
-pub(crate) fn explain(results: &Results, code: u32, group: &Group<'_>, answers: &[(Answered, f64)]) -> Explanation {
+/// Explains one kind of failure, the surest pattern first. Where there may be `only_errors` in the file nothing is sure of
+/// what never went well.
+pub(crate) fn explain(
+    results: &Results,
+    code: u32,
+    group: &Group<'_>,
+    answers: &[(Answered, f64)],
+    only_errors: bool,
+) -> Explanation {
     let view = View { results, answer: results.answer(code), group, answers };
     if group.well() < 5 && group.failures() > group.well() * 20 {
-        return view.all_failed();
+        let mut explanation = view.all_failed();
+        if let Some((_, certainty, _)) = explanation.main.as_mut().filter(|_| only_errors) {
+            *certainty = Certainty::Possible;
+        }
+        return explanation;
     }
     let patterns: [Pattern<'_>; 16] = [
         View::machine,
@@ -170,6 +182,7 @@ impl View<'_> {
                     .or(Name::WrongScheme, "TLS failed each time");
             }
             None if self.says(&TIMED_OUT) => Name::Timeout,
+            None if self.says(&["bindexception", "cannot assign requested address"]) => Name::ClientMade,
             None if self.says(&BROKEN) => return Explanation::of(Name::ServiceDown, Certainty::Possible, never),
             None => return Explanation::of(Name::ClientMade, Certainty::Possible, never),
         };
@@ -241,9 +254,11 @@ impl View<'_> {
     /// A host, a column or a header of which one value fails.
     fn node(&self) -> Option<Explanation> {
         let extras = (0..self.results.extra_names.len()).map(Question::Extra);
-        let question =
-            std::iter::once(Question::Host).chain(extras).find(|q| self.yes(*q).is_some_and(|(_, e)| e >= 0.8))?;
-        let (p, share) = self.yes(question)?;
+        std::iter::once(Question::Host).chain(extras).find_map(|question| self.one_value(question))
+    }
+
+    fn one_value(&self, question: Question) -> Option<Explanation> {
+        let (p, share) = self.yes(question).filter(|(_, share)| *share >= 0.8)?;
         let (column, value): (&str, Value<'_>) = match question {
             Question::Extra(i) => {
                 let column = self.results.extra_names.get(i)?;
@@ -259,6 +274,11 @@ impl View<'_> {
         };
         let table = self.group.by(|row| value(row));
         let (worst, (bad, well)) = table.iter().max_by(|a, b| rate(a.1).total_cmp(&rate(b.1)))?;
+        let told = layout::told(column)?;
+        // What is not there, or was never filled in, comes of the failure; and who refuses for all nodes serves nothing.
+        if worst.is_empty() || signs::is_placeholder(worst) || (told == Told::Speaker && *well == 0) {
+            return None;
+        }
         let evidence = format!(
             "with {column} {}: {} of {} failed; {} of the failures are with those that fail most, of {} ({})",
             shown(worst),
@@ -268,8 +288,7 @@ impl View<'_> {
             many(table.len() as u64, "value", "values"),
             p_value(p)
         );
-        let lower = column.to_lowercase();
-        if lower == "hostname" || lower == "hn" {
+        if told == Told::Generator {
             // The machine that made the load. Refused by the service, or at its own limit?
             let sure = if self.status().is_none() { Certainty::Likely } else { Certainty::Possible };
             return Some(
@@ -277,7 +296,7 @@ impl View<'_> {
                     .or(Name::AddressLimit, "the service may refuse what comes from the address of one machine"),
             );
         }
-        let name = if lower.contains("script") || lower.ends_with("id") { Name::BrokenScript } else { Name::NodeFault };
+        let name = if told == Told::Script { Name::BrokenScript } else { Name::NodeFault };
         Some(Explanation::of(name, Certainty::Likely, evidence))
     }
 

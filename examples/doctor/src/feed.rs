@@ -1,5 +1,6 @@
 //! Data files, as a CSV Data Set or the load test reads them: rows, and what is wrong with them.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Read};
 
 use crate::cause::{Level, Name};
@@ -27,6 +28,8 @@ pub struct Reading {
     pub in_path: Vec<String>,
     /// Which stand in a path encoded.
     pub encoded: Vec<String>,
+    /// The words of the plan: what is called none of them is in no request. Empty where that is not known.
+    pub used: BTreeSet<String>,
     /// Which hold words of people, where NULL or NAN may be a name.
     pub words: Vec<String>,
     /// Whether it is known how the file is read, or a guess.
@@ -40,6 +43,27 @@ impl Reading {
     pub fn strict(ids: &[&str], words: &[&str]) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Self { encoded: owned(ids), words: owned(words), quoted: true, known: true, strict: true, ..Self::default() }
+    }
+
+    /// Whether a column has ids.
+    fn is_id(&self, variable: &str, column: usize) -> bool {
+        let in_path = self.in_path.iter().chain(&self.encoded).any(|name| name == variable);
+        in_path || (!self.known && column == 0)
+    }
+
+    /// What stands between values.
+    fn between(&self) -> &str {
+        match self.delimiter.as_str() {
+            "" => ",",
+            "\\t" => "\t",
+            other => other,
+        }
+    }
+
+    /// The same, where a reader of CSV can take it.
+    fn byte(&self) -> Option<u8> {
+        let delimiter = self.between();
+        delimiter.bytes().next().filter(|b| delimiter.len() == 1 && b.is_ascii())
     }
 
     /// A column by its name, or its number.
@@ -82,6 +106,8 @@ pub struct Feed {
     pub named: Vec<String>,
     /// Whether a value has a space in it.
     pub spaces: bool,
+    /// Whether the line that names the variables is a row, and may hold secrets.
+    nameless: bool,
     uuids: u64,
     /// Ids that look well and are no UUIDs: the first one's line, and how many.
     others: (u64, u64),
@@ -102,8 +128,10 @@ impl Feed {
         let mut ends_in_cr = None;
         let mut line = Vec::new();
         let mut number = 0;
-        while next_line(&mut lines, &mut line)? {
+        while next_line(&mut lines, &mut line, reading.strict)? {
             number += 1;
+            let begun = number;
+            number += feed.close_quote(&mut lines, &mut line, number, reading)?;
             if reading.strict && std::str::from_utf8(&line).is_err() {
                 return Err(Unreadable::new(number, "not UTF-8; save the file as UTF-8"));
             }
@@ -116,16 +144,18 @@ impl Feed {
             }
             let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
             let header = reading.known && (reading.variables.is_empty() || reading.ignore_first_line);
-            let heads = number == 1 || (reading.strict && feed.named.is_empty());
+            let heads = begun == 1 || (reading.strict && feed.named.is_empty());
             if header && heads && !(reading.strict && text.trim().is_empty()) {
                 if let Some(what) = quotes(text, &split(text, reading)).filter(|_| reading.strict) {
                     feed.add(Some(Name::FeedQuotes), Level::Error, number, what.to_owned());
                 }
                 feed.named = split(text, reading).iter().map(|name| name.trim().to_owned()).collect();
+                let is_row = || feed.named.iter().any(|name| is_uuid(name.trim_matches('"')));
+                feed.nameless = reading.variables.is_empty() && is_row();
                 first_row = Some((1, split(text, reading)));
                 continue;
             }
-            feed.row(text, number, reading, &mut first_row);
+            feed.row(text, begun, reading, &mut first_row);
         }
         if reading.strict {
             return Ok(feed);
@@ -141,6 +171,34 @@ impl Feed {
             );
         }
         Ok(feed)
+    }
+
+    /// Reads on to the line in which a quote is closed, as a plan with quotedData does. How many lines more.
+    fn close_quote<R: Read>(
+        &mut self,
+        lines: &mut Lines<R>,
+        row: &mut Vec<u8>,
+        line: u64,
+        reading: &Reading,
+    ) -> Result<u64, Unreadable> {
+        let Some(delimiter) = reading.byte().filter(|_| reading.quoted && reading.known && !reading.strict) else {
+            return Ok(0);
+        };
+        let mut open = is_open(false, row.strip_prefix(b"\xef\xbb\xbf").unwrap_or(row), delimiter);
+        let (mut more, mut next) = (0, Vec::new());
+        while open {
+            if !next_line(lines, &mut next, false)? {
+                self.add(Some(Name::FeedQuotes), Level::Error, line, "opens a quote that is never closed".to_owned());
+                break;
+            }
+            more += 1;
+            open = is_open(open, &next, delimiter);
+            row.append(&mut next);
+            if row.len() >= LONGEST_LINE {
+                return Err(Unreadable::new(line, "a quote that is not closed within 1 MiB"));
+            }
+        }
+        Ok(more)
     }
 
     fn bom(&mut self, reading: &Reading) {
@@ -184,7 +242,8 @@ impl Feed {
 
     fn row(&mut self, text: &str, line: u64, reading: &Reading, first_row: &mut Option<(u64, Vec<String>)>) {
         self.rows += 1;
-        if text.trim().is_empty() {
+        // JMeter takes blanks for a value.
+        if if reading.strict { text.trim().is_empty() } else { text.is_empty() } {
             self.blank += 1;
             let message =
                 "is blank: a JMeter plan takes it for the end and sets every variable to <EOF>; take it out".to_owned();
@@ -211,7 +270,18 @@ impl Feed {
                 break;
             }
             let variable = if reading.variables.is_empty() { self.named.get(i) } else { reading.variables.get(i) };
-            let variable = variable.cloned().unwrap_or_default();
+            let variable = variable.filter(|_| !self.nameless).cloned().unwrap_or_default();
+            if !variable.is_empty() && !reading.used.is_empty() && !reading.used.contains(&variable) {
+                continue;
+            }
+            // Of a file by itself nobody knows the delimiter.
+            let whole = reading.known && values.len() >= width;
+            if whole && is_id_and_more(value) && reading.is_id(&variable, i) {
+                let called = reading.called(&variable, i);
+                let message = format!("{called} has more than its id, and all of it is sent: another delimiter?");
+                self.add(Some(Name::FeedUnknownId), Level::Error, line, message);
+                continue;
+            }
             self.value(value, &variable, i, line, reading);
         }
     }
@@ -219,14 +289,16 @@ impl Feed {
     fn value(&mut self, value: &str, variable: &str, column: usize, line: u64, reading: &Reading) {
         self.spaces |= value.contains(' ');
         let in_path = reading.in_path.iter().any(|name| name == variable);
-        let encoded = reading.encoded.iter().any(|name| name == variable);
-        let id = in_path || encoded || (!reading.known && column == 0);
+        let id = reading.is_id(variable, column);
         let called = || reading.called(variable, column);
         if id {
             self.uuids += u64::from(is_uuid(value.trim()));
         }
         if value.trim().is_empty() {
-            if id || in_path {
+            if id && !value.is_empty() && !reading.strict {
+                let message = format!("{} is nothing but blanks, which are sent", called());
+                self.add(Some(Name::FeedSpace), Level::Error, line, message);
+            } else if id {
                 self.add(
                     Some(Name::FeedEmptyId),
                     Level::Error,
@@ -349,18 +421,54 @@ impl Feed {
     }
 }
 
-fn next_line<R: Read>(lines: &mut Lines<R>, into: &mut Vec<u8>) -> Result<bool, Unreadable> {
+/// Reads a line with what ends it: LF, CR LF or, as JMeter reads it, CR. False at the end of the file.
+fn next_line<R: Read>(lines: &mut Lines<R>, into: &mut Vec<u8>, strict: bool) -> Result<bool, Unreadable> {
     into.clear();
     let at = lines.line();
-    let n = lines
-        .by_ref()
-        .take(LONGEST_LINE as u64)
-        .read_until(b'\n', into)
-        .map_err(|error| Unreadable::new(at, error.to_string()))?;
-    if n >= LONGEST_LINE {
-        return Err(Unreadable::new(at, "a line of more than 1 MiB: no data file"));
+    let failed = |error: std::io::Error| Unreadable::new(at, error.to_string());
+    loop {
+        let buffer = lines.fill_buf().map_err(failed)?;
+        let end = buffer.iter().position(|b| *b == b'\n' || (*b == b'\r' && !strict));
+        let n = end.map_or(buffer.len(), |end| end + 1);
+        into.extend_from_slice(buffer.get(..n).unwrap_or_default());
+        lines.consume(n);
+        if into.len() >= LONGEST_LINE {
+            return Err(Unreadable::new(at, "a line of more than 1 MiB: no data file"));
+        }
+        if n == 0 {
+            return Ok(!into.is_empty());
+        }
+        if end.is_some() {
+            if into.ends_with(b"\r") && lines.fill_buf().map_err(failed)?.first() == Some(&b'\n') {
+                into.push(b'\n');
+                lines.consume(1);
+            }
+            return Ok(true);
+        }
     }
-    Ok(n > 0)
+}
+
+/// Whether a quote is open after this text, in which it was open or not. Only at the beginning of a value it opens one.
+fn is_open(mut open: bool, text: &[u8], delimiter: u8) -> bool {
+    let mut begins = !open;
+    let mut bytes = text.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        let before = open;
+        if *byte == b'"' && open {
+            // Two of them are one that is meant.
+            open = bytes.next_if_eq(&&b'"').is_some();
+        } else if *byte == b'"' {
+            open = begins;
+        }
+        begins = !before && !open && *byte == delimiter;
+    }
+    open
+}
+
+/// An id, and what another delimiter would have kept apart from it.
+fn is_id_and_more(value: &str) -> bool {
+    let value = value.trim_start();
+    value.get(..36).is_some_and(is_uuid) && value.get(36..).is_some_and(|rest| rest.starts_with([';', ',', '|', '\t']))
 }
 
 /// Quotes that one reader of CSV takes in one way and the next in another.
@@ -372,15 +480,10 @@ fn quotes(text: &str, values: &[String]) -> Option<&'static str> {
 }
 
 fn split(text: &str, reading: &Reading) -> Vec<String> {
-    let delimiter = match reading.delimiter.as_str() {
-        "" => ",",
-        "\\t" => "\t",
-        other => other,
-    };
     // A reader of CSV is dear to make for a line, and where there are no quotes there is nothing to read.
     let quoted = reading.quoted && (text.is_empty() || text.contains(['"', '\r']));
-    let Some(byte) = delimiter.bytes().next().filter(|b| quoted && delimiter.len() == 1 && b.is_ascii()) else {
-        return text.split(delimiter).map(str::to_owned).collect();
+    let Some(byte) = reading.byte().filter(|_| quoted) else {
+        return text.split(reading.between()).map(str::to_owned).collect();
     };
     let mut reader =
         csv::ReaderBuilder::new().delimiter(byte).has_headers(false).flexible(true).from_reader(text.as_bytes());

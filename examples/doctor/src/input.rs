@@ -71,13 +71,103 @@ pub fn kind(head: &[u8]) -> Result<Kind, Unreadable> {
     if text.iter().take(4_096).any(|b| *b == 0) {
         return refuse("binary data, and no text: vegeta's own format, or a spreadsheet? Save the results as CSV");
     }
-    if matches!(begin.first(), Some(b'{' | b'[')) {
+    if is_json(begin) {
         return json(begin);
     }
     if let Some(tool) = other_tool(begin) {
         return refuse(&format!("{tool}: another kind of file. Give JMeter's results (JTL), one row a request"));
     }
-    Ok(if crate::jtl::looks_like_results(text) { Kind::Rows } else { Kind::Data })
+    if crate::jtl::looks_like_results(text) {
+        return Ok(Kind::Rows);
+    }
+    // What is taken for a data file, and was none, would be said to be well.
+    other_results(begin).map_or(Ok(Kind::Data), |reason| refuse(&reason))
+}
+
+/// An object or a list, and no template: `{{scriptId}},t0` or `[agent],t0` may be a row.
+fn is_json(text: &[u8]) -> bool {
+    let Some((first, rest)) = text.split_first() else { return false };
+    let next = rest.iter().find(|b| !b.is_ascii_whitespace());
+    match first {
+        b'{' => next.is_none_or(|b| matches!(b, b'"' | b'}')),
+        b'[' => next.is_none_or(|b| matches!(b, b'{' | b'[' | b'"' | b']' | b'-' | b'0'..=b'9')),
+        _ => false,
+    }
+}
+
+/// Names of columns that results have, and hardly any data file.
+const RESULTS: &[&str] = &[
+    "timestamp",
+    "starttime",
+    "elapsed",
+    "elapsedtime",
+    "elaptime",
+    "sampletime",
+    "responsetime",
+    "resptime",
+    "latency",
+    "connecttime",
+    "idletime",
+    "responsecode",
+    "statuscode",
+    "responsemessage",
+    "failuremessage",
+    "threadname",
+    "allthreads",
+    "grpthreads",
+    "samplerlabel",
+    "samplecount",
+    "errorcount",
+    "sentbytes",
+    "responsesize",
+    "requestname",
+    "totalassertions",
+    "transrate",
+    "datatrans",
+];
+
+/// Why these are results that cannot be read, where they are any.
+fn other_results(text: &[u8]) -> Option<String> {
+    let line = text.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line).to_lowercase();
+    if line.starts_with("#software:")
+        || line.starts_with("#fields:")
+        || line.contains("http/1.")
+        || line.contains("http/2")
+    {
+        return Some("a log of a server, and no results. Give JMeter's results (JTL), one row a request".to_owned());
+    }
+    let columns: Vec<&str> = line.split([',', ';', '\t', '|']).collect();
+    let number = |column: &str| !column.is_empty() && column.bytes().all(|b| b.is_ascii_digit());
+    let epoch = |column: &str| column.len() == 13 && column.starts_with('1') && number(column);
+    let (first, rest) = columns.split_first()?;
+    if rest.len() >= 10 && first.contains('.') && first.split('.').all(number) && rest.iter().skip(1).all(|c| number(c))
+    {
+        return Some("phout, results of Yandex.Tank: another kind. Give JMeter's results (JTL)".to_owned());
+    }
+    if epoch(first) && rest.first().is_some_and(|second| number(second)) {
+        return Some(
+            "rows that begin with times, as results do, and without a header: nothing tells what is in them".to_owned(),
+        );
+    }
+    let plain = |column: &&str| {
+        let name = column.split('(').next().unwrap_or_default();
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>()
+    };
+    let names: Vec<String> = columns.iter().map(plain).collect();
+    let has = |wanted: &[&str]| names.iter().any(|name| wanted.contains(&name.as_str()));
+    if names.iter().filter(|name| RESULTS.contains(&name.as_str())).count() < 2 {
+        return None;
+    }
+    let outcome = has(&["responsecode", "rc", "statuscode", "success"]);
+    let missing = match (outcome, has(&["timestamp", "elapsed", "elapsedtime"])) {
+        (false, _) => "responseCode or success",
+        (true, false) => "timeStamp or elapsed",
+        (true, true) => "label, threadName or another that JMeter saves",
+    };
+    Some(format!(
+        "results, and the columns do not tell all that is asked: no {missing}. Save JMeter's results with them"
+    ))
 }
 
 fn markup(text: &[u8]) -> Result<Kind, Unreadable> {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use crate::cause::{Finding, Level};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::input::{Bounded, Unreadable};
 use crate::layout::{Layout, Role};
 use crate::sample::{Has, Raw, Results};
@@ -124,7 +124,10 @@ impl<'a> Rows<'a> {
         let layout = &self.layout;
         let get = |role: Role| layout.at(role).and_then(|i| record.get(i)).unwrap_or_default();
         if record.len() != layout.width {
-            return self.other_header(record);
+            return match self.joined(record) {
+                Some(whole) => self.row(&whole, line),
+                None => self.other_header(record),
+            };
         }
         let Some(start) = self.clock.read(get(Role::Time)) else {
             return if layout.at(Role::Time).is_some() {
@@ -135,6 +138,32 @@ impl<'a> Rows<'a> {
         };
         self.take(record, line, start);
         true
+    }
+
+    /// The row as it was meant: a failure's message is the tester's own, and some tools do not quote it. None where it cannot
+    /// be told that the values too many are the message's.
+    fn joined(&self, record: &ByteRecord) -> Option<ByteRecord> {
+        let (failure, surplus) = (self.layout.at(Role::Failure)?, record.len().checked_sub(self.layout.width)?);
+        let mut whole = ByteRecord::new();
+        for (i, value) in record.iter().enumerate() {
+            if i <= failure || i > failure + surplus {
+                whole.push_field(value);
+            } else if i == failure + surplus {
+                let parts: Vec<&[u8]> = record.iter().skip(failure).take(surplus + 1).collect();
+                whole.truncate(failure);
+                whole.push_field(&parts.join(&self.layout.delimiter));
+            }
+        }
+        let fits =
+            |role: Role, test: fn(&[u8]) -> bool| self.layout.at(role).is_none_or(|i| whole.get(i).is_some_and(test));
+        let before = self.layout.at(Role::Success).is_some_and(|i| i < failure);
+        let good = before
+            && fits(Role::Success, |value| success(value).is_some())
+            && fits(Role::Time, |value| Clock::default().read(value).is_some())
+            && fits(Role::AllThreads, |value| number(value).is_some())
+            && fits(Role::Connect, |value| number(value).is_some())
+            && fits(Role::Url, crate::layout::is_address);
+        good.then_some(whole)
     }
 
     /// A second header begins another run, and may have other columns.
@@ -170,6 +199,7 @@ impl<'a> Rows<'a> {
         self.results.add(&Raw {
             line,
             start,
+            exact: clock::is_exact(get(Role::Time)),
             elapsed: number(Role::Elapsed).unwrap_or_default(),
             label: get(Role::Label),
             code: get(Role::Code),
@@ -239,6 +269,7 @@ impl<'a> Rows<'a> {
                 format!("{rows} sum several samples each (SampleCount): counted as one request"),
             );
         }
+        self.results.unread = self.misfits;
         Ok((self.results, self.findings))
     }
 
@@ -285,6 +316,8 @@ fn both(a: Has, b: Has) -> Has {
 }
 
 fn number(text: &[u8]) -> Option<u32> {
+    // As numbers are saved that have been a column with gaps.
+    let text = text.strip_suffix(b".0").unwrap_or(text);
     if text.is_empty() || text.len() > 9 {
         return None;
     }

@@ -3,25 +3,15 @@
 use std::io::Read;
 
 use crate::cause::{Finding, Level};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::input::Unreadable;
 use crate::sample::{Has, Raw, Results};
 use crate::text;
 use crate::xml::{Part, Xml};
 
 /// Headers of a response that tell nodes apart.
-const NODE_HEADERS: [&str; 10] = [
-    "server",
-    "via",
-    "x-served-by",
-    "x-node",
-    "x-backend",
-    "x-backend-server",
-    "x-server",
-    "x-instance",
-    "x-host",
-    "x-upstream",
-];
+const NODE_HEADERS: [&str; 8] =
+    ["x-served-by", "x-node", "x-backend", "x-backend-server", "x-server", "x-instance", "x-host", "x-upstream"];
 const LONG_NAMES: [(&str, &str); 7] = [
     ("t", "time"),
     ("ts", "timeStamp"),
@@ -44,6 +34,8 @@ struct Element {
     failures: String,
     body: String,
     node: String,
+    /// Of the headers Server and Via.
+    speakers: [String; 2],
     /// What is in it is counted instead of it.
     transparent: bool,
     http: bool,
@@ -82,7 +74,7 @@ pub(crate) fn read(input: impl Read, file: &str) -> Result<(Results, Vec<Finding
     let mut xml = Xml::new(input);
     let mut elements = Elements {
         file,
-        results: Results::new(vec!["header of a node".to_owned(), "hn".to_owned()]),
+        results: Results::new(["x-… header", "hn", "the header Server", "the header Via"].map(str::to_owned).to_vec()),
         clock: Clock::default(),
         open: Vec::new(),
         path: Vec::new(),
@@ -136,8 +128,14 @@ impl Elements<'_> {
             Some("responseHeader") => {
                 for line in text.lines() {
                     let Some((name, value)) = line.split_once(':') else { continue };
-                    if NODE_HEADERS.contains(&name.trim().to_lowercase().as_str()) && element.node.len() < BODY {
-                        element.node.push_str(&format!("{}: {} ", name.trim(), value.trim()));
+                    let (name, [server, via]) = (name.trim().to_lowercase(), &mut element.speakers);
+                    match name.as_str() {
+                        "server" => *server = value.trim().chars().take(BODY).collect(),
+                        "via" => *via = value.trim().chars().take(BODY).collect(),
+                        name if NODE_HEADERS.contains(&name) && element.node.len() < BODY => {
+                            element.node.push_str(&format!("{name}: {} ", value.trim()));
+                        }
+                        _ => {}
                     }
                 }
                 return;
@@ -171,10 +169,12 @@ impl Elements<'_> {
         has.connect |= connect.is_some();
         let start = self.clock.read(element.get("ts").as_bytes());
         has.time &= start.is_some();
+        let [server, via] = &element.speakers;
         let failure = format!("{}{}", element.failures.trim(), element.body.trim());
         self.results.add(&Raw {
             line: element.line,
             start: start.unwrap_or_default(),
+            exact: clock::is_exact(element.get("ts").as_bytes()),
             elapsed: element.number("t").unwrap_or_default(),
             label: element.get("lb").as_bytes(),
             code: element.get("rc").as_bytes(),
@@ -185,7 +185,7 @@ impl Elements<'_> {
             url: url.as_bytes(),
             connect,
             threads,
-            extras: [element.node.trim().as_bytes(), element.get("hn").as_bytes(), b"", b""],
+            extras: [element.node.trim().as_bytes(), element.get("hn").as_bytes(), server.as_bytes(), via.as_bytes()],
         });
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Layout {
     pub(crate) width: usize,
     pub(crate) header: bool,
     roles: [Option<usize>; ROLES],
-    /// Columns of the user's own, and the machine that made the load.
+    /// Columns of the user's own that tell something by their names.
     pub(crate) extras: Vec<(String, usize)>,
 }
 
@@ -75,7 +75,7 @@ impl Layout {
             match role(&name.to_lowercase()) {
                 Some(Role::Ignored) => ignored += 1,
                 Some(role) => layout.set(role, i),
-                None if name.is_empty() || layout.extras.len() >= EXTRAS => {}
+                None if told(&name).is_none() || layout.extras.len() >= EXTRAS => {}
                 None => layout.extras.push((crate::text::shown(&name), i)),
             }
         }
@@ -165,6 +165,43 @@ impl Layout {
     }
 }
 
+/// What a column of the user's own, or a header of the answer, tells by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The machine that made the load.
+    Generator,
+    /// Who answered: one of several that do the same.
+    Node,
+    /// Who spoke last, and may be whoever refused for all nodes.
+    Speaker,
+    /// The script that was asked for.
+    Script,
+}
+
+/// None where the name does not say that it is one of these: then the value may follow from the failure, or be a secret.
+pub(crate) fn told(name: &str) -> Option<Told> {
+    const NODES: [&str; 9] = ["node", "server", "backend", "pod", "instance", "upstream", "zone", "region", "host"];
+    const OF_THE_ANSWER: [&str; 10] =
+        ["status", "state", "error", "code", "message", "time", "latency", "duration", "bytes", "result"];
+    let lower = name.trim().to_lowercase();
+    if matches!(lower.as_str(), "hostname" | "hn") {
+        return Some(Told::Generator);
+    }
+    if lower.starts_with("the header ") {
+        return Some(Told::Speaker);
+    }
+    let words = crate::text::words(name);
+    let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
+    let any = |of: &[&str]| words.iter().any(|word| of.iter().any(|begin| word.starts_with(begin)));
+    if crate::text::is_secret(name) || any(&OF_THE_ANSWER) {
+        return None;
+    }
+    if words.first().is_some_and(|word| word.starts_with("script")) {
+        return Some(Told::Script);
+    }
+    (any(&NODES) || words.contains(&"ip") || lower.starts_with("x-")).then_some(Told::Node)
+}
+
 fn role(name: &str) -> Option<Role> {
     Some(match name.replace([' ', '_'], "").as_str() {
         "timestamp" => Role::Time,
@@ -198,9 +235,10 @@ fn most_common(widths: impl Iterator<Item = usize>) -> Option<usize> {
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(width, _)| width)
 }
 
-/// A status, words that JMeter puts there instead, or nothing.
+/// A status, what tools put there instead, or nothing.
 fn is_code(value: &[u8]) -> bool {
     value.is_empty()
+        || value == b"0"
         || value.starts_with(b"Non HTTP response code")
         || (value.len() == 3 && value.iter().all(u8::is_ascii_digit))
 }
@@ -218,6 +256,6 @@ fn is_old_thread(value: &[u8]) -> bool {
     value.iter().rposition(|b| *b == b'-').is_some_and(|dash| dash > 0 && value.get(dash + 1..).is_some_and(digits))
 }
 
-fn is_address(value: &[u8]) -> bool {
+pub(crate) fn is_address(value: &[u8]) -> bool {
     value.starts_with(b"http://") || value.starts_with(b"https://") || value == b"null"
 }

@@ -20,6 +20,7 @@ mod input;
 mod jtl;
 mod jtl_xml;
 mod layout;
+mod operations;
 pub mod page;
 mod plan;
 mod rules;

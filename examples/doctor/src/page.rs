@@ -31,6 +31,14 @@ fn nothing_failed(report: &Report) -> bool {
     report.causes.is_empty() && report.read.iter().flat_map(|read| read.codes.keys()).all(|code| code == "200")
 }
 
+/// Whether all that failed, if anything did, are rows that were left out.
+fn only_left_out(report: &Report) -> bool {
+    let mut codes = report.read.iter().flat_map(|read| read.codes.keys());
+    report.causes.is_empty()
+        && report.findings.iter().any(|finding| finding.rule == "row")
+        && codes.all(|code| code.starts_with(['2', '3']))
+}
+
 /// The report as text.
 pub fn page(report: &Report, style: Style) -> String {
     let mut lines: Vec<String> = report.read.iter().map(summary).collect();
@@ -45,6 +53,9 @@ pub fn page(report: &Report, style: Style) -> String {
         }
         Verdict::NotEnoughEvidence if experiment => {
             style.paint("1;33", "Requests failed, and the experiment does not tell of what.")
+        }
+        Verdict::NotEnoughEvidence if only_left_out(report) => {
+            style.paint("1;33", "Nothing was found to be the matter, and not all rows could be read.")
         }
         Verdict::NotEnoughEvidence => style.paint("1;33", "Requests failed, and these files do not tell of what."),
     });

@@ -64,8 +64,14 @@ pub(crate) struct Sampler<'a> {
     pub(crate) protocol: String,
     pub(crate) port: String,
     pub(crate) path: String,
-    /// How often a loop of its thread sends it.
-    pub(crate) weight: u64,
+    /// How often a loop of its thread sends it; None where a controller decides.
+    pub(crate) weight: Option<u64>,
+    /// Whether each thread sends it in its first loop only.
+    pub(crate) once: bool,
+    /// Whether it is not sent once there are no more rows.
+    pub(crate) guarded: bool,
+    /// Whether it is sent only where a module of the plan includes it, with what is in scope there.
+    pub(crate) fragment: bool,
     /// What is in scope and sends more: a manager of authorizations, cookies, or a script.
     pub(crate) authorized_otherwise: bool,
 }
@@ -76,6 +82,8 @@ pub(crate) struct Plan {
     roots: Vec<Node>,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) defined: BTreeSet<String>,
+    /// What is set while the test runs: by data sets, extractors, counters.
+    pub(crate) assigned: BTreeSet<String>,
     /// A script or an element of a plugin may define more.
     pub(crate) opaque: bool,
     pub(crate) groups: Vec<Threads>,
@@ -90,6 +98,7 @@ impl Plan {
             roots,
             variables: BTreeMap::new(),
             defined: BTreeSet::new(),
+            assigned: BTreeSet::new(),
             opaque: false,
             groups: Vec::new(),
             data_sets: Vec::new(),
@@ -106,6 +115,7 @@ impl Plan {
                 plan.data_sets.push(data_set(node));
             }
         }
+        plan.defined.extend(plan.assigned.iter().cloned());
         plan.read_in_paths();
         Ok(plan)
     }
@@ -155,7 +165,7 @@ impl Plan {
             }
             _ => Vec::new(),
         };
-        self.defined.extend(names.into_iter().filter(|name| !name.is_empty()));
+        self.assigned.extend(names.into_iter().filter(|name| !name.is_empty()));
         self.opaque |= may_define(node);
         // Functions that also set a variable name it last.
         node.texts(|property| {
@@ -163,7 +173,7 @@ impl Plan {
                 if let Reference::Function { arguments, .. } = reference
                     && let Some(last) = arguments.last()
                 {
-                    self.defined.insert(last.trim().to_owned());
+                    self.assigned.insert(last.trim().to_owned());
                 }
             }
         });
@@ -177,7 +187,8 @@ impl Plan {
             if !is_http(node) {
                 continue;
             }
-            let path = node.get("HTTPSampler.path");
+            // In a query a slash is no slash.
+            let path = before_query(node.get("HTTPSampler.path"));
             let outer = strip_encoding(path);
             for reference in expression::references(path) {
                 if let Reference::Variable(name) = reference {
@@ -186,21 +197,50 @@ impl Plan {
                 }
             }
         }
+        let used = self.used();
         for set in &mut self.data_sets {
+            set.reading.used.clone_from(&used);
             set.reading.in_path = in_path.iter().cloned().collect();
             set.reading.encoded = encoded.iter().cloned().collect();
         }
     }
 
-    /// The HTTP requests with what is in their scope.
-    pub(crate) fn samplers(&self) -> Vec<Sampler<'_>> {
-        let mut walk = Walk { plan: self, samplers: Vec::new(), groups: 0 };
+    /// The words of all references, scripts and controllers: a variable that is none of them is used nowhere. None of them where there
+    /// is more than was given.
+    fn used(&self) -> BTreeSet<String> {
+        let mut words = BTreeSet::new();
+        for node in self.nodes().into_iter().filter(|node| node.short() != "CSVDataSet") {
+            if node.short() == "IncludeController" || is_foreign(node) {
+                return BTreeSet::new();
+            }
+            let names = may_define(node) || node.short().ends_with("Controller");
+            node.texts(|property| {
+                if names || property.name.ends_with("variable") {
+                    words.extend(words_of(&property.value));
+                }
+                for reference in expression::references(&property.value) {
+                    match reference {
+                        Reference::Variable(name) => words.extend([name]),
+                        Reference::Function { arguments, .. } => {
+                            words.extend(arguments.iter().flat_map(|a| words_of(a)))
+                        }
+                    }
+                }
+            });
+        }
+        words
+    }
+
+    /// The HTTP requests with what is in their scope, and how often a loop of a thread reads a row of each data set.
+    pub(crate) fn samplers(&self) -> (Vec<Sampler<'_>>, Vec<Option<u64>>) {
+        let reads = vec![Some(1); self.data_sets.len()];
+        let mut walk = Walk { plan: self, samplers: Vec::new(), reads, groups: 0 };
         for root in self.roots.iter().filter(|root| root.enabled && root.short() != "WorkBench") {
-            let scope = Scope { weight: 1, ..Scope::default() };
+            let scope = Scope { weight: Some(1), ..Scope::default() };
             let siblings: Vec<&Node> = vec![root];
             walk.level(&siblings, &scope);
         }
-        walk.samplers
+        (walk.samplers, walk.reads)
     }
 }
 
@@ -210,13 +250,17 @@ struct Scope<'a> {
     defaults: Vec<&'a Node>,
     data_sets: Vec<usize>,
     group: Option<usize>,
-    weight: u64,
+    weight: Option<u64>,
+    once: bool,
+    guarded: bool,
+    fragment: bool,
     authorized_otherwise: bool,
 }
 
 struct Walk<'a> {
     plan: &'a Plan,
     samplers: Vec<Sampler<'a>>,
+    reads: Vec<Option<u64>>,
     groups: usize,
 }
 
@@ -233,7 +277,12 @@ impl<'a> Walk<'a> {
                     let same = |set: &DataSet| {
                         set.line == node.line && set.name == node.name && set.filename == node.get("filename")
                     };
-                    scope.data_sets.extend(self.plan.data_sets.iter().position(same));
+                    let set = self.plan.data_sets.iter().position(same);
+                    // A row is read whenever what the data set stands in begins anew.
+                    if let Some(reads) = set.and_then(|set| self.reads.get_mut(set)) {
+                        *reads = if scope.once { None } else { scope.weight };
+                    }
+                    scope.data_sets.extend(set);
                 }
                 _ => scope.authorized_otherwise |= may_define(node),
             }
@@ -244,16 +293,44 @@ impl<'a> Walk<'a> {
                 inner.group = Some(self.groups);
                 self.groups += 1;
             }
-            if node.short() == "LoopController" {
-                let loops = number(node.get("LoopController.loops"), &self.plan.variables).map_or(1, |(n, _)| n.max(1));
-                inner.weight = inner.weight.saturating_mul(loops);
-            }
+            self.controller(node, &mut inner);
             let below: Vec<&Node> = node.below().collect();
             if is_http(node) {
                 let sampler = self.sampler(node, &below, &inner);
                 self.samplers.push(sampler);
             } else {
                 self.level(&below, &inner);
+            }
+        }
+    }
+
+    /// How often what is below it is sent.
+    fn controller(&self, node: &Node, inner: &mut Scope<'a>) {
+        match node.short() {
+            "LoopController" => {
+                let loops = number(node.get("LoopController.loops"), &self.plan.variables).map(|(n, _)| n);
+                inner.weight = inner.weight.zip(loops).map(|(weight, loops)| weight.saturating_mul(loops));
+            }
+            "OnceOnlyController" => {
+                inner.once = true;
+                inner.weight = inner.weight.map(|_| 1);
+            }
+            "TestFragmentController" => {
+                inner.fragment = true;
+                inner.authorized_otherwise = true;
+            }
+            "TestPlan"
+            | "GenericController"
+            | "TransactionController"
+            | "RandomOrderController"
+            | "CriticalSectionController"
+            | "RecordingController" => {}
+            _ if is_group(node) || is_http(node) => {}
+            // A condition, a share, one of several, or a plugin's own idea.
+            _ => {
+                inner.weight = None;
+                let condition = ["IfController.condition", "WhileController.condition"].map(|name| node.get(name));
+                inner.guarded |= condition.iter().any(|condition| condition.contains("EOF"));
             }
         }
     }
@@ -286,6 +363,9 @@ impl<'a> Walk<'a> {
             port: own("HTTPSampler.port"),
             path: own("HTTPSampler.path"),
             weight: scope.weight,
+            once: scope.once,
+            guarded: scope.guarded,
+            fragment: scope.fragment,
             authorized_otherwise: scope.authorized_otherwise || below.iter().any(|node| may_define(node)),
         }
     }
@@ -296,7 +376,8 @@ pub(crate) fn headers_of(node: &Node) -> Vec<Header> {
     let rows = node.property("HeaderManager.headers").map(|rows| rows.inner.as_slice()).unwrap_or_default();
     rows.iter()
         .map(|row| Header {
-            name: row.get("Header.name").unwrap_or_default().to_owned(),
+            // With its blanks, which are sent.
+            name: row.inner.iter().find(|p| p.name == "Header.name").map(|p| p.value.clone()).unwrap_or_default(),
             value: row.get("Header.value").unwrap_or_default().to_owned(),
             line: row.line,
         })
@@ -313,11 +394,36 @@ pub(crate) fn is_group(node: &Node) -> bool {
     node.short().ends_with("ThreadGroup") || node.short() == "Arrivals"
 }
 
+/// An element of a plugin.
+fn is_foreign(node: &Node) -> bool {
+    node.class.contains('.') && !node.class.starts_with("org.apache.jmeter") && !is_group(node)
+}
+
 /// A script, or an element of a plugin: it may set variables and headers.
 fn may_define(node: &Node) -> bool {
     let short = node.short();
     ["JSR223", "BeanShell", "BSF", "JDBC", "Include", "Module"].iter().any(|word| short.starts_with(word))
-        || (node.class.contains('.') && !node.class.starts_with("org.apache.jmeter") && !is_group(node))
+        || is_foreign(node)
+}
+
+/// What may be names of variables in a text.
+fn words_of(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.')));
+    parts.filter(|part| !part.is_empty()).map(str::to_owned)
+}
+
+/// A path without its query; a question mark within a reference begins none.
+fn before_query(path: &str) -> &str {
+    let mut depth = 0_usize;
+    let end = path.char_indices().find(|(_, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        *c == '?' && depth == 0
+    });
+    path.get(..end.map_or(path.len(), |(at, _)| at)).unwrap_or(path)
 }
 
 /// A path without what is encoded in it.
@@ -377,7 +483,12 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
             group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).fold(0, u64::saturating_add));
             group.at_once = rows.iter().map(|row| at_once(at(row, 0), at(row, 2))).max();
         }
-        "ConcurrencyThreadGroup" | "ArrivalsThreadGroup" => {
+        // So many that come in a minute, or a second, of whom nobody knows how many there are at once.
+        "ArrivalsThreadGroup" => {
+            let unit = if node.get("Unit") == "S" { 1 } else { 60 };
+            group.at_once = of("TargetLevel").map(|(n, _)| n / unit);
+        }
+        "ConcurrencyThreadGroup" => {
             let unit = if node.get("Unit") == "S" { 1 } else { 60 };
             group.count = of("TargetLevel").map(|(n, _)| n);
             let ramp = of("RampUp").map_or(0, |(n, _)| n.saturating_mul(unit));

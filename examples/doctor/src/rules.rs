@@ -31,12 +31,15 @@ pub(crate) struct Rules<'a> {
     file: &'a str,
     feeds: &'a [Option<(String, Feed)>],
     samplers: Vec<Sampler<'a>>,
+    /// How often a loop of a thread reads a row of each data set.
+    reads: Vec<Option<u64>>,
     out: Ruled,
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn of(plan: &'a Plan, file: &'a str, feeds: &'a [Option<(String, Feed)>]) -> Ruled {
-        let mut rules = Self { plan, file, feeds, samplers: plan.samplers(), out: Ruled::default() };
+        let (samplers, reads) = plan.samplers();
+        let mut rules = Self { plan, file, feeds, samplers, reads, out: Ruled::default() };
         rules.out.requests = rules.requests();
         rules.elements();
         rules.groups();
@@ -77,27 +80,29 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Loops of a group, all its threads together.
-    fn iterations(&self, group: usize) -> Option<u64> {
-        let group = self.plan.groups.get(group)?;
-        group.count?.checked_mul(group.loops?)
+    /// How often a request is sent, by all threads together.
+    fn sent(&self, sampler: &Sampler<'_>) -> Option<u64> {
+        let group = self.plan.groups.get(sampler.group?)?;
+        let loops = if sampler.once { 1 } else { group.loops? };
+        group.count?.checked_mul(loops)?.checked_mul(sampler.weight?)
     }
 
+    /// What is sent in all. Of a fragment that is whatever includes it.
     fn requests(&self) -> Option<u64> {
-        self.samplers.iter().try_fold(0_u64, |sum, sampler| {
-            sum.checked_add(self.iterations(sampler.group?)?.checked_mul(sampler.weight)?)
-        })
+        let includes = |node: &&Node| matches!(node.short(), "ModuleController" | "IncludeController");
+        if self.plan.nodes().iter().any(includes) {
+            return None;
+        }
+        let own = self.samplers.iter().filter(|sampler| !sampler.fragment);
+        own.map(|sampler| self.sent(sampler)).try_fold(0_u64, |sum, sent| sum.checked_add(sent?))
     }
 
     /// The share of all requests that one sampler, or several, send.
     fn share(&self, of: impl Fn(&Sampler<'_>) -> bool) -> Option<f64> {
-        let weight = |sampler: &Sampler<'_>| {
-            let iterations = sampler.group.and_then(|group| self.iterations(group));
-            iterations.map(|n| n.saturating_mul(sampler.weight) as f64)
-        };
-        let all: f64 = self.samplers.iter().map(weight).sum::<Option<f64>>()?;
-        let some: f64 = self.samplers.iter().filter(|s| of(s)).map(weight).sum::<Option<f64>>()?;
-        (all > 0.0).then(|| some / all)
+        let all = self.requests()?;
+        let mut some = self.samplers.iter().filter(|s| of(s)).map(|s| self.sent(s));
+        let some = some.try_fold(0_u64, |sum, sent| sum.checked_add(sent?))?;
+        (all > 0).then(|| some as f64 / all as f64)
     }
 
     /// Elements by themselves.
@@ -237,10 +242,12 @@ impl<'a> Rules<'a> {
             );
             self.find("extractor_default", Level::Note, line, message);
         } else if used {
+            // A token that somebody put there is not told.
+            let value = if is_placeholder(value) { shown(value) } else { String::new() };
             let message = format!(
                 "when the extractor finds nothing, ${{{}}} is its default {}, and that is sent as if it had been found: after a failed step the next ones fail too. Stop the thread on an error (on_sample_error), or check the step before",
                 shown(name),
-                shown(value)
+                value
             );
             self.find("extractor_default", Level::Warning, line, message);
         }
@@ -353,9 +360,10 @@ impl<'a> Rules<'a> {
     }
 
     /// How many rows a group asks for, and how many there are for it.
-    fn rows_asked(&self, group: usize, set: &DataSet, feed: &Feed) -> Option<(u64, u64)> {
+    fn rows_asked(&self, group: usize, i: usize, set: &DataSet, feed: &Feed) -> Option<(u64, u64)> {
         let threads: &Threads = self.plan.groups.get(group)?;
-        let (n, loops) = (threads.count?, threads.loops?);
+        let reads = self.reads.get(i).copied().flatten()?;
+        let (n, loops) = (threads.count?, threads.loops?.checked_mul(reads)?);
         let needed = n.checked_mul(loops)?;
         Some((
             needed,
@@ -370,7 +378,8 @@ impl<'a> Rules<'a> {
             format!("recycle is false, and {} has {rows}: when they are used up every variable is <EOF>", shown(file));
         let endless =
             |group: &usize| self.plan.groups.get(*group).is_some_and(|g| g.count.is_some() && g.loops.is_none());
-        if groups.iter().any(endless) && !set.stop_thread {
+        let guarded = self.samplers.iter().all(|sampler| sampler.guarded);
+        if groups.iter().any(endless) && !set.stop_thread && !guarded {
             self.cause(
                 Name::FeedExhausted,
                 Level::Warning,
@@ -393,7 +402,7 @@ impl<'a> Rules<'a> {
             return;
         }
         let groups = self.groups_reading(i);
-        let asked: Option<Vec<(u64, u64)>> = groups.iter().map(|group| self.rows_asked(*group, set, feed)).collect();
+        let asked: Option<Vec<(u64, u64)>> = groups.iter().map(|group| self.rows_asked(*group, i, set, feed)).collect();
         let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
             return self.uncounted(&groups, set, file, feed);
         };
@@ -414,17 +423,29 @@ impl<'a> Rules<'a> {
             );
             return self.find("stop_thread", Level::Note, set.line, message);
         }
-        let part = missing as f64 / needed as f64;
-        let share = of_users.map_or(part, |share| share * part);
+        let share = of_users.map(|share| share * missing as f64 / needed as f64);
         let message = format!(
-            "{} rows are asked for (threads × loops) and {} has {}: {} times every variable is <EOF>, and {} of the requests fail",
+            "{} rows are asked for (threads × loops) and {} has {}: {} times every variable is <EOF>",
             count(needed),
             shown(file),
             count(feed.rows),
             count(missing),
-            percent(share)
         );
-        self.runs_out(set, Some(share), message);
+        let users = || self.samplers.iter().filter(|s| s.data_sets.contains(&i) && uses_set(s, set, feed));
+        match share {
+            Some(share) if share > 0.0 => {
+                self.runs_out(set, Some(share), format!("{message}, and {} of the requests fail", percent(share)));
+            }
+            None if users().any(|user| user.weight.is_some()) => self.runs_out(set, None, message),
+            // A script may send it all the same.
+            _ if users().all(|user| user.guarded) && (users().count() > 0 || !self.plan.opaque) => {
+                self.find(Name::FeedExhausted.name(), Level::Note, set.line, format!("{message}, and none is sent so"));
+            }
+            _ => {
+                let message = format!("{message}; whether a request is sent then is up to its controllers");
+                self.cause(Name::FeedExhausted, Level::Warning, set.line, None, message);
+            }
+        }
     }
 
     fn runs_out(&mut self, set: &DataSet, share: Option<f64>, message: String) {
@@ -490,6 +511,10 @@ impl<'a> Rules<'a> {
         } else if is_placeholder(domain) && !domain.contains("${") {
             let message = format!("the server name of {} was never filled in: {}", named(node), shown(domain));
             self.cause(Name::WrongAddress, Level::Error, line, share, message);
+        }
+        if sampler.fragment {
+            // Host and protocol may be defaults of whatever includes it.
+            return self.path(sampler, path, share);
         }
         let secure = sampler.protocol.eq_ignore_ascii_case("https");
         let plain = sampler.protocol.is_empty() || sampler.protocol.eq_ignore_ascii_case("http");
@@ -571,7 +596,7 @@ impl<'a> Rules<'a> {
             return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
         }
         match lower.as_str() {
-            "authorization" => self.authorization(value, line, share),
+            "authorization" => self.authorization(sampler, value, line, share),
             "if-none-match" | "if-modified-since" => {
                 let message =
                     format!("{} makes the request conditional: it may be answered 304 without content", shown(name));
@@ -590,20 +615,25 @@ impl<'a> Rules<'a> {
     }
 
     /// The value itself is never told: it may be a token.
-    fn authorization(&mut self, value: &str, line: u64, share: Option<f64>) {
+    fn authorization(&mut self, sampler: &Sampler<'_>, value: &str, line: u64, share: Option<f64>) {
         let value = value.trim();
+        // Other services have other schemes, and no quotas of tokens.
+        let genesys = ["pure.cloud", "mypurecloud"].iter().any(|name| sampler.domain.contains(name));
+        if !genesys && !sampler.path.contains("/api/v2/") && !value.is_empty() {
+            return;
+        }
         let (scheme, rest) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
         let rest = rest.trim();
         if scheme.eq_ignore_ascii_case("basic") || scheme.eq_ignore_ascii_case("digest") {
             return;
         }
-        let whole_from_variable = value.starts_with("${") && rest.is_empty();
+        let whole_from_variable = without_references(value).trim().is_empty();
         if value.is_empty() || (scheme.eq_ignore_ascii_case("bearer") && rest.is_empty()) {
             return self.cause(Name::TokenMissing, Level::Error, line, share, "Authorization has no token".to_owned());
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             let (level, what) = if whole_from_variable {
-                (Level::Note, "Authorization is one variable: it must hold the word Bearer and a space too")
+                (Level::Note, "all of Authorization is of variables: they must hold the word Bearer and a space too")
             } else {
                 (Level::Error, "Authorization does not begin with the word Bearer and a space")
             };
@@ -627,25 +657,22 @@ impl<'a> Rules<'a> {
             return;
         }
         let references = expression::references(token);
-        let property = references
-            .iter()
-            .any(|r| matches!(r, Reference::Function { name, .. } if name == "__P" || name == "__property"));
-        let variable = references.iter().find_map(|r| match r {
-            Reference::Variable(name) => self.plan.variables.get(name),
-            Reference::Function { .. } => None,
-        });
-        let source = if references.is_empty() {
-            "stands in the plan"
-        } else if property {
-            "is a property"
-        } else if variable.is_some() && !self.plan.opaque {
-            "is a variable of the whole plan"
-        } else {
-            return;
+        // Another reference may make it one of each thread.
+        let source = match references.as_slice() {
+            [] => "stands in the plan",
+            [Reference::Function { name, .. }] if name == "__P" || name == "__property" => "is a property",
+            [Reference::Variable(name)] if self.is_the_same_for_all(name) => "is a variable of the whole plan",
+            _ => return,
         };
         let message =
             format!("the token {source}: one for all {} threads, and quotas are counted per token", count(threads));
         self.cause(Name::TokenShared, Level::Warning, line, None, message);
+    }
+
+    /// Whether the plan gives a variable its value, and nothing else does while it runs.
+    fn is_the_same_for_all(&self, name: &str) -> bool {
+        let given = self.plan.variables.get(name).is_some_and(|value| !value.is_empty());
+        given && !self.plan.assigned.contains(name) && !self.plan.opaque
     }
 
     /// Variables that nothing defines.

@@ -1,6 +1,6 @@
 //! What results come to: counts of all of them, and the rows of as many as memory is given to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Rows kept. Of more, every second block is dropped, again and again: blocks spread over the whole run stay.
 const KEPT: usize = 1 << 18;
@@ -18,6 +18,10 @@ const BYTES: usize = 4 << 20;
 const BACK: i64 = 10_000;
 /// So long nothing is asked in one run.
 const PAUSE: i64 = 600_000;
+/// So many beginnings of runs are known again.
+const BEGINNINGS: usize = 10_000;
+/// Times of so many rows that are whole seconds, whatever they are written to, are no more exact.
+const WHOLE: u64 = 3;
 /// A number that is not there.
 pub(crate) const NONE: u32 = u32::MAX;
 /// Texts longer than this are told apart by their beginning.
@@ -75,6 +79,8 @@ impl Texts {
 pub(crate) struct Raw<'a> {
     pub(crate) line: u64,
     pub(crate) start: i64,
+    /// Whether the start is to the millisecond.
+    pub(crate) exact: bool,
     pub(crate) elapsed: u32,
     pub(crate) label: &'a [u8],
     pub(crate) code: &'a [u8],
@@ -118,6 +124,8 @@ impl Fate {
     fn of(code: &str, success: Option<bool>) -> Self {
         match code.trim().parse::<u16>() {
             Ok(status @ 400..=999) => Self::Status(status),
+            // What tools write where there was no answer.
+            Ok(..100) if success != Some(true) => Self::NoAnswer,
             Ok(_) if success == Some(false) => Self::Own,
             Ok(_) => Self::Well,
             // No request of HTTP, or a column that was not saved.
@@ -168,9 +176,33 @@ pub(crate) struct Run {
     pub(crate) last_line: u64,
     pub(crate) start: i64,
     pub(crate) end: i64,
-    pub(crate) rows: u64,
+    rows: u64,
     most_threads: u32,
     first: u64,
+    /// Whether a time was no whole second.
+    in_parts: bool,
+}
+
+/// The runs of one file, of which there may be as many as rows: the last two, and how many.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    pub(crate) before: Option<Run>,
+    pub(crate) last: Option<Run>,
+    pub(crate) count: usize,
+    /// Rows of all of them.
+    pub(crate) rows: u64,
+    /// How they began.
+    beginnings: HashSet<(i64, u64)>,
+}
+
+impl Runs {
+    fn begin(&mut self, run: Run) {
+        if self.beginnings.len() < BEGINNINGS {
+            self.beginnings.insert((run.start, run.first));
+        }
+        self.count += 1;
+        self.before = self.last.replace(run);
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -199,11 +231,13 @@ pub(crate) struct Results {
     pub(crate) counts: HashMap<(u32, u32), u64>,
     /// Of the runs before it.
     pub(crate) earlier: HashMap<(u32, u32), u64>,
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Runs,
     by_thread: Vec<Thread>,
     /// Rows that say again what the row before said.
     pub(crate) twins: u64,
     pub(crate) transactions: u64,
+    /// Rows that could not be read, apart from a last one that is cut.
+    pub(crate) unread: u64,
     pub(crate) has: Has,
     boundary: bool,
     repeats: bool,
@@ -246,10 +280,11 @@ impl Results {
             seq: 0,
             counts: HashMap::new(),
             earlier: HashMap::new(),
-            runs: Vec::new(),
+            runs: Runs::default(),
             by_thread: Vec::new(),
             twins: 0,
             transactions: 0,
+            unread: 0,
             has: Has::default(),
             boundary: true,
             repeats: false,
@@ -280,11 +315,14 @@ impl Results {
         let url = if self.has.url { self.urls.number(raw.url) } else { 0 };
         let thread = if self.has.thread { self.threads.number(raw.thread) } else { 0 };
         let fingerprint = fingerprint(raw, [answer, label, url, thread]);
-        if self.boundary || self.is_other_run(raw, fingerprint) {
-            self.start_run(raw, fingerprint);
+        if self.boundary || self.is_other_run(raw, fingerprint, thread) {
+            self.start_run(raw, fingerprint, thread);
         }
-        let Some(run) = self.runs.last_mut() else { return };
+        let Some(run) = self.runs.last.as_mut() else { return };
+        self.runs.rows += 1;
         run.rows += 1;
+        run.in_parts |= raw.start % 1_000 != 0;
+        let exact = raw.exact && (run.in_parts || run.rows < WHOLE);
         run.last_line = raw.line;
         run.end = run.end.max(raw.start.saturating_add(i64::from(raw.elapsed)));
         run.start = run.start.min(raw.start);
@@ -296,7 +334,7 @@ impl Results {
         let served = self.answer(answer).fate != Fate::NoAnswer;
         let Some(thread_state) = self.thread_state(thread) else { return };
         // Of one thread no two requests that take a while begin at once; what never left it may.
-        if thread > 0 && raw.elapsed > 1 && served && thread_state.last == fingerprint {
+        if thread > 0 && exact && raw.elapsed > 1 && served && thread_state.last == fingerprint {
             self.twins += 1;
             return;
         }
@@ -331,21 +369,22 @@ impl Results {
     }
 
     /// A file of more than one run: the clock goes back, or nothing is asked for long and then it begins anew.
-    fn is_other_run(&self, raw: &Raw<'_>, fingerprint: u64) -> bool {
-        let Some(run) = self.runs.last() else { return true };
+    fn is_other_run(&self, raw: &Raw<'_>, fingerprint: u64, thread: u32) -> bool {
+        let Some(run) = &self.runs.last else { return true };
         let end = raw.start.saturating_add(i64::from(raw.elapsed));
         let gap = raw.start.saturating_sub(run.end);
         let anew = gap > run.end.saturating_sub(run.start)
             || raw.threads.is_some_and(|threads| threads.saturating_mul(4) <= run.most_threads);
         let back = end < run.start.saturating_sub(BACK);
-        // The same run put to the file once more.
-        let again = run.rows > 1 && raw.elapsed > 1 && raw.start == run.start && fingerprint == run.first;
+        // The same run put to the file once more. Within one second, or of nobody knows which thread, rows look alike.
+        let exact = raw.exact && run.in_parts && thread > 0;
+        let again = exact && run.rows > 1 && raw.elapsed > 1 && raw.start == run.start && fingerprint == run.first;
         self.has.time && (back || again || (gap > PAUSE && anew))
     }
 
-    fn start_run(&mut self, raw: &Raw<'_>, fingerprint: u64) {
-        self.boundary = false;
-        self.repeats = self.has.time && self.runs.iter().any(|run| run.first == fingerprint && run.start == raw.start);
+    fn start_run(&mut self, raw: &Raw<'_>, fingerprint: u64, thread: u32) {
+        let told = (std::mem::take(&mut self.boundary) || thread > 0) && raw.exact;
+        self.repeats = self.has.time && told && self.runs.beginnings.contains(&(raw.start, fingerprint));
         let (start, line) = (raw.start, raw.line);
         if !self.repeats {
             for (key, count) in self.counts.drain() {
@@ -356,7 +395,7 @@ impl Results {
             self.stride = 1;
             self.seq = 0;
         }
-        self.runs.push(Run {
+        self.runs.begin(Run {
             first_line: line,
             last_line: line,
             start,
@@ -364,6 +403,7 @@ impl Results {
             rows: 0,
             most_threads: 0,
             first: fingerprint,
+            in_parts: false,
         });
     }
 
@@ -410,6 +450,7 @@ impl Results {
     fn new_answer(&mut self, raw: &Raw<'_>) -> u32 {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..TEXT).unwrap_or(bytes)).into_owned();
         let code = text(raw.code);
+        let code = status(&code).to_owned();
         let fate = Fate::of(&code, raw.success);
         if self.answers.len() > ANSWERS {
             // One more with the same code and fate stands for it.
@@ -427,6 +468,12 @@ impl Results {
 
 static NO_ANSWER: Answer =
     Answer { code: String::new(), message: String::new(), failure: String::new(), fate: Fate::Well, code_number: 0 };
+
+/// `400` of `400.0`, which a column of numbers with gaps becomes when a table is saved.
+fn status(code: &str) -> &str {
+    let whole = code.trim().strip_suffix(".0").filter(|whole| whole.bytes().all(|b| b.is_ascii_digit()));
+    whole.unwrap_or(code)
+}
 
 /// Whether a text is these parts, each with a zero after it.
 fn is_joined(mut text: &[u8], parts: &[&[u8]]) -> bool {
@@ -458,6 +505,19 @@ fn fingerprint(raw: &Raw<'_>, numbers: [u32; 4]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_runs_that_take_turns_only_as_many_are_kept_as_are_told() {
+        let mut results = Results::new(Vec::new());
+        results.has.time = true;
+        for i in 0..300_000_i64 {
+            let start = i / 2 * 40 + i % 2 * 3_600_000 + 1;
+            results.add(&Raw { line: i as u64 + 2, start, exact: true, elapsed: 5, code: b"200", ..Raw::default() });
+        }
+        let counted: u64 = results.counts.values().chain(results.earlier.values()).sum();
+        assert_eq!((counted, results.runs.rows), (300_000, 300_000));
+        assert!(results.runs.count > 1_000 && results.runs.beginnings.len() <= BEGINNINGS);
+    }
 
     #[test]
     fn of_a_long_file_blocks_from_all_over_it_are_kept_and_all_are_counted() {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use crate::cause::{Certainty, Name};
 use crate::sample::{Answer, Fate};
+use crate::text;
 
-/// What addresses of one label have in common, to see what is odd about one of them.
+/// What addresses of one operation have in common, to see what is odd about one of them.
 #[derive(Debug, Default)]
 pub(crate) struct Shape {
     ids: u32,
@@ -25,12 +26,17 @@ impl Shape {
     fn of_uuids(&self) -> bool {
         self.ids >= 3 && self.uuids * 10 >= self.ids * 7
     }
+
+    fn of_ids(&self) -> bool {
+        self.ids >= 3 && self.with_digits * 10 >= self.ids * 7
+    }
 }
 
-/// What the addresses of a result file are like, by label.
+/// What the addresses of a result file are like, by operation.
 pub(crate) type Shapes = HashMap<u32, Shape>;
 
-fn path(url: &str) -> &str {
+/// The path of an address.
+pub(crate) fn path(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.get(rest.find('/').unwrap_or(rest.len())..).unwrap_or_default();
     path.split(['?', '#']).next().unwrap_or_default()
@@ -76,7 +82,7 @@ fn of_text(text: &str) -> Option<Name> {
 }
 
 /// What the address of a failed request tells.
-fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
+pub(crate) fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
     if let Some(name) = of_text(url) {
         return Some(name);
     }
@@ -89,15 +95,19 @@ fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
     }
     let uuids = shape.is_some_and(Shape::of_uuids);
     let Some(id) = last_part(url) else {
+        // Of a request that was never sent there is no address.
         let list = lower.ends_with("/scripts/");
-        return (list || uuids).then_some(Name::FeedEmptyId);
+        return (list || (uuids && url.contains("://"))).then_some(Name::FeedEmptyId);
     };
     if lower.contains("//") || lower.contains("/%20/") {
         return Some(Name::FeedEmptyId);
     }
     let decoded = id.replace("%7B", "{").replace("%7b", "{").replace("%7D", "}").replace("%7d", "}");
     let decoded = decoded.replace("%3C", "<").replace("%3c", "<").replace("%3E", ">").replace("%3e", ">");
-    if is_placeholder(&decoded) {
+    // Pages are called `not-found` and `todo` too.
+    let nothing = ["null", "undefined", "nan", "none", "nil"].contains(&decoded.to_lowercase().as_str());
+    let unfilled = shape.is_some_and(Shape::of_ids) || nothing || !decoded.contains(|c: char| c.is_lowercase());
+    if is_template(&decoded) || (unfilled && is_placeholder(&decoded)) {
         return Some(Name::FeedPlaceholder);
     }
     if lower.ends_with("%20") || lower.ends_with('+') || lower.contains("/%20") || lower.ends_with("%09") {
@@ -108,7 +118,9 @@ fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
     }
     let inside = path(url).split('/').any(is_uuid);
     if !inside && id.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_') {
-        return Some(Name::FeedHeaderRow);
+        let word = id.to_lowercase();
+        let named = word.ends_with("id") || word.contains("script");
+        return named.then_some(Name::FeedHeaderRow);
     }
     let odd = ["%2f", "%3f", "%23", "%5c", "%25"].iter().any(|code| id.to_lowercase().contains(code));
     if odd || inside {
@@ -124,8 +136,25 @@ pub(crate) fn is_login(label: &str, url: &str) -> bool {
         || ["login", "log in", "logon", "sign in", "oauth"].iter().any(|word| label.contains(word))
 }
 
-/// What one failed request tells by itself, and how surely.
-pub(crate) fn of(answer: &Answer, label: &str, url: &str, shape: Option<&Shape>) -> Option<(Name, Certainty)> {
+/// Whether such an answer comes of such an address: what is busy or down answers all addresses so.
+fn may_fail_of(answer: &Answer, name: Name) -> bool {
+    use Name::{FeedEmptyId, FeedHeaderRow, FeedUnencodedId, FeedUnknownId};
+    !matches!(name, FeedEmptyId | FeedHeaderRow | FeedUnencodedId | FeedUnknownId)
+        || match answer.fate {
+            Fate::Status(status) => !matches!(status, 408 | 429 | 502..=504),
+            _ => says(&answer.code.to_lowercase(), &["urisyntax", "illegalargument"]),
+        }
+}
+
+/// What one failed request tells by itself, and how surely. What addresses of its kind that were `served` show is nothing
+/// wrong.
+pub(crate) fn of(
+    answer: &Answer,
+    label: &str,
+    url: &str,
+    shape: Option<&Shape>,
+    served: &[Name],
+) -> Option<(Name, Certainty)> {
     use Certainty::{Certain, Likely};
     let text = format!("{} {} {}", answer.code, answer.message, answer.failure);
     if answer.fate == Fate::Own {
@@ -134,14 +163,14 @@ pub(crate) fn of(answer: &Answer, label: &str, url: &str, shape: Option<&Shape>)
     if let Some(name) = of_text(&text) {
         return Some((name, Certain));
     }
-    if let Some(name) = of_address(url, shape) {
+    let asked = of_address(url, shape).filter(|name| !served.contains(name) && may_fail_of(answer, *name));
+    if let Some(name) = asked {
         let sure = matches!(name, Name::FeedExhausted | Name::FeedPlaceholder | Name::FeedBom | Name::FeedSpace);
         return Some((name, if sure { Certain } else { Likely }));
     }
-    let lower = text.to_lowercase();
     match answer.fate {
-        Fate::Status(status) => of_status(status, &lower, is_login(label, url)),
-        _ => of_exception(&lower),
+        Fate::Status(status) => of_status(status, &text, is_login(label, url)),
+        _ => of_exception(&text.to_lowercase()),
     }
 }
 
@@ -158,20 +187,74 @@ fn says(text: &str, words: &[&str]) -> bool {
     words.iter().any(|word| text.contains(word))
 }
 
-const THROTTLED: [&str; 8] = [
+/// Whether these are in a text as words of their own.
+fn has_words(words: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| words.contains(&format!(" {phrase} ")))
+}
+
+const THROTTLED: &[&str] = &[
     "rate limit",
+    "rate limits",
+    "rate limited",
+    "rate limiting",
     "ratelimit",
-    "too many requests",
-    "toomanyrequests",
-    "throttl",
+    "ratelimited",
     "rate exceeded",
+    "too many requests",
+    "too many calls",
+    "too many logins",
+    "too many concurrent requests",
+    "too many concurrent calls",
+    "too many concurrent logins",
+    "too many concurrent connections",
+    "too many simultaneous requests",
+    "toomanyrequests",
+    "throttle",
+    "throttled",
+    "throttling",
     "quota",
+    "quotas",
+    "throughput exceeded",
+    "request limit",
+    "requests limit",
+    "call limit",
+    "api limit",
+    "usage limit",
+    "burst limit",
+    "concurrency limit",
+    "limit exceeded exception",
     "slow down",
+    "spike arrest",
+    "throttlingexception",
 ];
 
-fn of_status(status: u16, text: &str, login: bool) -> Option<(Name, Certainty)> {
+const CONTENTION: &[&str] = &[
+    "conflict",
+    "conflicts",
+    "conflicting",
+    "lock",
+    "locks",
+    "locked",
+    "locking",
+    "deadlock",
+    "concurrent update",
+    "concurrent updates",
+    "concurrent modification",
+    "concurrent modifications",
+    "concurrent edit",
+    "concurrent edits",
+    "concurrent change",
+    "concurrent write",
+    "concurrently modified",
+    "concurrency",
+    "current version",
+];
+
+fn of_status(status: u16, told: &str, login: bool) -> Option<(Name, Certainty)> {
     use Certainty::{Certain, Likely};
-    if status == 429 || (status < 500 && says(text, &THROTTLED)) {
+    let (words, lower) = (text::words(told), told.to_lowercase());
+    let text = lower.as_str();
+    if status == 429 || (status < 500 && has_words(&words, THROTTLED)) {
         return Some((if login { Name::LoginThrottled } else { Name::Quota }, Certain));
     }
     let name = match status {
@@ -179,9 +262,8 @@ fn of_status(status: u16, text: &str, login: bool) -> Option<(Name, Certainty)> 
         400 if says(text, &["header or cookie too large", "header too large", "header fields too large"]) => {
             Name::HeaderWrong
         }
-        400 | 409 | 412 | 423 if says(text, &["conflict", "locked", "lock ", "concurrent", "current version"]) => {
-            Name::Contention
-        }
+        // An account that is locked is nobody's object.
+        400 | 409 | 412 | 423 if has_words(&words, CONTENTION) && !login => Name::Contention,
         400 if says(text, &["missing authorization", "missing bearer", "no authentication"]) => Name::TokenMissing,
         400 | 401 if says(text, &["token expired", "expired token", "token has expired", "token is expired"]) => {
             Name::TokenExpired

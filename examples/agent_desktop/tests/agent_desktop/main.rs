@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use genesys_scripts::simulator::Simulator;
+use genesys_scripts::simulator::{Fault, Simulator};
 use reqwest::{Client, Response};
 use serde_json::Value;
 use serving::{PROGRAM, Serving};
@@ -160,6 +160,85 @@ async fn prometheus_reads_what_was_counted_and_nobodys_secrets() {
     assert_eq!(measured(&text, "genesys_scripts_login_duration_seconds_count", &login), 1.0);
     assert_eq!(measured(&text, "genesys_scripts_quota_remaining_bucket", &[get_script, ("le", "+Inf")]), 6.0);
     assert!(!text.contains(script) && !text.contains(session.split_once('=').unwrap().1), "{text}");
+}
+
+/// A database that goes away with the test.
+struct Database(std::path::PathBuf);
+
+impl Database {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("agent-desktop-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> String {
+        self.0.join("sessions.sqlite").to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_refresh_that_is_refused_for_all_costs_nobody_the_session() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let database = Database::new("refused");
+    let store = ["--database", &database.path()];
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &store).await;
+    let (http, url) = (http(), serving.url.clone());
+    let at = url.strip_prefix("http://").unwrap();
+    let session = log_in(&http, &url).await;
+    let script = format!("{url}/scripts/{}", simulator.script_ids()[0]);
+    simulator.expire_tokens();
+    serving.stop().await;
+
+    let rotated = [("GENESYSCLOUD_OAUTHCLIENT_SECRET", "another")];
+    let serving = Serving::start_with(at, Some(&simulator), &store, &rotated).await;
+    assert_eq!(get(&http, &script, &session).await.status(), 401, "invalid_client");
+    serving.stop().await;
+    for fault in [Fault::Forbidden, Fault::Unauthorized] {
+        simulator.set_login_fault(fault, 1.0);
+        let serving = Serving::start(at, Some(&simulator), &store).await;
+        assert_ne!(get(&http, &script, &session).await.status(), 200, "{fault:?}");
+        serving.stop().await;
+        simulator.set_login_fault(fault, 0.0);
+    }
+    let serving = Serving::start(at, Some(&simulator), &store).await;
+    let answer = get(&http, &script, &session).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    serving.stop().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_session_that_cannot_be_read_any_more_is_none_and_a_logout_always_ends_one() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let database = Database::new("unread");
+    let store = ["--database", &database.path()];
+    let serving = Serving::start("127.0.0.1:0", Some(&simulator), &store).await;
+    let (http, url) = (http(), serving.url.clone());
+    let at = url.strip_prefix("http://").unwrap();
+    let session = log_in(&http, &url).await;
+    let scripts = format!("{url}/scripts");
+    let log_out = async || {
+        let answer = http.post(format!("{url}/logout")).header("cookie", &session).send().await.unwrap();
+        (answer.status().as_u16(), cookie(&answer, "session"))
+    };
+    serving.stop().await;
+
+    let other = [("DESKTOP_KEY", &*"5b".repeat(32))];
+    let serving = Serving::start_with(at, Some(&simulator), &store, &other).await;
+    assert_eq!(get(&http, &scripts, &session).await.status(), 401);
+    assert_eq!(log_out().await, (204, "session=".to_owned()));
+    serving.stop().await;
+    let serving = Serving::start(at, Some(&simulator), &store).await;
+    assert_eq!(get(&http, &scripts, &session).await.status(), 401, "what was stored is gone");
+    serving.stop().await;
 }
 
 /// So many in `cargo test`; for more: `AGENTS=500 RESTARTS=20 cargo test -p genesys-agent-desktop --test agent_desktop restarts`,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
-use genesys_scripts::simulator::Simulator;
+use genesys_scripts::simulator::{Fault, Simulator};
 use redis_server::Redis;
 use reqwest::{Client, Response};
 use tokio::sync::RwLock;
@@ -211,5 +211,26 @@ async fn without_redis_for_a_while_all_calls_are_served() {
     assert_eq!((stats.tokens_issued, stats.logins.len()), (agents * 2, 1));
     for replica in replicas {
         assert!(replica.stop().await.contains("all sessions are stored"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_logs_out_while_no_login_can_be_refreshed_is_logged_out_everywhere() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
+    let (replicas, balancer) = desktop(&simulator, &redis.url()).await;
+    let session = balancer.log_in().await;
+    simulator.expire_tokens();
+    simulator.set_login_fault(Fault::Reset, 1.0);
+    // At each, also where the agent was never asked for.
+    for replica in &replicas {
+        let answer = balancer.http.post(format!("{}/logout", replica.url)).header("cookie", &session);
+        let answer = answer.send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), cookie(&answer, "session").as_str()), (204, "session="));
+    }
+    simulator.set_login_fault(Fault::Reset, 0.0);
+    let script = format!("/scripts/{}", simulator.script_ids()[0]);
+    for _ in &replicas {
+        assert_eq!(balancer.get(&script, &session).await.unwrap().status(), 401);
     }
 }

@@ -17,6 +17,16 @@ pub(crate) struct Serving {
 impl Serving {
     /// With a simulator of its own, or before this one; and where it keeps its sessions.
     pub(crate) async fn start(at: &str, before: Option<&Simulator>, store: &[&str]) -> Self {
+        Self::start_with(at, before, store, &[]).await
+    }
+
+    /// With other settings than usual.
+    pub(crate) async fn start_with(
+        at: &str,
+        before: Option<&Simulator>,
+        store: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["--serve", at]).args(store).env("DESKTOP_KEY", "5a".repeat(32));
         command.env_remove("GENESYSCLOUD_REGION").env_remove("GENESYSCLOUD_GATEWAY_HOST");
@@ -28,6 +38,7 @@ impl Serving {
                 .env("GENESYSCLOUD_OAUTHCLIENT_ID", "desktop")
                 .env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
         }
+        command.envs(settings.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let mut told = BufReader::new(process.stdout.take().unwrap()).lines();

@@ -2,8 +2,14 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod any_bytes;
+mod columns;
 mod command;
+mod controllers;
+mod counted;
 mod made;
+mod operations;
 mod plans;
 mod recorded;
 mod results;
+mod told_apart;
+mod uses;

@@ -5,7 +5,7 @@ use genesys_doctor::cause::{Level, Report, Verdict};
 use genesys_doctor::examine;
 
 /// A plan in which nothing is wrong, with spots to break it.
-const PLAN: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+pub(crate) const PLAN: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <jmeterTestPlan version="1.2" properties="5.0" jmeter="5.6.3">
   <hashTree>
     <TestPlan guiclass="TestPlanGui" testclass="TestPlan" testname="Plan" enabled="true"/>
@@ -41,40 +41,40 @@ const PLAN: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </jmeterTestPlan>
 "#;
 
-fn id(i: usize) -> String {
+pub(crate) fn id(i: usize) -> String {
     format!("0a1b2c3d-0000-4000-8000-{i:012}")
 }
 
-fn feed() -> String {
+pub(crate) fn feed() -> String {
     (1..=60).map(|i| format!("{},t{i}\n", id(i))).collect()
 }
 
 /// The plan with each of these replaced.
-fn plan(changes: &[(&str, &str)]) -> String {
+pub(crate) fn plan(changes: &[(&str, &str)]) -> String {
     changes.iter().fold(PLAN.to_owned(), |plan, (from, to)| {
         assert!(plan.contains(from), "{from} is in the plan");
         plan.replacen(from, to, 1)
     })
 }
 
-fn report(plan: &str, feed: &str) -> Report {
+pub(crate) fn report(plan: &str, feed: &str) -> Report {
     let (plan, feed) = (Scratch::new("plan", plan), Scratch::new("agents.csv", feed));
     examine(&[feed.0.clone(), plan.0.clone()]).unwrap_or_else(|failed| panic!("{failed:?}"))
 }
 
-fn names(report: &Report) -> Vec<&'static str> {
+pub(crate) fn names(report: &Report) -> Vec<&'static str> {
     report.causes.iter().map(|cause| cause.name.name()).collect()
 }
 
-fn is_quiet(what: &str, plan: &str, feed: &str) {
+pub(crate) fn is_quiet(what: &str, plan: &str, feed: &str) {
     let report = report(plan, feed);
     let loud: Vec<_> = report.findings.iter().filter(|finding| finding.level > Level::Note).collect();
     assert!(report.causes.is_empty() && loud.is_empty(), "{what}: {:?} {loud:?}", report.causes);
 }
 
-const THREADS: &str = "num_threads\">50";
-const RECYCLE: (&str, &str) = ("recycle\">true", "recycle\">false");
-const BEFORE: &str = "<CSVDataSet testclass";
+pub(crate) const THREADS: &str = "num_threads\">50";
+pub(crate) const RECYCLE: (&str, &str) = ("recycle\">true", "recycle\">false");
+pub(crate) const BEFORE: &str = "<CSVDataSet testclass";
 
 #[test]
 fn a_plan_in_which_nothing_is_wrong_is_left_alone() {

@@ -4,24 +4,24 @@ use crate::made::{HEADER, Row, Scratch, csv, lines, run, script};
 use genesys_doctor::cause::{Certainty, Report, Verdict};
 use genesys_doctor::examine;
 
-fn report(text: impl AsRef<[u8]>) -> Report {
+pub(crate) fn report(text: impl AsRef<[u8]>) -> Report {
     let file = Scratch::new("results", text);
     examine(std::slice::from_ref(&file.0)).unwrap_or_else(|failed| panic!("{failed:?}"))
 }
 
-fn sure(report: &Report) -> Vec<&'static str> {
+pub(crate) fn sure(report: &Report) -> Vec<&'static str> {
     let sure = report.causes.iter().filter(|cause| cause.certainty > Certainty::Possible);
     let mut sure: Vec<_> = sure.map(|cause| cause.name.name()).collect();
     sure.sort_unstable();
     sure
 }
 
-fn requests(report: &Report) -> u64 {
+pub(crate) fn requests(report: &Report) -> u64 {
     report.read.iter().map(|read| read.requests).sum()
 }
 
 /// Asserts that these causes are found and no others.
-fn shows(what: &str, rows: &[Row], expected: &[&str]) {
+pub(crate) fn shows(what: &str, rows: &[Row], expected: &[&str]) {
     let report = report(csv(rows));
     assert_eq!(sure(&report), expected, "{what}: {:#?}", report.causes);
 }
@@ -355,7 +355,7 @@ fn what_there_is_no_column_for_is_not_ruled_out() {
 }
 
 /// Elements as JMeter writes them.
-fn elements(n: u64, of: impl Fn(u64, &str) -> String) -> String {
+pub(crate) fn elements(n: u64, of: impl Fn(u64, &str) -> String) -> String {
     let body: String = (0..n)
         .map(|i| {
             let code = if i % 10 == 3 { "400" } else { "200" };
@@ -365,7 +365,7 @@ fn elements(n: u64, of: impl Fn(u64, &str) -> String) -> String {
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testResults version=\"1.2\">\n{body}</testResults>\n")
 }
 
-fn http(i: u64, code: &str, inner: &str) -> String {
+pub(crate) fn http(i: u64, code: &str, inner: &str) -> String {
     let (at, url) = (crate::made::BEGIN + i * 100, script(i % 10));
     format!(
         "<httpSample t=\"40\" ts=\"{at}\" s=\"{}\" lb=\"GET script\" rc=\"{code}\" rm=\"x\" tn=\"Agents 1-{}\" ng=\"5\" na=\"5\">{inner}<java.net.URL>{url}</java.net.URL></httpSample>\n",
@@ -505,6 +505,13 @@ fn an_exception_that_nobody_knows_is_not_the_tools_own_failure() {
         assert!(!sure(&all).contains(&"client_made"), "{failure}: {:#?}", all.causes);
         assert_eq!(sure(&all).contains(&"timeout"), expected == ["timeout"], "{failure}: {:#?}", all.causes);
     }
+}
+
+#[test]
+fn where_no_connection_could_be_bound_no_server_was_asked() {
+    let code = "Non HTTP response code: java.net.BindException";
+    let message = "Non HTTP response message: Cannot assign requested address (Bind failed)";
+    shows("from the first on", &run(60, |_, row, _| row.failed(code, message)), &["client_made"]);
 }
 
 #[test]
