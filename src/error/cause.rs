@@ -33,7 +33,7 @@ pub struct BadRequest {
     passes: bool,
 }
 
-/// The causes of a 400 that can be told apart.
+/// The causes of a 400, or of a login that was refused, that can be told apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -178,7 +178,7 @@ pub(crate) enum Endpoint {
     SignedUrl,
 }
 
-/// What is known when a 400 is classified: the answer, and our own request. How other calls fare speaks later
+/// What is known when a refusal is classified: the answer, and our own request. How other calls fare speaks later
 /// ([`BadRequest::found`]).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
@@ -336,7 +336,8 @@ impl Evidence<'_> {
         let body = self.body;
         let form = match (body.envelope, self.endpoint) {
             (Envelope::Service, _) => "the service",
-            (Envelope::OAuth | Envelope::Gateway, Endpoint::Login) => "the login",
+            (Envelope::OAuth, Endpoint::Login) => "the login",
+            (Envelope::Gateway, Endpoint::Login) => "an answer that is not in the login's own form",
             (Envelope::OAuth | Envelope::Gateway, _) => "an answer that is not in the service's own form",
             (Envelope::Page, _) => "a page",
             (Envelope::Other, _) => "a text",
@@ -832,6 +833,12 @@ mod tests {
         assert_eq!(of_request(Endpoint::Api, "<html><title>Bad Request</title></html>"), Cause::Gateway);
         assert_eq!(of_request(Endpoint::Api, r#"{"message":"The moon is full","status":400}"#), Cause::Unknown);
         assert_eq!(of_request(Endpoint::Login, r#"{"message":"Bad Request","status":400}"#), Cause::Unknown);
+    }
+
+    #[test]
+    fn a_gateway_at_the_login_is_not_the_login() {
+        let told = classified(Endpoint::Login, &[], r#"{"message":"no Route matched with those values"}"#).to_string();
+        assert!(told.contains("an answer that is not in the login's own form says"), "{told}");
     }
 
     #[test]
