@@ -12,7 +12,7 @@ use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::body::{Envelope, ErrorBody};
-use super::rules::{At, RULES, What};
+use super::rules::{At, OTHER_LIMITS, RULES, What};
 use super::words::{Words, quoted_data};
 use crate::text::{head, quoted, shown};
 
@@ -523,6 +523,18 @@ fn is_documented_throttle(body: &ErrorBody) -> bool {
     plain(body.code().unwrap_or_default()) == "invalid_request" && message_begins(body, &["rate limit exceeded"])
 }
 
+/// Whether the limit that a login's words name is one of how fast logins come: for that alone they are sent again.
+fn is_login_limit(evidence: &Evidence<'_>) -> bool {
+    let limits = |words: &Words| {
+        let of_limits = RULES.iter().filter(|(what, ..)| *what == What::Limit);
+        of_limits.flat_map(|(.., says)| says.iter()).any(|says| words.say(says))
+    };
+    let code = evidence.body.code().unwrap_or_default();
+    let words = evidence.words();
+    let may_be = matches!(plain(code).as_str(), "" | "invalid_request" | "bad_request") || limits(&Words::of([code]));
+    may_be && !OTHER_LIMITS.iter().any(|says| words.say(says))
+}
+
 /// By the rules of words.
 fn by_words(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> Option<BadRequest> {
     let words = evidence.words();
@@ -555,7 +567,9 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         })
     };
     match what {
-        What::Limit if evidence.endpoint == Endpoint::Login => likely(Cause::LoginThrottled),
+        What::Limit if evidence.endpoint == Endpoint::Login => {
+            likely(Cause::LoginThrottled).filter(|_| is_login_limit(evidence))
+        }
         What::Limit => likely(Cause::Quota),
         What::Busy => likely(Cause::Overload),
         What::Scheme => likely(Cause::WrongScheme),

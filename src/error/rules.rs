@@ -75,9 +75,18 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
 const TOO_LARGE: &[&str] = &["body|payload|entity .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum|bytes"];
 const PAGE_SIZE: &[&str] = &["page size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum"];
 
+/// With these words a login's limit is none of how fast logins come: a further login would not help, or would do harm.
+pub(super) const OTHER_LIMITS: &[&str] = &[
+    "locked|other-locked|lockout|blocked|suspended|account|accounts|licence|licences|license|licenses|licensed",
+    "no licence|licences|license|licenses|sessions|seats",
+    "plan|trial|storage|store|sessions|seats|devices|users",
+    "failed|unsuccessful|consecutive|incorrect|wrong|invalid .. attempts|logins|login|passwords|password",
+    "concurrent|simultaneous logins|login",
+];
+
 const LIMIT: &[&str] = &[
     "too many requests|calls|logins|attempts|queries|transactions",
-    "too many concurrent|simultaneous|recent|token|api|failed|login|parallel|authentication requests|calls|logins|attempts|connections",
+    "too many concurrent|simultaneous|recent|token|api|login|parallel|authentication requests|calls|logins|attempts|connections",
     "rate|quota|quotas|throughput .. exceeded|exceeds|exceed|exhausted|reached|hit",
     "exceeded|exceeds|exceed|exceeding|exhausted|reached|hit|over .. rate|quota|quotas|throughput",
     "request|requests|call|calls|api|usage|login|burst|concurrency|minute|second|hourly|daily limit|limits .. exceeded|exceeds|reached|hit|over",

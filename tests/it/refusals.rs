@@ -283,6 +283,23 @@ async fn a_login_throttled_in_any_words_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_that_another_would_harm_or_not_help_is_not_sent_again() {
+    for (error, description) in [
+        ("access_denied", "Too many failed attempts. The account is locked."),
+        ("invalid_request", "Account locked due to too many failed attempts"),
+        ("invalid_request", "License quota exceeded for the organization"),
+        ("server_error", "Data store quota exceeded"),
+        ("invalid_request", "Login limit reached: the user has 3 concurrent sessions"),
+        ("invalid_request", "Login limit reached: no licenses left"),
+    ] {
+        let body = format!(r#"{{"error":"{error}","error_description":"{description}"}}"#);
+        let transport = Scripted::by(move |_| reply(400, &body));
+        let error = transport.agent().script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), transport.logins()), (ErrorKind::LoginRefused, 1), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_login_has_a_cause_whatever_its_status_and_is_as_final_as_ever() {
     let unknown = r#"{"error":"invalid_client","error_description":"client not found"}"#;
     let limit = r#"{"error":"invalid_request","error_description":"rate limit exceeded; x"}"#;
