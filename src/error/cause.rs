@@ -419,8 +419,19 @@ const CODES: &[(&str, Cause, Certainty)] = {
         // Whether it is load is never certain, whoever says so.
         ("service_unavailable", Cause::Overload, Likely),
         ("request_timeout", Cause::Overload, Possible),
+        // Nothing else in the answer is a reason beside these.
+        ("missing_permissions", Cause::Unknown, Possible),
+        ("missing_any_permissions", Cause::Unknown, Possible),
+        ("missing_division_permission", Cause::Unknown, Possible),
+        ("missing_division_permissions", Cause::Unknown, Possible),
+        ("missing_any_division_permissions", Cause::Unknown, Possible),
+        ("missing_scope", Cause::Unknown, Possible),
+        ("not_authorized", Cause::Unknown, Possible),
+        ("not_found", Cause::Unknown, Possible),
     ]
 };
+
+const PERMISSION: &str = "a permission is missing";
 
 /// The details, and the errors within the error, say more than a code that says nothing.
 fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
@@ -434,7 +445,9 @@ fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
             Cause::Body if !evidence.request.had_body => return None,
             cause => cause.clone(),
         };
-        Some(BadRequest::new(cause, *certainty))
+        let is_permission = cause == Cause::Unknown && code != "not_found";
+        let found = BadRequest::new(cause, *certainty);
+        Some(if is_permission { found.by(PERMISSION) } else { found })
     });
     // Whatever is named beside it, this may be overload as well.
     let may_be_load = evidence.request.of_script && is_definition_message(body);
@@ -579,6 +592,7 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         What::Client => likely(Cause::BadClient),
         What::Grant => likely(Cause::BadGrant),
         What::Header => likely(Cause::Header),
+        What::Permission => before_it(Some(PERMISSION)),
         What::Session => likely(Cause::Session),
         What::Length => before_it(Some("the address is longer than it takes")),
         What::Target => {

@@ -25,6 +25,8 @@ pub(super) enum What {
     /// The code, assertion or refresh token.
     Grant,
     Header,
+    /// Whoever asks may not.
+    Permission,
     Session,
     /// The length of the address.
     Length,
@@ -61,6 +63,7 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
     (What::Length, At::Any, LENGTH),
     (What::Header, At::Any, HEADER),
     (What::Parameter, At::Any, PATTERN),
+    (What::Permission, At::Api, PERMISSION),
     (What::Session, At::Api, SESSION),
     (What::Version, At::Api, VERSION),
     (What::Body, At::Any, BODY),
@@ -218,6 +221,18 @@ const HEADER: &[&str] = &[
 
 /// Of what form a value must be, whatever it is called.
 const PATTERN: &[&str] = &["not|must .. match|matches|conform .. pattern|regex|regexp|regular|expression|format"];
+
+/// Of what is not allowed to whoever asks, whatever the permission is about.
+const PERMISSION: &[&str] = &[
+    "missing|required|requires|require|need|needs|lacks|lack|insufficient|no|not|without|denied|unauthorized .. permission|permissions|privilege|privileges|entitlement|entitlements|scope|scopes",
+    "permission|permissions|privilege|privileges|scope|scopes .. missing|required|needed|insufficient|denied|not|lacks",
+    "insufficient|missing role|roles|rights",
+    "role|roles|rights .. required|missing",
+    "not authorized|entitled to|for|from",
+    "you|user|agent|ip|division .. not .. authorized|allowed|permitted",
+    "unauthorized|denied|forbidden|access .. ip|division|permission|permissions",
+    "unauthorized access|ip|user|action|operation",
+];
 
 const SESSION: &[&str] = &[
     "session|token|jwt|bearer|credential|credentials .. expired|revoked|invalid|invalidated|inactive|unknown|malformed|missing|required|rejected|mismatch|conflict|terminated|ended|blacklisted|incorrect|wrong|closed",

@@ -323,6 +323,18 @@ async fn a_refused_login_has_a_cause_whatever_its_status_and_is_as_final_as_ever
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_no_dead_session() {
+    let body = r#"{"message":"Unable to perform the requested action. You are missing the following permission(s): oauth:token:view",
+        "code":"missing.permissions","status":400,"contextId":"c-1"}"#;
+    for body in [body, r#"{"message":"You are missing the permission conversation:session:view"}"#] {
+        let error = refused_with_nothing_else(body).await;
+        let why = error.bad_request().unwrap();
+        assert_eq!(why.cause, Cause::Unknown, "{error}");
+        assert!(why.evidence.iter().any(|evidence| evidence == "a permission is missing"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_shape_of_an_answer_is_no_cause() {
     for body in
         ["<html><head><title>400 Bad Request</title></head></html>", "Bad Request", "[]", "[\"no\"]", "\"no\"", ""]
