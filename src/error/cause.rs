@@ -374,8 +374,15 @@ impl Evidence<'_> {
         let is_message = |text: &str| message.is_some_and(|message| message.trim() == text.trim());
         let of_service = |text| template.filter(|_| is_message(text)).unwrap_or(text);
         let heard = heard.codes.iter().chain(&heard.words).map(String::as_str);
-        let said = code.chain(message).chain(heard).map(of_service);
-        Words::of(said.chain(of_headers))
+        let said: Vec<_> = code.chain(message).chain(heard).map(of_service).map(|text| self.of_field(text)).collect();
+        Words::of(said.iter().map(Cow::as_ref).chain(of_headers))
+    }
+
+    /// The words with the field before them in quotation marks: its name is data, whatever it says.
+    fn of_field<'b>(&self, text: &'b str) -> Cow<'b, str> {
+        let mut fields = self.body.heard.fields.iter().filter(|field| !field.is_empty());
+        let said = fields.find_map(|field| Some((field, text.strip_prefix(field.as_str())?.strip_prefix(": ")?)));
+        said.map_or(text.into(), |(field, said)| format!("'{field}': {said}").into())
     }
 
     fn header(&self, name: impl AsHeaderName) -> Option<&str> {
@@ -867,6 +874,19 @@ mod tests {
     fn a_gateway_at_the_login_is_not_the_login() {
         let told = classified(Endpoint::Login, &[], r#"{"message":"no Route matched with those values"}"#).to_string();
         assert!(told.contains("an answer that is not in the login's own form says"), "{told}");
+    }
+
+    #[test]
+    fn the_name_of_a_field_is_data_and_that_of_a_header_is_not() {
+        for (body, cause) in [
+            (r#"{"errors":[{"field":"pages[0].header","message":"is missing"}]}"#, "invalid_parameter"),
+            (r#"{"errors":[{"field":"session","message":"is invalid"}]}"#, "invalid_parameter"),
+            (r#"{"errors":{"token":["is invalid"]}}"#, "invalid_parameter"),
+            (r#"{"detail":[{"loc":["header","x-desk"],"msg":"field required"}]}"#, "header"),
+            (r#"{"errors":[{"source":{"header":"Accept"},"title":"Not acceptable"}]}"#, "header"),
+        ] {
+            assert_eq!(classified(Endpoint::Api, &[], body).cause.name(), cause, "{body}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
 
 /// A limit of a size is none of how much is asked.
 const TOO_LARGE: &[&str] = &["body|payload|entity .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum|bytes"];
-const PAGE_SIZE: &[&str] = &["page size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum"];
+const PAGE_SIZE: &[&str] = &["'page 'size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum"];
 
 /// With these words a login's limit is none of how fast logins come: a further login would not help, or would do harm.
 pub(super) const OTHER_LIMITS: &[&str] = &[
@@ -368,6 +368,7 @@ const PARAMETER: &[&str] = &[
     "must|should match|contain|have .. pattern|characters|items|elements|format|expression",
     "must|should not be null|empty|blank|negative|greater|less",
     "may not be null|blank|empty",
+    "'* exceeds|exceed|exceeded",
     "'* is|are|must|should|was .. required|mandatory|invalid|missing|be|empty|unknown",
     "'* is|are not allowed|permitted|recognized",
     "this|it is required",
