@@ -46,7 +46,7 @@ pub enum Cause {
     },
     /// A header is missing, malformed, too large or not accepted.
     Header,
-    /// The body is missing or malformed.
+    /// The body is missing, malformed or too large.
     Body,
     /// The session or token is not good for this, or conflicts with another.
     Session,
@@ -106,7 +106,7 @@ impl Cause {
                 "correct the parameter; the answer says what is wrong with it"),
             Self::Header => lasts("header", "a header that is missing or not accepted",
                 "look for a middleware or gateway that adds, removes or changes headers"),
-            Self::Body => lasts("body", "a malformed body",
+            Self::Body => lasts("body", "a body that is missing, malformed or too large",
                 "check what was given to be sent; a gateway may have cut it"),
             Self::Session => lasts("session", "a session or token that is not good for this",
                 "make a new agent, with a token of its own"),
@@ -527,6 +527,7 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
     let (cause, certainty) = match plain(body.code().unwrap_or_default()).as_str() {
         "invalid_client" => (Cause::BadClient, Certain),
+        "unauthorized_client" | "bad_credentials" => (Cause::BadClient, Likely),
         // Its code is that of a redirect URI that is another than the code was asked for with, too.
         "invalid_grant" if is_of_redirect() => (Cause::BadRedirect, Likely),
         "invalid_grant" => (Cause::BadGrant, Likely),
@@ -599,7 +600,9 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         What::Client => likely(Cause::BadClient),
         What::Grant => likely(Cause::BadGrant),
         What::Header => likely(Cause::Header),
+        What::Part => before_it(Some("it speaks of a part of the script")),
         What::Permission => before_it(Some(PERMISSION)),
+        What::Behind => before_it(Some("it speaks of what something behind it answered or keeps")),
         What::Session => likely(Cause::Session),
         What::Length => before_it(Some("the address is longer than it takes")),
         What::Target => {
