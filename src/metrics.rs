@@ -296,7 +296,7 @@ pub(crate) fn describe() {
         for (name, what) in [
             (RETRIES, "Attempts after the first, by what the one before met"),
             (THROTTLED, "Answers that a limit is reached, by its name"),
-            (BAD_REQUESTS, "Answers 400, by their cause"),
+            (BAD_REQUESTS, "Answers 400 and refusals of logins, by their cause"),
             (OUTAGES, "Outages that began"),
             (CACHE, "Scripts asked of the cache"),
         ] {

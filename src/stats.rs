@@ -29,7 +29,7 @@ pub struct Stats {
     pub retries: u64,
     /// Answers 429.
     pub throttled: u64,
-    /// Answers 400 met, by the name of their cause; those that a further attempt cured are among them.
+    /// Answers 400 met, and refusals of logins, by the name of their cause; those that a further attempt cured are among them.
     pub bad_requests: BTreeMap<&'static str, u64>,
     /// Requests sent to the token endpoint, or tried to be.
     pub login_attempts: u64,

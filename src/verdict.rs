@@ -219,7 +219,9 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
     let is_throttled_login = endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
-    let why = (answer.status == StatusCode::BAD_REQUEST).then(|| {
+    // A login's refusals have causes at any of the statuses it refuses with: of an unknown client RFC 6749 says 401.
+    let is_refused_login = endpoint == Endpoint::Login && matches!(answer.status.as_u16(), 401 | 403);
+    let why = (answer.status == StatusCode::BAD_REQUEST || is_refused_login).then(|| {
         let headers = &answer.headers;
         cause::classify(&cause::Evidence { endpoint, headers, body: &body, request: facts })
     });
@@ -263,15 +265,18 @@ fn of_api(status: StatusCode, body: &ErrorBody, has_correlation_id: bool) -> (Er
 
 fn of_login(status: StatusCode, body: &ErrorBody, cause: Option<&Cause>) -> (ErrorKind, &'static str) {
     match (status.as_u16(), cause) {
-        (_, Some(Cause::LoginThrottled)) => (ErrorKind::Throttled, "logins of this OAuth client are throttled"),
-        (_, Some(Cause::Overload)) => (ErrorKind::Server, "the login service has too much to do"),
+        (400 | 429, Some(Cause::LoginThrottled)) => (ErrorKind::Throttled, "logins of this OAuth client are throttled"),
+        (400, Some(Cause::Overload)) => (ErrorKind::Server, "the login service has too much to do"),
         (400, Some(Cause::Gateway | Cause::WrongScheme | Cause::Header | Cause::ConnectionReuse)) => {
             (ErrorKind::LoginRefused, "the login was refused")
         }
-        (400 | 401 | 403, _) if matches!(body.envelope, Envelope::Page | Envelope::Other) => {
+        (400 | 401 | 403, _) if body.is_error_envelope() => {
+            (ErrorKind::LoginRefused, "the login was refused: check the credentials")
+        }
+        (400 | 401 | 403, _) if body.envelope == Envelope::Empty => (ErrorKind::LoginRefused, "the login was refused"),
+        (400 | 401 | 403, _) => {
             (ErrorKind::LoginRefused, "the login was refused, by something before the login service as it looks")
         }
-        (400 | 401 | 403, _) => (ErrorKind::LoginRefused, "the login was refused: check the credentials"),
         (404, _) => (ErrorKind::LoginRefused, "there is no login service at this address: check the region or URL"),
         // What it means for a script is not what it means here.
         (409 | 412 | 413 | 423, _) => {
@@ -404,6 +409,20 @@ mod tests {
             assert!(kind == ErrorKind::LoginRefused && told.contains("by something before"), "{status}: {told}");
             let (kind, told) = login(status, r#"{"error":"invalid_client"}"#, None);
             assert!(kind == ErrorKind::LoginRefused && told.contains("check the credentials"), "{status}: {told}");
+        }
+        // Neither form is the login's: whose credentials were refused is not known.
+        for (text, told) in [("", "the login was refused"), (r#"{"message":"Forbidden"}"#, "by something before")] {
+            for status in [400, 401, 403] {
+                let (kind, meaning) = login(status, text, None);
+                assert!(kind == ErrorKind::LoginRefused && meaning.contains(told), "{status}: {meaning}");
+                assert!(!meaning.contains("credentials"), "{status}: {meaning}");
+            }
+        }
+        // Sent again is only what a 400 says, as the login service says it so.
+        for status in [401, 403] {
+            for cause in [Cause::LoginThrottled, Cause::Overload] {
+                assert_eq!(login(status, "", Some(cause)).0, ErrorKind::LoginRefused, "{status}");
+            }
         }
         assert!(login(404, "", None).1.contains("check the region"));
         for status in [409, 412, 413, 423] {

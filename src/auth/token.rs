@@ -668,7 +668,8 @@ fn is_one_time(credentials: &Credentials) -> bool {
 /// A code or assertion that may have arrived is not sent again.
 fn spend_one_time(slot: &TokenSlot, begun: &Begun, error: Error) -> Error {
     // Of earlier attempts, those that were sent were throttled: anything else would have been the last.
-    let is_throttled = error.bad_request().is_some_and(|why| why.cause == Cause::LoginThrottled);
+    let is_refused = matches!(error.status(), Some(401 | 403));
+    let is_throttled = !is_refused && error.bad_request().is_some_and(|why| why.cause == Cause::LoginThrottled);
     let is_answered = error.status().is_some() && !is_throttled;
     if is_one_time(&slot.credentials) && (error.an_answer_was_lost() || is_answered) {
         let spent = error.clone().explained("the one-time code or assertion is spent, the agent must log in again");

@@ -61,6 +61,8 @@ pub(crate) struct Heard {
     pub(crate) codes: Vec<String>,
     /// What is said in sentences.
     pub(crate) words: Vec<String>,
+    /// The names of fields that words are about, as they stand before them.
+    pub(crate) fields: Vec<String>,
 }
 
 /// Whose words an error body is.
@@ -226,8 +228,8 @@ impl ErrorBody {
 
     /// Every string that is kept, to be changed.
     fn each_string(&mut self, change: &mut dyn FnMut(&mut String)) {
-        let Heard { codes, words } = &mut self.heard;
-        codes.iter_mut().chain(words).for_each(&mut *change);
+        let Heard { codes, words, fields } = &mut self.heard;
+        codes.iter_mut().chain(words).chain(fields).for_each(&mut *change);
         let of_body = [
             &mut self.code,
             &mut self.message,
@@ -303,6 +305,12 @@ impl Heard {
         }
     }
 
+    fn field(&mut self, name: &str) {
+        if self.fields.len() < KEPT_ITEMS {
+            self.fields.push(head(name, 100).0.to_owned());
+        }
+    }
+
     fn code(&mut self, code: &str) {
         // Of an address, as problem types are, its end is what names the problem.
         let code = code.rsplit(['/', '#']).next().unwrap_or_default();
@@ -334,7 +342,10 @@ impl Heard {
                         Value::String(text) if says == Says::Words || key.is_empty() => {
                             self.word(&about_that(about, text))
                         }
-                        Value::String(text) => self.word(&about_that(key, text)),
+                        Value::String(text) => {
+                            self.field(key);
+                            self.word(&about_that(key, text));
+                        }
                         Value::Object(object) => self.listen_to(object, about, deeper),
                         Value::Array(_) => self.listen(key, about, item, deeper),
                         _ => {}
@@ -350,6 +361,9 @@ impl Heard {
         let mut field = about.to_owned();
         for (key, value) in object.iter().filter(|(key, _)| Says::of(key) == Says::Field).take(KEPT_ITEMS) {
             let named = named(key, value);
+            if value.is_string() && !matches!(key.as_str(), "loc" | "in" | "location" | "header") {
+                self.field(&named);
+            }
             if !named.is_empty() && !field.contains(&named) && field.len() < 200 {
                 field = format!("{field} {named}").trim().to_owned();
             }

@@ -12,7 +12,7 @@ use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::body::{Envelope, ErrorBody};
-use super::rules::{At, RULES, What};
+use super::rules::{At, OTHER_LIMITS, RULES, What};
 use super::words::{Words, quoted_data};
 use crate::text::{head, quoted, shown};
 
@@ -33,7 +33,7 @@ pub struct BadRequest {
     passes: bool,
 }
 
-/// The causes of a 400 that can be told apart.
+/// The causes of a 400, or of a login that was refused, that can be told apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -46,7 +46,7 @@ pub enum Cause {
     },
     /// A header is missing, malformed, too large or not accepted.
     Header,
-    /// The body is missing or malformed.
+    /// The body is missing, malformed or too large.
     Body,
     /// The session or token is not good for this, or conflicts with another.
     Session,
@@ -106,7 +106,7 @@ impl Cause {
                 "correct the parameter; the answer says what is wrong with it"),
             Self::Header => lasts("header", "a header that is missing or not accepted",
                 "look for a middleware or gateway that adds, removes or changes headers"),
-            Self::Body => lasts("body", "a malformed body",
+            Self::Body => lasts("body", "a body that is missing, malformed or too large",
                 "check what was given to be sent; a gateway may have cut it"),
             Self::Session => lasts("session", "a session or token that is not good for this",
                 "make a new agent, with a token of its own"),
@@ -178,7 +178,7 @@ pub(crate) enum Endpoint {
     SignedUrl,
 }
 
-/// What is known when a 400 is classified: the answer, and our own request. How other calls fare speaks later
+/// What is known when a refusal is classified: the answer, and our own request. How other calls fare speaks later
 /// ([`BadRequest::found`]).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
@@ -334,7 +334,8 @@ impl Evidence<'_> {
         let body = self.body;
         let form = match (body.envelope, self.endpoint) {
             (Envelope::Service, _) => "the service",
-            (Envelope::OAuth | Envelope::Gateway, Endpoint::Login) => "the login",
+            (Envelope::OAuth, Endpoint::Login) => "the login",
+            (Envelope::Gateway, Endpoint::Login) => "an answer that is not in the login's own form",
             (Envelope::OAuth | Envelope::Gateway, _) => "an answer that is not in the service's own form",
             (Envelope::Page, _) => "a page",
             (Envelope::Other, _) => "a text",
@@ -371,8 +372,15 @@ impl Evidence<'_> {
         let is_message = |text: &str| message.is_some_and(|message| message.trim() == text.trim());
         let of_service = |text| template.filter(|_| is_message(text)).unwrap_or(text);
         let heard = heard.codes.iter().chain(&heard.words).map(String::as_str);
-        let said = code.chain(message).chain(heard).map(of_service);
-        Words::of(said.chain(of_headers))
+        let said: Vec<_> = code.chain(message).chain(heard).map(of_service).map(|text| self.of_field(text)).collect();
+        Words::of(said.iter().map(Cow::as_ref).chain(of_headers))
+    }
+
+    /// The words with the field before them in quotation marks: its name is data, whatever it says.
+    fn of_field<'b>(&self, text: &'b str) -> Cow<'b, str> {
+        let mut fields = self.body.heard.fields.iter().filter(|field| !field.is_empty());
+        let said = fields.find_map(|field| Some((field, text.strip_prefix(field.as_str())?.strip_prefix(": ")?)));
+        said.map_or(text.into(), |(field, said)| format!("'{field}': {said}").into())
     }
 
     fn header(&self, name: impl AsHeaderName) -> Option<&str> {
@@ -416,8 +424,19 @@ const CODES: &[(&str, Cause, Certainty)] = {
         // Whether it is load is never certain, whoever says so.
         ("service_unavailable", Cause::Overload, Likely),
         ("request_timeout", Cause::Overload, Possible),
+        // Nothing else in the answer is a reason beside these.
+        ("missing_permissions", Cause::Unknown, Possible),
+        ("missing_any_permissions", Cause::Unknown, Possible),
+        ("missing_division_permission", Cause::Unknown, Possible),
+        ("missing_division_permissions", Cause::Unknown, Possible),
+        ("missing_any_division_permissions", Cause::Unknown, Possible),
+        ("missing_scope", Cause::Unknown, Possible),
+        ("not_authorized", Cause::Unknown, Possible),
+        ("not_found", Cause::Unknown, Possible),
     ]
 };
+
+const PERMISSION: &str = "a permission is missing";
 
 /// The details, and the errors within the error, say more than a code that says nothing.
 fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
@@ -431,7 +450,9 @@ fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
             Cause::Body if !evidence.request.had_body => return None,
             cause => cause.clone(),
         };
-        Some(BadRequest::new(cause, *certainty))
+        let is_permission = cause == Cause::Unknown && code != "not_found";
+        let found = BadRequest::new(cause, *certainty);
+        Some(if is_permission { found.by(PERMISSION) } else { found })
     });
     // Whatever is named beside it, this may be overload as well.
     let may_be_load = evidence.request.of_script && is_definition_message(body);
@@ -504,6 +525,7 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
     let (cause, certainty) = match plain(body.code().unwrap_or_default()).as_str() {
         "invalid_client" => (Cause::BadClient, Certain),
+        "unauthorized_client" | "bad_credentials" => (Cause::BadClient, Likely),
         // Its code is that of a redirect URI that is another than the code was asked for with, too.
         "invalid_grant" if is_of_redirect() => (Cause::BadRedirect, Likely),
         "invalid_grant" => (Cause::BadGrant, Likely),
@@ -518,6 +540,18 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
 /// The token endpoint reports its own limit as `400 invalid_request`, "rate limit exceeded; …" (contract §5.1).
 fn is_documented_throttle(body: &ErrorBody) -> bool {
     plain(body.code().unwrap_or_default()) == "invalid_request" && message_begins(body, &["rate limit exceeded"])
+}
+
+/// Whether the limit that a login's words name is one of how fast logins come: for that alone they are sent again.
+fn is_login_limit(evidence: &Evidence<'_>) -> bool {
+    let limits = |words: &Words| {
+        let of_limits = RULES.iter().filter(|(what, ..)| *what == What::Limit);
+        of_limits.flat_map(|(.., says)| says.iter()).any(|says| words.say(says))
+    };
+    let code = evidence.body.code().unwrap_or_default();
+    let words = evidence.words();
+    let may_be = matches!(plain(code).as_str(), "" | "invalid_request" | "bad_request") || limits(&Words::of([code]));
+    may_be && !OTHER_LIMITS.iter().any(|says| words.say(says))
 }
 
 /// By the rules of words.
@@ -552,7 +586,9 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         })
     };
     match what {
-        What::Limit if evidence.endpoint == Endpoint::Login => likely(Cause::LoginThrottled),
+        What::Limit if evidence.endpoint == Endpoint::Login => {
+            likely(Cause::LoginThrottled).filter(|_| is_login_limit(evidence))
+        }
         What::Limit => likely(Cause::Quota),
         What::Busy => likely(Cause::Overload),
         What::Scheme => likely(Cause::WrongScheme),
@@ -562,6 +598,9 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         What::Client => likely(Cause::BadClient),
         What::Grant => likely(Cause::BadGrant),
         What::Header => likely(Cause::Header),
+        What::Part => before_it(Some("it speaks of a part of the script")),
+        What::Permission => before_it(Some(PERMISSION)),
+        What::Behind => before_it(Some("it speaks of what something behind it answered or keeps")),
         What::Session => likely(Cause::Session),
         What::Length => before_it(Some("the address is longer than it takes")),
         What::Target => {
@@ -830,6 +869,25 @@ mod tests {
         assert_eq!(of_request(Endpoint::Api, "<html><title>Bad Request</title></html>"), Cause::Gateway);
         assert_eq!(of_request(Endpoint::Api, r#"{"message":"The moon is full","status":400}"#), Cause::Unknown);
         assert_eq!(of_request(Endpoint::Login, r#"{"message":"Bad Request","status":400}"#), Cause::Unknown);
+    }
+
+    #[test]
+    fn a_gateway_at_the_login_is_not_the_login() {
+        let told = classified(Endpoint::Login, &[], r#"{"message":"no Route matched with those values"}"#).to_string();
+        assert!(told.contains("an answer that is not in the login's own form says"), "{told}");
+    }
+
+    #[test]
+    fn the_name_of_a_field_is_data_and_that_of_a_header_is_not() {
+        for (body, cause) in [
+            (r#"{"errors":[{"field":"pages[0].header","message":"is missing"}]}"#, "invalid_parameter"),
+            (r#"{"errors":[{"field":"session","message":"is invalid"}]}"#, "invalid_parameter"),
+            (r#"{"errors":{"token":["is invalid"]}}"#, "invalid_parameter"),
+            (r#"{"detail":[{"loc":["header","x-desk"],"msg":"field required"}]}"#, "header"),
+            (r#"{"errors":[{"source":{"header":"Accept"},"title":"Not acceptable"}]}"#, "header"),
+        ] {
+            assert_eq!(classified(Endpoint::Api, &[], body).cause.name(), cause, "{body}");
+        }
     }
 
     #[test]

@@ -470,7 +470,7 @@ impl Error {
         self.0.upload_id.as_ref()
     }
 
-    /// Why a 400 was answered, or a login throttled; `None` for everything else.
+    /// Why a 400 was answered, or a login refused or throttled; `None` for everything else.
     #[must_use]
     pub fn bad_request(&self) -> Option<&BadRequest> {
         self.0.bad_request.as_ref()

@@ -25,6 +25,12 @@ pub(super) enum What {
     /// The code, assertion or refresh token.
     Grant,
     Header,
+    /// Of the script's, and called like one of a request.
+    Part,
+    /// Whoever asks may not.
+    Permission,
+    /// What another service answered, or a store of the service's own.
+    Behind,
     Session,
     /// The length of the address.
     Length,
@@ -53,14 +59,17 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
     (What::Limit, At::Any, LIMIT),
     (What::Busy, At::Any, BUSY),
     (What::Certificate, At::Any, CERTIFICATE),
-    (What::Scheme, At::Any, SCHEME),
-    (What::Parameter, At::Login, GRANT_TYPE),
     (What::Redirect, At::Login, REDIRECT),
+    (What::Scheme, At::Any, SCHEME),
+    (What::Parameter, At::Login, OF_A_LOGIN),
+    (What::Length, At::Any, LENGTH),
+    (What::Part, At::Api, PART),
+    (What::Header, At::Any, HEADER),
     (What::Client, At::Login, CLIENT),
     (What::Grant, At::Login, GRANT),
-    (What::Length, At::Any, LENGTH),
-    (What::Header, At::Any, HEADER),
     (What::Parameter, At::Any, PATTERN),
+    (What::Permission, At::Api, PERMISSION),
+    (What::Behind, At::Any, BEHIND),
     (What::Session, At::Api, SESSION),
     (What::Version, At::Api, VERSION),
     (What::Body, At::Any, BODY),
@@ -72,17 +81,38 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
 ];
 
 /// A limit of a size is none of how much is asked.
-const TOO_LARGE: &[&str] = &["body|payload|entity .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum|bytes"];
-const PAGE_SIZE: &[&str] = &["page size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum"];
+const TOO_LARGE: &[&str] = &[
+    "body|payload .. exceeds|exceed|exceeded|exceeding|over .. limit|other-limit|maximum|bytes",
+    "request entity .. exceeds|exceed|exceeded|exceeding|over .. limit|other-limit|maximum|bytes",
+];
+const PAGE_SIZE: &[&str] =
+    &["'page 'size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|other-limit|maximum"];
+
+/// With these words a login's limit is none of how fast logins come: a further login would not help, or would do harm.
+pub(super) const OTHER_LIMITS: &[&str] = &[
+    "locked|other-locked|lockout|blocked|suspended|account|accounts|licence|licences|license|licenses|licensed",
+    "no licence|licences|license|licenses|sessions|seats",
+    "plan|trial|storage|store|sessions|seats|devices|users",
+    "failed|unsuccessful|consecutive|incorrect|wrong|invalid .. attempts|logins|login|passwords|password",
+    "concurrent|simultaneous logins|login",
+];
 
 const LIMIT: &[&str] = &[
     "too many requests|calls|logins|attempts|queries|transactions",
-    "too many concurrent|simultaneous|recent|token|api|failed|login|parallel|authentication requests|calls|logins|attempts|connections",
+    "too many concurrent|simultaneous|recent|token|api|login|parallel|authentication requests|calls|logins|attempts|connections",
     "rate|quota|quotas|throughput .. exceeded|exceeds|exceed|exhausted|reached|hit",
     "exceeded|exceeds|exceed|exceeding|exhausted|reached|hit|over .. rate|quota|quotas|throughput",
     "request|requests|call|calls|api|usage|login|burst|concurrency|minute|second|hourly|daily limit|limits .. exceeded|exceeds|reached|hit|over",
     "exceeded|exceeds|exceeding|reached|hit .. request|requests|call|calls|api|usage|login limit|limits",
+    "over query|request|rate limit",
+    "limit .. per second|minute|hour|day .. exceeded|exceeds|reached|hit",
+    "exceeded|exceeds|exceeding|reached|hit .. limit .. per second|minute|hour|day",
+    "requests|calls|logins|queries|tokens per second|minute|hour|day .. exceeded|exceeds|reached|hit",
+    "exceeded|exceeds|exceeding .. requests|calls|logins|queries .. second|seconds|minute|minutes|hour|day",
     "maximum|max|allowed number|rate of requests|calls|logins .. exceeded|reached",
+    "exceeded|exceeds|exceeding|reached|hit .. maximum|max|allowed .. requests|calls|logins",
+    "reduce|lower|decrease .. request|requests|call|calls rate|frequency|volume",
+    "reduce|lower|decrease .. number|rate|frequency of requests|calls|logins",
     "throttled|throttling|throttle exception|error|limit",
     "throttled|throttling",
     "rate limited|limiting|limiter",
@@ -94,14 +124,20 @@ const LIMIT: &[&str] = &[
     "limit|limits exceeded exception",
 ];
 
+/// Whoever is said to be too busy must be a server, or nobody: queues and agents are, too.
 const BUSY: &[&str] = &[
-    "overload|overloaded|overloading",
+    ". overload|overloaded .",
+    "server|service|system overload",
+    "server|service|system|backend|upstream|host|gateway|cluster .. overloaded|overloading",
+    "currently|temporarily overloaded",
     "server|service|system|backend|upstream|api|host is|are|was|currently|too busy",
-    "too busy",
-    "temporarily unavailable|overloaded",
+    "server|service|system|backend|upstream|api|host|we .. too busy",
+    ". too busy",
+    ". temporarily unavailable",
+    "server|service|system|backend|upstream|api|host|site|login .. temporarily unavailable",
     "service unavailable",
-    "at|over|insufficient|no capacity",
-    "out of capacity",
+    ". at|over|insufficient|no capacity",
+    "server|service|system|backend|upstream|api|host|cluster|we .. at|over|insufficient|no|of capacity",
 ];
 
 const SCHEME: &[&str] = &[
@@ -126,17 +162,22 @@ const CERTIFICATE: &[&str] = &[
 ];
 
 const REDIRECT: &[&str] = &[
-    "'redirect 'uri|url|uris|urls .. invalid|mismatch|missing|unknown|unregistered|wrong|mismatched|required",
-    "'redirect 'uri|url .. not .. match|registered|valid|allowed|whitelisted|match",
-    "invalid|mismatching|mismatched|missing|unregistered|bad|wrong|insecure|unknown .. 'redirect|redirection 'uri|url",
-    "'redirect 'uri|url",
-    "redirectionuri|redirecturi|redirection uri",
+    "'redirect|redirection 'uri|url|uris|urls .. invalid|mismatch|missing|unknown|unregistered|wrong|mismatched|required|incorrect|rejected",
+    "'redirect|redirection 'uri|url|uris|urls .. not .. match|registered|valid|allowed|whitelisted|match",
+    "'redirect|redirection 'uri|url|uris|urls must|should|requires|require",
+    "'redirect|redirection 'uri|url|uris|urls differs|differ from",
+    "invalid|mismatching|mismatched|missing|unregistered|bad|wrong|insecure|unknown|incorrect .. 'redirect|redirection 'uri|url",
+    "redirectionuri|redirecturi .. invalid|mismatch|missing|not",
 ];
 
 const CLIENT: &[&str] = &[
     "client|application|app .. not .. found|exist|registered|known|recognized|enabled|active|authenticated",
     "client|application .. unknown|disabled|inactive|deleted|suspended|invalid",
     "unknown|invalid|bad|incorrect|wrong|no|missing|unregistered client application|authentication|credentials|secret|id|assertion",
+    "unknown|invalid|bad|incorrect|wrong|no|missing|unregistered|empty .. 'client 'id|other-id|secret",
+    "'client 'id|other-id|secret .. missing|required|invalid|unknown|empty|incorrect|wrong|blank",
+    "'client 'id|other-id|secret .. not .. valid|found|given|provided|specified|supplied|sent|set|known|recognized|registered|configured|correct|match",
+    "'client 'id|other-id|secret must",
     "unknown|invalid|bad|incorrect|wrong client|application|app",
     "client credentials|secret|authentication .. invalid|failed|wrong|incorrect|missing|expired|mismatch|mismatched",
     "client credentials|secret|authentication .. not .. valid|match|correct",
@@ -147,8 +188,18 @@ const CLIENT: &[&str] = &[
     "unauthorized client",
 ];
 
-/// Its name is no grant.
-const GRANT_TYPE: &[&str] = &["missing|unsupported|invalid|unknown|required .. 'grant|response 'type"];
+/// Its name is no grant, and a scope is asked for nowhere else.
+const OF_A_LOGIN: &[&str] = &[
+    "missing|unsupported|invalid|unknown|required .. 'grant|response 'type",
+    "unsupported grant|response type",
+    "'grant|response 'type is|was missing|required",
+    "'code|assertion is|are missing|required|empty",
+    "missing|no 'authorization 'code",
+    "refresh token is missing|required|empty",
+    "missing|no refresh token",
+    "scope .. invalid|unknown|malformed",
+    "scope .. not .. granted|allowed|supported",
+];
 
 const GRANT: &[&str] = &[
     "refresh|authorization|assertion token|code|grant .. invalid|expired|revoked|used|inactive|unknown|malformed|incorrect",
@@ -162,7 +213,8 @@ const GRANT: &[&str] = &[
     "code verifier|challenge .. invalid|failed|mismatch|wrong",
     "code verifier|challenge .. not .. match|valid|found",
     "pkce .. failed|invalid|mismatch|not",
-    "user|account|resource owner .. locked|disabled|inactive|deactivated",
+    "user|owner is|was disabled|inactive|deactivated",
+    "user|owner is|was not active|enabled",
     "invalid|wrong|incorrect user|username|password|credentials",
     "user|username|password|credentials .. invalid|wrong|incorrect",
 ];
@@ -173,6 +225,12 @@ const LENGTH: &[&str] = &[
     "uri|url|path|query|request string|length|line .. exceeds|exceeded",
     "too long|large uri|url|path|query|request|address",
     "length of .. uri|url|path|query .. exceeds|exceeded|limit",
+];
+
+/// The headers of pages and tables.
+const PART: &[&str] = &[
+    "page|pages|section|component|column|table .. header|headers",
+    "header|headers .. page|pages|section|component|column",
 ];
 
 /// What may be wrong with a header, in the two orders.
@@ -190,25 +248,54 @@ const HEADER: &[&str] = &[
     "error|failed|failure|unable .. parsing|parse|reading|read|processing|process .. header|headers",
     "must|should have|include|contain|provide|specify|carry .. header|headers",
     "no .. acceptable|suitable representation|media|response",
-    "not acceptable",
+    ". not acceptable .",
+    "406 not acceptable",
+    "not acceptable according",
     "not .. acceptable representation|media|response|content|format",
-    "media|content|mime type|types .. invalid|missing|unsupported|required|unacceptable|wrong|incorrect|unknown|mismatch",
-    "media|content|mime type|types .. not .. supported|acceptable|allowed|valid|specified|set|accepted|match|provided",
-    "media|content|mime type .. must be",
-    "invalid|missing|unsupported|bad|unacceptable|no|wrong|incorrect|multiple|unknown|required|expected media|content|mime type|types",
-    "not support|accept|acceptable .. media|content|mime type|types",
+    "content|mime type|types .. invalid|missing|unsupported|required|unacceptable|wrong|incorrect|unknown|mismatch",
+    "content|mime type|types .. not .. supported|acceptable|allowed|valid|specified|set|accepted|match|provided|recognized",
+    "invalid|bad|wrong|missing media type|types …|'*",
+    "media type|types …|'* .. not .. supported|acceptable|allowed|valid|accepted|recognized",
+    "content|mime type .. must be",
+    "invalid|missing|unsupported|bad|unacceptable|no|wrong|incorrect|multiple|unknown|required|expected content|mime type|types",
+    "unsupported|unacceptable|incorrect media type|types",
+    "not support|accept|acceptable .. content|mime type|types",
+    "not support|accept .. media type|types transmitted|sent|…|'*",
     "invalid|missing|unsupported|bad|multiple|duplicate|negative|unknown content|transfer length|encoding|coding",
     "content|transfer length|encoding .. invalid|missing|required|unsupported|duplicate|mismatch",
     "content|transfer length|encoding .. not .. valid|supported|allowed|acceptable|match",
     "both .. transfer encoding .. content length",
     "both .. content length .. transfer encoding",
-    "user agent .. required|missing|invalid|blocked",
+    "user agent .. required|missing|invalid|blocked|not",
     "'if 'match|none|modified .. required|missing|invalid|malformed",
     "accept .. unsupported|unacceptable|invalid",
 ];
 
 /// Of what form a value must be, whatever it is called.
 const PATTERN: &[&str] = &["not|must .. match|matches|conform .. pattern|regex|regexp|regular|expression|format"];
+
+/// Of what is not allowed to whoever asks, whatever the permission is about.
+const PERMISSION: &[&str] = &[
+    "missing|required|requires|require|need|needs|lacks|lack|insufficient|no|not|without|denied|unauthorized .. permission|permissions|privilege|privileges|entitlement|entitlements|scope|scopes",
+    "permission|permissions|privilege|privileges|scope|scopes .. missing|required|needed|insufficient|denied|not|lacks",
+    "insufficient|missing role|roles|rights",
+    "role|roles|rights .. required|missing",
+    "not authorized|entitled to|for|from",
+    "you|user|agent|ip|division .. not .. authorized|allowed|permitted",
+    "unauthorized|denied|forbidden|access .. ip|division|permission|permissions",
+    "unauthorized access|ip|user|action|operation",
+];
+
+/// Of a fault behind who answers, which what was sent has no part in.
+const BEHIND: &[&str] = &[
+    "response|upstream|downstream|backend|storage|bucket .. json|xml|body|payload|decode|decoded|deserialize|parse|parsed|read|eof|object",
+    "json|xml|body|payload|decode|deserialize|parse|read|eof|object|entity .. response|upstream|downstream|backend|storage|bucket",
+    "end of stream",
+    "…|'http|https|get|post|put|dial|tcp|rpc .. unexpected eof",
+    "lazily initialize",
+    "not initialize proxy",
+    "session factory|entity|entitymanager .. closed|manager",
+];
 
 const SESSION: &[&str] = &[
     "session|token|jwt|bearer|credential|credentials .. expired|revoked|invalid|invalidated|inactive|unknown|malformed|missing|required|rejected|mismatch|conflict|terminated|ended|blacklisted|incorrect|wrong|closed",
@@ -241,26 +328,34 @@ const VERSION: &[&str] = &[
     "modified|changed|updated .. since|meanwhile|concurrently",
     "optimistic lock|locking|concurrency",
     "concurrent modification|update|edit|updates|change|access|write",
-    "row|entity|record|object|script|document|resource|flow|item .. locked",
-    "locked by|for|against",
+    "row|entity|record|object|script|version|document|resource|flow|item locked",
+    "row|entity|record|object|script|version|document|resource|flow|item .. is|was|been|currently|already|remains locked",
+    "locked by another|someone|somebody|other|user|transaction|process",
+    "locked for|against edit|editing|update|updates|updating|change|changes|writing|modification|publishing",
     "lock .. held|owned|conflict|taken|timeout|failed",
     "not obtain|acquire|get .. lock",
     "competing for .. resource",
-    "not .. published",
-    "unpublished",
+    "is|are not published",
+    "is|are|has|have not yet|been published",
+    "not yet been published",
+    "not yet published",
+    "never published",
+    "never been published",
+    "script|flow|version not published .",
+    "is|are unpublished",
     "script|flow|version|it is .. draft",
     "no published version",
 ];
 
 const LINE: &[&str] = &[
-    "invalid|bad|malformed|illegal|unrecognized|broken .. request line|syntax|version",
-    "invalid|bad|malformed|illegal|unrecognized|unknown|unsupported .. http method|verb|version|protocol",
+    "invalid|bad|malformed|illegal|unrecognized|broken .. request line|syntax|version|other-version",
+    "invalid|bad|malformed|illegal|unrecognized|unknown|unsupported .. http method|verb|version|other-version|protocol",
     "request line .. invalid|malformed|bad|empty|missing",
     "invalid|illegal|bad .. character|characters|char .. method|protocol",
     "method name|token .. invalid",
     "invalid|bad|unsupported|unrecognized|illegal method|verb|version|protocol",
-    "unsupported http version",
-    "http .. version .. not .. supported",
+    "unsupported http version|other-version",
+    "http .. version|other-version .. not .. supported",
     "invalid http request|format|message",
     "bad http",
     "no uri",
@@ -290,22 +385,25 @@ const HOST: &[&str] = &[
 ];
 
 const BODY: &[&str] = &[
-    "body|payload|json|xml|multipart|entity .. missing|required|empty|malformed|invalid|unreadable|unexpected|unparseable|corrupt|truncated|incomplete|bad|error|failed",
-    "body|payload|json|xml|multipart|entity .. too large|big|long",
-    "body|payload|entity .. exceeds|exceeded|larger",
-    "body|payload|json|xml|multipart|entity .. not .. valid|readable|empty|parse|parsed|well|read|decoded|provided|present",
+    "body|payload|json|xml|multipart .. missing|required|empty|malformed|invalid|unreadable|unexpected|unparseable|corrupt|truncated|incomplete|bad|error|failed",
+    "body|payload|json|xml|multipart .. too large|big|long",
+    "body|payload .. exceeds|exceeded|larger",
+    "body|payload|json|xml|multipart .. not .. valid|readable|empty|parse|parsed|well|read|decoded|provided|present",
+    "request entity .. missing|required|empty|malformed|invalid|unreadable|too|exceeds|not",
     "missing|required|invalid|malformed|bad|empty|unparseable|unreadable|incorrect|no|unexpected|broken .. json|body|payload|xml|multipart",
     "unexpected|premature end|eof",
+    "end of input",
+    "expected|expecting|other-expected|other-expecting|unexpected|invalid|missing|unterminated|trailing|extra|error .. line .. column",
     "unexpected|unterminated other-token|character|string|symbol .. json|position|line|at|in",
     "invalid|illegal|unrecognized character|token|other-token .. json|position",
     "unexpected other-token",
-    "not deserialize|deserialise|unmarshal|parse|read|decode|bind .. body|json|payload|type|value|message|instance|object",
+    "not deserialize|deserialise|unmarshal|parse|read|decode|bind .. body|json|payload|multipart|type|value|message|instance|object",
     "failed|error|unable|problem|problems to|while|parsing|during|when|deserializing|reading|decoding|in .. body|json|payload",
     "failed|unable|error to deserialize|unmarshal|decode",
     "json|yaml|xml parse|parser|parsing|decode|decoding|syntax|reader|mapping|processing",
     "expecting value|property",
     "expected .. json|object|property",
-    "too large|big body|payload|entity",
+    "too large|big body|payload",
     "other-content too large",
     "file .. missing|required|empty|corrupt",
 ];
@@ -330,11 +428,11 @@ const PARAMETER: &[&str] = &[
     "constraint|constraints violation|violations|violated|validation",
     "failed|failing|errors|fails|failed in|during|of|with validation",
     "not validate|validated|pass validation",
-    "invalid argument|arguments|input|inputs|choice|option|parameter|parameters|param|params|value|values|field|fields|date|dates|datetime|time|timestamp|enum|filter|sort|query|property|attribute|number|integer|boolean|range|page|expand|format|type|data",
+    "invalid argument|arguments|input|inputs|choice|option|parameter|parameters|param|params|value|values|field|fields|date|dates|datetime|time|timestamp|enum|filter|sort|query|property|attribute|number|integer|boolean|range|expand|format|type|data",
     "invalid .. parameter|parameters|field|fields|argument|value|date|property",
     "illegal|bad|wrong|unknown|unsupported|unrecognized|missing|incorrect|unexpected|duplicate|malformed|undefined .. argument|arguments|parameter|parameters|param|params|field|fields|value|values|property|properties|attribute|date|enum|option|filter",
-    "parameter|parameters|param|params|field|fields|argument|arguments|property|properties|attribute|value|values|date|dates|input|option|filter|query|page|sort .. invalid|missing|required|unknown|unsupported|incorrect|wrong|duplicate|unrecognized|malformed|mandatory|negative|bad|empty|null",
-    "parameter|parameters|param|variable|field|fields|argument|property|attribute|value|values|date|dates|input .. not .. valid|allowed|present|supported|specified|match|provided|found|recognized|set|supplied|in|permitted|accepted|correct|exist",
+    "parameter|parameters|param|params|field|fields|argument|arguments|property|properties|attribute|value|values|date|dates|input|option|filter|query|sort .. invalid|missing|required|unknown|unsupported|incorrect|wrong|duplicate|unrecognized|malformed|mandatory|negative|bad|empty|null",
+    "parameter|parameters|param|field|fields|argument|property|attribute|value|values|date|dates|input .. not .. valid|allowed|present|supported|specified|match|provided|found|recognized|set|supplied|in|permitted|accepted|correct|exist",
     "parameter|parameters|param|field|fields|argument|property|attribute|value|values|date|dates|number|size|limit|page .. must|should be|contain|match|only",
     "parameter|parameters|param|field|fields|argument|property|attribute|value|values|number|string|date|range .. out|too|greater|less|between|larger|smaller|longer|shorter",
     "must|should|to be one|between|less|greater|equal|positive|null|numeric|integer|unique|specified|larger|smaller|longer|shorter",
@@ -344,6 +442,8 @@ const PARAMETER: &[&str] = &[
     "must|should match|contain|have .. pattern|characters|items|elements|format|expression",
     "must|should not be null|empty|blank|negative|greater|less",
     "may not be null|blank|empty",
+    "'* exceeds|exceed|exceeded",
+    "other-path variable .. missing|required|not",
     "'* is|are|must|should|was .. required|mandatory|invalid|missing|be|empty|unknown",
     "'* is|are not allowed|permitted|recognized",
     "this|it is required",
@@ -367,8 +467,5 @@ const PARAMETER: &[&str] = &[
     "out of range",
     "duplicate parameter|key|name",
     "allowed|allowable|accepted|valid|permitted|supported values",
-    "unsupported grant|response type",
-    "scope .. invalid|unknown|malformed",
-    "scope .. not .. granted|allowed|supported",
     "unknown parameter|field|property|argument",
 ];

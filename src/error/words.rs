@@ -18,7 +18,7 @@ const LISTING: [&str; 7] = ["otherwise", "perhaps", "maybe", "possibly", "probab
 /// RFC 6749 §5.2 lists in one sentence all that `invalid_grant` may be, to the end of it.
 const RFC_6749: [&str; 3] = ["issued", "to", "another"];
 /// Of the words that mean something else after these: the first of a pair is the word, the second what may stand before it.
-const OTHER_THINGS: [(&str, &[&str]); 4] = [
+const OTHER_THINGS: [(&str, &[&str]); 9] = [
     (
         "token",
         &[
@@ -40,10 +40,65 @@ const OTHER_THINGS: [(&str, &[&str]); 4] = [
             "captcha",
             "method",
             "continue",
+            "merge",
+            "upload",
+            "download",
+            "template",
+            "variable",
+            "string",
+            "syntax",
+            "json",
         ],
     ),
     ("tokens", &["method", "unexpected", "prompt", "input", "output", "completion", "max", "of"]),
-    ("header", &["jwt", "jws", "jose", "csv", "column", "table", "file", "chunk", "token's", "proxy", "magic", "row"]),
+    (
+        "header",
+        &[
+            "jwt",
+            "jws",
+            "jose",
+            "csv",
+            "column",
+            "table",
+            "file",
+            "chunk",
+            "token's",
+            "proxy",
+            "magic",
+            "row",
+            "page",
+            "section",
+            "component",
+        ],
+    ),
+    ("session", &["conversation", "chat", "call", "interaction", "recording", "hibernate", "database"]),
+    ("credentials", &["action", "actions", "database", "smtp"]),
+    ("version", &["tls", "ssl", "http", "api", "schema", "file", "protocol", "browser", "format", "software"]),
+    (
+        "code",
+        &[
+            "status",
+            "response",
+            "country",
+            "error",
+            "exit",
+            "reason",
+            "language",
+            "currency",
+            "postal",
+            "zip",
+            "area",
+            "region",
+            "wrapup",
+            "qr",
+            "promo",
+            "mfa",
+            "otp",
+            "sms",
+            "verification",
+        ],
+    ),
+    ("rate", &["sample", "sampling", "frame", "exchange", "interest", "tax", "abandon", "conversion", "pay", "bit"]),
     (
         "id",
         &[
@@ -67,8 +122,39 @@ const OTHER_THINGS: [(&str, &[&str]); 4] = [
             "operation",
             "call",
             "log",
+            "caller",
+            "user",
+            "employee",
+            "customer",
         ],
     ),
+];
+
+/// The same of words that mean something else beside these, wherever in the sentence they stand.
+const BESIDE: [(&str, &str); 16] = [
+    ("token", "near|position|column|expression|template|filter|syntax|expand|parser|lexer"),
+    ("token|session", "variable|variables"),
+    ("code", "method"),
+    ("credentials", "integration|integrations"),
+    ("locked", "account|accounts|organization|organisation|org|licence|license|password|phone"),
+    ("published", "because|since|due"),
+    ("version", "exported|imported|file"),
+    ("limit|limits", "page|pages|items|size|bytes|characters|kb|mb"),
+    (
+        "rate|quota|quotas",
+        "plan|licence|licences|license|licenses|storage|store|disk|space|scripts|records|users|seats",
+    ),
+    (
+        "https|tls|ssl",
+        "'url|urls|uri|uris|link|links|image|images|logo|icon|avatar|video|website|callback|webhook|field",
+    ),
+    // What is quoted is the name of a field.
+    ("https|tls|ssl", "'*"),
+    ("client", "ip|address|network|country|location"),
+    ("expected|expecting", "column"),
+    ("path", "parameter|parameters|variable"),
+    ("validation", "script|scripts|flow|publish|published|publishing"),
+    ("scope", "variable|variables|expression|out"),
 ];
 
 /// Of what may be quoted: what opens it, and what ends it.
@@ -121,6 +207,7 @@ impl Words {
             || sentence.iter().any(|word| LISTING.contains(&word.as_str()))
             || sentence.windows(3).any(|words| words == RFC_6749);
         if !supposes {
+            tell_apart(sentence);
             self.0.append(sentence);
             self.0.push(END.to_owned());
         }
@@ -128,12 +215,14 @@ impl Words {
     }
 
     /// Whether that is said. A pattern is words in their order: `a|b` is either of them, `..` some words of the same
-    /// sentence or none, `'a` the word as it is or quoted, `'*` any word that is quoted.
+    /// sentence or none, `'a` the word as it is or quoted, `'*` any word that is quoted, `…` data, `.` where the
+    /// sentence begins or ends.
     pub(crate) fn say(&self, pattern: &str) -> bool {
-        let pattern: Vec<&str> = pattern.split(' ').collect();
+        let begins = pattern.strip_prefix(". ");
+        let pattern: Vec<&str> = begins.unwrap_or(pattern).split(' ').collect();
         let mut before = END;
         self.0.iter().enumerate().any(|(at, word)| {
-            let turned = TURNING.contains(&before);
+            let turned = TURNING.contains(&before) || (begins.is_some() && before != END);
             before = word;
             !turned && follows(self.0.get(at..).unwrap_or_default(), &pattern)
         })
@@ -177,9 +266,9 @@ fn supposes(text: &str) -> bool {
     of.iter().any(|of| text.contains(&format!("possible {of}")))
 }
 
-/// A class of a program, as in a stack trace: its name says nothing of the request.
+/// A class of a program, as in a stack trace, or a media type: its name says nothing of the request.
 fn is_class(name: &str) -> bool {
-    ["java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."]
+    ["application/", "text/", "java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."]
         .iter()
         .any(|of| name.starts_with(of))
 }
@@ -202,6 +291,24 @@ fn push(sentence: &mut Vec<String>, word: String) {
     }
 }
 
+/// Gives words of a sentence another name where what stands beside them says that they are other things.
+fn tell_apart(sentence: &mut [String]) {
+    // A parser quotes the token it means; of a credential nothing is shown.
+    for at in 1..sentence.len() {
+        let is_shown =
+            sentence.get(at).is_some_and(|next| *next == DATA || (next.starts_with('\'') && next != "'redacted"));
+        if let Some(token) = sentence.get_mut(at - 1).filter(|word| is_shown && *word == "token") {
+            token.insert_str(0, "other-");
+        }
+    }
+    for (things, beside) in BESIDE {
+        if sentence.iter().any(|word| is_one_of(word, beside)) {
+            let others = sentence.iter_mut().filter(|word| is_one_of(word, things));
+            others.for_each(|word| word.insert_str(0, "other-"));
+        }
+    }
+}
+
 enum Piece {
     Word(String),
     Data,
@@ -219,7 +326,8 @@ fn pieces(text: &str) -> Vec<Piece> {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
         if let Some((quoted, behind)) = quote(c, before, after) {
             let whole = quoted.len() + 6 >= text.len();
-            match (whole, quoted.contains(char::is_whitespace) || quoted.len() > 40) {
+            let is_name = quoted.contains(char::is_alphanumeric) && !quoted.contains(char::is_whitespace);
+            match (whole, !is_name || quoted.len() > 40) {
                 (true, _) => found.extend(pieces(quoted)),
                 (false, true) => found.push(Piece::Data),
                 (false, false) => found.extend(split(quoted).map(|word| Piece::Word(format!("'{word}")))),
@@ -232,7 +340,9 @@ fn pieces(text: &str) -> Vec<Piece> {
             continue;
         }
         if !before.is_alphanumeric() && is_class(rest) {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '$' | '_'))).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '$' | '_' | '/' | '-' | '+')))
+                .unwrap_or(rest.len());
             found.push(Piece::Data);
             (rest, before) = (rest.get(end..).unwrap_or_default(), ' ');
             continue;
@@ -362,6 +472,7 @@ mod tests {
         assert!(says("the client's header is missing", "header .. missing"));
         assert!(says("bad URI `/eu west/'.", "bad uri"));
         assert!(!says("at com.example.TooManyRequestsFilter.run", "too many requests"), "a class of a program");
+        assert!(!says("Invalid application/json payload", "invalid application"), "a media type");
         assert!(!says("refused (e.g., a missing header, a bad line)", "missing header"));
     }
 
@@ -382,6 +493,32 @@ mod tests {
     fn another_thing_of_the_same_name_is_another_thing() {
         assert!(!says("CSRF token invalid", "token invalid") && says("Token invalid", "token invalid"));
         assert!(!says("Request ID: invalid", "id invalid") && says("script id invalid", "id invalid"));
+    }
+
+    #[test]
+    fn what_stands_beside_a_word_tells_which_thing_it_is() {
+        for (text, pattern) in [
+            ("Token expired at position 7", "token expired"),
+            ("Your account was locked", "was locked"),
+            ("The link must use https", "use https"),
+            ("'callback' must use https", "use https"),
+            ("The client with this address is unknown", "client .. unknown"),
+            ("Invalid token '}'", "invalid token"),
+            ("Invalid token \"a b\"", "invalid token"),
+        ] {
+            assert!(!says(text, pattern), "{text}");
+        }
+        assert!(says("Token expired. Position 7", "token expired"), "of its own sentence only");
+        assert!(says("Invalid token [REDACTED]", "invalid token"), "what was ours is shown like this");
+    }
+
+    #[test]
+    fn a_pattern_may_stand_for_a_whole_sentence_or_for_an_end_of_one() {
+        for text in ["Not acceptable", "Bad request: not acceptable", "No. Not acceptable!"] {
+            assert!(says(text, ". not acceptable ."), "{text}");
+        }
+        assert!(!says("The name is not acceptable", ". not acceptable") && says("It is full", "full ."));
+        assert!(!says("Not acceptable to us", ". not acceptable .") && !says("full of it", "full ."));
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub fn error_body(data: &[u8]) {
     assert!(error.to_string().len() < 8_000, "{} bytes: {error}", error.to_string().len());
     let envelope = error.body().map_or(Envelope::Empty, |body| body.envelope);
     if let Some(why) = error.bad_request() {
-        assert!(status == 400 || throttled_login, "{status} {error}");
+        let is_refused_login = operation == "log in" && matches!(status, 401 | 403);
+        assert!(status == 400 || is_refused_login || throttled_login, "{status} {error}");
         let of_service = matches!(envelope, Envelope::Service | Envelope::OAuth) || throttled_login;
         assert!(of_service || why.certainty < Certainty::Certain, "certain, by {envelope:?}: {error}");
     }

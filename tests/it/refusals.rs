@@ -283,6 +283,58 @@ async fn a_login_throttled_in_any_words_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_that_another_would_harm_or_not_help_is_not_sent_again() {
+    for (error, description) in [
+        ("access_denied", "Too many failed attempts. The account is locked."),
+        ("invalid_request", "Account locked due to too many failed attempts"),
+        ("invalid_request", "License quota exceeded for the organization"),
+        ("server_error", "Data store quota exceeded"),
+        ("invalid_request", "Login limit reached: the user has 3 concurrent sessions"),
+        ("invalid_request", "Login limit reached: no licenses left"),
+    ] {
+        let body = format!(r#"{{"error":"{error}","error_description":"{description}"}}"#);
+        let transport = Scripted::by(move |_| reply(400, &body));
+        let error = transport.agent().script(&id()).await.unwrap_err();
+        assert_eq!((error.kind(), transport.logins()), (ErrorKind::LoginRefused, 1), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_login_has_a_cause_whatever_its_status_and_is_as_final_as_ever() {
+    let unknown = r#"{"error":"invalid_client","error_description":"client not found"}"#;
+    let limit = r#"{"error":"invalid_request","error_description":"rate limit exceeded; x"}"#;
+    for (status, body, cause) in [
+        (401, unknown, Cause::BadClient),
+        (403, unknown, Cause::BadClient),
+        (401, limit, Cause::LoginThrottled),
+        (403, r#"{"message":"Forbidden"}"#, Cause::Unknown),
+        (403, "<html><title>403 Forbidden</title></html>", Cause::Gateway),
+    ] {
+        let transport = Scripted::by(move |_| reply(status, body));
+        let error = transport.agent().script(&id()).await.unwrap_err();
+        assert_eq!(error.bad_request().map(|why| &why.cause), Some(&cause), "{error}");
+        assert_eq!((error.kind(), transport.logins()), (ErrorKind::LoginRefused, 1), "{error}");
+        assert!(!error.is_retryable(), "{error}");
+        let is_of_login = body.contains("\"error\"");
+        let line = error.to_string();
+        assert_eq!(line.contains("check the credentials"), is_of_login, "{line}");
+        assert_eq!(line.contains("the login says"), is_of_login, "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_no_dead_session() {
+    let body = r#"{"message":"Unable to perform the requested action. You are missing the following permission(s): oauth:token:view",
+        "code":"missing.permissions","status":400,"contextId":"c-1"}"#;
+    for body in [body, r#"{"message":"You are missing the permission conversation:session:view"}"#] {
+        let error = refused_with_nothing_else(body).await;
+        let why = error.bad_request().unwrap();
+        assert_eq!(why.cause, Cause::Unknown, "{error}");
+        assert!(why.evidence.iter().any(|evidence| evidence == "a permission is missing"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_shape_of_an_answer_is_no_cause() {
     for body in
         ["<html><head><title>400 Bad Request</title></head></html>", "Bad Request", "[]", "[\"no\"]", "\"no\"", ""]
