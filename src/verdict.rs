@@ -249,6 +249,7 @@ fn of_api(status: StatusCode, body: &ErrorBody, has_correlation_id: bool) -> (Er
     let Class { kind, meaning, .. } = class(status);
     let meaning = match status.as_u16() {
         403 if body.envelope == Envelope::Gateway => "this is forbidden",
+        404 if body.envelope == Envelope::Gateway && !has_correlation_id => "nothing was found at this address",
         _ if has_correlation_id || !matches!(body.envelope, Envelope::Page | Envelope::Other | Envelope::Empty) => {
             meaning
         }
@@ -382,6 +383,7 @@ mod tests {
             (403, "", "the request was refused, by something before the service"),
             (404, "", "nothing was found at this address, by something before the service"),
             (403, r#"{"message":"no"}"#, "this is forbidden"),
+            (404, r#"{"message":"no Route matched with those values"}"#, "nothing was found at this address"),
         ] {
             let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text), false);
             assert!(told.starts_with(meaning), "{status} {text}: {told}");
