@@ -210,11 +210,14 @@ pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
 fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let (spec, endpoint) = (asked.spec, asked.endpoint());
     let parameters: Vec<&str> = spec.query.iter().map(|(name, _)| *name).collect();
+    let data = spec.data();
+    let data: Vec<&str> = data.iter().map(AsRef::as_ref).collect();
     let facts = RequestFacts {
         of_script: spec.operation.is_of_script(),
         had_body: spec.body.is_some(),
         odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
         parameters: &parameters,
+        data: &data,
     };
     let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());

@@ -61,6 +61,12 @@ pub(crate) struct Heard {
     pub(crate) codes: Vec<String>,
     /// What is said in sentences.
     pub(crate) words: Vec<String>,
+    /// What some of those are about: they stand before them, with a colon.
+    pub(crate) fields: Vec<String>,
+    /// Whether the code is the answer's own, and not that of a part of it.
+    pub(crate) is_coded: bool,
+    /// Whether it is a page of HTML or a text: what is written for people, which no API does.
+    pub(crate) is_prose: bool,
 }
 
 /// Whose words an error body is.
@@ -138,6 +144,11 @@ impl ErrorBody {
             None if body.envelope == Envelope::Page => page::words(trimmed).iter().for_each(|run| body.heard.word(run)),
             None => trimmed.lines().take(KEPT_ITEMS).for_each(|line| body.heard.word(line)),
         }
+        body.heard.is_prose = match body.envelope {
+            Envelope::Page => page::is_html(trimmed),
+            envelope => envelope == Envelope::Other && json.is_none(),
+        };
+        body.heard.is_coded = body.code.is_some();
         body.message = body.message.take().or_else(|| body.heard.words.first().cloned());
         body.code = body.code.take().or_else(|| body.heard.codes.first().cloned());
         if body.envelope != Envelope::Service {
@@ -226,8 +237,8 @@ impl ErrorBody {
 
     /// Every string that is kept, to be changed.
     fn each_string(&mut self, change: &mut dyn FnMut(&mut String)) {
-        let Heard { codes, words } = &mut self.heard;
-        codes.iter_mut().chain(words).for_each(&mut *change);
+        let Heard { codes, words, fields, .. } = &mut self.heard;
+        codes.iter_mut().chain(words).chain(fields).for_each(&mut *change);
         let of_body = [
             &mut self.code,
             &mut self.message,
@@ -310,7 +321,11 @@ impl Heard {
         if field.is_empty() {
             return self.word(text);
         }
-        self.word(&format!("{field}: {text}"));
+        let field = format!("{field}:");
+        self.word(&format!("{field} {text}"));
+        if self.fields.len() < KEPT_ITEMS && !self.fields.contains(&field) {
+            self.fields.push(field);
+        }
     }
 
     fn code(&mut self, code: &str) {

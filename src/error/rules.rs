@@ -71,6 +71,20 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
     (What::Parameter, At::Any, PARAMETER),
 ];
 
+/// Of the script itself, whatever else is said of it.
+pub(super) const DEFINITION: &[&str] = &[
+    "script definition .. invalid|corrupt|corrupted|broken|malformed|incomplete|validation",
+    "script definition .. not .. valid",
+    "script is|was|seems|appears invalid|corrupt|corrupted|broken|malformed|damaged|incomplete",
+    "script is|was not valid .",
+    "script does not validate",
+    "script validation failed|error|errors|failure",
+    "script failed|fails validation",
+    "script .. has|have|contains .. validation error|errors",
+    "script .. has|have|contains .. invalid|missing|broken|corrupt page|pages|component|components|variable|variables|action|actions|element|elements|property|properties|reference|references|content",
+    "it has|contains validation error|errors",
+];
+
 /// A limit of a size is none of how much is asked.
 const TOO_LARGE: &[&str] = &["body|payload|entity .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum|bytes"];
 const PAGE_SIZE: &[&str] = &["page size|number .. exceeds|exceed|exceeded|exceeding|over .. limit|maximum"];

@@ -100,6 +100,10 @@ const OTHER_THINGS: [(&str, &[&str]); 7] = [
     ),
 ];
 
+/// Stands in a text for data that was taken out of it.
+const TAKEN_OUT: char = '\u{FFFC}';
+/// Data shorter than this could be any word.
+const SHORTEST_DATA: usize = 4;
 /// So far it is looked what a word is part of.
 const LONGEST_RUN: usize = 200;
 /// Headers whose names begin with a word that supposes.
@@ -218,6 +222,27 @@ fn supposes(text: &str) -> bool {
     of.iter().any(|of| text.contains(&format!("possible {of}")))
 }
 
+/// The text without such data, which may say anything. Of one that is nothing else, it is what is said.
+pub(crate) fn without(text: &str, data: &[&str]) -> String {
+    let mut left = text.to_owned();
+    for data in data.iter().map(|data| data.trim()).filter(|data| data.len() >= SHORTEST_DATA && *data != text.trim()) {
+        let within = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let mut kept = String::new();
+        let mut rest = left.as_str();
+        while let Some((before, after)) = rest.split_once(data) {
+            kept.push_str(before);
+            match within(kept.chars().next_back()) || within(after.chars().next()) {
+                true => kept.push_str(data),
+                false => kept.push(TAKEN_OUT),
+            }
+            rest = after;
+        }
+        kept.push_str(rest);
+        left = kept;
+    }
+    left
+}
+
 /// One more word of a sentence, in its one spelling.
 fn push(sentence: &mut Vec<String>, word: String) {
     // It does not matter whether it is said in one word or two.
@@ -293,6 +318,7 @@ fn pieces(text: &str) -> Vec<Piece> {
         }
         let ends = after.chars().next().is_none_or(char::is_whitespace);
         match c {
+            TAKEN_OUT => found.push(Piece::Data),
             '?' if ends => found.push(Piece::Question),
             '.' | '!' if ends => found.push(Piece::End),
             ':' if ends => found.push(Piece::Colon),
@@ -570,6 +596,22 @@ mod tests {
         ] {
             assert_eq!(heard(text), words, "{text}");
         }
+    }
+
+    #[test]
+    fn data_is_taken_out_of_a_text_where_it_is_a_part_of_it() {
+        for (text, data, left) in [
+            ("the main script of main", &["main"][..], "the \u{FFFC} script of \u{FFFC}"),
+            ("remain in the mainland", &["main"], "remain in the mainland"),
+            ("the old main script", &["main", "old"], "the old \u{FFFC} script"),
+            ("main", &["main"], "main"),
+            ("Straße main", &["main"], "Straße \u{FFFC}"),
+            ("mainmain main", &["main"], "mainmain \u{FFFC}"),
+            ("a", &["", " ", "main"], "a"),
+        ] {
+            assert_eq!(without(text, data), left, "{text}");
+        }
+        assert_eq!(heard("the \u{FFFC} is odd"), "the … is odd .");
     }
 
     #[test]
