@@ -302,7 +302,7 @@ impl Says {
             | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
             | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
             "request" | "entity" | "payload" | "original" | "division" | "script" | "resource" | "object"
-            | "record" | "item" | "params" | "args" => Self::Echoed,
+            | "record" | "item" | "params" | "args" | "requestbody" | "received" | "submitted" => Self::Echoed,
             "name" => Self::Name,
             _ => Self::Other,
         }

@@ -559,8 +559,8 @@ fn by_definition(evidence: &Evidence<'_>) -> Option<BadRequest> {
     }
     let words = evidence.without_data(evidence.body.message.iter());
     let words = Words::of(words.iter().map(String::as_str));
-    let is_of_definition = evidence.body.is_object()
-        && (message_begins_with_definition(evidence.body) || DEFINITION.iter().any(|says| words.say(says)));
+    let is_of_definition = message_begins_with_definition(evidence.body)
+        || evidence.body.is_object() && DEFINITION.iter().any(|says| words.say(says));
     // Of a script that was sent or asked for.
     let cause = if request.of_script || request.had_body { Cause::BrokenScript } else { Cause::Unknown };
     is_of_definition.then(|| BadRequest::new(cause, Certainty::Possible).by("it is about the script's definition"))
@@ -688,9 +688,10 @@ fn of_parameter(evidence: &Evidence<'_>, name: Option<&str>) -> BadRequest {
     BadRequest::new(cause, if may_be { Certainty::Likely } else { Certainty::Possible })
 }
 
-/// Whether it is written for people, without the id that the service gives each of its answers.
+/// Whether it is written for people, or speaks of a proxy, without the id that the service gives each of its answers.
 fn is_of_people(evidence: &Evidence<'_>) -> bool {
-    evidence.body.heard.is_prose && !evidence.headers.contains_key(CORRELATION_ID)
+    let is_of_proxy = || evidence.body.envelope == Envelope::Gateway && evidence.words().say("proxy|firewall");
+    !evidence.headers.contains_key(CORRELATION_ID) && (evidence.body.heard.is_prose || is_of_proxy())
 }
 
 /// Whether the form is none that an API answers in.

@@ -82,7 +82,9 @@ pub(super) const DEFINITION: &[&str] = &[
     "script failed|fails validation",
     "script .. has|have|contains .. validation error|errors",
     "script .. has|have|contains .. invalid|missing|broken|corrupt page|pages|component|components|variable|variables|action|actions|element|elements|property|properties|reference|references|content",
+    "script|it has|contains error|errors",
     "it has|contains validation error|errors",
+    "validation failed for|of|in .. script .. error|errors",
 ];
 
 /// A limit of a size is none of how much is asked.
@@ -217,7 +219,7 @@ const HEADER: &[&str] = &[
     "both .. transfer encoding .. content length",
     "both .. content length .. transfer encoding",
     "user agent .. required|missing|invalid|blocked",
-    "'if 'match|none|modified .. required|missing|invalid|malformed",
+    "'if 'match|none|modified .. required|missing|invalid|malformed|must|unsupported",
     "accept .. unsupported|unacceptable|invalid",
 ];
 
