@@ -191,6 +191,22 @@ impl<'a> Spec<'a> {
         secrets
     }
 
+    /// The ids, names and values that are sent, which an answer may repeat.
+    pub(crate) fn data(&self) -> Vec<Cow<'_, str>> {
+        let mut data: Vec<Cow<'_, str>> =
+            self.subject.iter().chain(self.parameters).map(|data| Cow::Borrowed(*data)).collect();
+        // A word may be one of a list, and an answer's own.
+        let is_free = |name: &str, value: &str| name == "name" || value.contains(' ');
+        let query = self.query.iter().map(|(name, value)| (Cow::Borrowed(*name), Cow::Borrowed(value.as_ref())));
+        let query = query.chain(self.address.iter().flat_map(|url| url.query_pairs()));
+        data.extend(query.filter(|(name, value)| is_free(name, value)).map(|(_, value)| value));
+        let body = self.body.as_ref().and_then(|body| serde_json::from_slice(&body.bytes).ok());
+        let members =
+            body.as_ref().and_then(serde_json::Value::as_object).into_iter().flat_map(serde_json::Map::values);
+        data.extend(members.filter_map(|value| Some(Cow::Owned(value.as_str()?.to_owned()))));
+        data
+    }
+
     /// An operation with its path's parameters. It is about the first.
     pub(crate) fn of(operation: &'static Operation, parameters: &'a [&'a str]) -> Self {
         Self {

@@ -210,11 +210,14 @@ pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
 fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let (spec, endpoint) = (asked.spec, asked.endpoint());
     let parameters: Vec<&str> = spec.query.iter().map(|(name, _)| *name).collect();
+    let data = spec.data();
+    let data: Vec<&str> = data.iter().map(AsRef::as_ref).collect();
     let facts = RequestFacts {
         of_script: spec.operation.is_of_script(),
         had_body: spec.body.is_some(),
         odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
         parameters: &parameters,
+        data: &data,
     };
     let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
@@ -251,6 +254,7 @@ fn of_api(status: StatusCode, body: &ErrorBody, has_correlation_id: bool) -> (Er
     let Class { kind, meaning, .. } = class(status);
     let meaning = match status.as_u16() {
         403 if body.envelope == Envelope::Gateway => "this is forbidden",
+        404 if body.envelope == Envelope::Gateway && !has_correlation_id => "nothing was found at this address",
         _ if has_correlation_id || !matches!(body.envelope, Envelope::Page | Envelope::Other | Envelope::Empty) => {
             meaning
         }
@@ -387,6 +391,7 @@ mod tests {
             (403, "", "the request was refused, by something before the service"),
             (404, "", "nothing was found at this address, by something before the service"),
             (403, r#"{"message":"no"}"#, "this is forbidden"),
+            (404, r#"{"message":"no Route matched with those values"}"#, "nothing was found at this address"),
         ] {
             let (_, told) = of_api(StatusCode::from_u16(status).unwrap(), &ErrorBody::parse(text), false);
             assert!(told.starts_with(meaning), "{status} {text}: {told}");

@@ -61,8 +61,12 @@ pub(crate) struct Heard {
     pub(crate) codes: Vec<String>,
     /// What is said in sentences.
     pub(crate) words: Vec<String>,
-    /// The names of fields that words are about, as they stand before them.
+    /// What some of those are about: they stand before them, with a colon.
     pub(crate) fields: Vec<String>,
+    /// Whether the code is the answer's own, and not that of a part of it.
+    pub(crate) is_coded: bool,
+    /// Whether it is a page of HTML or a text: what is written for people, which no API does.
+    pub(crate) is_prose: bool,
 }
 
 /// Whose words an error body is.
@@ -140,6 +144,11 @@ impl ErrorBody {
             None if body.envelope == Envelope::Page => page::words(trimmed).iter().for_each(|run| body.heard.word(run)),
             None => trimmed.lines().take(KEPT_ITEMS).for_each(|line| body.heard.word(line)),
         }
+        body.heard.is_prose = match body.envelope {
+            Envelope::Page => page::is_html(trimmed),
+            envelope => envelope == Envelope::Other && json.is_none(),
+        };
+        body.heard.is_coded = body.code.is_some();
         body.message = body.message.take().or_else(|| body.heard.words.first().cloned());
         body.code = body.code.take().or_else(|| body.heard.codes.first().cloned());
         if body.envelope != Envelope::Service {
@@ -228,7 +237,7 @@ impl ErrorBody {
 
     /// Every string that is kept, to be changed.
     fn each_string(&mut self, change: &mut dyn FnMut(&mut String)) {
-        let Heard { codes, words, fields } = &mut self.heard;
+        let Heard { codes, words, fields, .. } = &mut self.heard;
         codes.iter_mut().chain(words).chain(fields).for_each(&mut *change);
         let of_body = [
             &mut self.code,
@@ -266,7 +275,9 @@ enum Says {
     Nothing,
     /// Where it is an object, what was sent or is stored; else as what is not known.
     Echoed,
-    /// Not known: a list of strings in it is words about the key.
+    /// A thing's, or an error's: a code where it says that it is one.
+    Name,
+    /// Not known: a list of strings in it is words about the key, where no words stand beside it.
     Other,
 }
 
@@ -279,10 +290,9 @@ impl Says {
             | "msg" | "usermessage" | "developermessage" | "reason" | "hint" | "errorhint" | "cause" | "causes"
             | "errorcauses" | "defaultmessage" | "summary" | "localizedmessage" | "errormsg" | "statusmessage"
             | "errortext" | "nonfielderrors" | "violations" | "issues" | "issue" | "text" | "fielderrors"
-            | "invalidparams" | "info" | "moreinformation" | "body" | "statusdescription" | "errordetails" => {
-                Self::Words
-            }
-            "code" | "errorcode" | "type" | "errortype" | "name" | "status" | "errorname" | "subcode" | "faultcode"
+            | "invalidparams" | "info" | "moreinformation" | "body" | "statusdescription" | "errordetails"
+            | "reasons" | "problems" => Self::Words,
+            "code" | "errorcode" | "type" | "errortype" | "status" | "errorname" | "subcode" | "faultcode"
             | "keyword" | "constraint" | "errorkey" | "statuscode" | "exception" => Self::Code,
             "field" | "fieldname" | "param" | "parameter" | "property" | "propertypath" | "loc" | "pointer"
             | "location" | "in" | "instancepath" | "datapath" | "header" | "source" | "attribute" => Self::Field,
@@ -291,7 +301,9 @@ impl Says {
             | "messageparams" | "help" | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue"
             | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
             | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
-            "request" | "entity" | "payload" | "original" | "division" | "script" => Self::Echoed,
+            "request" | "entity" | "payload" | "original" | "division" | "script" | "resource" | "object"
+            | "record" | "item" | "params" | "args" | "requestbody" | "received" | "submitted" => Self::Echoed,
+            "name" => Self::Name,
             _ => Self::Other,
         }
     }
@@ -305,9 +317,14 @@ impl Heard {
         }
     }
 
-    fn field(&mut self, name: &str) {
-        if self.fields.len() < KEPT_ITEMS {
-            self.fields.push(head(name, 100).0.to_owned());
+    fn word_about(&mut self, field: &str, text: &str) {
+        if field.is_empty() {
+            return self.word(text);
+        }
+        let field = format!("{field}:");
+        self.word(&format!("{field} {text}"));
+        if self.fields.len() < KEPT_ITEMS && !self.fields.contains(&field) {
+            self.fields.push(field);
         }
     }
 
@@ -331,21 +348,17 @@ impl Heard {
         match (value, Says::of(key)) {
             (_, Says::Nothing) | (Value::Object(_), Says::Echoed) => {}
             (Value::String(text), Says::Code) if is_code(text) || text.contains("://") => self.code(text),
+            (Value::String(text), Says::Name) if is_error_name(text) => self.code(text),
             (Value::String(text), Says::Words) if is_code(text) && text.contains(['_', '.', '-']) => self.code(text),
             // A word of letters only may be either.
             (Value::String(text), Says::Words) if is_code(text) && matches!(key, "error" | "reason") => self.code(text),
-            (Value::String(text), Says::Words | Says::Code) => self.word(&about_that(about, text)),
-            (Value::String(text), _) if key.is_empty() => self.word(&about_that(about, text)),
+            (Value::String(text), Says::Words | Says::Code) => self.word_about(about, text),
+            (Value::String(text), _) if key.is_empty() => self.word_about(about, text),
             (Value::Array(items), says) => {
                 for item in items.iter().take(KEPT_ITEMS) {
                     match item {
-                        Value::String(text) if says == Says::Words || key.is_empty() => {
-                            self.word(&about_that(about, text))
-                        }
-                        Value::String(text) => {
-                            self.field(key);
-                            self.word(&about_that(key, text));
-                        }
+                        Value::String(text) if says == Says::Words || key.is_empty() => self.word_about(about, text),
+                        Value::String(text) => self.word_about(key, text),
                         Value::Object(object) => self.listen_to(object, about, deeper),
                         Value::Array(_) => self.listen(key, about, item, deeper),
                         _ => {}
@@ -358,25 +371,48 @@ impl Heard {
     }
 
     fn listen_to(&mut self, object: &Map<String, Value>, about: &str, depth: u32) {
+        let members = sorted(object);
         let mut field = about.to_owned();
-        for (key, value) in object.iter().filter(|(key, _)| Says::of(key) == Says::Field).take(KEPT_ITEMS) {
+        for (key, value) in members.iter().filter(|(key, _)| Says::of(key) == Says::Field).take(KEPT_ITEMS) {
             let named = named(key, value);
-            if value.is_string() && !matches!(key.as_str(), "loc" | "in" | "location" | "header") {
-                self.field(&named);
-            }
             if !named.is_empty() && !field.contains(&named) && field.len() < 200 {
                 field = format!("{field} {named}").trim().to_owned();
             }
         }
+        let is_said = members.iter().any(|(key, value)| Says::of(key) == Says::Words && value.is_string());
         // Sentences before what is nested.
         let is_nested = |value: &Value| value.is_object() || value.is_array();
-        let (nested, plain): (Vec<_>, Vec<_>) = object.iter().partition(|(_, value)| is_nested(value));
+        let (nested, plain): (Vec<_>, Vec<_>) = members.into_iter().partition(|(_, value)| is_nested(value));
         for (key, value) in plain.into_iter().chain(nested).take(4 * KEPT_ITEMS) {
-            if Says::of(key) != Says::Field {
+            let says = Says::of(key);
+            // Beside words a list under any key, or a thing, is as likely of data.
+            let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            let is_list = value.is_array() && items.iter().any(Value::is_string);
+            let is_thing = items.iter().any(|item| item.as_object().is_some_and(is_stored));
+            let is_data = says != Says::Words && is_list || says == Says::Other && is_thing;
+            if says != Says::Field && !(is_said && is_data) {
                 self.listen(key, &field, value, depth);
             }
         }
     }
+}
+
+/// The members of an object in the order of their keys, however the user's build keeps them.
+fn sorted(object: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut members: Vec<_> = object.iter().collect();
+    members.sort_unstable_by_key(|(key, _)| *key);
+    members
+}
+
+/// Whether it is a thing with an id, that says nothing of what went wrong.
+fn is_stored(object: &Map<String, Value>) -> bool {
+    let has = |keys: &[&str]| keys.iter().any(|key| object.contains_key(*key));
+    has(&["id", "selfUri"]) && !has(&["message", "detail", "error", "errors", "code", "reason"])
+}
+
+/// Of an error, as languages have them; whatever else has a name may be called anything.
+fn is_error_name(name: &str) -> bool {
+    is_code(name) && ["Error", "Exception", "Fault"].iter().any(|end| name.ends_with(end))
 }
 
 /// What a key and its value name: a field, or the part of the request and the field in it.
@@ -384,8 +420,8 @@ fn named(key: &str, value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-        Value::Object(object) => object
-            .iter()
+        Value::Object(object) => sorted(object)
+            .into_iter()
             .filter_map(|(key, value)| Some(format!("{key} {}", value.as_str()?)))
             .collect::<Vec<_>>()
             .join(" "),
@@ -393,10 +429,6 @@ fn named(key: &str, value: &Value) -> String {
     };
     let part = if matches!(key, "header" | "parameter" | "param") { format!("{key} {text}") } else { text };
     head(&part, 100).0.to_owned()
-}
-
-fn about_that(about: &str, text: &str) -> String {
-    if about.is_empty() { text.to_owned() } else { format!("{about}: {text}") }
 }
 
 /// One word, as codes are.
@@ -446,8 +478,8 @@ fn string(object: &Map<String, Value>, key: &str) -> Option<String> {
 
 fn params(value: Option<&Value>) -> Vec<(String, String)> {
     let Some(Value::Object(params)) = value else { return Vec::new() };
-    let kept = params.keys().take(KEPT_ITEMS);
-    kept.filter_map(|key| Some((head(key, KEPT_BYTES).0.to_owned(), string(params, key)?))).collect()
+    let kept = sorted(params).into_iter().take(KEPT_ITEMS);
+    kept.filter_map(|(key, _)| Some((head(key, KEPT_BYTES).0.to_owned(), string(params, key)?))).collect()
 }
 
 fn list<T>(object: &Map<String, Value>, key: &str, item: impl Fn(&Map<String, Value>) -> T) -> Vec<T> {
@@ -664,6 +696,38 @@ mod tests {
             |depth: usize| format!("{}\"No page\"{}", r#"{"a":"#.repeat(depth - 1) + r#"{"title":"#, "}".repeat(depth));
         assert_eq!(ErrorBody::parse(&nested(5)).message(), Some("No page"));
         assert_eq!(ErrorBody::parse(&nested(6)).message(), None);
+    }
+
+    #[test]
+    fn a_name_is_an_errors_only_where_it_says_so_and_a_list_beside_words_is_data() {
+        for (text, codes, words) in [
+            (r#"{"message":"No page","name":"throttled"}"#, &[][..], &["No page"][..]),
+            (r#"{"message":"No page","name":"Rate limit exceeded"}"#, &[], &["No page"]),
+            (r#"{"message":"No page","name":"ThrottledError"}"#, &["ThrottledError"], &["No page"]),
+            (r#"{"message":"No page","resource":{"name":"a","title":"throttled"}}"#, &[], &["No page"]),
+            (r#"{"message":"No page","other":{"id":"7","title":"throttled"}}"#, &[], &["No page"]),
+            (r#"{"message":"No page","other":[{"id":"7","title":"throttled"}]}"#, &[], &["No page"]),
+            (r#"{"message":"No page","other":{"id":"7","code":"a.b"}}"#, &["a.b"], &["No page"]),
+            (r#"{"message":"No page","names":["throttled"]}"#, &[], &["No page"]),
+            (r#"{"message":"No page","details":["throttled"]}"#, &[], &["No page", "throttled"]),
+            (r#"{"names":["throttled"]}"#, &[], &["names: throttled"]),
+            (r#"{"message":"No page","errors":{"name":["throttled"]}}"#, &[], &["No page", "name: throttled"]),
+        ] {
+            let heard = ErrorBody::parse(text).heard;
+            assert_eq!(
+                (heard.codes.iter().map(String::as_str).collect::<Vec<_>>(), heard.words),
+                (codes.to_vec(), words.iter().map(|word| (*word).to_owned()).collect()),
+                "{text}"
+            );
+        }
+    }
+
+    /// As with `serde_json/preserve_order`, which a user may turn on.
+    #[test]
+    fn what_is_said_first_does_not_depend_on_how_a_build_keeps_an_objects_members() {
+        let body = ErrorBody::parse(r#"{"title":"two","detail":"one","messageParams":{"b":"2","a":"1"}}"#);
+        assert_eq!(body.message(), Some("one"));
+        assert_eq!(body.message_params.first().map(|(name, _)| name.as_str()), Some("a"));
     }
 
     #[test]

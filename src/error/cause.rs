@@ -1,8 +1,8 @@
 //! Why a refusal: from the evidence to a cause, how certain it is, and what to do.
 //!
 //! One table, [`Cause::row`], says what each cause is called, what it means and what to do about it. What speaks for it is
-//! data: codes in [`CODES`], words in `rules.rs`. Codes decide first, then the service's own words, then headers, then what
-//! was sent. The shape of an answer is no cause: it says only that something before the service spoke.
+//! data: codes in [`CODES`], words in `rules.rs`. Codes decide first, then words, then a field that is named, then headers,
+//! then what was sent. The shape of an answer is no cause: it says only that something before the service spoke.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,8 +12,8 @@ use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::body::{Envelope, ErrorBody};
-use super::rules::{At, OTHER_LIMITS, RULES, What};
-use super::words::{Words, quoted_data};
+use super::rules::{At, DEFINITION, OTHER_LIMITS, RULES, What};
+use super::words::{Words, quoted_data, without};
 use crate::text::{head, quoted, shown};
 
 /// Why a request was refused, as far as the evidence goes. In JSON `{name, certainty, evidence, advice}`, the one form in
@@ -178,6 +178,9 @@ pub(crate) enum Endpoint {
     SignedUrl,
 }
 
+/// So many data are looked for in an answer's words.
+const MOST_DATA: usize = 64;
+
 /// What is known when a refusal is classified: the answer, and our own request. How other calls fare speaks later
 /// ([`BadRequest::found`]).
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +201,8 @@ pub(crate) struct RequestFacts<'a> {
     pub(crate) odd_id: Option<&'a str>,
     /// The names of its query parameters.
     pub(crate) parameters: &'a [&'a str],
+    /// The ids, names and values in it, which an answer may repeat.
+    pub(crate) data: &'a [&'a str],
 }
 
 /// What an "Invalid script definition" was found to be, and the numbers of attempts that say so.
@@ -295,6 +300,9 @@ impl fmt::Display for BadRequest {
     }
 }
 
+/// On each answer of the service.
+const CORRELATION_ID: &str = "inin-correlation-id";
+const DEFINITION_MESSAGE: &str = "invalid script definition";
 const UNDECIDED: &str = "\"Invalid script definition\" is answered for a broken script and for overload alike";
 
 /// The cause of a refusal, by what the answer says and what was sent.
@@ -305,7 +313,12 @@ pub(crate) fn classify(evidence: &Evidence<'_>) -> BadRequest {
 /// The same with some of the rules of words.
 pub(super) fn classify_by(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> BadRequest {
     let known = match evidence.endpoint {
-        Endpoint::Api => by_code(evidence).or_else(|| by_definition(evidence)).or_else(|| by_limit(evidence.body)),
+        Endpoint::Api => {
+            by_code(evidence, own_code(evidence.body).into_iter().filter(|_| evidence.body.heard.is_coded))
+                .or_else(|| by_definition(evidence))
+                .or_else(|| by_code(evidence, own_code(evidence.body).into_iter().chain(inner_codes(evidence.body))))
+                .or_else(|| by_limit(evidence.body))
+        }
         Endpoint::Login => by_login_code(evidence),
         // A storage service's words, not Genesys Cloud's.
         Endpoint::SignedUrl => {
@@ -314,6 +327,7 @@ pub(super) fn classify_by(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> boo
     };
     let mut found = known
         .or_else(|| by_words(evidence, allowed))
+        .or_else(|| by_field(evidence))
         .or_else(|| by_headers(evidence))
         .or_else(|| by_request(evidence))
         .unwrap_or_else(|| by_speaker(evidence));
@@ -365,26 +379,55 @@ impl Evidence<'_> {
             // Of a challenge what it says of the error.
             value.split_once("error=").map_or(if value.contains('=') { "" } else { value }, |(_, error)| error)
         });
-        let code = self.body.code.as_deref().into_iter();
-        // What the service says is data, like a script's name, is none of its words.
-        let message = self.body.message.as_deref();
-        let template = self.body.message_with_params.as_deref().filter(|template| !template.trim().is_empty());
-        let is_message = |text: &str| message.is_some_and(|message| message.trim() == text.trim());
-        let of_service = |text| template.filter(|_| is_message(text)).unwrap_or(text);
-        let heard = heard.codes.iter().chain(&heard.words).map(String::as_str);
-        let said: Vec<_> = code.chain(message).chain(heard).map(of_service).map(|text| self.of_field(text)).collect();
-        Words::of(said.iter().map(Cow::as_ref).chain(of_headers))
+        let said = self.body.code.iter().chain(&self.body.message).chain(&heard.codes).chain(&heard.words);
+        let said = self.without_data(said);
+        Words::of(said.iter().map(String::as_str).chain(of_headers))
     }
 
-    /// The words with the field before them in quotation marks: its name is data, whatever it says.
-    fn of_field<'b>(&self, text: &'b str) -> Cow<'b, str> {
-        let mut fields = self.body.heard.fields.iter().filter(|field| !field.is_empty());
-        let said = fields.find_map(|field| Some((field, text.strip_prefix(field.as_str())?.strip_prefix(": ")?)));
-        said.map_or(text.into(), |(field, said)| format!("'{field}': {said}").into())
+    /// What the service says is data, like a script's name, is none of its words, nor is what was sent.
+    fn without_data<'b>(&self, texts: impl Iterator<Item = &'b String>) -> Vec<String> {
+        let (mut templates, mut data) = (Vec::new(), self.request.data.to_vec());
+        data_of(self.body, &mut templates, &mut data);
+        data.truncate(MOST_DATA);
+        data.sort_unstable_by_key(|data| std::cmp::Reverse(data.len()));
+        let of_template = |text: &str| {
+            // Before a message may stand what it is about.
+            let of = |(message, template): &(&str, &str)| {
+                Some(format!("{}{template}", text.trim_end().strip_suffix(message)?))
+            };
+            templates.iter().find_map(of).unwrap_or_else(|| text.to_owned())
+        };
+        let of_field = |text: String| {
+            let of = |field: &String| Some(format!("{}{}", as_name(field), text.strip_prefix(field.as_str())?));
+            self.body.heard.fields.iter().find_map(of).unwrap_or(text)
+        };
+        texts.map(|text| without(&of_field(of_template(text)), &data)).collect()
     }
 
     fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok().map(|value| head(value, 500).0)
+    }
+}
+
+/// The field that words are about, quoted: what it is called says nothing. Where it is, like `header`, does.
+fn as_name(field: &str) -> String {
+    let field = field.trim_end_matches(':');
+    let (place, names) = field.split_once(' ').unwrap_or(("", field));
+    names.split(' ').fold(place.to_owned(), |place, name| format!("{place} '{name}'"))
+}
+
+/// What an error says is data, and its messages with the places where such data is in them; so of the errors within it.
+fn data_of<'a>(body: &'a ErrorBody, templates: &mut Vec<(&'a str, &'a str)>, data: &mut Vec<&'a str>) {
+    let of = |text: &'a Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    // What is one such place, and nothing else, tells nothing of it.
+    let says = |template: &&str| Words::of([*template]) != Words::of(["{data}"]);
+    if let (Some(message), Some(template)) = (of(&body.message), of(&body.message_with_params).filter(says)) {
+        templates.push((message, template));
+    }
+    data.extend(body.message_params.iter().map(|(_, value)| value.as_str()));
+    data.extend(body.details.iter().filter_map(|detail| detail.entity_name.as_deref()).chain(of(&body.entity_name)));
+    for error in &body.errors {
+        data_of(error, templates, data);
     }
 }
 
@@ -438,10 +481,12 @@ const CODES: &[(&str, Cause, Certainty)] = {
 
 const PERMISSION: &str = "a permission is missing";
 
-/// The details, and the errors within the error, say more than a code that says nothing.
-fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
-    let body = evidence.body;
-    let coded = std::iter::once(body).chain(&body.errors).flat_map(codes_of).find_map(|(code, name)| {
+/// By the first of these codes that is known.
+fn by_code<'a>(
+    evidence: &Evidence<'_>,
+    mut codes: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+) -> Option<BadRequest> {
+    codes.find_map(|(code, name)| {
         let code = plain(code);
         let (_, cause, certainty) = CODES.iter().find(|(known, ..)| *known == code)?;
         let cause = match cause {
@@ -453,14 +498,31 @@ fn by_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
         let is_permission = cause == Cause::Unknown && code != "not_found";
         let found = BadRequest::new(cause, *certainty);
         Some(if is_permission { found.by(PERMISSION) } else { found })
-    });
-    // Whatever is named beside it, this may be overload as well.
-    let may_be_load = evidence.request.of_script && is_definition_message(body);
-    coded.or_else(|| {
-        let name = name_in(body).filter(|_| !body.details.is_empty() && !may_be_load)?;
-        let evidence = format!("the service names {}", quoted(name));
-        Some(BadRequest::new(parameter_or_id(Some(name)), Certainty::Likely).by(evidence))
     })
+}
+
+/// What codes say of a field's value.
+const OF_VALUES: &[&str] = &[
+    "invalid|null|blank|empty|required|size|length|min|max|pattern|format|type|range|deprecated",
+    "not null|blank|empty|valid|supported",
+    "field|value|parameter|property|argument",
+];
+
+/// Nothing but the field that the details name. Where a code says another thing, the field is that thing's.
+fn by_field(evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let body = evidence.body;
+    let is_of_value = |code: &str| {
+        let words = Words::of([code]);
+        words.are_generic() || OF_VALUES.iter().any(|says| words.say(says))
+    };
+    if evidence.endpoint != Endpoint::Api || !is_of_value(body.code().unwrap_or_default()) {
+        return None;
+    }
+    let detail = body.details.iter().find(|detail| detail.field_name.is_some())?;
+    // A permission is no field.
+    let name = detail.field_name.as_deref().filter(|name| !name.contains(':'))?;
+    let found = of_parameter(evidence, Some(name)).by(format!("the service names {}", quoted(name)));
+    is_of_value(detail.error_code.as_deref().unwrap_or_default()).then_some(found)
 }
 
 fn parameter_or_id(name: Option<&str>) -> Cause {
@@ -471,14 +533,22 @@ fn parameter_or_id(name: Option<&str>) -> Cause {
     }
 }
 
-/// The codes of an error, each with the field that it is about.
-fn codes_of(body: &ErrorBody) -> impl Iterator<Item = (&str, Option<&str>)> {
-    let own = body.code.as_deref().map(|code| (code, name_in(body)));
-    let of_details = body.details.iter().filter_map(|detail| {
-        let field = detail.field_name.as_deref();
-        Some((detail.error_code.as_deref()?, field.or_else(|| name_in_message(body))))
-    });
-    own.into_iter().chain(of_details)
+/// The code of an error, and the field that it is about.
+fn own_code(body: &ErrorBody) -> Option<(&str, Option<&str>)> {
+    Some((body.code.as_deref()?, name_in(body)))
+}
+
+/// Those of its details, and of the errors within it: they say more than a code that says nothing.
+fn inner_codes(body: &ErrorBody) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let of_details = |body| {
+        let details: &ErrorBody = body;
+        details.details.iter().filter_map(move |detail| {
+            let field = detail.field_name.as_deref();
+            Some((detail.error_code.as_deref()?, field.or_else(|| name_in_message(details))))
+        })
+    };
+    let of_errors = body.errors.iter().flat_map(move |error| own_code(error).into_iter().chain(of_details(error)));
+    of_details(body).chain(of_errors)
 }
 
 /// The field it is about: in the details, or in the message.
@@ -492,10 +562,29 @@ fn name_in_message(body: &ErrorBody) -> Option<&str> {
     Some(body.message()?.split_once("for field type [")?.1.split_once(']')?.0)
 }
 
-/// "Invalid script definition": overload or a broken script, and only what happens around it can tell.
+/// "Invalid script definition": overload or a broken script, and only what happens around it can tell. Where more is said of
+/// the definition, it is about the script, whatever the words; the request is not to blame.
 fn by_definition(evidence: &Evidence<'_>) -> Option<BadRequest> {
-    let is = evidence.request.of_script && is_definition_message(evidence.body);
-    is.then(|| BadRequest::new(Cause::Undecided, Certainty::Possible).by(UNDECIDED))
+    let request = evidence.request;
+    if request.of_script && is_definition_message(evidence.body) {
+        return Some(BadRequest::new(Cause::Undecided, Certainty::Possible).by(UNDECIDED));
+    }
+    let words = evidence.without_data(evidence.body.message.iter());
+    let words = Words::of(words.iter().map(String::as_str));
+    let is_of_definition = message_begins_with_definition(evidence.body)
+        || evidence.body.is_object() && DEFINITION.iter().any(|says| words.say(says));
+    // Of a script that was sent or asked for.
+    let cause = if request.of_script || request.had_body { Cause::BrokenScript } else { Cause::Unknown };
+    is_of_definition.then(|| BadRequest::new(cause, Certainty::Possible).by("it is about the script's definition"))
+}
+
+/// Whether more is said of it in the same sentence, or by the code.
+fn message_begins_with_definition(body: &ErrorBody) -> bool {
+    let message = body.message().unwrap_or_default().trim();
+    let (begin, more) = message.split_at_checked(DEFINITION_MESSAGE.len()).unwrap_or_default();
+    let ends = !more.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '\n' | '\r'));
+    let says_more = more.contains(char::is_alphanumeric) || !has_definition_code(body);
+    begin.eq_ignore_ascii_case(DEFINITION_MESSAGE) && ends && says_more
 }
 
 fn by_limit(body: &ErrorBody) -> Option<BadRequest> {
@@ -564,7 +653,7 @@ fn by_words(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> Option<B
     };
     RULES.iter().filter(|(_, at, _)| is_heard(*at)).find_map(|(what, _, says)| {
         let says = says.iter().find(|says| allowed(says) && words.say(says))?;
-        let mut found = of_words(*what, evidence)?;
+        let mut found = of_words(*what, says, evidence)?;
         // Believed as a reason, but nothing is sent again for it: words may be anybody's.
         let by_code = Words::of(evidence.body.heard.codes.iter().map(String::as_str)).say(says);
         found.passes &= by_code || evidence.endpoint == Endpoint::Login;
@@ -572,18 +661,20 @@ fn by_words(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> Option<B
     })
 }
 
-fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
+fn of_words(what: What, says: &str, evidence: &Evidence<'_>) -> Option<BadRequest> {
     let likely = |cause| Some(BadRequest::new(cause, Certainty::Likely));
+    let by_gateway = || BadRequest::new(Cause::Gateway, Certainty::Likely);
     // Of what a server says before it hands a request on; in an API's own form it may be anything.
-    let before_it = |means: Option<&'static str>| {
-        let found = match is_before_it(evidence) {
-            true => BadRequest::new(Cause::Gateway, Certainty::Likely),
+    let before_it = |means: &'static str| {
+        Some(match is_before_it(evidence) {
+            true => by_gateway().by(means),
             false => BadRequest::new(Cause::Unknown, Certainty::Possible),
-        };
-        Some(match means {
-            Some(means) => found.by(means),
-            None => found,
         })
+    };
+    // A proxy has sessions, clients and users of its own.
+    let of_service = |cause| match is_of_people(evidence) {
+        true => Some(by_gateway()),
+        false => likely(cause),
     };
     match what {
         What::Limit if evidence.endpoint == Endpoint::Login => {
@@ -592,28 +683,45 @@ fn of_words(what: What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         What::Limit => likely(Cause::Quota),
         What::Busy => likely(Cause::Overload),
         What::Scheme => likely(Cause::WrongScheme),
-        What::Certificate => before_it(Some("it wants a client certificate, or another one")),
-        What::Version => likely(Cause::VersionConflict),
+        What::Certificate => before_it("it wants a client certificate, or another one"),
+        // A precondition is the request's own, whoever tells that it failed.
+        What::Version if says.contains("precondition") => likely(Cause::VersionConflict),
+        What::Version => of_service(Cause::VersionConflict),
         What::Redirect => likely(Cause::BadRedirect),
-        What::Client => likely(Cause::BadClient),
-        What::Grant => likely(Cause::BadGrant),
+        What::Client => of_service(Cause::BadClient),
+        What::Grant => of_service(Cause::BadGrant),
         What::Header => likely(Cause::Header),
-        What::Part => before_it(Some("it speaks of a part of the script")),
-        What::Permission => before_it(Some(PERMISSION)),
-        What::Behind => before_it(Some("it speaks of what something behind it answered or keeps")),
-        What::Session => likely(Cause::Session),
-        What::Length => before_it(Some("the address is longer than it takes")),
-        What::Target => {
-            before_it(Some("it does not take the address: a character in it, as of an id that nobody encoded"))
-        }
-        What::Host => before_it(Some("it does not know the host it was asked for")),
+        What::Part => before_it("it speaks of a part of the script"),
+        What::Permission => before_it(PERMISSION),
+        What::Behind => before_it("it speaks of what something behind it answered or keeps"),
+        What::Session => of_service(Cause::Session),
+        What::Length => before_it("the address is longer than it takes"),
+        What::Target if evidence.words().say("path parameter|parameters|param|variable") => None,
+        What::Target => before_it("it does not take the address: a character in it, as of an id that nobody encoded"),
+        What::Host => before_it("it does not know the host it was asked for"),
         What::Line if is_before_it(evidence) && took_other_bytes(evidence.body) => likely(Cause::ConnectionReuse),
-        What::Line => before_it(None),
+        What::Line if is_before_it(evidence) => Some(by_gateway()),
+        What::Line => Some(BadRequest::new(Cause::Unknown, Certainty::Possible)),
         What::Body if evidence.request.had_body => likely(Cause::Body),
         What::Body => None,
         What::Id => likely(Cause::InvalidId),
-        What::Parameter => likely(parameter_or_id(name_in(evidence.body))),
+        What::Parameter => Some(of_parameter(evidence, name_in(evidence.body))),
     }
+}
+
+/// An id or a parameter; one that was not sent is not surely at fault.
+fn of_parameter(evidence: &Evidence<'_>, name: Option<&str>) -> BadRequest {
+    let RequestFacts { parameters, had_body, .. } = evidence.request;
+    let cause = parameter_or_id(name);
+    let may_be =
+        evidence.endpoint == Endpoint::Login || had_body || !parameters.is_empty() || cause == Cause::InvalidId;
+    BadRequest::new(cause, if may_be { Certainty::Likely } else { Certainty::Possible })
+}
+
+/// Whether it is written for people, or speaks of a proxy, without the id that the service gives each of its answers.
+fn is_of_people(evidence: &Evidence<'_>) -> bool {
+    let is_of_proxy = || evidence.body.envelope == Envelope::Gateway && evidence.words().say("proxy|firewall");
+    !evidence.headers.contains_key(CORRELATION_ID) && (evidence.body.heard.is_prose || is_of_proxy())
 }
 
 /// Whether the form is none that an API answers in.
@@ -702,7 +810,7 @@ fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
 /// Nobody says why. Who spoke is seen from the form.
 fn by_speaker(evidence: &Evidence<'_>) -> BadRequest {
     use Certainty::{Likely, Possible};
-    let of_service = evidence.headers.contains_key("inin-correlation-id");
+    let of_service = evidence.headers.contains_key(CORRELATION_ID);
     match evidence.body.envelope {
         Envelope::Page | Envelope::Other if !of_service => BadRequest::new(Cause::Gateway, Likely),
         Envelope::Empty if !of_service => BadRequest::new(Cause::Gateway, Possible),
@@ -726,12 +834,17 @@ fn message_begins(body: &ErrorBody, words: &[&str]) -> bool {
 }
 
 fn is_definition_message(body: &ErrorBody) -> bool {
-    let code = plain(body.code().unwrap_or_default());
-    matches!(code.as_str(), "bad_request" | "invalid_script_definition" | "")
+    has_definition_code(body)
         && matches!(body.envelope, Envelope::Service | Envelope::Gateway)
-        && body.message().is_some_and(|message| {
-            message.trim().trim_end_matches('.').eq_ignore_ascii_case("invalid script definition")
-        })
+        && body
+            .message()
+            .is_some_and(|message| message.trim().trim_end_matches('.').eq_ignore_ascii_case(DEFINITION_MESSAGE))
+}
+
+/// Whether the answer's own code, if it has one, says no more than the message.
+fn has_definition_code(body: &ErrorBody) -> bool {
+    let code = plain(body.code().filter(|_| body.heard.is_coded).unwrap_or_default());
+    matches!(code.as_str(), "bad_request" | "invalid_script_definition" | "")
 }
 
 /// Whether a 400 is the one that means either load or a broken script.

@@ -52,6 +52,7 @@ struct Sent {
     had_body: bool,
     odd_id: Option<String>,
     parameters: Vec<String>,
+    data: Vec<String>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -87,12 +88,16 @@ impl Case {
             "signed_url" => Endpoint::SignedUrl,
             other => panic!("{other}"),
         };
-        let parameters: Vec<&str> = self.sent.parameters.iter().map(String::as_str).collect();
+        fn strings(of: &[String]) -> Vec<&str> {
+            of.iter().map(String::as_str).collect()
+        }
+        let (parameters, data) = (strings(&self.sent.parameters), strings(&self.sent.data));
         let request = RequestFacts {
             of_script: self.sent.of_script,
             had_body: self.sent.had_body,
             odd_id: self.sent.odd_id.as_deref(),
             parameters: &parameters,
+            data: &data,
         };
         of(&Evidence { endpoint, headers: &headers, body: &body, request })
     }

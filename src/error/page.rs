@@ -9,6 +9,28 @@ const INLINE: [&str; 12] = ["a", "abbr", "b", "code", "em", "font", "i", "small"
 /// What nobody reads.
 const HIDDEN: [&str; 4] = ["style", "script", "template", "svg"];
 
+/// Elements that a page of HTML begins with, cut as it may be; XML begins with one of its own.
+const FIRST: [&str; 20] = [
+    "html", "head", "title", "meta", "link", "body", "center", "div", "main", "section", "p", "h1", "h2", "h3", "h4",
+    "pre", "form", "table", "br", "hr",
+];
+
+/// Whether a page is HTML.
+pub(super) fn is_html(page: &str) -> bool {
+    // Both may begin with `<?xml …?>` and comments.
+    let mut tags = page.split('<').skip(1).filter(|tag| !tag.starts_with(['?', '!']) || is_of(tag, "!doctype"));
+    tags.next().is_some_and(|tag| match is_of(tag, "!doctype") {
+        true => tag.to_ascii_lowercase().contains("html"),
+        false => FIRST.iter().chain(&INLINE).chain(&HIDDEN).any(|name| is_of(tag, name)),
+    })
+}
+
+/// Whether that is the element's name.
+fn is_of(tag: &str, name: &str) -> bool {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '/' | '>');
+    tag.split(is_end).next().is_some_and(|of| of.eq_ignore_ascii_case(name))
+}
+
 /// The runs of text that a page shows, its title first; each once.
 pub(super) fn words(page: &str) -> Vec<String> {
     let mut runs: Vec<String> = Vec::new();
@@ -127,6 +149,27 @@ mod tests {
         let entities =
             "a&amp;b &lt;c&gt; &quot;d&quot; e&apos;f g&nbsp;h i&ndash;j k&mdash;l &#x41;&#X42;&#67; &nothing; &";
         assert_eq!(words(entities), ["a&b <c> \"d\" e'f g h i–j k–l ABC &nothing; &"]);
+    }
+
+    #[test]
+    fn html_is_told_from_xml_by_what_it_begins_with() {
+        for html in [
+            "<!DOCTYPE html><html>",
+            "<!doctype HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\"><x>",
+            "<HTML>",
+            "<?xml version=\"1.0\"?>\n<!DOCTYPE html>\n<html>",
+            "<!-- a --><html lang='en'>",
+            "<h1>No</h1>",
+            "<br/>No",
+            "<a href='x'>No</a>",
+            "<script>no</script><html>",
+        ] {
+            assert!(is_html(html), "{html}");
+        }
+        for xml in ["<?xml version=\"1.0\"?><Error>", "<Error/>", "<!-- a --><fault>", "<!DOCTYPE x><p>", "<", "<?xml"]
+        {
+            assert!(!is_html(xml), "{xml}");
+        }
     }
 
     #[test]

@@ -80,6 +80,22 @@ pub(super) static RULES: &[(What, At, &[&str])] = &[
     (What::Parameter, At::Any, PARAMETER),
 ];
 
+/// Of the script itself, whatever else is said of it.
+pub(super) const DEFINITION: &[&str] = &[
+    "script definition .. invalid|corrupt|corrupted|broken|malformed|incomplete|validation|other-validation",
+    "script definition .. not .. valid",
+    "script is|was|seems|appears invalid|corrupt|corrupted|broken|malformed|damaged|incomplete",
+    "script is|was not valid .",
+    "script does not validate",
+    "script validation|other-validation failed|error|errors|failure",
+    "script failed|fails validation|other-validation",
+    "script .. has|have|contains .. validation|other-validation error|errors",
+    "script .. has|have|contains .. invalid|missing|broken|corrupt page|pages|component|components|variable|variables|action|actions|element|elements|property|properties|reference|references|content",
+    "script|it has|contains error|errors",
+    "it has|contains validation|other-validation error|errors",
+    "validation|other-validation failed for|of|in .. script .. error|errors",
+];
+
 /// A limit of a size is none of how much is asked.
 const TOO_LARGE: &[&str] = &[
     "body|payload .. exceeds|exceed|exceeded|exceeding|over .. limit|other-limit|maximum|bytes",
@@ -267,7 +283,7 @@ const HEADER: &[&str] = &[
     "both .. transfer encoding .. content length",
     "both .. content length .. transfer encoding",
     "user agent .. required|missing|invalid|blocked|not",
-    "'if 'match|none|modified .. required|missing|invalid|malformed",
+    "'if 'match|none|modified .. required|missing|invalid|malformed|must|unsupported",
     "accept .. unsupported|unacceptable|invalid",
 ];
 

@@ -1,5 +1,7 @@
 //! A text as the words it is made of, and whether they say a thing: whole words, in their order, within a sentence.
 
+use crate::text::head;
+
 /// Ends a sentence.
 const END: &str = ".";
 /// No more words are listened to.
@@ -8,6 +10,30 @@ const MOST_WORDS: usize = 600;
 const DATA: &str = "…";
 /// So many other words may stand where a pattern has `..`, none of which turns it into its opposite or into a guess.
 const GAP: usize = 8;
+/// After a "no" only such words may: in other languages it says something else.
+const OF_NO: [&str; 21] = [
+    "valid",
+    "active",
+    "current",
+    "existing",
+    "such",
+    "required",
+    "matching",
+    "access",
+    "api",
+    "auth",
+    "authentication",
+    "authorization",
+    "bearer",
+    "security",
+    "user",
+    "request",
+    "accept",
+    "content",
+    "type",
+    "host",
+    "x",
+];
 const TURNING: [&str; 11] =
     ["not", "no", "never", "without", "nor", "neither", "may", "might", "would", "if", "unless"];
 /// What follows these is about another thing.
@@ -18,7 +44,10 @@ const LISTING: [&str; 7] = ["otherwise", "perhaps", "maybe", "possibly", "probab
 /// RFC 6749 §5.2 lists in one sentence all that `invalid_grant` may be, to the end of it.
 const RFC_6749: [&str; 3] = ["issued", "to", "another"];
 /// Of the words that mean something else after these: the first of a pair is the word, the second what may stand before it.
-const OTHER_THINGS: [(&str, &[&str]); 9] = [
+const OTHER_THINGS: [(&str, &[&str]); 12] = [
+    ("authentication", &["proxy"]),
+    ("authorization", &["proxy"]),
+    ("credentials", &["proxy"]),
     (
         "token",
         &[
@@ -157,6 +186,19 @@ const BESIDE: [(&str, &str); 16] = [
     ("scope", "variable|variables|expression|out"),
 ];
 
+/// Stands in a text for data that was taken out of it.
+const TAKEN_OUT: char = '\u{FFFC}';
+/// Data shorter than this could be any word.
+const SHORTEST_DATA: usize = 4;
+/// So far it is looked what a word is part of.
+const LONGEST_RUN: usize = 200;
+/// Headers whose names begin with a word that supposes.
+const CONDITIONAL: [&str; 5] = ["If-None-Match", "If-Match", "If-Unmodified-Since", "If-Modified-Since", "If-Range"];
+/// What the names of files end with.
+const FILES: [&str; 16] = [
+    "script", "json", "xml", "csv", "txt", "html", "js", "py", "java", "jsonl", "yaml", "yml", "zip", "pdf", "png",
+    "log",
+];
 /// Of what may be quoted: what opens it, and what ends it.
 const QUOTES: [(char, &[char]); 6] =
     [('"', &['"']), ('\'', &['\'']), ('`', &['`', '\'']), ('[', &[']']), ('“', &['”']), ('«', &['»'])];
@@ -224,7 +266,7 @@ impl Words {
         self.0.iter().enumerate().any(|(at, word)| {
             let turned = TURNING.contains(&before) || (begins.is_some() && before != END);
             before = word;
-            !turned && follows(self.0.get(at..).unwrap_or_default(), &pattern)
+            !turned && follows(END, self.0.get(at..).unwrap_or_default(), &pattern)
         })
     }
 
@@ -234,15 +276,18 @@ impl Words {
     }
 }
 
-fn follows(words: &[String], pattern: &[&str]) -> bool {
+fn follows(before: &str, words: &[String], pattern: &[&str]) -> bool {
     let Some((first, rest)) = pattern.split_first() else { return true };
     if *first == ".." {
-        let ends = |word: &str| word == END || TURNING.contains(&word) || CONTRASTING.contains(&word);
+        let ends = |word: &str| {
+            let ends_all = word == END || TURNING.contains(&word) || CONTRASTING.contains(&word);
+            ends_all || (before == "no" && !OF_NO.contains(&word))
+        };
         let gap = words.iter().take(GAP).take_while(|word| !ends(word)).count();
-        return (0..=gap).any(|skipped| follows(words.get(skipped..).unwrap_or_default(), rest));
+        return (0..=gap).any(|skipped| follows(END, words.get(skipped..).unwrap_or_default(), rest));
     }
     match words.split_first() {
-        Some((word, after)) => is_one_of(word, first) && follows(after, rest),
+        Some((word, after)) => is_one_of(word, first) && follows(word, after, rest),
         None => false,
     }
 }
@@ -266,11 +311,25 @@ fn supposes(text: &str) -> bool {
     of.iter().any(|of| text.contains(&format!("possible {of}")))
 }
 
-/// A class of a program, as in a stack trace, or a media type: its name says nothing of the request.
-fn is_class(name: &str) -> bool {
-    ["application/", "text/", "java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."]
-        .iter()
-        .any(|of| name.starts_with(of))
+/// The text without such data, which may say anything. Of one that is nothing else, it is what is said.
+pub(crate) fn without(text: &str, data: &[&str]) -> String {
+    let mut left = text.to_owned();
+    for data in data.iter().map(|data| data.trim()).filter(|data| data.len() >= SHORTEST_DATA && *data != text.trim()) {
+        let within = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let mut kept = String::new();
+        let mut rest = left.as_str();
+        while let Some((before, after)) = rest.split_once(data) {
+            kept.push_str(before);
+            match within(kept.chars().next_back()) || within(after.chars().next()) {
+                true => kept.push_str(data),
+                false => kept.push(TAKEN_OUT),
+            }
+            rest = after;
+        }
+        kept.push_str(rest);
+        left = kept;
+    }
+    left
 }
 
 /// One more word of a sentence, in its one spelling.
@@ -322,29 +381,38 @@ fn pieces(text: &str) -> Vec<Piece> {
     let mut found = Vec::new();
     let mut rest = text;
     let mut before = ' ';
+    let mut last = "";
+    // What nothing ends from here on is looked for once.
+    let mut unended = Vec::new();
     while let Some(c) = rest.chars().next() {
         let after = rest.get(c.len_utf8()..).unwrap_or_default();
-        if let Some((quoted, behind)) = quote(c, before, after) {
-            let whole = quoted.len() + 6 >= text.len();
-            let is_name = quoted.contains(char::is_alphanumeric) && !quoted.contains(char::is_whitespace);
-            match (whole, !is_name || quoted.len() > 40) {
-                (true, _) => found.extend(pieces(quoted)),
-                (false, true) => found.push(Piece::Data),
-                (false, false) => found.extend(split(quoted).map(|word| Piece::Word(format!("'{word}")))),
+        if let Some(closing) = opens(c, before).filter(|_| !unended.contains(&c)) {
+            if let Some((quoted, behind)) = quote(closing, after) {
+                let whole = quoted.len() + 6 >= text.len();
+                let is_name = quoted.contains(char::is_alphanumeric) && !quoted.contains(char::is_whitespace);
+                let is_data = !is_name || quoted.len() > 40 || placeholder(quoted).is_some();
+                match (whole, is_data) {
+                    (true, _) => found.extend(pieces(quoted)),
+                    (false, true) => found.push(Piece::Data),
+                    (false, false) => found.extend(names(quoted)),
+                }
+                (rest, before) = (behind, ' ');
+                continue;
             }
-            (rest, before) = (behind, ' ');
-            continue;
+            unended.push(c);
         }
         if let Some(behind) = example(rest) {
             rest = behind;
             continue;
         }
-        if !before.is_alphanumeric() && is_class(rest) {
-            let end = rest
-                .find(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '$' | '_' | '/' | '-' | '+')))
-                .unwrap_or(rest.len());
+        if let Some((what, behind)) = token(rest, before, text) {
+            found.extend(what);
+            (rest, before, last) = (behind, 'a', "");
+            continue;
+        }
+        if let Some(length) = title(last, rest).filter(|_| before == ' ') {
             found.push(Piece::Data);
-            (rest, before) = (rest.get(end..).unwrap_or_default(), ' ');
+            (rest, before, last) = (rest.get(length..).unwrap_or_default(), 'a', "");
             continue;
         }
         if c.is_alphanumeric() {
@@ -352,11 +420,12 @@ fn pieces(text: &str) -> Vec<Piece> {
             let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
             let (word, behind) = rest.split_at(end);
             found.extend(split(word).map(Piece::Word));
-            (rest, before) = (behind, 'a');
+            (rest, before, last) = (behind, 'a', word);
             continue;
         }
         let ends = after.chars().next().is_none_or(char::is_whitespace);
         match c {
+            TAKEN_OUT => found.push(Piece::Data),
             '?' if ends => found.push(Piece::Question),
             '.' | '!' if ends => found.push(Piece::End),
             ':' if ends => found.push(Piece::Colon),
@@ -364,23 +433,128 @@ fn pieces(text: &str) -> Vec<Piece> {
             '-' if before == ' ' && ends => found.push(Piece::End),
             _ => {}
         }
+        if !c.is_whitespace() {
+            last = "";
+        }
         (rest, before) = (after, c);
     }
     found
 }
 
-/// What is quoted here, and what comes behind it. An apostrophe within a word opens nothing.
-fn quote(c: char, before: char, after: &str) -> Option<(&str, &str)> {
+/// The length of a name that is written in capitals after a word that announces one.
+fn title(announced_by: &str, rest: &str) -> Option<usize> {
+    let least = match announced_by.to_ascii_lowercase().as_str() {
+        "named" | "called" | "titled" => 1,
+        "script" | "flow" | "queue" | "division" => 2,
+        _ => return None,
+    };
+    let is_capital = |word: &str| {
+        let mut chars = word.chars();
+        chars.next().is_some_and(char::is_uppercase) && chars.all(|c| c.is_lowercase() || c == '\'')
+    };
+    let (mut words, mut length) = (0, 0);
+    for word in head(rest, LONGEST_RUN).0.split(' ') {
+        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        if !is_capital(bare) {
+            break;
+        }
+        (words, length) = (words + 1, length + usize::from(length > 0) + bare.len());
+        if bare.len() < word.len() {
+            break;
+        }
+    }
+    // In a sentence that is all in capitals it is none.
+    let is_among_small = least == 1
+        || announced_by.starts_with(char::is_lowercase)
+        || rest.get(length..)?.trim_start().starts_with(char::is_lowercase);
+    (words >= least && is_among_small).then_some(length)
+}
+
+/// The words of a name, as quoted ones.
+fn names(name: &str) -> impl Iterator<Item = Piece> {
+    split(name).map(|word| Piece::Word(format!("'{word}")))
+}
+
+/// What ends the quotation that begins here. An apostrophe within a word opens nothing.
+fn opens(c: char, before: char) -> Option<&'static [char]> {
     let (_, closing) = QUOTES.iter().find(|(opening, _)| *opening == c)?;
-    if before.is_alphanumeric() && c != '[' {
+    (c == '[' || !before.is_alphanumeric()).then_some(*closing)
+}
+
+/// What is quoted up to there, and what comes behind it.
+fn quote<'a>(closing: &[char], after: &'a str) -> Option<(&'a str, &'a str)> {
+    let (at, c) = after.char_indices().find(|(at, c)| {
+        let next = after.get(at + c.len_utf8()..).unwrap_or_default().chars().next();
+        closing.contains(c) && !(*c == '\'' && next.is_some_and(char::is_alphanumeric))
+    })?;
+    Some((after.get(..at)?, after.get(at + c.len_utf8()..)?))
+}
+
+/// What begins here and is no sentence's words, and what comes behind it.
+fn token<'a>(rest: &'a str, before: char, text: &str) -> Option<(Vec<Piece>, &'a str)> {
+    let behind = |length: usize| rest.get(length..).unwrap_or_default();
+    if let Some(length) = placeholder(rest) {
+        return Some((vec![Piece::Data], behind(length)));
+    }
+    if before.is_alphanumeric() {
         return None;
     }
-    let end = after.char_indices().position(|(at, c)| {
-        let next = after.get(at + c.len_utf8()..).unwrap_or_default().chars().next();
-        closing.contains(&c) && !(c == '\'' && next.is_some_and(char::is_alphanumeric))
-    })?;
-    let (at, c) = after.char_indices().nth(end)?;
-    Some((after.get(..at)?, after.get(at + c.len_utf8()..)?))
+    let is_in = |c: char| c.is_alphanumeric() || c == '-';
+    let begins = |name: &&&str| rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
+    if let Some(name) = CONDITIONAL.iter().find(begins).filter(|name| !behind(name.len()).starts_with(is_in)) {
+        return Some((names(name).collect(), behind(name.len())));
+    }
+    if is_class(rest) {
+        let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '$' | '_' | '/' | '-' | '+');
+        let length = rest.find(|c: char| !is_part(c)).unwrap_or(rest.len());
+        return Some((vec![Piece::Data], behind(length)));
+    }
+    if !before.is_whitespace() && !matches!(before, '(' | '<' | '=' | ',') {
+        return None;
+    }
+    let run = head(rest, LONGEST_RUN).0.split(char::is_whitespace).next()?;
+    let run = run.trim_end_matches(|c: char| !c.is_alphanumeric() && c != '/');
+    // A single part of a path may be the name of a field.
+    if let Some(name) = run.strip_prefix('/').filter(|name| !name.is_empty() && name.chars().all(char::is_alphanumeric))
+    {
+        return Some((names(name).collect(), behind(run.len())));
+    }
+    let is_all = run.len() == text.trim().len();
+    (is_address(run) || (!is_all && is_dotted(run))).then(|| (vec![Piece::Data], behind(run.len())))
+}
+
+/// The length of what stands for a value that was to be put there.
+fn placeholder(rest: &str) -> Option<usize> {
+    let marks = [("${", "}"), ("#{", "}"), ("%{", "}"), ("{{", "}}"), ("{", "}")];
+    let (opening, closing) = marks.iter().find(|(opening, _)| rest.starts_with(opening))?;
+    let (value, _) = head(rest.get(opening.len()..)?, LONGEST_RUN).0.split_once(closing)?;
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let is_value = *opening != "{" || (!value.is_empty() && value.chars().all(is_name));
+    is_value.then(|| opening.len() + value.len() + closing.len())
+}
+
+/// A path or an address.
+fn is_address(run: &str) -> bool {
+    let is_path = run.starts_with('/') && run.contains(char::is_alphanumeric);
+    let has_query = run.split_once('?').is_some_and(|(_, query)| query.contains('='));
+    let (within, last) = run.rsplit_once('/').unwrap_or_default();
+    let is_media_type = ["application", "multipart", "text", "image"].contains(&within);
+    let is_part =
+        within.contains('/') && within.matches('/').count() > 1 || last.contains(['-', '_']) && !is_media_type;
+    is_path || has_query || is_part || run.contains("://") || run.contains(":\\")
+}
+
+/// A file, or parts with colons between them, as permissions are named.
+fn is_dotted(run: &str) -> bool {
+    let is_file = run.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && FILES.contains(&end));
+    is_file || (run.split(':').count() > 2 && run.split(':').all(|part| !part.is_empty()))
+}
+
+/// A class of a program, as in a stack trace, or a media type: its name says nothing of the request.
+fn is_class(name: &str) -> bool {
+    ["application/", "text/", "java.", "javax.", "jakarta.", "org.", "com.", "net.", "io.", "sun.", "kotlin.", "scala."]
+        .iter()
+        .any(|of| name.starts_with(of))
 }
 
 /// What comes behind the example in brackets that begins here.
@@ -415,7 +589,7 @@ fn split(word: &str) -> impl Iterator<Item = String> {
 pub(crate) fn quoted_data(text: &str) -> Option<&str> {
     text.char_indices().find_map(|(at, c)| {
         let before = text.get(..at)?.chars().next_back().unwrap_or(' ');
-        let (quoted, _) = quote(c, before, text.get(at + c.len_utf8()..)?)?;
+        let (quoted, _) = quote(opens(c, before)?, text.get(at + c.len_utf8()..)?)?;
         // What is quoted may itself be a sentence that quotes.
         quoted.rsplit(['\'', '"', '`']).next()
     })
@@ -474,6 +648,96 @@ mod tests {
         assert!(!says("at com.example.TooManyRequestsFilter.run", "too many requests"), "a class of a program");
         assert!(!says("Invalid application/json payload", "invalid application"), "a media type");
         assert!(!says("refused (e.g., a missing header, a bad line)", "missing header"));
+    }
+
+    #[test]
+    fn what_stands_for_a_value_or_leads_somewhere_is_data() {
+        for (text, words) in [
+            ("Cannot GET /api/v2/scripts/session-expired.", "can not get … . ."),
+            ("No route for scripts?name=too+many (GET /a?b=1)", "no route for … get … ."),
+            ("at https://example.com/token-expired, twice", "at … twice ."),
+            ("in C:\\session\\expired", "in … ."),
+            ("/scriptId is odd, /a-b too", "'script 'id is odd … too ."),
+            ("scripts/token-expired is odd, a/b/c/d too", "… is odd … too ."),
+            ("token/session/header is application/x-a", "token session header is … ."),
+            ("read/write and/or a / b", "read write and or a b ."),
+            ("File rate-limit-exceeded.script is odd", "file … is odd ."),
+            // A code may look like a file.
+            ("invalid.json", "invalid json ."),
+            ("You need oauth:token:add here", "you need … here ."),
+            ("at 10:30 http:8080 ::1", "at 10 30 http 8080 1 ."),
+            ("${a token} #{b.c} %{d} {{e f}} {g} are", "… … … … … are ."),
+            ("${a token and ${b} is", "… is ."),
+            ("at '${token}' and '{a}b'", "at … and … ."),
+            ("{ token expired } {a b} %{c", "token expired a b c ."),
+        ] {
+            assert_eq!(heard(text), words, "{text}");
+        }
+        let long = format!("${{{}}} token", "x".repeat(LONGEST_RUN));
+        assert!(heard(&long).ends_with("x token ."), "no value is that long");
+    }
+
+    #[test]
+    fn a_header_that_begins_with_a_word_of_doubt_is_a_header() {
+        for (text, words) in [
+            ("If-Match failed", "'if 'match failed ."),
+            ("no if-none-match here", "no 'if 'none 'match here ."),
+            ("If-Modified-Since is odd", "'if 'modified 'since is odd ."),
+            ("If-Matching headers are sent, odd", ""),
+            ("if match is odd", ""),
+        ] {
+            assert_eq!(heard(text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_capitals_after_what_announces_one_is_data() {
+        for (text, words) in [
+            ("A script named Rate Limit Exceeded exists", "a script named … exists ."),
+            ("Script Token Expired cannot be read", "script … can not be read ."),
+            ("in the script Token Expired", "in the script … ."),
+            ("called Main, once", "called … once ."),
+            // Not in a sentence that is all in capitals, nor one word that may be its first, nor what is spelt so.
+            ("Script Token Expired", "script token expired ."),
+            ("the script Token expired", "the script token expired ."),
+            ("the script API ID is odd", "the script api id is odd ."),
+            ("named as such", "named as such ."),
+        ] {
+            assert_eq!(heard(text), words, "{text}");
+        }
+    }
+
+    #[test]
+    fn data_is_taken_out_of_a_text_where_it_is_a_part_of_it() {
+        for (text, data, left) in [
+            ("the main script of main", &["main"][..], "the \u{FFFC} script of \u{FFFC}"),
+            ("remain in the mainland", &["main"], "remain in the mainland"),
+            ("the old main script", &["main", "old"], "the old \u{FFFC} script"),
+            ("main", &["main"], "main"),
+            ("Straße main", &["main"], "Straße \u{FFFC}"),
+            ("mainmain main", &["main"], "mainmain \u{FFFC}"),
+            ("a", &["", " ", "main"], "a"),
+        ] {
+            assert_eq!(without(text, data), left, "{text}");
+        }
+        assert_eq!(heard("the \u{FFFC} is odd"), "the … is odd .");
+    }
+
+    #[test]
+    fn a_no_is_one_only_before_what_it_may_deny() {
+        assert!(says("No token", "no .. token") && says("no valid access token", "no .. token"));
+        for text in ["Valor inválido no campo token", "no tiene token", "no script of that token"] {
+            assert!(!says(text, "no .. token"), "{text}");
+        }
+    }
+
+    #[test]
+    fn marks_that_nothing_ends_are_looked_for_once() {
+        // Looked for to the end of the text for each, their ends would take minutes.
+        for mark in ["[", "“", "«", " \"'`", " '", "{{", "${", " /", "=a"] {
+            let text = mark.repeat((1 << 17) / mark.len());
+            assert!(pieces(&text).len() <= text.len(), "{mark}");
+        }
     }
 
     #[test]

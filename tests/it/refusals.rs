@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use genesys_scripts::{Cause, Certainty, Client, Credentials, Envelope, Error, ErrorKind};
+use futures_util::TryStreamExt as _;
+use genesys_scripts::{
+    Cause, Certainty, Client, Credentials, Envelope, Error, ErrorKind, ExportScript, ListScripts, ScriptFile,
+};
 use serde_json::json;
 
 use crate::common::wire::{Wire, say};
@@ -347,6 +350,37 @@ async fn the_shape_of_an_answer_is_no_cause() {
     for body in ["{}", r#"{"message":"Bad Request"}"#, r#"{"title":"Bad Request","status":400}"#] {
         let error = refused_with_nothing_else(body).await;
         assert_eq!(error.bad_request().unwrap().cause, Cause::Unknown, "{error}");
+    }
+}
+
+/// A name in it may say anything, and an answer may repeat it.
+#[tokio::test(start_paused = true)]
+async fn what_a_call_was_made_with_is_none_of_the_answers_words() {
+    let file = ScriptFile::from_slice(b"{}").unwrap();
+    for name in ["Rate limit exceeded", "the session has expired", "throttled"] {
+        let body =
+            json!({ "message": format!("It is {name} that cannot be had"), "code": "bad.request", "status": 400 });
+        let agent = Scripted::by(move |seen| match seen.is_login() {
+            true => token(TOKEN),
+            false => reply(400, body.to_string()),
+        });
+        let agent = agent.agent();
+        let script_id = id();
+        let named = || Some(name.to_owned());
+        let path = format!("/api/v2/scripts?pageSize=25&name={}", name.replace(' ', "%20"));
+        let export = ExportScript { file_name: named(), ..ExportScript::default() };
+        for error in [
+            agent.upload(&file, name, None).await.unwrap_err(),
+            agent.scripts(ListScripts { name: named(), ..ListScripts::default() }).try_next().await.unwrap_err(),
+            agent.get(&path).await.unwrap_err(),
+            agent.export(&script_id, &export).await.unwrap_err(),
+        ] {
+            assert_eq!(error.bad_request().unwrap().cause, Cause::Unknown, "{error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        // Of another call it is no name.
+        let cause = agent.script(&script_id).await.unwrap_err().bad_request().unwrap().cause.clone();
+        assert!(matches!(cause, Cause::Quota | Cause::Session), "{name}: {cause:?}");
     }
 }
 
