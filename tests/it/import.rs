@@ -424,6 +424,10 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
         r#"{"succeeded":false,"message":"RETRYING"}"#,
         r#"{"succeeded":false,"message":"not finished yet"}"#,
         r#"{"succeeded":false,"message":"importing (40 %)"}"#,
+        r#"{"succeeded":false,"errors":0,"error":false,"message":{},"code":202}"#,
+        r#"{"succeeded":false,"state":"NOT_STARTED","code":"in.progress"}"#,
+        r#"{"status":"NO_ERROR"}"#,
+        r#"{"succeeded":"no","message":["Import queued"]}"#,
     ] {
         let mut statuses = vec![(200, status); 20];
         statuses.push(DONE);
@@ -447,6 +451,69 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_is_of_work_under_way_unless_it_says_that_it_failed() {
+    let progress = [
+        "NOT_STARTED",
+        "NotReady",
+        "not done",
+        "Import has not begun",
+        "The script isn't ready",
+        "Result not available, still importing",
+        "STARTING",
+        "IN PROCESS",
+        "In process.",
+        "under way",
+        "INITIALIZING",
+        "Initialized",
+        "PREPARING",
+        "prepared",
+        "ENQUEUED",
+        "QUEUING",
+        "in the queue",
+        "CREATED",
+        "JOB_CREATED",
+        "jobStarted",
+        "SCANNING",
+        "Creating script",
+        "Your script is being imported",
+        "In progress, 0 errors",
+        "Step 3: checking pages (no errors so far)",
+        "rendering without errors: 3 of 5",
+        "Scanned 3 pages, 0 failed, scanning the next",
+    ];
+    for message in progress {
+        let status = json!({ "succeeded": false, "message": message }).to_string();
+        let transport = Service::new(&[(200, status.as_str()), DONE]).transport();
+        let waited = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await;
+        assert!(waited.is_ok(), "{message}: {waited:?}");
+    }
+    let failures = [
+        "Import did not complete",
+        "no such page",
+        "The script isn't being imported",
+        "Invalid file, importing was stopped",
+        "Missing start page",
+        "Nothing to import",
+        "Unexpected string",
+        "A script of an existing name",
+        "Page containing duplicate ids",
+        "Script was created with a newer version",
+        "Scanning found a malformed page",
+        "Error: not ready for publishing",
+        "Parsing failed, no errors in page 1",
+        "importing: 10 errors",
+        "Creating the script was refused",
+        "Start page not available",
+    ];
+    for message in failures {
+        let status = json!({ "succeeded": false, "message": message }).to_string();
+        let transport = Service::new(&[(200, status.as_str()), DONE]).transport();
+        let error = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await.expect_err(message);
+        assert_eq!(error.kind(), ErrorKind::ImportFailed, "{message}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
     for (status, words) in [
         (r#"{"succeeded":false,"message":"Invalid file"}"#, vec!["Invalid file"]),
@@ -462,6 +529,17 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
         (r#"{"errors":[{"where":"page 7"}]}"#, vec!["page 7"]),
         (r#"{"succeeded":null,"errors":{"reason":"page 8","line":2}}"#, vec!["page 8"]),
         (r#"{"succeeded":false,"errors":[[1,"page 9"]]}"#, vec!["page 9"]),
+        (r#"{"succeeded":false,"error":"no start page"}"#, vec!["no start page"]),
+        (
+            r#"{"succeeded":false,"errors":[],"error":{"code":"bad.page","message":"page 1"}}"#,
+            vec!["bad.page", "page 1"],
+        ),
+        (r#"{"succeeded":false,"code":"bad.page"}"#, vec!["bad.page"]),
+        (r#"{"succeeded":"False","code":"bad.page","message":"page 2"}"#, vec!["bad.page", "page 2"]),
+        (r#"{"succeeded":false,"message":["page 3","page 4"]}"#, vec!["page 3", "page 4"]),
+        (r#"{"succeeded":0,"message":{"text":"page 5 is odd"}}"#, vec!["page 5 is odd"]),
+        (r#"{"status":"FAILED"}"#, vec!["FAILED"]),
+        (r#"{"state":"ImportFailed","error":"page 6"}"#, vec!["page 6"]),
     ] {
         let transport = Service::new(&[(200, status)]).transport();
         let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
@@ -480,6 +558,12 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
     )]);
     let error = agent(&transport.transport()).wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
     assert!(!format!("{error} {error:?} {:?}", error.body()).contains("the-access-token"), "{error}");
+    for succeeded in [json!("True"), json!(1), json!("TRUE"), json!("1")] {
+        let status = json!({ "succeeded": succeeded, "code": "ok", "status": "NO_ERROR" }).to_string();
+        let transport = Service::new(&[(200, status)]).transport();
+        let status = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(9)).await.unwrap();
+        assert_eq!((status.succeeded, status.errors.len()), (Some(true), 0), "{succeeded}");
+    }
     // Success is the service's last word, whatever it has to remark.
     let transport =
         Service::new(&[(200, r#"{"succeeded":true,"errors":[{"message":"a page is empty"}]}"#)]).transport();
