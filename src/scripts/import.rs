@@ -155,7 +155,8 @@ impl Agent {
     /// It asks for the status, by long polls where the service holds them and every 2 s. How the service says what is
     /// not documented, so it is heard tolerantly: the upload may be unknown for the first 15 s; no word of success means
     /// "not yet", and so does `succeeded: false` alone, or with a message that tells of work under way, for as long as the time
-    /// given. With errors, or any other message, it has failed. A question that fails in a way that may pass is asked again.
+    /// given. With errors, or any other message, it has failed. A question that fails in a way that may pass, or is answered without
+    /// a word of the import, is asked again.
     ///
     /// # Errors
     ///
@@ -182,7 +183,7 @@ impl Agent {
         loop {
             // A poll that is held longer than an attempt may take is no failure to be repeated at once.
             let agent = self.until(deadline.min(after(Instant::now(), PATIENCE)));
-            let answer = agent.upload_status(id, &ReadUploadStatus { long_poll: true }).await;
+            let answer = agent.status_of(id, &ReadUploadStatus { long_poll: true }).await;
             asked = asked.saturating_add(1);
             let ended = |error: Error| {
                 let operation = request::GET_UPLOAD_STATUS.name;
@@ -190,9 +191,9 @@ impl Agent {
             };
             let mut pause = PAUSE;
             (said, last) = match answer {
-                Ok(status) => match progress::of(&status) {
+                Ok((status, answer)) => match progress::of(&status) {
                     Progress::Imported => return Ok(status),
-                    Progress::Failed => return Err(ended(progress::failed(&status))),
+                    Progress::Failed => return Err(ended(progress::failed(&status).of_answer(&answer))),
                     Progress::UnderWay => (Some(progress::words(&status)).filter(|words| !words.is_empty()), None),
                 },
                 // A poll that is held to its end says nothing.
@@ -204,6 +205,8 @@ impl Agent {
                     pause = pause.max(error.retry_after().unwrap_or_default());
                     (None, Some(error))
                 }
+                // A success without a word of the import is no word against it.
+                Err(error) if is_wordless(&error) => (Some(error.what().to_owned()), Some(error)),
                 Err(error) => return Err(error.of_upload(id)),
             };
             match next_look(pause, deadline) {
@@ -295,6 +298,11 @@ fn not_in_time(time: Duration, said: Option<String>, last: Option<Error>) -> Err
         }
     };
     Error::unanswered(last, what)
+}
+
+/// Whether it is an answer to the question for a status that has none in it.
+fn is_wordless(error: &Error) -> bool {
+    error.kind() == ErrorKind::UnexpectedAnswer && error.status().is_some_and(|status| (200..300).contains(&status))
 }
 
 /// The id that the status answer's URL ends in, if it is a script's. What the URL is is not documented, so it is believed only

@@ -91,6 +91,14 @@ impl Agent {
     /// # }
     /// ```
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
+        self.status_of(id, query).await.map(|(status, _)| status)
+    }
+
+    pub(super) async fn status_of(
+        &self,
+        id: &UploadId,
+        query: &ReadUploadStatus,
+    ) -> Result<(ImportStatus, Answer), Error> {
         let ids = [id.as_str()];
         let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
         let spec = Spec { patient: query.long_poll, ..spec };
@@ -99,7 +107,8 @@ impl Agent {
         let secrets: Vec<&str> = answer.token().into_iter().collect();
         answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
         let is_blank = |status: &ImportStatus| status.succeeded.is_none() && has_code(&answer.body);
-        decode_unless_error(&[], is_blank, "an upload's status", &spec, &answer)
+        let status = decode_unless_error(&[], is_blank, "an upload's status", &spec, &answer)?;
+        Ok((status, answer))
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.
@@ -207,7 +216,7 @@ impl Agent {
         let spec = Spec::of(&request::EXPORT_SCRIPT, &ids).body(options.body());
         let (export, answer) = agent.exported(&spec).await?;
         match export.url {
-            Some(url) => agent.download(&url, Some(id.as_str())).await,
+            Some(url) => agent.download(&url, Some((id.as_str(), &answer))).await,
             None => Err(misshapen("an export with its URL", &spec, &answer, None)),
         }
     }
@@ -241,8 +250,9 @@ impl Agent {
         self.download(url, None).await
     }
 
-    /// Of this script, where the service gave the URL just now.
-    async fn download(&self, url: &SignedUrl, script: Option<&str>) -> Result<ScriptFile, Error> {
+    /// Of this script, where the service gave the URL just now, in this answer.
+    async fn download(&self, url: &SignedUrl, export: Option<(&str, &Answer)>) -> Result<ScriptFile, Error> {
+        let script = export.map(|(script, _)| script);
         let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, script)?;
         let (client, started) = (self.client(), Instant::now());
         let deadline = after(started, self.timeout());
@@ -251,6 +261,10 @@ impl Agent {
             let kind = if given { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             // Without the URL: it is a secret.
             let error = Error::new(kind, format!("the export's URL {why}")).maybe_sent(redirects > 0);
+            let error = match export.filter(|_| redirects == 0) {
+                Some((_, answer)) => error.of_answer(answer),
+                None => error,
+            };
             error.ended(request::DOWNLOAD_EXPORT.name, script, redirects, started.elapsed())
         };
         let mut address = Address::new(url.expose()).ok_or_else(|| refused(0, "does not parse"))?;

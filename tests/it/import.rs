@@ -580,6 +580,15 @@ async fn a_question_for_the_status_that_fails_is_asked_again_where_that_may_pass
         let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
         assert_eq!(imported.script_id().unwrap().as_str(), NEW);
     }
+    let wordless =
+        [(204, ""), (200, ""), (200, "null"), (200, r#""""#), (200, "<html>"), (200, r#"{"code":"x","message":"y"}"#)];
+    let transport = Service::new(&[&wordless[..], &[DONE]].concat()).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert_eq!(imported.script_id().unwrap().as_str(), NEW);
+    let transport = Service::new(&[(200, "<html><title>Maintenance</title>")]).transport();
+    let error = agent(&transport).import(&file(), &within(60)).await.unwrap_err();
+    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Timeout, Some(&upload_id())));
+    assert!(error.to_string().contains("Maintenance"), "{error}");
     let transport = Service::new(&[(500, r#"{"message":"no database"}"#)]).transport();
     let error = agent(&transport).import(&file(), &within(60)).await.unwrap_err();
     assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Timeout, Some(&upload_id())));
@@ -647,6 +656,18 @@ async fn a_409_after_a_change_is_waited_out_and_one_that_stays_says_so() {
     assert_eq!(hasty.delete(&id()).await.unwrap_err().kind(), ErrorKind::Conflict);
     let once = stays.builder().retry(common::once()).build().unwrap().agent(credentials());
     assert_eq!(once.delete(&id()).await.unwrap_err().attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_failed_has_the_id_of_the_answer_that_says_so() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => common::token("the-access-token"),
+        false => reply(200, INVALID.1).with("inin-correlation-id", "c-9 of the-access-token"),
+    });
+    let error = transport.agent().wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::ImportFailed, Some(200)));
+    assert!(error.correlation_id().unwrap().starts_with("c-9 of ["), "{error}");
+    assert_eq!(error.to_string().matches("Invalid file").count(), 1, "{error}");
 }
 
 /// The switches of the simulator, as users test their own code with them.

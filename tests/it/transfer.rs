@@ -225,6 +225,12 @@ async fn a_download_that_is_refused_without_an_end_is_told_so_after_an_attempts_
 #[tokio::test(start_paused = true)]
 async fn a_failed_download_names_script_and_host() {
     let url = |url: &str| reply(200, json!({ "url": url }).to_string());
+    for refused in ["no url", "http://bucket.example/x"] {
+        let transport = Scripted::replies([url(refused).with("inin-correlation-id", "c-9")]);
+        let error = agent(&transport).export_file(&id(), &ExportScript::default()).await.unwrap_err();
+        assert_eq!((error.status(), error.correlation_id()), (Some(200), Some("c-9")), "{error}");
+        assert!(!error.may_have_been_sent(), "{error}");
+    }
     for (replies, kind, said) in [
         (vec![url("no url")], ErrorKind::UnexpectedAnswer, "the export's URL does not parse"),
         (vec![url("http://bucket.example/x")], ErrorKind::UnexpectedAnswer, "leads to a place that is not https"),
