@@ -213,6 +213,99 @@ async fn a_list_that_fails_costs_the_id_and_not_the_import() {
     assert_eq!(imported.script_id().unwrap().as_str(), NEW);
 }
 
+/// A list of which the count runs ahead.
+fn counted_only() -> Reply {
+    reply(200, r#"{"entities":[],"total":1,"pageCount":1}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_counted_before_it_is_there_is_looked_at_again() {
+    let began = Instant::now();
+    let service = Service::new(&[DONE]).edited(move |looked| match (looked, began.elapsed().as_secs()) {
+        (1, _) => reply(200, scripts(&[])),
+        (_, 0..30) => counted_only(),
+        _ => reply(200, scripts(&[(NEW, "Inbound")])),
+    });
+    let imported = agent(&service.transport()).import(&file(), &within(120)).await.unwrap();
+    assert_eq!(imported.script_id().map(ScriptId::as_str), Some(NEW), "{:?}", imported.why_unknown());
+
+    // Before the upload, too, for a quarter of the time.
+    for (seconds, found) in [(10, Some(NEW)), (100, None)] {
+        let (began, uploaded) = (Instant::now(), Arc::new(Mutex::new(false)));
+        let seen = Arc::clone(&uploaded);
+        let right = Service::new(&[DONE])
+            .edited(move |_| match (*seen.lock().unwrap(), began.elapsed().as_secs() < seconds) {
+                (false, true) => counted_only(),
+                (false, false) => reply(200, scripts(&[(OLD, "Inbound")])),
+                (true, _) => reply(200, scripts(&[(OLD, "Inbound"), (NEW, "Inbound")])),
+            })
+            .transport();
+        let transport = Scripted::by(move |seen| {
+            *uploaded.lock().unwrap() |= seen.url.starts_with(UPLOADS);
+            right.answer(seen)
+        });
+        let imported = agent(&transport).import(&file(), &within(120)).await.unwrap();
+        assert_eq!(imported.script_id().map(ScriptId::as_str), found, "{:?}", imported.why_unknown());
+        let uploaded = transport.calls().iter().find(|seen| seen.url.starts_with(UPLOADS)).unwrap().at;
+        assert!(uploaded.as_secs() <= 31, "{uploaded:?}");
+        assert!(imported.script_id().is_some() || imported.why_unknown().unwrap().contains("before is not known"));
+    }
+}
+
+/// Rows without dates, as some services list them.
+#[tokio::test(start_paused = true)]
+async fn a_script_that_was_there_under_another_name_or_could_not_be_read_is_not_the_new_one() {
+    let before = [
+        r#"{"entities":[null],"total":1,"pageCount":1}"#.to_owned(),
+        format!(r#"{{"entities":[{{"id":"{OLD}","name":null}}],"total":1,"pageCount":1}}"#),
+        scripts(&[(OLD, "Inbound copy")]),
+    ];
+    for before in before {
+        let listed = before.clone();
+        let service = Service::new(&[DONE]).edited(move |looked| {
+            reply(
+                200,
+                if looked <= 2 && listed.contains("null]") || looked == 1 {
+                    listed.clone()
+                } else {
+                    scripts(&[(OLD, "Inbound")])
+                },
+            )
+        });
+        let imported = agent(&service.transport()).import(&file(), &within(60)).await.unwrap();
+        assert_eq!(imported.script_id(), None, "{before}");
+        assert!(imported.why_unknown().is_some(), "{before}");
+    }
+    // Where dates tell, or the status, it is found beside what cannot be read.
+    let row = json!({ "id": NEW, "name": "Inbound", "createdDate": chrono::DateTime::<chrono::Utc>::from(UNIX_EPOCH + MIDNIGHT) });
+    let after = json!({ "entities": [null, row], "total": 2, "pageCount": 1 }).to_string();
+    let right = Service::new(&[DONE])
+        .edited(move |looked| match looked {
+            1 => reply(200, r#"{"entities":[null],"total":1,"pageCount":1}"#),
+            2 => reply(200, r#"{"entities":[]}"#),
+            _ => reply(200, after.clone()),
+        })
+        .transport();
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + MIDNIGHT);
+    let transport = Scripted::by(move |seen| right.answer(seen).with("date", date.clone()));
+    let imported = agent(&transport).import(&file(), &within(60)).await.unwrap();
+    assert_eq!(imported.script_id().map(ScriptId::as_str), Some(NEW), "{:?}", imported.why_unknown());
+}
+
+/// It takes the name while another import looks for a new script of it.
+#[tokio::test(start_paused = true)]
+async fn a_script_that_is_replaced_is_not_another_imports_new_one() {
+    let service =
+        Service::new(&[DONE]).edited(|looked| reply(200, scripts(if looked == 1 { &[] } else { &[(OLD, "Inbound")] })));
+    let agent = agent(&service.transport());
+    let replaces = ImportScript { replace: OLD.parse().ok(), ..ImportScript::default() };
+    let (file, makes) = (file(), within(60));
+    let (new, replaced) = tokio::join!(agent.import(&file, &makes), agent.import(&file, &replaces));
+    assert_eq!(replaced.unwrap().script_id().map(ScriptId::as_str), Some(OLD));
+    let new = new.unwrap();
+    assert_eq!((new.script_id(), new.candidates.len()), (None, 0), "{new:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_script_that_is_replaced_keeps_its_id_and_is_not_looked_for() {
     let transport = Service::new(&[DONE]).transport();
