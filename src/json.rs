@@ -211,6 +211,12 @@ fn is_error(body: &[u8]) -> bool {
     members(body).is_some_and(|members| tell_an_error(&members))
 }
 
+/// The same of an answer that has none of the members by which what was asked for is known.
+pub(crate) fn is_error_without(known: &[&str], body: &[u8]) -> bool {
+    let is_known = |member: &String| known.iter().any(|known| known.eq_ignore_ascii_case(member));
+    members(body).is_some_and(|members| tell_an_error(&members) && !members.iter().any(is_known))
+}
+
 fn tell_an_error(members: &HashSet<String>) -> bool {
     const WORDS: [&str; 9] =
         ["code", "error", "errors", "fault", "message", "msg", "errormessage", "errorsummary", "faultstring"];
@@ -225,10 +231,9 @@ pub(crate) fn has_code(body: &[u8]) -> bool {
     members(body).is_some_and(|members| ["code", "error", "fault"].into_iter().any(|name| members.contains(name)))
 }
 
-/// The names of a JSON object's members, in lower case; none where it is longer than what tells an error.
+/// The names of a JSON object's members, in lower case.
 fn members(body: &[u8]) -> Option<HashSet<String>> {
-    let object = Some(body).filter(|body| body.len() < READ_BYTES);
-    let object: HashMap<Cow<'_, str>, IgnoredAny> = serde_json::from_slice(object?).ok()?;
+    let object: HashMap<Cow<'_, str>, IgnoredAny> = serde_json::from_slice(body).ok()?;
     Some(object.into_keys().map(|member| member.to_ascii_lowercase()).collect())
 }
 

@@ -20,7 +20,7 @@ use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
-use crate::json::{decode, decode_unless_error, has_code, misshapen, undecodable};
+use crate::json::{decode, decode_unless_error, has_code, is_error_without, misshapen, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
@@ -298,7 +298,19 @@ impl Agent {
 
 fn script_file(spec: &Spec<'_>, answer: &Answer) -> Result<ScriptFile, Error> {
     let file = ScriptFile::read(&answer.body).map_err(|error| undecodable("a script file", spec, answer, error))?;
-    match ErrorBody::parse(file.as_str()).is_error_envelope() {
+    // Ids and names errors have, too.
+    let known = [
+        "pages",
+        "versionId",
+        "startPageId",
+        "variables",
+        "customActions",
+        "features",
+        "organizationId",
+        "dataVersion",
+    ];
+    let is_error = is_error_without(&known, file.as_str().as_bytes());
+    match is_error || ErrorBody::parse(file.as_str()).is_error_envelope() {
         true => Err(misshapen("a script file", spec, answer, None)),
         false => Ok(file),
     }
