@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::answer::Answer;
 use crate::coding;
 use crate::error::body::READ_BYTES;
-use crate::error::{Error, ErrorBody, ErrorKind};
+use crate::error::{Envelope, Error, ErrorBody, ErrorKind};
 use crate::request::{OnHost, Spec};
 use crate::text::{quoted, redact, shown};
 
@@ -201,9 +201,22 @@ pub(crate) fn decode_unless_error<T: DeserializeOwned>(
     if is_blank(&model) && is_other() { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
 }
 
-/// A success of which nothing is read, if it does not tell an error all the same.
+/// A success of which nothing is read, if it does not tell an error all the same, and is not what something else says that
+/// stands before the service.
 pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
-    if has_code(&answer.body) { Err(misshapen("an acknowledgement", spec, answer, None)) } else { Ok(()) }
+    let body = answer.body.trim_ascii();
+    let is_foreign = !body.is_empty() && serde_json::from_slice::<IgnoredAny>(body).is_err();
+    let refuses = said(body).is_some_and(|said| said.status >= Some(400));
+    if is_foreign || refuses || has_code(body) {
+        return Err(misshapen("an acknowledgement", spec, answer, None));
+    }
+    Ok(())
+}
+
+/// A JSON object, read as an error's, unless it is longer than those are.
+fn said(body: &[u8]) -> Option<ErrorBody> {
+    let object = body.trim_ascii().first() == Some(&b'{') && body.len() < READ_BYTES;
+    object.then(|| ErrorBody::parse(&String::from_utf8_lossy(body)))
 }
 
 /// Whether it is a JSON object that tells an error, whoever's, and nothing that was listed.
@@ -249,6 +262,15 @@ pub(crate) fn decode_list<T: DeserializeOwned>(
 /// The answer's body as it is, if it is JSON.
 pub(crate) fn decode_any(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<Json, Error> {
     shaped(None, what, spec, answer)
+}
+
+/// The same where the service's own error may have come as a success. What else it may be is not known, so it is let be.
+pub(crate) fn decode_any_unless_error(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<Json, Error> {
+    let refuses = |said: ErrorBody| said.envelope == Envelope::Service && said.status >= Some(400);
+    match said(&answer.body).is_some_and(refuses) {
+        true => Err(misshapen(what, spec, answer, None)),
+        false => decode_any(what, spec, answer),
+    }
 }
 
 fn shaped<T: DeserializeOwned>(begins: Option<u8>, what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
