@@ -124,8 +124,9 @@ impl Course {
             }
             0 => Ok(Next::End),
             // Nothing that can be read, behind the last page: as of a service that answers every page alike.
-            _ if page.entities.is_empty() && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
-            _ if whole && last_page && uri.is_none() => Ok(Next::End),
+            _ if self.barren > 0 && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
+            // What cannot be read may not be counted, so that as many more scripts follow.
+            _ if whole && last_page && uri.is_none() && self.skipped == 0 => Ok(Next::End),
             _ if whole || last_page || led_here => Ok(Next::Doubtful),
             _ => Ok(Next::Page),
         }
