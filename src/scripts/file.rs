@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::model::{Page, lenient};
 use crate::error::Error;
 use crate::id::{PageId, ScriptId, VersionId};
-use crate::json::Json;
+use crate::json::{Items, Json};
 use crate::text::{quoted, shown};
 
 /// An exported script, as a `.script` file holds it: JSON, kept byte for byte, so that what is exported,
@@ -226,14 +226,9 @@ pub struct ScriptContent {
     pub variables: Option<Json>,
     /// Free-form: an array in exported files.
     pub custom_actions: Option<Json>,
-    /// Its pages.
-    #[serde(default, deserialize_with = "pages")]
-    pub pages: Vec<Page>,
-}
-
-/// `null` is none.
-fn pages<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Page>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    /// Its pages, as far as they can be read ([`Items::skipped`] counts the others).
+    #[serde(default)]
+    pub pages: Items<Page>,
 }
 
 struct Text(Arc<str>);
