@@ -44,7 +44,7 @@ impl Json {
     ///
     /// [`ErrorKind::UnexpectedAnswer`](crate::ErrorKind::UnexpectedAnswer) when it is of another shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(self.as_str()).map_err(Error::other_shape)
+        read(self.as_str().as_bytes()).map_err(Error::other_shape)
     }
 }
 
@@ -123,7 +123,36 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
 /// What should be an object, if it is one and can be read. Serde would take an array for a struct, too.
 pub(crate) fn object<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
     let json = json.get();
-    json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+    json.starts_with('{').then(|| read(json.as_bytes()).ok()).flatten()
+}
+
+/// JSON in which a character may be cut in half, as a name is that was shortened: where it cannot be read for that, the half is
+/// read as U+FFFD.
+pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(json).or_else(|error| match without_halves(json) {
+        Some(whole) => serde_json::from_slice(&whole).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// With U+FFFD for each escape of half a character beside which the other half is not; none where there is no such escape.
+fn without_halves(json: &[u8]) -> Option<Vec<u8>> {
+    let unit =
+        |json: &[u8]| u16::from_str_radix(std::str::from_utf8(json.strip_prefix(br"\u")?.get(..4)?).ok()?, 16).ok();
+    let is_low = |unit: u16| (0xDC00..=0xDFFF).contains(&unit);
+    let (mut whole, mut rest, mut found) = (Vec::with_capacity(json.len()), json, false);
+    while let Some(first) = rest.first() {
+        let (length, is_half) = match unit(rest) {
+            Some(0xD800..=0xDBFF) if rest.get(6..).and_then(unit).is_some_and(is_low) => (12, false),
+            Some(0xD800..=0xDFFF) => (6, true),
+            _ => (if *first == b'\\' { 2 } else { 1 }, false),
+        };
+        let (part, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        whole.extend_from_slice(if is_half { br"\ufffd" } else { part });
+        found |= is_half;
+        rest = more;
+    }
+    found.then_some(whole)
 }
 
 impl<T> Default for Items<T> {
@@ -278,7 +307,7 @@ fn shaped<T: DeserializeOwned>(begins: Option<u8>, what: &str, spec: &Spec<'_>, 
     if first.is_none() || begins.is_some() && first.copied() != begins {
         return Err(misshapen(what, spec, answer, None));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
+    read(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
 }
 
 /// A success that is not what it should be.
