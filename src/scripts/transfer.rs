@@ -24,7 +24,7 @@ use crate::json::{decode, decode_unless_error, has_code, is_error_without, missh
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
-use crate::text::redact;
+use crate::text::{quoted, redact};
 use crate::tls;
 
 /// How many redirects of a download are followed.
@@ -67,7 +67,10 @@ impl Agent {
         let receipt: Receipt = decode("an upload's receipt", &spec, &answer)?;
         let id = receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
-            undecodable("an upload's receipt", &spec, &answer, missing)
+            let error = undecodable("an upload's receipt", &spec, &answer, missing);
+            // Under another name it may have the id: the upload cannot be had twice.
+            let receipt = redact(&String::from_utf8_lossy(&answer.body), answer.token().as_slice());
+            if error.body().is_some() { error } else { error.noted(&format!("it is {}", quoted(&receipt))) }
         })?;
         let date = answer.headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
         let elapsed = TimeDelta::from_std(answer.elapsed).unwrap_or_default();

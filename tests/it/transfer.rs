@@ -105,6 +105,10 @@ async fn the_upload_s_id_is_read_under_any_of_its_names() {
             None => assert_eq!(result.unwrap_err().kind(), ErrorKind::UnexpectedAnswer),
         }
     }
+    // Under another name it may still be what the upload can be asked for by.
+    let receipt = reply(200, r#"{"jobId":"up-9","for":"the-access-token"}"#);
+    let error = agent(&Scripted::replies([receipt])).upload(&file(), "Inbound", None).await.unwrap_err();
+    assert!(error.to_string().contains("up-9") && !error.to_string().contains("the-access-token"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
