@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::answer::Answer;
 use crate::coding;
 use crate::error::body::READ_BYTES;
-use crate::error::{Error, ErrorBody, ErrorKind};
+use crate::error::{Envelope, Error, ErrorBody, ErrorKind};
 use crate::request::{OnHost, Spec};
 use crate::text::{quoted, redact, shown};
 
@@ -44,7 +44,7 @@ impl Json {
     ///
     /// [`ErrorKind::UnexpectedAnswer`](crate::ErrorKind::UnexpectedAnswer) when it is of another shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(self.as_str()).map_err(Error::other_shape)
+        read(self.as_str().as_bytes()).map_err(Error::other_shape)
     }
 }
 
@@ -123,7 +123,36 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
 /// What should be an object, if it is one and can be read. Serde would take an array for a struct, too.
 pub(crate) fn object<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
     let json = json.get();
-    json.starts_with('{').then(|| serde_json::from_str(json).ok()).flatten()
+    json.starts_with('{').then(|| read(json.as_bytes()).ok()).flatten()
+}
+
+/// JSON in which a character may be cut in half, as a name is that was shortened: where it cannot be read for that, the half is
+/// read as U+FFFD.
+pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(json).or_else(|error| match without_halves(json) {
+        Some(whole) => serde_json::from_slice(&whole).map_err(|_| error),
+        None => Err(error),
+    })
+}
+
+/// With U+FFFD for each escape of half a character beside which the other half is not; none where there is no such escape.
+fn without_halves(json: &[u8]) -> Option<Vec<u8>> {
+    let unit =
+        |json: &[u8]| u16::from_str_radix(std::str::from_utf8(json.strip_prefix(br"\u")?.get(..4)?).ok()?, 16).ok();
+    let is_low = |unit: u16| (0xDC00..=0xDFFF).contains(&unit);
+    let (mut whole, mut rest, mut found) = (Vec::with_capacity(json.len()), json, false);
+    while let Some(first) = rest.first() {
+        let (length, is_half) = match unit(rest) {
+            Some(0xD800..=0xDBFF) if rest.get(6..).and_then(unit).is_some_and(is_low) => (12, false),
+            Some(0xD800..=0xDFFF) => (6, true),
+            _ => (if *first == b'\\' { 2 } else { 1 }, false),
+        };
+        let (part, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        whole.extend_from_slice(if is_half { br"\ufffd" } else { part });
+        found |= is_half;
+        rest = more;
+    }
+    found.then_some(whole)
 }
 
 impl<T> Default for Items<T> {
@@ -201,14 +230,33 @@ pub(crate) fn decode_unless_error<T: DeserializeOwned>(
     if is_blank(&model) && is_other() { Err(misshapen(what, spec, answer, None)) } else { Ok(model) }
 }
 
-/// A success of which nothing is read, if it does not tell an error all the same.
+/// A success of which nothing is read, if it does not tell an error all the same, and is not what something else says that
+/// stands before the service.
 pub(crate) fn done(spec: &Spec<'_>, answer: &Answer) -> Result<(), Error> {
-    if has_code(&answer.body) { Err(misshapen("an acknowledgement", spec, answer, None)) } else { Ok(()) }
+    let body = answer.body.trim_ascii();
+    let is_foreign = !body.is_empty() && serde_json::from_slice::<IgnoredAny>(body).is_err();
+    let refuses = said(body).is_some_and(|said| said.status >= Some(400));
+    if is_foreign || refuses || has_code(body) {
+        return Err(misshapen("an acknowledgement", spec, answer, None));
+    }
+    Ok(())
+}
+
+/// A JSON object, read as an error's, unless it is longer than those are.
+fn said(body: &[u8]) -> Option<ErrorBody> {
+    let object = body.trim_ascii().first() == Some(&b'{') && body.len() < READ_BYTES;
+    object.then(|| ErrorBody::parse(&String::from_utf8_lossy(body)))
 }
 
 /// Whether it is a JSON object that tells an error, whoever's, and nothing that was listed.
 fn is_error(body: &[u8]) -> bool {
     members(body).is_some_and(|members| tell_an_error(&members))
+}
+
+/// The same of an answer that has none of the members by which what was asked for is known.
+pub(crate) fn is_error_without(known: &[&str], body: &[u8]) -> bool {
+    let is_known = |member: &String| known.iter().any(|known| known.eq_ignore_ascii_case(member));
+    members(body).is_some_and(|members| tell_an_error(&members) && !members.iter().any(is_known))
 }
 
 fn tell_an_error(members: &HashSet<String>) -> bool {
@@ -225,10 +273,9 @@ pub(crate) fn has_code(body: &[u8]) -> bool {
     members(body).is_some_and(|members| ["code", "error", "fault"].into_iter().any(|name| members.contains(name)))
 }
 
-/// The names of a JSON object's members, in lower case; none where it is longer than what tells an error.
+/// The names of a JSON object's members, in lower case.
 fn members(body: &[u8]) -> Option<HashSet<String>> {
-    let object = Some(body).filter(|body| body.len() < READ_BYTES);
-    let object: HashMap<Cow<'_, str>, IgnoredAny> = serde_json::from_slice(object?).ok()?;
+    let object: HashMap<Cow<'_, str>, IgnoredAny> = serde_json::from_slice(body).ok()?;
     Some(object.into_keys().map(|member| member.to_ascii_lowercase()).collect())
 }
 
@@ -246,12 +293,21 @@ pub(crate) fn decode_any(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result
     shaped(None, what, spec, answer)
 }
 
+/// The same where the service's own error may have come as a success. What else it may be is not known, so it is let be.
+pub(crate) fn decode_any_unless_error(what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<Json, Error> {
+    let refuses = |said: ErrorBody| said.envelope == Envelope::Service && said.status >= Some(400);
+    match said(&answer.body).is_some_and(refuses) {
+        true => Err(misshapen(what, spec, answer, None)),
+        false => decode_any(what, spec, answer),
+    }
+}
+
 fn shaped<T: DeserializeOwned>(begins: Option<u8>, what: &str, spec: &Spec<'_>, answer: &Answer) -> Result<T, Error> {
     let first = answer.body.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_none() || begins.is_some() && first.copied() != begins {
         return Err(misshapen(what, spec, answer, None));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
+    read(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
 }
 
 /// A success that is not what it should be.

@@ -174,11 +174,6 @@ impl ErrorBody {
         matches!(self.envelope, Envelope::Service | Envelope::OAuth)
     }
 
-    /// Whether it is a JSON object, whoever's.
-    pub(crate) fn is_object(&self) -> bool {
-        self.is_error_envelope() || self.envelope == Envelope::Gateway
-    }
-
     /// What the answer says, for a line: quoted, escaped, cut. `None` where it says nothing.
     pub(crate) fn said(&self) -> Option<String> {
         let mut said: Vec<&str> = Vec::new();

@@ -16,8 +16,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Serialize, Serializer};
 
+use crate::answer::Answer;
 use crate::id::{InvalidId, UploadId};
-use crate::text::{quoted, shown};
+use crate::text::{quoted, redact, shown};
 pub use body::{Envelope, ErrorBody, ErrorDetail, ErrorLimit};
 use cause::Found;
 pub use cause::{BadRequest, Cause, Certainty};
@@ -180,6 +181,12 @@ impl Error {
         self.0.status = Some(status);
         self.0.correlation_id = correlation_id;
         self
+    }
+
+    /// With what identifies the answer that it is about, which is no refusal in itself.
+    pub(crate) fn of_answer(self, answer: &Answer) -> Self {
+        let correlation_id = answer.correlation_id().map(|id| redact(id, answer.token().as_slice()).into());
+        self.with_answer(answer.status, correlation_id)
     }
 
     pub(crate) fn with_body(mut self, body: ErrorBody) -> Self {
@@ -502,8 +509,9 @@ impl fmt::Display for Error {
         if let Some(status) = inner.status {
             write!(f, "; HTTP {}", status.as_u16())?;
         }
-        // Why a 400 was answered quotes it, too.
-        if let (Some(_), Some(body), None) = (inner.status, &inner.body, &inner.bad_request) {
+        // Why a 400 was answered, or a script not imported, quotes it, too.
+        let body = inner.body.as_ref().filter(|_| inner.bad_request.is_none() && inner.kind != ErrorKind::ImportFailed);
+        if let (Some(_), Some(body)) = (inner.status, body) {
             if let (Some(speaker), false) = (&body.speaker, body.is_error_envelope()) {
                 write!(f, " of {}", shown(speaker))?;
             }

@@ -16,6 +16,7 @@ const MOST_BARREN: u32 = 20;
 const MOST_SCRIPTS: usize = 1_000_000;
 
 /// What came of a list so far.
+#[derive(Default)]
 pub(super) struct Course {
     /// The page it began with.
     first: u32,
@@ -26,6 +27,8 @@ pub(super) struct Course {
     /// The pages that came, each by its ids.
     pages: HashSet<u64>,
     skipped: usize,
+    /// Rows that showed a script once more, where the service may count each of them.
+    doubled: usize,
     /// How many pages in a row brought nothing new.
     barren: u32,
     /// What was said last, and may be so.
@@ -34,6 +37,18 @@ pub(super) struct Course {
     page_count: Option<u32>,
     /// Whether the page before named a next one.
     leads_on: bool,
+    /// Whether what was said changed while the list was read, and whether it did so that what never came may have moved to a
+    /// page that was read before.
+    changed: bool,
+    moved: bool,
+    /// What came before the list was begun again, if it was.
+    before: Option<Before>,
+}
+
+#[derive(Default)]
+struct Before {
+    ids: HashSet<ScriptId>,
+    skipped: usize,
 }
 
 /// What comes after a page.
@@ -43,6 +58,8 @@ pub(super) enum Next {
     Page,
     /// None, by one hint alone. It can be wrong, so another page is asked for; where there is none, that is the end.
     Doubtful,
+    /// It is not the page that was asked for, and nothing of it was taken.
+    Another(String),
     /// An error: the next page is one that came already.
     Circle(String),
     End,
@@ -50,36 +67,37 @@ pub(super) enum Next {
 
 impl Course {
     pub(super) fn new(query: &ListScripts) -> Self {
-        Self {
-            first: query.page_number,
-            page_size: query.page_size.into(),
-            ids: HashSet::new(),
-            pages: HashSet::new(),
-            skipped: 0,
-            barren: 0,
-            total: None,
-            page_count: None,
-            leads_on: false,
-        }
+        Self { first: query.page_number, page_size: query.page_size.into(), ..Self::default() }
     }
 
     pub(super) fn skipped(&self) -> usize {
-        self.skipped
+        self.before.as_ref().map_or(0, |before| before.skipped).max(self.skipped)
+    }
+
+    /// At the end: the page to begin again with, where scripts may have moved to pages that were read. That is done once.
+    pub(super) fn again(&mut self) -> Option<u32> {
+        if !self.moved || self.before.is_some() {
+            return None;
+        }
+        let before = Before { ids: std::mem::take(&mut self.ids), skipped: self.skipped };
+        *self = Self { first: self.first, page_size: self.page_size, before: Some(before), ..Self::default() };
+        Some(self.first)
     }
 
     /// Takes a page, leaves in it what is new, and finds out what follows; or why the list cannot go on.
     pub(super) fn take(&mut self, number: u32, page: &mut ScriptListing) -> Result<Next, String> {
         if let Some(other) = page.page_number.filter(|other| i64::from(*other) > i64::from(number)) {
-            return Err(format!("page {number} was asked for, page {other} came; {} had come before", self.read()));
+            let why = format!("page {number} was asked for, page {other} came; {} had come before", self.read());
+            return Ok(Next::Another(why));
         }
         if !page.entities.is_empty() && !self.pages.insert(fingerprint(page)) {
             let read = self.read();
-            return Err(format!("page {number} repeats an earlier page, so the list would never end; {read} came"));
+            let why = format!("page {number} repeats an earlier page, so the list would never end; {read} came");
+            return Ok(Next::Another(why));
         }
         let rows = page.entities.len() + page.entities.skipped();
-        page.entities.retain(|script| self.ids.insert(script.id.clone()));
+        self.retain_new(page);
         self.skipped += page.entities.skipped();
-        self.barren = if page.entities.is_empty() { self.barren + 1 } else { 0 };
         let said = page.page_size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
         self.page_size = self.page_size.max(said).max(rows as u64);
         match self.next(number, rows, page) {
@@ -95,15 +113,39 @@ impl Course {
         }
     }
 
+    /// Leaves in a page what did not come before.
+    fn retain_new(&mut self, page: &mut ScriptListing) {
+        let mut here = HashSet::new();
+        page.entities.retain(|script| {
+            let is_new = self.ids.insert(script.id.clone());
+            if is_new {
+                here.insert(script.id.clone());
+            } else if self.before.is_some() || here.contains(&script.id) {
+                self.doubled += 1;
+            }
+            is_new
+        });
+        self.barren = if page.entities.is_empty() { self.barren + 1 } else { 0 };
+        if let Some(before) = &self.before {
+            page.entities.retain(|script| !before.ids.contains(&script.id));
+        }
+    }
+
     fn next(&mut self, number: u32, rows: usize, page: &ScriptListing) -> Result<Next, String> {
         let came = self.came();
         // One that is less than what came is wrong. What was said holds until something else is said.
         let total = page.total.and_then(|total| u64::try_from(total).ok()).filter(|total| came <= *total);
+        if let (Some(now), Some(before)) = (total, self.total) {
+            self.changed |= now != before;
+            self.moved |= now < before;
+        }
         self.total = total.or(self.total);
         self.page_count = self.page_count.max(page.page_count.and_then(|count| u32::try_from(count).ok()));
-        let missing = self.total.is_some_and(|total| came < total);
+        // While rows come, more may be new than were counted.
+        let counted = came.saturating_add(if rows == 0 { self.doubled as u64 } else { 0 });
+        let missing = self.total.is_some_and(|total| counted < total);
         // That nothing came is no proof that nothing follows.
-        let whole = came > 0 && self.total == Some(came);
+        let whole = came > 0 && self.total.is_some_and(|total| (came..=counted).contains(&total));
         let more_pages = self.page_count.is_some_and(|count| number < count);
         let last_page = self.page_count == Some(number);
         let uri = next_uri(page);
@@ -113,6 +155,10 @@ impl Course {
             return Ok(Next::Circle(format!(
                 "the list leads round in a circle: after page {number} comes page {back} (`nextUri`); {read} came"
             )));
+        }
+        if missing && self.changed && self.before.is_none() && rows == 0 && !more_pages && uri.is_none() {
+            self.moved = true;
+            return Ok(Next::End);
         }
         if more_pages || missing || uri.is_some() && !whole {
             return Ok(Next::Page);
@@ -124,8 +170,9 @@ impl Course {
             }
             0 => Ok(Next::End),
             // Nothing that can be read, behind the last page: as of a service that answers every page alike.
-            _ if page.entities.is_empty() && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
-            _ if whole && last_page && uri.is_none() => Ok(Next::End),
+            _ if self.barren > 0 && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
+            // What cannot be read may not be counted, so that as many more scripts follow.
+            _ if whole && last_page && uri.is_none() && self.skipped == 0 => Ok(Next::End),
             _ if whole || last_page || led_here => Ok(Next::Doubtful),
             _ => Ok(Next::Page),
         }
@@ -146,7 +193,8 @@ impl Course {
 
     /// How many scripts came, of how many.
     fn read(&self) -> String {
-        let scripts = match (self.total, self.ids.len()) {
+        let again = self.before.iter().flat_map(|before| &before.ids).filter(|id| !self.ids.contains(*id)).count();
+        let scripts = match (self.total, self.ids.len() + again) {
             (Some(total), came) if self.came() < total => format!("{came} of {total} scripts"),
             (_, 1) => "1 script".to_owned(),
             (_, came) => format!("{came} scripts"),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::model::{Page, lenient};
 use crate::error::Error;
 use crate::id::{PageId, ScriptId, VersionId};
-use crate::json::Json;
+use crate::json::{Items, Json, read};
 use crate::text::{quoted, shown};
 
 /// An exported script, as a `.script` file holds it: JSON, kept byte for byte, so that what is exported,
@@ -122,7 +122,7 @@ impl ScriptFile {
     ///
     /// [`ErrorKind::UnexpectedAnswer`](crate::ErrorKind::UnexpectedAnswer) when it is of another shape.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(&self.text).map_err(Error::other_shape)
+        read(self.text.as_bytes()).map_err(Error::other_shape)
     }
 
     /// The bytes to send, not copied.
@@ -158,7 +158,7 @@ impl ScriptFile {
         if text.trim_start().starts_with('[') {
             return Err(serde::de::Error::custom("an array, where an object should be"));
         }
-        let head = serde_json::from_str(text)?;
+        let head = read(text.as_bytes())?;
         Ok(Self { text: text.into(), head: Arc::new(head) })
     }
 }
@@ -226,14 +226,9 @@ pub struct ScriptContent {
     pub variables: Option<Json>,
     /// Free-form: an array in exported files.
     pub custom_actions: Option<Json>,
-    /// Its pages.
-    #[serde(default, deserialize_with = "pages")]
-    pub pages: Vec<Page>,
-}
-
-/// `null` is none.
-fn pages<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Page>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    /// Its pages, as far as they can be read ([`Items::skipped`] counts the others).
+    #[serde(default)]
+    pub pages: Items<Page>,
 }
 
 struct Text(Arc<str>);

@@ -9,10 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::default_script::DefaultScript;
 use super::file::ScriptFile;
+use super::listing::Listing;
 use super::model::{ImportStatus, Script};
 use super::progress::{self, Progress};
 use super::query::{ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
@@ -116,13 +118,15 @@ impl Agent {
     async fn import_to_the_end(&self, file: &ScriptFile, options: &ImportScript) -> Result<Imported, Error> {
         let name = options.name.as_deref().map_or_else(|| file.name_to_import(), Ok)?;
         let deadline = after(Instant::now(), options.timeout);
+        check_name(name)?;
+        let claim = self.client().imports.begin(name);
         if let Some(id) = &options.replace {
+            // It may come to bear the name, and is not new for that.
+            claim.take(id);
             let upload = self.until(deadline).receive(file, name, Some(id)).await?;
             let status = self.imported_by(deadline, &upload.id).await?;
             return Ok(Imported { upload_id: upload.id, status, candidates: vec![id.clone()], unknown: None });
         }
-        check_name(name)?;
-        let claim = self.client().imports.begin(name);
         // A list that does not come must not cost the upload its time.
         let by = deadline.min(after(Instant::now(), options.timeout / 4));
         let before = self.known_by(by, name).await;
@@ -155,7 +159,8 @@ impl Agent {
     /// It asks for the status, by long polls where the service holds them and every 2 s. How the service says what is
     /// not documented, so it is heard tolerantly: the upload may be unknown for the first 15 s; no word of success means
     /// "not yet", and so does `succeeded: false` alone, or with a message that tells of work under way, for as long as the time
-    /// given. With errors, or any other message, it has failed. A question that fails in a way that may pass is asked again.
+    /// given. With errors, or any other message, it has failed. A question that fails in a way that may pass, or is answered without
+    /// a word of the import, is asked again.
     ///
     /// # Errors
     ///
@@ -182,7 +187,7 @@ impl Agent {
         loop {
             // A poll that is held longer than an attempt may take is no failure to be repeated at once.
             let agent = self.until(deadline.min(after(Instant::now(), PATIENCE)));
-            let answer = agent.upload_status(id, &ReadUploadStatus { long_poll: true }).await;
+            let answer = agent.status_of(id, &ReadUploadStatus { long_poll: true }).await;
             asked = asked.saturating_add(1);
             let ended = |error: Error| {
                 let operation = request::GET_UPLOAD_STATUS.name;
@@ -190,9 +195,9 @@ impl Agent {
             };
             let mut pause = PAUSE;
             (said, last) = match answer {
-                Ok(status) => match progress::of(&status) {
+                Ok((status, answer)) => match progress::of(&status) {
                     Progress::Imported => return Ok(status),
-                    Progress::Failed => return Err(ended(progress::failed(&status))),
+                    Progress::Failed => return Err(ended(progress::failed(&status).of_answer(&answer))),
                     Progress::UnderWay => (Some(progress::words(&status)).filter(|words| !words.is_empty()), None),
                 },
                 // A poll that is held to its end says nothing.
@@ -204,6 +209,8 @@ impl Agent {
                     pause = pause.max(error.retry_after().unwrap_or_default());
                     (None, Some(error))
                 }
+                // A success without a word of the import is no word against it.
+                Err(error) if is_wordless(&error) => (Some(error.what().to_owned()), Some(error)),
                 Err(error) => return Err(error.of_upload(id)),
             };
             match next_look(pause, deadline) {
@@ -213,17 +220,30 @@ impl Agent {
         }
     }
 
-    /// The scripts that bear the name by now, or why that is not known. What is published tells of some that the other list
-    /// does not; an agent who may not see it does without.
-    async fn known_by(&self, deadline: Instant, name: &str) -> Result<HashSet<ScriptId>, String> {
-        let query = ListPublishedScripts { name: Some(name.to_owned()), ..ListPublishedScripts::default() };
-        let listed = timeout_at(deadline, self.edited_named(name)).await;
-        let mut known =
-            listed.map_err(|_| "the list did not come in time".to_owned())?.map_err(|error| error.to_string())?;
-        if let Ok(Ok(published)) = timeout_at(deadline, of_name(self.published_scripts(query), name)).await {
-            known.extend(published);
+    /// What is there by now, or why that is not known. What is published tells of some that the other list does not; an agent
+    /// who may not see it does without.
+    async fn known_by(&self, deadline: Instant, name: &str) -> Result<Known, String> {
+        let mut trouble = "the list did not come in time".to_owned();
+        let mut known = loop {
+            let edited = ListScripts { name: Some(name.to_owned()), ..ListScripts::default() };
+            match timeout_at(deadline, all(self.scripts(edited))).await {
+                Ok(Ok(known)) => break known,
+                Ok(Err(error)) if may_pass(&error) => trouble = error.to_string(),
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err(trouble),
+            }
+            let next = after(Instant::now(), PAUSE);
+            if next >= deadline {
+                return Err(trouble);
+            }
+            sleep_until(next).await;
+        };
+        let published = ListPublishedScripts { name: Some(name.to_owned()), ..ListPublishedScripts::default() };
+        if let Ok(Ok(published)) = timeout_at(deadline, all(self.published_scripts(published))).await {
+            known.ids.extend(published.ids);
+            known.is_whole &= published.is_whole;
         }
-        Ok(known.into_iter().map(|script| script.id).collect())
+        Ok(known)
     }
 
     /// The new script, or those it may be and why it cannot be told.
@@ -250,9 +270,9 @@ impl Agent {
                     found = new.iter().map(|script| script.id.clone()).collect();
                     match new.as_slice() {
                         [] => {}
-                        [one] => match search.certain_at(one) {
-                            at if at > now => next = next.min(at),
-                            _ if search.claim.take(&one.id) => return (found, None),
+                        [one] => match search.certain_at(one, before) {
+                            Some(at) if at > now => next = next.min(at),
+                            Some(_) if search.claim.take(&one.id) => return (found, None),
                             _ => {}
                         },
                         _ => {
@@ -261,7 +281,7 @@ impl Agent {
                         }
                     }
                 }
-                Ok(Err(error)) if error.is_retryable() => trouble = Some(error.to_string()),
+                Ok(Err(error)) if may_pass(&error) => trouble = Some(error.to_string()),
                 Ok(Err(error)) => return (found, Some(format!("the scripts could not be listed: {error}"))),
             }
             match next_look(next.saturating_duration_since(Instant::now()), deadline) {
@@ -281,6 +301,27 @@ impl Agent {
     }
 }
 
+/// Whether a list that failed may come whole when it is asked for again, as one does that was counted before all of it is listed.
+fn may_pass(error: &Error) -> bool {
+    error.is_retryable() || error.kind() == ErrorKind::UnexpectedAnswer
+}
+
+/// Of whatever name: a filter may be looser than equality, and names change.
+async fn all(mut listing: Listing) -> Result<Known, Error> {
+    let mut ids = HashSet::new();
+    while let Some(script) = listing.try_next().await? {
+        ids.insert(script.id);
+    }
+    Ok(Known { ids, is_whole: listing.skipped() == 0 })
+}
+
+/// The scripts that are not new.
+struct Known {
+    ids: HashSet<ScriptId>,
+    /// Whether all could be read.
+    is_whole: bool,
+}
+
 /// With what the service said of the upload last, or the error that the last question met.
 fn not_in_time(time: Duration, said: Option<String>, last: Option<Error>) -> Error {
     const WAIT: &str = "wait for this upload again, as importing the file again could make a second script";
@@ -297,6 +338,11 @@ fn not_in_time(time: Duration, said: Option<String>, last: Option<Error>) -> Err
     Error::unanswered(last, what)
 }
 
+/// Whether it is an answer to the question for a status that has none in it.
+fn is_wordless(error: &Error) -> bool {
+    error.kind() == ErrorKind::UnexpectedAnswer && error.status().is_some_and(|status| (200..300).contains(&status))
+}
+
 /// The id that the status answer's URL ends in, if it is a script's. What the URL is is not documented, so it is believed only
 /// of a script that is new.
 fn named(status: &ImportStatus) -> Option<ScriptId> {
@@ -310,8 +356,8 @@ fn named(status: &ImportStatus) -> Option<ScriptId> {
 struct Search<'a> {
     name: &'a str,
     claim: &'a Claim<'a>,
-    /// What bore the name before the upload.
-    before: Result<HashSet<ScriptId>, String>,
+    /// What was there before the upload, under the name or one like it.
+    before: Result<Known, String>,
     /// When the upload began by the service's clock, where it told that, and by ours.
     began: Option<DateTime<Utc>>,
     /// What was made before was there before the upload.
@@ -324,7 +370,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn may_be(&self, script: &Script, before: &HashSet<ScriptId>) -> bool {
+    fn may_be(&self, script: &Script, Known { ids: before, .. }: &Known) -> bool {
         let id = &script.id;
         let named = self.named.as_ref().filter(|named| !before.contains(named));
         !before.contains(id)
@@ -346,13 +392,17 @@ impl Search<'_> {
         script.created_date.filter(|date| Some(*date) != self.file.created_date())
     }
 
-    /// From when on it can be no other, if it is the only new one: then what was made before it is listed, too.
-    fn certain_at(&self, script: &Script) -> Instant {
+    /// From when on it can be no other, if it is the only new one: then what was made before it is listed, too. Never where it may
+    /// be one that could not be read before, and no dates tell.
+    fn certain_at(&self, script: &Script, before: &Known) -> Option<Instant> {
         if self.named.as_ref() == Some(&script.id) {
-            return self.succeeded;
+            return Some(self.succeeded);
+        }
+        if !before.is_whole && self.began.zip(self.made(script)).is_none() {
+            return None;
         }
         let listed_within = if self.claim.has_rivals() { LISTED_WITHIN } else { self.lag(script).min(LISTED_WITHIN) };
-        after(self.succeeded, listed_within)
+        Some(after(self.succeeded, listed_within))
     }
 
     /// How long after it was made it was listed, as far as the service's dates tell.
@@ -380,7 +430,8 @@ struct Import {
     number: u64,
     name: String,
     script: Option<ScriptId>,
-    /// When it may be forgotten; not while it is under way.
+    began: Instant,
+    /// When it may be forgotten by those that begin then; not while it is under way.
     until: Option<Instant>,
 }
 
@@ -388,11 +439,13 @@ impl Imports {
     fn begin(&self, name: &str) -> Claim<'_> {
         let mut imports = self.lock();
         let now = Instant::now();
-        imports.retain(|import| import.until.is_none_or(|until| until > now));
+        let under_way = imports.iter().filter(|import| import.until.is_none()).map(|import| import.began);
+        let oldest = under_way.min().unwrap_or(now);
+        imports.retain(|import| import.until.is_none_or(|until| until > oldest));
         // Never one that was forgotten: its claim is still to be dropped.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        imports.push(Import { number, name: name.to_owned(), script: None, until: None });
+        imports.push(Import { number, name: name.to_owned(), script: None, began: now, until: None });
         Claim { imports: self, number }
     }
 
@@ -408,18 +461,21 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    /// Among those of the name that were not to be forgotten when it began.
     fn among_others(&self, is: impl Fn(&Import) -> bool) -> bool {
-        let (imports, now) = (self.imports.lock(), Instant::now());
+        let imports = self.imports.lock();
         let Some(own) = imports.iter().find(|import| import.number == self.number) else { return false };
-        let is_near = |import: &Import| import.until.is_none_or(|until| until > now);
+        let is_near = |import: &Import| import.until.is_none_or(|until| until > own.began);
         imports.iter().any(|other| other.number != own.number && other.name == own.name && is_near(other) && is(other))
     }
 
-    /// Whether there is another import of the name whose script is not known.
+    /// Whether there is another import of the name whose script is not known, and may not be listed yet.
     fn has_rivals(&self) -> bool {
-        self.among_others(|other| other.script.is_none())
+        let now = Instant::now();
+        self.among_others(|other| other.script.is_none() && other.until.is_none_or(|until| until > now))
     }
 
+    /// By one that was under way with it, however long ago.
     fn is_taken(&self, id: &ScriptId) -> bool {
         self.among_others(|other| other.script.as_ref() == Some(id))
     }

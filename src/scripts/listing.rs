@@ -15,7 +15,7 @@ use super::model::{Script, ScriptListing};
 use super::query::ListScripts;
 use crate::agent::Agent;
 use crate::answer::Answer;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Envelope, Error, ErrorKind};
 use crate::json::{decode_unless_error, unexpected};
 use crate::request::{Operation, Spec};
 
@@ -24,7 +24,9 @@ use crate::request::{Operation, Spec};
 /// Each script comes once. The list ends where the service says so, or where nothing says that more follows and a page came
 /// empty; a page with fewer scripts than were asked for is no end. `total`, `pageCount` and `nextUri` can each be missing or
 /// wrong, so all that are there must agree: one that says that more follows is believed, and where one alone says that the list
-/// ends, another page is asked for. It holds the scripts of one page, and the ids of those that came.
+/// ends, another page is asked for. Where `total` says that scripts went while the list was read, others may have moved to a page
+/// that was read before: it is read once more then, for what did not come. It holds the scripts of one page, and the ids of those
+/// that came.
 ///
 /// What cannot be read (`null`, a script without an id) is left out with a `tracing` warning, and [counted](Self::skipped).
 ///
@@ -51,15 +53,13 @@ use crate::request::{Operation, Spec};
 #[must_use = "nothing is fetched until the stream is polled"]
 pub struct Listing {
     pages: ListingPages,
-    /// What is left of the page in hand, and its number.
+    /// What is left of the page in hand.
     page: vec::IntoIter<Script>,
-    number: u32,
 }
 
 impl Listing {
     pub(super) fn new(agent: Agent, operation: &'static Operation, query: ListScripts) -> Self {
-        let number = query.page_number;
-        Self { pages: ListingPages::new(agent, operation, query), page: Vec::new().into_iter(), number }
+        Self { pages: ListingPages::new(agent, operation, query), page: Vec::new().into_iter() }
     }
 
     /// The same list as a stream of pages, with what each says of the whole: how many scripts there are, and
@@ -102,7 +102,7 @@ impl Listing {
     /// that page which came already come again then. After an error it is the page that failed; `None` at the end.
     #[must_use]
     pub fn page_number(&self) -> Option<u32> {
-        if self.page.as_slice().is_empty() { self.pages.page_number() } else { Some(self.number) }
+        if self.page.as_slice().is_empty() { self.pages.page_number() } else { Some(self.pages.number) }
     }
 }
 
@@ -114,12 +114,8 @@ impl Stream for Listing {
             if let Some(script) = self.page.next() {
                 return Poll::Ready(Some(Ok(script)));
             }
-            let number = self.pages.page_number();
             match ready!(Pin::new(&mut self.pages).poll_next(context)) {
-                Some(Ok(page)) => {
-                    self.page = page.entities.into_iter();
-                    self.number = number.unwrap_or(self.number);
-                }
+                Some(Ok(page)) => self.page = page.entities.into_iter(),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
@@ -139,16 +135,21 @@ pub struct ListingPages {
     agent: Agent,
     operation: &'static Operation,
     query: Arc<ListScripts>,
+    /// The page that came last.
+    number: u32,
     /// The page to fetch next; `None` after the last.
     next: Option<u32>,
     /// Whether the service said that there is none.
     doubtful: bool,
     /// Why there is no next page although there should be.
     broken: Option<Error>,
-    fetching: Option<BoxFuture<'static, Result<(ScriptListing, Answer), Error>>>,
+    fetching: Option<BoxFuture<'static, Fetched>>,
     course: Course,
     failed: bool,
 }
+
+/// A page; none where there is said to be none, and that is so.
+type Fetched = Result<Option<(ScriptListing, Answer)>, Error>;
 
 /// What a page of a list may say.
 const KNOWN: [&str; 11] = [
@@ -168,6 +169,7 @@ const KNOWN: [&str; 11] = [
 impl ListingPages {
     fn new(agent: Agent, operation: &'static Operation, query: ListScripts) -> Self {
         Self {
+            number: query.page_number,
             next: Some(query.page_number),
             course: Course::new(&query),
             agent,
@@ -197,76 +199,100 @@ impl ListingPages {
         self.next
     }
 
-    fn fetch(&self, number: u32) -> BoxFuture<'static, Result<(ScriptListing, Answer), Error>> {
+    fn fetch(&self, number: u32) -> BoxFuture<'static, Fetched> {
         let (agent, operation, query) = (self.agent.clone(), self.operation, Arc::clone(&self.query));
+        let doubtful = self.doubtful;
         Box::pin(async move {
             query.check()?;
             let spec = Spec::of(operation, &[]).query(query.query(number));
-            let mut answer = agent.run(&spec).await?;
+            let mut answer = match agent.run(&spec).await {
+                Err(error) if doubtful && is_refused(&error) => return Ok(None),
+                result => result?,
+            };
+            if doubtful && is_nothing(&answer.body) {
+                return Ok(None);
+            }
             let is_blank = |page: &ScriptListing| page.entities.is_empty() && page.total.is_none();
             let page = decode_unless_error(&KNOWN, is_blank, "a list of scripts", &spec, &answer)?;
             answer.body = Bytes::new();
-            Ok((page, answer))
+            Ok(Some((page, answer)))
         })
     }
 
-    /// Takes the page that was asked for, and finds out whether there is another.
-    fn accept(&mut self, number: u32, mut page: ScriptListing, answer: &Answer) -> Result<ScriptListing, Error> {
+    /// Takes the page that was asked for, and finds out whether there is another. None where it is no page after all.
+    fn accept(
+        &mut self,
+        number: u32,
+        mut page: ScriptListing,
+        answer: &Answer,
+    ) -> Result<Option<ScriptListing>, Error> {
         let token: Vec<&str> = answer.token().into_iter().collect();
         let unexpected = |why: String| unexpected(&why, &Spec::of(self.operation, &[]), answer, &token);
         let next = self.course.take(number, &mut page).map_err(unexpected)?;
-        self.doubtful = next == Next::Doubtful;
-        self.next = number.checked_add(1).filter(|_| next != Next::End);
-        if let Next::Circle(why) = next {
-            self.broken = Some(unexpected(why));
+        match &next {
+            // For one that is said not to be there.
+            Next::Another(_) if self.doubtful => return Ok(None),
+            Next::Another(why) => return Err(unexpected(why.clone())),
+            Next::Circle(why) => self.broken = Some(unexpected(why.clone())),
+            _ => {}
         }
-        Ok(page)
+        (self.number, self.doubtful) = (number, next == Next::Doubtful);
+        self.next = if next == Next::End { self.course.again() } else { number.checked_add(1) };
+        Ok(Some(page))
     }
 
-    fn ended(&mut self, result: Result<ScriptListing, Error>) -> Option<Result<ScriptListing, Error>> {
-        match result {
-            Err(error) if self.doubtful && is_no_page(&error) => {
-                self.next = None;
-                None
-            }
-            result => {
-                self.failed = result.is_err();
-                Some(result)
-            }
+    /// What the page came to; none where there is no such page.
+    fn ended(&mut self, number: u32, fetched: Fetched) -> Result<Option<ScriptListing>, Error> {
+        let page = match fetched {
+            Ok(Some((page, answer))) => self.accept(number, page, &answer),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match &page {
+            Ok(None) => (self.next, self.doubtful) = (self.course.again(), false),
+            Ok(Some(_)) => {}
+            Err(_) => self.failed = true,
         }
+        page.map_err(|error| if number > 1 { error.noted(&format!("page {number}")) } else { error })
     }
 }
 
-/// Whether there is no such page: the service says so, or has nothing that could be one.
-fn is_no_page(error: &Error) -> bool {
-    let none = match error.kind() {
-        ErrorKind::NotFound | ErrorKind::BadRequest => true,
-        // An error that came as a success is none of these.
-        ErrorKind::UnexpectedAnswer => error.body().is_none_or(|body| !body.is_object()),
-        _ => false,
-    };
-    none && !error.is_retryable()
+/// The service's word that there is no such page; a page of HTML is a gateway's, who does not know.
+fn is_refused(error: &Error) -> bool {
+    let is_page = error.body().is_some_and(|body| body.envelope == Envelope::Page);
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::BadRequest) && !error.is_retryable() && !is_page
+}
+
+/// A success that has nothing in it, or a few words.
+fn is_nothing(body: &[u8]) -> bool {
+    const FEW: usize = 100;
+    let Ok(text) = std::str::from_utf8(body.trim_ascii()) else { return false };
+    let is_words = text.starts_with(char::is_alphabetic) && text.len() <= FEW && !text.contains(char::is_control);
+    is_words || matches!(text, "" | "[]" | "\"\"")
 }
 
 impl Stream for ListingPages {
     type Item = Result<ScriptListing, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(number) = self.next.filter(|_| !self.failed) else { return Poll::Ready(None) };
-        if let Some(error) = self.broken.take() {
-            return Poll::Ready(self.ended(Err(error)));
+        loop {
+            let Some(number) = self.next.filter(|_| !self.failed) else { return Poll::Ready(None) };
+            if let Some(error) = self.broken.take() {
+                self.failed = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            let mut fetching = match self.fetching.take() {
+                Some(fetching) => fetching,
+                None => self.fetch(number),
+            };
+            let Poll::Ready(fetched) = fetching.as_mut().poll(context) else {
+                self.fetching = Some(fetching);
+                return Poll::Pending;
+            };
+            if let Some(page) = self.ended(number, fetched).transpose() {
+                return Poll::Ready(Some(page));
+            }
         }
-        let mut fetching = match self.fetching.take() {
-            Some(fetching) => fetching,
-            None => self.fetch(number),
-        };
-        let Poll::Ready(fetched) = fetching.as_mut().poll(context) else {
-            self.fetching = Some(fetching);
-            return Poll::Pending;
-        };
-        let page = fetched.and_then(|(page, answer)| self.accept(number, page, &answer));
-        let page = page.map_err(|error| if number > 1 { error.noted(&format!("page {number}")) } else { error });
-        Poll::Ready(self.ended(page))
     }
 }
 

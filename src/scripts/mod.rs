@@ -34,7 +34,7 @@ use serde_json::json;
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
 use crate::id::{DivisionId, PageId, ScriptId};
-use crate::json::{Items, Json, decode, decode_any, decode_list, decode_unless_error, done};
+use crate::json::{Items, Json, decode_any_unless_error, decode_list, decode_unless_error, done};
 use crate::request::{self, Body, Spec};
 use crate::text::quoted;
 
@@ -57,7 +57,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn script(&self, id: &ScriptId) -> Result<Script, Error> {
-        self.call("a script", &Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
+        self.one(id, &Spec::of(&request::GET_SCRIPT, &[id.as_str()])).await
     }
 
     /// A script that is being edited, as the JSON that the service sent: with all that [`Script`] has no field for.
@@ -244,7 +244,7 @@ impl Agent {
     /// # }
     /// ```
     pub async fn published_script(&self, id: &ScriptId, query: &ReadScript) -> Result<Script, Error> {
-        self.call("a script", &Spec::of(&request::GET_PUBLISHED_SCRIPT, &[id.as_str()]).query(query.query())).await
+        self.one(id, &Spec::of(&request::GET_PUBLISHED_SCRIPT, &[id.as_str()]).query(query.query())).await
     }
 
     /// A page of a published script.
@@ -396,14 +396,16 @@ impl Agent {
     /// ```
     pub async fn publish(&self, id: &ScriptId, options: &PublishScript) -> Result<Script, Error> {
         let spec = Spec::of(&request::PUBLISH_SCRIPT, &[]).about(id.as_str());
-        self.call("a script", &spec.query(options.query()).body(options.body(id))).await
+        self.one(id, &spec.query(options.query()).body(options.body(id))).await
     }
 }
 
 impl Agent {
-    /// A call, and its answer as the object it should be.
-    async fn call<T: DeserializeOwned>(&self, what: &str, spec: &Spec<'_>) -> Result<T, Error> {
-        decode(what, spec, &self.run(spec).await?)
+    /// A call, and its answer as the script it should be.
+    async fn one(&self, id: &ScriptId, spec: &Spec<'_>) -> Result<Script, Error> {
+        // Errors have ids, too.
+        let is_blank = |script: &Script| script.id != *id && script.name.is_none() && script.pages.is_empty();
+        decode_unless_error(&[], is_blank, "a script", spec, &self.run(spec).await?)
     }
 
     /// A call, and its answer as the page it should be.
@@ -429,6 +431,6 @@ impl Agent {
 
     /// A call, and its answer whatever JSON it is.
     async fn json(&self, spec: &Spec<'_>) -> Result<Json, Error> {
-        decode_any("JSON", spec, &self.run(spec).await?)
+        decode_any_unless_error("JSON", spec, &self.run(spec).await?)
     }
 }

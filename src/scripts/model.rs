@@ -170,21 +170,17 @@ pub struct ExportResponse {
 
 /// How far an upload has come.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(from = "super::progress::Told")]
 #[non_exhaustive]
 pub struct ImportStatus {
     /// Whether the script was imported. Absent while that is not known; `false` with neither message nor errors means "not
     /// yet", as [`Agent::wait_for_import`](crate::Agent::wait_for_import) takes it.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<bool>,
     /// What the service has to say about it.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// What was wrong with the file, in whatever form the service says it; it documents none.
-    #[serde(default, deserialize_with = "super::progress::errors")]
+    /// What was wrong with the file, in whatever form and place the service says it; it documents none.
     pub errors: Vec<ErrorBody>,
     /// What this leads to is not documented; treated like an export's URL.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub url: Option<SignedUrl>,
 }
 

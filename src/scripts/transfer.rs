@@ -20,11 +20,11 @@ use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
-use crate::json::{decode, decode_unless_error, has_code, misshapen, undecodable};
+use crate::json::{decode, decode_unless_error, has_code, is_error_without, misshapen, undecodable};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
-use crate::text::redact;
+use crate::text::{quoted, redact};
 use crate::tls;
 
 /// How many redirects of a download are followed.
@@ -67,7 +67,10 @@ impl Agent {
         let receipt: Receipt = decode("an upload's receipt", &spec, &answer)?;
         let id = receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
-            undecodable("an upload's receipt", &spec, &answer, missing)
+            let error = undecodable("an upload's receipt", &spec, &answer, missing);
+            // Under another name it may have the id: the upload cannot be had twice.
+            let receipt = redact(&String::from_utf8_lossy(&answer.body), answer.token().as_slice());
+            if error.body().is_some() { error } else { error.noted(&format!("it is {}", quoted(&receipt))) }
         })?;
         let date = answer.headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
         let elapsed = TimeDelta::from_std(answer.elapsed).unwrap_or_default();
@@ -91,6 +94,14 @@ impl Agent {
     /// # }
     /// ```
     pub async fn upload_status(&self, id: &UploadId, query: &ReadUploadStatus) -> Result<ImportStatus, Error> {
+        self.status_of(id, query).await.map(|(status, _)| status)
+    }
+
+    pub(super) async fn status_of(
+        &self,
+        id: &UploadId,
+        query: &ReadUploadStatus,
+    ) -> Result<(ImportStatus, Answer), Error> {
         let ids = [id.as_str()];
         let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
         let spec = Spec { patient: query.long_poll, ..spec };
@@ -99,7 +110,8 @@ impl Agent {
         let secrets: Vec<&str> = answer.token().into_iter().collect();
         answer.body = redact(&String::from_utf8_lossy(&answer.body), &secrets).into();
         let is_blank = |status: &ImportStatus| status.succeeded.is_none() && has_code(&answer.body);
-        decode_unless_error(&[], is_blank, "an upload's status", &spec, &answer)
+        let status = decode_unless_error(&[], is_blank, "an upload's status", &spec, &answer)?;
+        Ok((status, answer))
     }
 
     /// The scripts of exactly this name, edited ones first, as ids: names are not unique.
@@ -207,7 +219,7 @@ impl Agent {
         let spec = Spec::of(&request::EXPORT_SCRIPT, &ids).body(options.body());
         let (export, answer) = agent.exported(&spec).await?;
         match export.url {
-            Some(url) => agent.download(&url, Some(id.as_str())).await,
+            Some(url) => agent.download(&url, Some((id.as_str(), &answer))).await,
             None => Err(misshapen("an export with its URL", &spec, &answer, None)),
         }
     }
@@ -241,8 +253,9 @@ impl Agent {
         self.download(url, None).await
     }
 
-    /// Of this script, where the service gave the URL just now.
-    async fn download(&self, url: &SignedUrl, script: Option<&str>) -> Result<ScriptFile, Error> {
+    /// Of this script, where the service gave the URL just now, in this answer.
+    async fn download(&self, url: &SignedUrl, export: Option<(&str, &Answer)>) -> Result<ScriptFile, Error> {
+        let script = export.map(|(script, _)| script);
         let _under_way = self.counted(request::DOWNLOAD_EXPORT.name, script)?;
         let (client, started) = (self.client(), Instant::now());
         let deadline = after(started, self.timeout());
@@ -251,6 +264,10 @@ impl Agent {
             let kind = if given { ErrorKind::InvalidInput } else { ErrorKind::UnexpectedAnswer };
             // Without the URL: it is a secret.
             let error = Error::new(kind, format!("the export's URL {why}")).maybe_sent(redirects > 0);
+            let error = match export.filter(|_| redirects == 0) {
+                Some((_, answer)) => error.of_answer(answer),
+                None => error,
+            };
             error.ended(request::DOWNLOAD_EXPORT.name, script, redirects, started.elapsed())
         };
         let mut address = Address::new(url.expose()).ok_or_else(|| refused(0, "does not parse"))?;
@@ -284,7 +301,19 @@ impl Agent {
 
 fn script_file(spec: &Spec<'_>, answer: &Answer) -> Result<ScriptFile, Error> {
     let file = ScriptFile::read(&answer.body).map_err(|error| undecodable("a script file", spec, answer, error))?;
-    match ErrorBody::parse(file.as_str()).is_error_envelope() {
+    // Ids and names errors have, too.
+    let known = [
+        "pages",
+        "versionId",
+        "startPageId",
+        "variables",
+        "customActions",
+        "features",
+        "organizationId",
+        "dataVersion",
+    ];
+    let is_error = is_error_without(&known, file.as_str().as_bytes());
+    match is_error || ErrorBody::parse(file.as_str()).is_error_envelope() {
         true => Err(misshapen("a script file", spec, answer, None)),
         false => Ok(file),
     }

@@ -108,6 +108,8 @@ fn a_file_written_by_hand_decodes_without_ids() {
     for text in [
         r#"{"name":"Inbound"}"#,
         r#"{"name":"Inbound","pages":null,"variables":[]}"#,
+        r#"{"name":"Inbound","pages":{}}"#,
+        r#"{"name":"Inbound","pages":[null,{"name":"Start","rootContainer":{}}]}"#,
         r#"{"id":"","name":"Inbound","startPageId":7,"pages":[{"name":"Start","rootContainer":{"type":"x"}}],"mine":[1]}"#,
     ] {
         let file: ScriptFile = text.parse().unwrap();
@@ -115,6 +117,9 @@ fn a_file_written_by_hand_decodes_without_ids() {
         assert_eq!((content.id, content.name.as_deref()), (None, Some("Inbound")));
         assert_eq!((file.as_str(), file.id()), (text, None));
     }
+    let file: ScriptFile = r#"{"pages":[null,{"name":"Start"},{"name":"End"}]}"#.parse().unwrap();
+    let pages = file.decode::<ScriptContent>().unwrap().pages;
+    assert_eq!((pages.len(), pages.skipped(), pages[0].name.as_deref()), (2, 1, Some("Start")));
     let file: ScriptFile = r#"{"id":"0e2c","customActions":{"a":1},"features":{"x":1.0}}"#.parse().unwrap();
     let content: ScriptContent = file.decode().unwrap();
     assert_eq!(content.features.as_ref().map(Json::as_str), Some(r#"{"x":1.0}"#));

@@ -213,6 +213,99 @@ async fn a_list_that_fails_costs_the_id_and_not_the_import() {
     assert_eq!(imported.script_id().unwrap().as_str(), NEW);
 }
 
+/// A list of which the count runs ahead.
+fn counted_only() -> Reply {
+    reply(200, r#"{"entities":[],"total":1,"pageCount":1}"#)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_counted_before_it_is_there_is_looked_at_again() {
+    let began = Instant::now();
+    let service = Service::new(&[DONE]).edited(move |looked| match (looked, began.elapsed().as_secs()) {
+        (1, _) => reply(200, scripts(&[])),
+        (_, 0..30) => counted_only(),
+        _ => reply(200, scripts(&[(NEW, "Inbound")])),
+    });
+    let imported = agent(&service.transport()).import(&file(), &within(120)).await.unwrap();
+    assert_eq!(imported.script_id().map(ScriptId::as_str), Some(NEW), "{:?}", imported.why_unknown());
+
+    // Before the upload, too, for a quarter of the time.
+    for (seconds, found) in [(10, Some(NEW)), (100, None)] {
+        let (began, uploaded) = (Instant::now(), Arc::new(Mutex::new(false)));
+        let seen = Arc::clone(&uploaded);
+        let right = Service::new(&[DONE])
+            .edited(move |_| match (*seen.lock().unwrap(), began.elapsed().as_secs() < seconds) {
+                (false, true) => counted_only(),
+                (false, false) => reply(200, scripts(&[(OLD, "Inbound")])),
+                (true, _) => reply(200, scripts(&[(OLD, "Inbound"), (NEW, "Inbound")])),
+            })
+            .transport();
+        let transport = Scripted::by(move |seen| {
+            *uploaded.lock().unwrap() |= seen.url.starts_with(UPLOADS);
+            right.answer(seen)
+        });
+        let imported = agent(&transport).import(&file(), &within(120)).await.unwrap();
+        assert_eq!(imported.script_id().map(ScriptId::as_str), found, "{:?}", imported.why_unknown());
+        let uploaded = transport.calls().iter().find(|seen| seen.url.starts_with(UPLOADS)).unwrap().at;
+        assert!(uploaded.as_secs() <= 31, "{uploaded:?}");
+        assert!(imported.script_id().is_some() || imported.why_unknown().unwrap().contains("before is not known"));
+    }
+}
+
+/// Rows without dates, as some services list them.
+#[tokio::test(start_paused = true)]
+async fn a_script_that_was_there_under_another_name_or_could_not_be_read_is_not_the_new_one() {
+    let before = [
+        r#"{"entities":[null],"total":1,"pageCount":1}"#.to_owned(),
+        format!(r#"{{"entities":[{{"id":"{OLD}","name":null}}],"total":1,"pageCount":1}}"#),
+        scripts(&[(OLD, "Inbound copy")]),
+    ];
+    for before in before {
+        let listed = before.clone();
+        let service = Service::new(&[DONE]).edited(move |looked| {
+            reply(
+                200,
+                if looked <= 2 && listed.contains("null]") || looked == 1 {
+                    listed.clone()
+                } else {
+                    scripts(&[(OLD, "Inbound")])
+                },
+            )
+        });
+        let imported = agent(&service.transport()).import(&file(), &within(60)).await.unwrap();
+        assert_eq!(imported.script_id(), None, "{before}");
+        assert!(imported.why_unknown().is_some(), "{before}");
+    }
+    // Where dates tell, or the status, it is found beside what cannot be read.
+    let row = json!({ "id": NEW, "name": "Inbound", "createdDate": chrono::DateTime::<chrono::Utc>::from(UNIX_EPOCH + MIDNIGHT) });
+    let after = json!({ "entities": [null, row], "total": 2, "pageCount": 1 }).to_string();
+    let right = Service::new(&[DONE])
+        .edited(move |looked| match looked {
+            1 => reply(200, r#"{"entities":[null],"total":1,"pageCount":1}"#),
+            2 => reply(200, r#"{"entities":[]}"#),
+            _ => reply(200, after.clone()),
+        })
+        .transport();
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + MIDNIGHT);
+    let transport = Scripted::by(move |seen| right.answer(seen).with("date", date.clone()));
+    let imported = agent(&transport).import(&file(), &within(60)).await.unwrap();
+    assert_eq!(imported.script_id().map(ScriptId::as_str), Some(NEW), "{:?}", imported.why_unknown());
+}
+
+/// It takes the name while another import looks for a new script of it.
+#[tokio::test(start_paused = true)]
+async fn a_script_that_is_replaced_is_not_another_imports_new_one() {
+    let service =
+        Service::new(&[DONE]).edited(|looked| reply(200, scripts(if looked == 1 { &[] } else { &[(OLD, "Inbound")] })));
+    let agent = agent(&service.transport());
+    let replaces = ImportScript { replace: OLD.parse().ok(), ..ImportScript::default() };
+    let (file, makes) = (file(), within(60));
+    let (new, replaced) = tokio::join!(agent.import(&file, &makes), agent.import(&file, &replaces));
+    assert_eq!(replaced.unwrap().script_id().map(ScriptId::as_str), Some(OLD));
+    let new = new.unwrap();
+    assert_eq!((new.script_id(), new.candidates.len()), (None, 0), "{new:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_script_that_is_replaced_keeps_its_id_and_is_not_looked_for() {
     let transport = Service::new(&[DONE]).transport();
@@ -424,6 +517,10 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
         r#"{"succeeded":false,"message":"RETRYING"}"#,
         r#"{"succeeded":false,"message":"not finished yet"}"#,
         r#"{"succeeded":false,"message":"importing (40 %)"}"#,
+        r#"{"succeeded":false,"errors":0,"error":false,"message":{},"code":202}"#,
+        r#"{"succeeded":false,"state":"NOT_STARTED","code":"in.progress"}"#,
+        r#"{"status":"NO_ERROR"}"#,
+        r#"{"succeeded":"no","message":["Import queued"]}"#,
     ] {
         let mut statuses = vec![(200, status); 20];
         statuses.push(DONE);
@@ -447,6 +544,69 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_is_of_work_under_way_unless_it_says_that_it_failed() {
+    let progress = [
+        "NOT_STARTED",
+        "NotReady",
+        "not done",
+        "Import has not begun",
+        "The script isn't ready",
+        "Result not available, still importing",
+        "STARTING",
+        "IN PROCESS",
+        "In process.",
+        "under way",
+        "INITIALIZING",
+        "Initialized",
+        "PREPARING",
+        "prepared",
+        "ENQUEUED",
+        "QUEUING",
+        "in the queue",
+        "CREATED",
+        "JOB_CREATED",
+        "jobStarted",
+        "SCANNING",
+        "Creating script",
+        "Your script is being imported",
+        "In progress, 0 errors",
+        "Step 3: checking pages (no errors so far)",
+        "rendering without errors: 3 of 5",
+        "Scanned 3 pages, 0 failed, scanning the next",
+    ];
+    for message in progress {
+        let status = json!({ "succeeded": false, "message": message }).to_string();
+        let transport = Service::new(&[(200, status.as_str()), DONE]).transport();
+        let waited = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await;
+        assert!(waited.is_ok(), "{message}: {waited:?}");
+    }
+    let failures = [
+        "Import did not complete",
+        "no such page",
+        "The script isn't being imported",
+        "Invalid file, importing was stopped",
+        "Missing start page",
+        "Nothing to import",
+        "Unexpected string",
+        "A script of an existing name",
+        "Page containing duplicate ids",
+        "Script was created with a newer version",
+        "Scanning found a malformed page",
+        "Error: not ready for publishing",
+        "Parsing failed, no errors in page 1",
+        "importing: 10 errors",
+        "Creating the script was refused",
+        "Start page not available",
+    ];
+    for message in failures {
+        let status = json!({ "succeeded": false, "message": message }).to_string();
+        let transport = Service::new(&[(200, status.as_str()), DONE]).transport();
+        let error = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await.expect_err(message);
+        assert_eq!(error.kind(), ErrorKind::ImportFailed, "{message}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
     for (status, words) in [
         (r#"{"succeeded":false,"message":"Invalid file"}"#, vec!["Invalid file"]),
@@ -462,6 +622,17 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
         (r#"{"errors":[{"where":"page 7"}]}"#, vec!["page 7"]),
         (r#"{"succeeded":null,"errors":{"reason":"page 8","line":2}}"#, vec!["page 8"]),
         (r#"{"succeeded":false,"errors":[[1,"page 9"]]}"#, vec!["page 9"]),
+        (r#"{"succeeded":false,"error":"no start page"}"#, vec!["no start page"]),
+        (
+            r#"{"succeeded":false,"errors":[],"error":{"code":"bad.page","message":"page 1"}}"#,
+            vec!["bad.page", "page 1"],
+        ),
+        (r#"{"succeeded":false,"code":"bad.page"}"#, vec!["bad.page"]),
+        (r#"{"succeeded":"False","code":"bad.page","message":"page 2"}"#, vec!["bad.page", "page 2"]),
+        (r#"{"succeeded":false,"message":["page 3","page 4"]}"#, vec!["page 3", "page 4"]),
+        (r#"{"succeeded":0,"message":{"text":"page 5 is odd"}}"#, vec!["page 5 is odd"]),
+        (r#"{"status":"FAILED"}"#, vec!["FAILED"]),
+        (r#"{"state":"ImportFailed","error":"page 6"}"#, vec!["page 6"]),
     ] {
         let transport = Service::new(&[(200, status)]).transport();
         let error = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap_err();
@@ -480,6 +651,12 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
     )]);
     let error = agent(&transport.transport()).wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
     assert!(!format!("{error} {error:?} {:?}", error.body()).contains("the-access-token"), "{error}");
+    for succeeded in [json!("True"), json!(1), json!("TRUE"), json!("1")] {
+        let status = json!({ "succeeded": succeeded, "code": "ok", "status": "NO_ERROR" }).to_string();
+        let transport = Service::new(&[(200, status)]).transport();
+        let status = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(9)).await.unwrap();
+        assert_eq!((status.succeeded, status.errors.len()), (Some(true), 0), "{succeeded}");
+    }
     // Success is the service's last word, whatever it has to remark.
     let transport =
         Service::new(&[(200, r#"{"succeeded":true,"errors":[{"message":"a page is empty"}]}"#)]).transport();
@@ -496,6 +673,15 @@ async fn a_question_for_the_status_that_fails_is_asked_again_where_that_may_pass
         let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
         assert_eq!(imported.script_id().unwrap().as_str(), NEW);
     }
+    let wordless =
+        [(204, ""), (200, ""), (200, "null"), (200, r#""""#), (200, "<html>"), (200, r#"{"code":"x","message":"y"}"#)];
+    let transport = Service::new(&[&wordless[..], &[DONE]].concat()).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert_eq!(imported.script_id().unwrap().as_str(), NEW);
+    let transport = Service::new(&[(200, "<html><title>Maintenance</title>")]).transport();
+    let error = agent(&transport).import(&file(), &within(60)).await.unwrap_err();
+    assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Timeout, Some(&upload_id())));
+    assert!(error.to_string().contains("Maintenance"), "{error}");
     let transport = Service::new(&[(500, r#"{"message":"no database"}"#)]).transport();
     let error = agent(&transport).import(&file(), &within(60)).await.unwrap_err();
     assert_eq!((error.kind(), error.upload_id()), (ErrorKind::Timeout, Some(&upload_id())));
@@ -563,6 +749,18 @@ async fn a_409_after_a_change_is_waited_out_and_one_that_stays_says_so() {
     assert_eq!(hasty.delete(&id()).await.unwrap_err().kind(), ErrorKind::Conflict);
     let once = stays.builder().retry(common::once()).build().unwrap().agent(credentials());
     assert_eq!(once.delete(&id()).await.unwrap_err().attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_that_failed_has_the_id_of_the_answer_that_says_so() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => common::token("the-access-token"),
+        false => reply(200, INVALID.1).with("inin-correlation-id", "c-9 of the-access-token"),
+    });
+    let error = transport.agent().wait_for_import(&upload_id(), Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::ImportFailed, Some(200)));
+    assert!(error.correlation_id().unwrap().starts_with("c-9 of ["), "{error}");
+    assert_eq!(error.to_string().matches("Invalid file").count(), 1, "{error}");
 }
 
 /// The switches of the simulator, as users test their own code with them.

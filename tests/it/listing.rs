@@ -486,7 +486,8 @@ async fn one_bad_item_costs_that_item_and_is_counted() {
             assert_eq!(read.iter().map(|script| script.id.as_str()).collect::<Vec<_>>(), ["a", "b"], "{bad}");
             assert_eq!(listing.skipped(), 1, "{bad}");
         }
-        assert_eq!(transport.calls().len(), 4, "the items that cannot be read count, too");
+        // The items that cannot be read may count, too, or stand where another page begins.
+        assert_eq!(transport.calls().len(), 2 * 4, "it is not read to more than the page behind");
     }
     // All of them are bad, and the service answers every page with the one it has.
     for bad in [vec![json!(null)], vec![json!({}), json!(7)], vec![json!("a"), json!([]), json!(null)]] {
@@ -525,5 +526,135 @@ async fn a_page_without_a_list_of_scripts_is_an_empty_one() {
         let transport = Scripted::replies([reply(200, body)]);
         let error = transport.agent().scripts(ListScripts::default()).try_next().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{body}: {error}");
+    }
+}
+
+fn rows(rows: &[Option<&str>], hints: Value) -> Value {
+    let mut page = hints;
+    page["entities"] = rows.iter().map(|id| id.map(|id| json!({ "id": id }))).collect();
+    page
+}
+
+/// As of a service that makes pages smaller than it says, and does not count what cannot be read.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_does_not_stand_for_scripts_that_did_not_come() {
+    for total in 1..=4_usize {
+        let hints = json!({ "total": total, "pageCount": total.div_ceil(2) });
+        let ids = ["s1", "s2", "s3", "s4"];
+        let transport = pages(ids[..total].iter().map(|id| rows(&[None, Some(id)], hints.clone())));
+        for mut listing in each_listing(&transport.agent(), 2) {
+            let read: Vec<_> = (&mut listing).try_collect().await.unwrap();
+            let read: Vec<_> = read.iter().map(|script| script.id.as_str()).collect();
+            assert_eq!((read.as_slice(), listing.skipped()), (&ids[..total], total), "{hints}");
+        }
+    }
+}
+
+/// A service whose pages are other ones from the request on that is said.
+fn pages_until(request: usize, before: Vec<Value>, after: Vec<Value>) -> Scripted {
+    let asked_so_far = std::sync::Mutex::new(0);
+    Scripted::by(move |seen| {
+        if seen.is_login() {
+            return common::token("t0ken");
+        }
+        let mut asked_so_far = asked_so_far.lock().unwrap();
+        *asked_so_far += 1;
+        let pages = if *asked_so_far < request { &before } else { &after };
+        let beyond = json!({ "entities": [], "total": pages[0]["total"], "pageCount": pages[0]["pageCount"] });
+        reply(200, pages.get(asked(seen).0 - 1).unwrap_or(&beyond).to_string())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_is_deleted_or_made_while_a_list_is_read_costs_no_other() {
+    let in_pages = |ids: &[&str], counted: bool| -> Vec<Value> {
+        let mut hints = json!({ "total": ids.len() });
+        if counted {
+            hints["pageCount"] = json!(ids.len().div_ceil(2));
+        }
+        ids.chunks(2).map(|ids| of(ids, hints.clone())).collect()
+    };
+    let (all, gone) = (["a", "b", "c", "d", "e", "f"], ["b", "c", "d", "e", "f"]);
+    for counted in [true, false] {
+        for (request, before, after, in_all) in [
+            (2, &all[..4], &gone[..3], &all[..4]),
+            (3, &all[..], &gone[..], &all[..]),
+            (2, &all[..], &all[2..], &all[..]),
+            // Two of them, so that there is no second page any more.
+            (2, &all[..4], &all[2..4], &all[..4]),
+            // One more, before what was read.
+            (2, &gone[..3], &all[..4], &all[..4]),
+            (3, &gone[..], &all[..], &all[..]),
+        ] {
+            let transport = pages_until(request, in_pages(before, counted), in_pages(after, counted));
+            let (mut ids, error) = read(transport.agent().scripts(in_pages_of(2))).await;
+            assert!(error.is_none(), "{before:?} {after:?}: {error:?}");
+            ids.sort();
+            assert_eq!(ids, in_all, "{before:?} {after:?} {counted}");
+            assert!(transport.calls().len() <= 9, "{}", transport.calls().len());
+        }
+    }
+    // A total that wobbles costs one reading more, and no script.
+    let wobbles = |seen: &Seen| json!({ "total": 6 - asked(seen).0 % 2, "pageCount": 3 });
+    let transport = Scripted::by(move |seen| match seen.is_login() {
+        true => common::token("t0ken"),
+        false => reply(200, of([&all[..2], &all[2..4], &all[4..]][asked(seen).0 - 1], wobbles(seen)).to_string()),
+    });
+    let (ids, error) = read(transport.agent().scripts(in_pages_of(2))).await;
+    assert!(ids == all && error.is_none() && transport.calls().len() <= 6, "{ids:?} {error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_may_count_a_script_twice_that_it_shows_twice() {
+    for hints in [json!({ "total": 3, "pageCount": 1 }), json!({ "total": 3 })] {
+        let beyond = std::iter::repeat_n(of(&[], hints.clone()), 30);
+        let transport = pages([of(&["a", "a", "b"], hints.clone())].into_iter().chain(beyond));
+        assert_eq!(ids(&transport, in_pages_of(3)).await, ["a", "b"], "{hints}");
+        assert!(transport.calls().len() <= 2, "{}", transport.calls().len());
+    }
+    // A row of its own may still come.
+    let hints = json!({ "total": 3 });
+    let transport = pages([of(&["a", "a"], hints.clone()), of(&["b"], hints.clone()), of(&["c"], hints)]);
+    assert_eq!(ids(&transport, in_pages_of(2)).await, ["a", "b", "c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_gateway_says_is_no_end_of_a_list() {
+    let first = of(&["a", "b"], json!({ "pageCount": 1 })).to_string();
+    let large = format!(r#"{{"error":"{}"}}"#, "no ".repeat(100_000));
+    for (status, body) in [
+        (200, "<html><title>Maintenance</title>"),
+        (200, "<html>"),
+        (302, ""),
+        (200, r#"{"entities":[{"id":"c"},{"id"#),
+        (200, "\u{1}\u{2}\u{3}"),
+        (200, &"x".repeat(1_000)),
+        (200, &large),
+        (404, "<html><title>Not Found</title>"),
+        (400, "<html>nginx</html>"),
+    ] {
+        let (first, body) = (first.clone(), body.to_owned());
+        let transport = Scripted::by(move |seen| match (seen.is_login(), seen.url.contains("pageNumber=1")) {
+            (true, _) => common::token("t0ken"),
+            (_, true) => reply(200, first.clone()),
+            _ => reply(status, body.clone()).with("location", "https://login.example/"),
+        });
+        let (ids, error) = read(transport.agent().scripts(in_pages_of(25))).await;
+        assert_eq!(ids, ["a", "b"]);
+        assert!(error.is_some(), "{status}");
+    }
+    // Nor is a promise of more that is not kept.
+    let transport = pages([of(&["a"], json!({ "pageCount": 1 })), of(&[], json!({ "pageCount": 2 }))]);
+    assert!(read(transport.agent().scripts(in_pages_of(1))).await.1.is_some());
+    // An error is no empty page, however long it is.
+    let transport = Scripted::replies([reply(200, large)]);
+    assert!(read(transport.agent().scripts(in_pages_of(1))).await.1.is_some());
+    for nothing in ["", " ", "null", "[]", "There is no such page."] {
+        let transport = Scripted::by(move |seen| match (seen.is_login(), seen.url.contains("pageNumber=1")) {
+            (true, _) => common::token("t0ken"),
+            (_, true) => reply(200, of(&["a"], json!({ "total": 1 })).to_string()),
+            _ => reply(200, nothing),
+        });
+        assert_eq!(ids(&transport, in_pages_of(1)).await, ["a"], "{nothing}");
     }
 }

@@ -255,3 +255,26 @@ fn a_number_of_any_precision_is_one() {
     let listing: ScriptListing = serde_json::from_str(listing).unwrap();
     assert_eq!((listing.total, listing.page_count), (Some(4), None));
 }
+
+/// A name that was shortened in the middle of an emoji.
+#[tokio::test(start_paused = true)]
+async fn half_a_character_costs_itself() {
+    for (escaped, read) in [
+        (r"Hi \ud83d", "Hi \u{fffd}"),
+        (r"\ude00 Hi", "\u{fffd} Hi"),
+        (r"\uD83D\uD83D\uDE00\\ud83d", "\u{fffd}\u{1f600}\\ud83d"),
+        (r"\ud83d\u00e4", "\u{fffd}\u{e4}"),
+    ] {
+        let script = format!(r#"{{"id":"{ID}","name":"{escaped}","pages":[{{"name":"{escaped}"}}]}}"#);
+        let list = format!(r#"{{"entities":[{script}],"total":1,"pageCount":1}}"#);
+        let agent = Scripted::replies([reply(200, script.clone()), reply(200, list)]).agent();
+        let one = agent.script(&id()).await.unwrap();
+        assert_eq!((one.name.as_deref(), one.pages[0].name.as_deref()), (Some(read), Some(read)));
+        let listed: Vec<Script> = agent.scripts(ListScripts::default()).try_collect().await.unwrap();
+        assert_eq!(listed, std::slice::from_ref(&one));
+        let file: ScriptFile = script.parse().unwrap();
+        assert_eq!((file.as_str(), file.name()), (script.as_str(), Some(read)));
+        assert_eq!(file.decode::<Script>().unwrap(), one);
+    }
+    assert!(r#"{"name":"\ud8"}"#.parse::<ScriptFile>().is_err());
+}

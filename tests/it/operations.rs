@@ -360,6 +360,73 @@ async fn delete() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_than_the_service_says_is_nothing_done() {
+    let large = format!(r#"{{"error":"{}"}}"#, "no ".repeat(100_000));
+    let table = [
+        ("<html><title>Log in</title>", "Log in"),
+        ("no healthy upstream", "no healthy upstream"),
+        (r#"{"title":"Forbidden","status":403}"#, "Forbidden"),
+        (r#"{"message":"Service Unavailable","status":503}"#, "Service Unavailable"),
+        (&large, "no no"),
+        (r#"{"id":"#, "an acknowledgement"),
+    ];
+    for (body, said) in table {
+        let agent = Scripted::replies([reply(200, body), reply(200, body)]).agent();
+        let results = [agent.delete(&id()).await, agent.move_to_division(&id(), &division()).await];
+        for error in results.map(Result::unwrap_err) {
+            assert_eq!((error.kind(), error.status()), (ErrorKind::UnexpectedAnswer, Some(200)), "{error}");
+            assert!(error.to_string().contains(said) && error.may_have_been_sent(), "{error}");
+        }
+    }
+    for body in ["", " \r\n", "{}", "null", r#""done""#, r#"{"status":200,"title":"Inbound"}"#, r#"{"id":"x"}"#] {
+        let agent = Scripted::replies([reply(200, body), reply(200, body)]).agent();
+        agent.delete(&id()).await.unwrap();
+        agent.move_to_division(&id(), &division()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_services_error_is_neither_variables_nor_a_script() {
+    let refused = r#"{"message":"boom","code":"internal.server.error","status":500,"contextId":"c"}"#;
+    let agent =
+        Scripted::by(move |seen| if seen.is_login() { common::token("t") } else { reply(200, refused) }).agent();
+    let query = ReadVariables::default();
+    for error in [
+        agent.published_variables(&id(), &query).await.unwrap_err(),
+        agent.published_variables_in_divisions(&id(), &query).await.unwrap_err(),
+        agent.script_json(&id()).await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.code()), (ErrorKind::UnexpectedAnswer, Some("internal.server.error")));
+    }
+    // Variables may have any name.
+    for body in [
+        r#"{"message":"Hello","code":"4711"}"#,
+        r#"{"message":"Hello","code":"4711","status":7}"#,
+        r#"{"message":{},"code":{},"status":{"type":"number"}}"#,
+    ] {
+        let variables = Scripted::replies([reply(200, body)]).agent().published_variables(&id(), &query).await;
+        assert_eq!(variables.unwrap().as_str(), body);
+    }
+    // An id is none of a script's, where an error has it.
+    let gateway = r#"{"id":"req-77","message":"Service Unavailable"}"#;
+    let agent =
+        Scripted::by(move |seen| if seen.is_login() { common::token("t") } else { reply(200, gateway) }).agent();
+    for error in [
+        agent.script(&id()).await.unwrap_err(),
+        agent.published_script(&id(), &ReadScript::default()).await.unwrap_err(),
+        agent.publish(&id(), &PublishScript::default()).await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.message()), (ErrorKind::UnexpectedAnswer, Some("Service Unavailable")));
+    }
+    for (of, more) in
+        [(ID, r#""message":"m""#), ("another", r#""name":"Inbound","message":"m""#), ("another", r#""x":1"#)]
+    {
+        let body = format!(r#"{{"id":"{of}",{more}}}"#);
+        assert_eq!(Scripted::replies([reply(200, body)]).agent().script(&id()).await.unwrap().id.as_str(), of);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_repeated_delete_does_not_find_is_deleted() {
     for first in [reply(504, ""), Reply::Silence, Reply::Broken(std::io::ErrorKind::ConnectionReset)] {
         let transport = Scripted::replies([first, reply(404, r#"{"code":"not.found"}"#)]);

@@ -105,6 +105,10 @@ async fn the_upload_s_id_is_read_under_any_of_its_names() {
             None => assert_eq!(result.unwrap_err().kind(), ErrorKind::UnexpectedAnswer),
         }
     }
+    // Under another name it may still be what the upload can be asked for by.
+    let receipt = reply(200, r#"{"jobId":"up-9","for":"the-access-token"}"#);
+    let error = agent(&Scripted::replies([receipt])).upload(&file(), "Inbound", None).await.unwrap_err();
+    assert!(error.to_string().contains("up-9") && !error.to_string().contains("the-access-token"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,10 +210,26 @@ async fn an_error_that_comes_in_place_of_a_file_is_no_file() {
         r#"{"message":"No such export","code":"not.found","status":404,"contextId":"c-1"}"#,
         r#"{"message":"Gone","code":"gone","status":410}"#,
         r#"{"error":"invalid_token"}"#,
+        r#"{"message":"Service Unavailable"}"#,
+        r#"{"Message":"denied by policy 7"}"#,
+        r#"{"error":{"code":403,"message":"no such bucket"}}"#,
+        r#"{"error":"too many requests, slow down"}"#,
+        r#"{"fault":{"faultstring":"quota"}}"#,
+        r#"{"title":"Forbidden","status":403}"#,
+        r#"{"id":"req-77","message":"Service Unavailable"}"#,
+        r#"{"name":"AccessDenied","message":"no"}"#,
+        &format!(r#"{{"message":"{}"}}"#, "no ".repeat(100_000)),
     ] {
         let error = agent(&Scripted::replies([reply(200, body)])).download_export(&signed(BUCKET)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedAnswer, "{error}");
         assert!(error.to_string().contains("but is an error ("), "{error}");
+    }
+    // What says nothing of an error is let be, as files of a later version may look otherwise; and one may have such a member.
+    for body in
+        [r#"{"id":"f"}"#, r#"{"name":"Inbound"}"#, "{}", r#"{"later":1}"#, r#"{"pages":[],"message":"m","error":null}"#]
+    {
+        let file = agent(&Scripted::replies([reply(200, body)])).download_export(&signed(BUCKET)).await.unwrap();
+        assert_eq!(file.as_str(), body);
     }
 }
 
@@ -225,6 +245,12 @@ async fn a_download_that_is_refused_without_an_end_is_told_so_after_an_attempts_
 #[tokio::test(start_paused = true)]
 async fn a_failed_download_names_script_and_host() {
     let url = |url: &str| reply(200, json!({ "url": url }).to_string());
+    for refused in ["no url", "http://bucket.example/x"] {
+        let transport = Scripted::replies([url(refused).with("inin-correlation-id", "c-9")]);
+        let error = agent(&transport).export_file(&id(), &ExportScript::default()).await.unwrap_err();
+        assert_eq!((error.status(), error.correlation_id()), (Some(200), Some("c-9")), "{error}");
+        assert!(!error.may_have_been_sent(), "{error}");
+    }
     for (replies, kind, said) in [
         (vec![url("no url")], ErrorKind::UnexpectedAnswer, "the export's URL does not parse"),
         (vec![url("http://bucket.example/x")], ErrorKind::UnexpectedAnswer, "leads to a place that is not https"),
