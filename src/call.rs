@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
         let (spec, host, settings) = (self.call.spec, self.host, &self.client.settings);
         self.began.get_or_insert(sent.at);
         if let Authority::Login { slot, .. } = &self.call.authority {
-            slot.note_login_attempt();
+            slot.note_login_sent(true);
         }
         self.client.counters.attempt(self.is_login(), self.attempts == 0);
         if let Some(last) = &self.last {
@@ -496,6 +496,9 @@ impl<'a> Run<'a> {
         if let (true, Some(quota)) = (is_answered && (headers.is_some() || !matches!(signal, Signal::Failed(_))), quota)
         {
             quota.answered(now, headers, verdict.limit(), &self.client.settings.retry);
+        }
+        if let Authority::Login { slot, .. } = &self.call.authority {
+            slot.note_login_sent(self.lost > 0 || matches!(verdict, Verdict::Done(_)));
         }
         if let Some(login) = login {
             settle_login(login, &verdict, self.client.settings.retry.retry_after_cap);

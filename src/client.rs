@@ -33,7 +33,9 @@ use crate::transport::{HttpSettings, Transport};
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
 /// It may be used from several tokio runtimes, one after another or at once, as one kept in a `static` is. Each has connections
-/// of its own, so one that is not run any more holds up no call of another.
+/// of its own, so one that is not run any more holds up no call of another. A login lives in the runtime of the call that began
+/// it: where that one ends or stands still, those who wait for the login in another begin a new one, unless it was sent with a
+/// code or an assertion, which is good for one.
 ///
 /// ```
 /// use genesys_scripts::{Client, Credentials, Region};
