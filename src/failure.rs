@@ -117,8 +117,10 @@ impl Failure {
         let met: &(dyn StdError + 'static) = &*error;
         let (cause, io) = (innermost(met), io_error(met).map(io::Error::kind));
         let http2 = causes(met).find_map(|cause| cause.downcast_ref::<h2::Error>());
-        let unprocessed =
-            http2.is_some_and(|http2| http2.is_remote() && http2.reason() == Some(Reason::REFUSED_STREAM));
+        // Of a connection that goes away h2 says so only of the streams that were not acted on (RFC 9113 §6.8).
+        let unprocessed = http2.is_some_and(|http2| {
+            http2.is_remote() && (http2.is_go_away() || http2.reason() == Some(Reason::REFUSED_STREAM))
+        });
         let is_no_http = is_no_http(met);
         // A server that refuses who we are hands nothing on.
         let never_sent = told.connect || told.builder || unprocessed || tls::refuses_identity(&cause);

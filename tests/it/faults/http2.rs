@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::server::{Server, Serving, Shared, right_body};
 use super::tls::{AUTHORITY, GOOD_HTTP2};
-use super::{ATTEMPT, CALL, Row, Trial, all};
+use super::{ATTEMPT, CALL, Row, Trial, all, code};
 use crate::common::id;
 
 /// What a request meets, or its connection.
@@ -168,6 +168,49 @@ async fn a_stream_or_a_connection_that_ends_is_another_attempt_of_what_may_be_re
         (row("no frames", ErrorKind::UnexpectedAnswer), Http2 { garbles: true, ..HTTP2 }, Meets::Nothing),
     ];
     all(rows.map(|(row, server, meets)| (row, move || https2(server, move |_| meets)))).await;
+}
+
+/// What a connection says to its first request, before it ends: SETTINGS, and GOAWAY, which says that it has acted on none.
+const ACTED_ON_NONE: [u8; 26] = *b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Reads until a frame of this type has come: its length, its type, the rest.
+async fn until_a_frame(stream: &mut (impl AsyncReadExt + Unpin), wanted: u8) -> io::Result<()> {
+    stream.read_exact(&mut [0; 24]).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await?;
+        if head[3] == wanted {
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_connection_that_goes_away_has_not_acted_on_is_sent_again_a_code_too() {
+    let acceptor = GOOD_HTTP2.acceptor();
+    let goes_away: Serving = Arc::new(move |stream, shared| {
+        let (acceptor, number) = (acceptor.clone(), shared.connections());
+        Box::pin(async move {
+            let mut stream = acceptor.accept(stream).await?;
+            if number == 1 {
+                const HEADERS: u8 = 1;
+                until_a_frame(&mut stream, HEADERS).await?;
+                stream.write_all(&ACTED_ON_NONE).await?;
+                while stream.read(&mut [0; 1_024]).await? > 0 {}
+                return Ok(());
+            }
+            let connection = h2::server::handshake(stream).await.map_err(io::Error::other)?;
+            serve(connection, &shared, number, Arc::new(|_| Meets::Answer)).await.map_err(io::Error::other)
+        })
+    });
+    let trial = Trial::new(Server::well(), Server::new("https://localhost", goes_away), trusting);
+    let agent = trial.client.agent(code());
+    agent.log_in().await.unwrap();
+    assert_eq!((trial.login.connections(), trial.client.stats().login_attempts), (2, 2));
+    drop(agent);
+    trial.ends("acted on none").await;
 }
 
 /// As many at once as there are.
