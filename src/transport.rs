@@ -47,6 +47,8 @@ const REFUSAL_TIME: Duration = Duration::from_secs(2);
 const PROXY_SAYS: Duration = Duration::from_secs(2);
 /// So many runtimes have a client of their own.
 const RUNTIMES: usize = 32;
+/// A time that is longer is cut to this: hyper adds them to the clock, which has an end.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// How connections are made and kept.
 #[derive(Clone)]
@@ -122,10 +124,10 @@ impl Transport {
             .referer(false)
             .https_only(!self.direct)
             .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(settings.pool_idle_timeout)
+            .pool_idle_timeout(settings.pool_idle_timeout.min(A_YEAR))
             .tcp_keepalive(settings.tcp_keepalive)
-            .http2_keep_alive_interval(settings.http2_ping_interval)
-            .http2_keep_alive_timeout(settings.http2_ping_timeout)
+            .http2_keep_alive_interval(settings.http2_ping_interval.min(A_YEAR))
+            .http2_keep_alive_timeout(settings.http2_ping_timeout.min(A_YEAR))
             // `coding` undoes what was asked for here, whatever of reqwest others have switched on.
             .no_gzip()
             .no_brotli()

@@ -213,6 +213,20 @@ async fn what_a_connection_that_goes_away_has_not_acted_on_is_sent_again_a_code_
     trial.ends("acted on none").await;
 }
 
+#[tokio::test]
+async fn times_that_never_end_are_taken() {
+    let trial = Trial::new(https2(HTTP2, |_| Meets::Answer), Server::well(), |builder| {
+        trusting(builder).pool_idle_timeout(Duration::MAX).http2_ping(Duration::MAX, Duration::MAX)
+    });
+    let agent = trial.client.agent(Credentials::access_token("t0ken"));
+    for _ in 0..2 {
+        agent.script(&id()).await.unwrap();
+    }
+    assert_eq!((trial.api.connections(), trial.client.stats().retries), (1, 0));
+    drop(agent);
+    trial.ends("never end").await;
+}
+
 /// As many at once as there are.
 fn crowded(builder: ClientBuilder) -> ClientBuilder {
     trusting(builder).max_in_flight(1_000).attempt_timeout(ATTEMPT)
