@@ -83,7 +83,7 @@ impl Failure {
             }
             reqwest_middleware::Error::Middleware(error) => {
                 // One that speaks of the connection is believed.
-                let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+                let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
                 let broken = io.is_some_and(is_broken_connection);
                 let failure = match broken {
                     true => {
@@ -91,7 +91,7 @@ impl Failure {
                     }
                     false => Self::new(ErrorKind::Middleware, "a middleware of yours failed"),
                 };
-                let never_sent = io == Some(io::ErrorKind::ConnectionRefused);
+                let never_sent = io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
                 Self { never_sent, transient: broken, of_service: broken, source: Some(error.into()), ..failure }
             }
         }
@@ -115,7 +115,7 @@ impl Failure {
         proxy: Option<&str>,
     ) -> Self {
         let met: &(dyn StdError + 'static) = &*error;
-        let (cause, io) = (innermost(met), io_error(met).map(io::Error::kind));
+        let (cause, io) = (innermost(met), io_error(met));
         let http2 = causes(met).find_map(|cause| cause.downcast_ref::<h2::Error>());
         // Of a connection that goes away h2 says so only of the streams that were not acted on (RFC 9113 §6.8).
         let unprocessed = http2.is_some_and(|http2| {
@@ -139,7 +139,7 @@ impl Failure {
         } else if is_no_http {
             let tls = if cause.contains(NO_HTTP) { " (does it want https?)" } else { "" };
             (ErrorKind::UnexpectedAnswer, format!("the answer of {host} is no HTTP that can be read{tls}: {shown}"))
-        } else if io == Some(io::ErrorKind::ConnectionRefused) {
+        } else if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             (ErrorKind::Connection, format!("{host} refused the connection: nothing listens there"))
         } else if never_sent && told.timeout {
             (ErrorKind::Timeout, format!("no connection to {way} in time"))
@@ -296,16 +296,21 @@ impl Way<'_> {
     }
 }
 
-fn is_broken_connection(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
+fn is_broken_connection(error: &io::Error) -> bool {
+    match error.kind() {
         io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::TimedOut
-    )
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::TimedOut => true,
+        io::ErrorKind::InvalidData => tls::is_passing_alert(&error.to_string()),
+        _ => false,
+    }
 }
 
 fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
@@ -331,4 +336,28 @@ fn is_no_http(error: &(dyn StdError + 'static)) -> bool {
 /// The innermost cause, which names the fact; those around it say where it was met.
 pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_that_ends_a_connection_is_met_by_another_unless_it_lasts() {
+        for (words, passes) in [
+            ("received fatal alert: InternalError", true),
+            ("received fatal alert: BadRecordMac", true),
+            ("received fatal alert: UserCanceled", true),
+            ("received fatal alert: HandshakeFailure", false),
+            ("received fatal alert: CertificateExpired", false),
+            ("received fatal alert: AccessDenied", false),
+            ("no alert at all", false),
+        ] {
+            let met = io::Error::new(io::ErrorKind::InvalidData, words);
+            let failure =
+                Failure::of_transport(reqwest_middleware::Error::Middleware(met.into()), "api.example:443", None);
+            assert_eq!((failure.transient, failure.of_service), (passes, passes), "{words}");
+            assert!(!failure.never_sent, "{words}");
+        }
+    }
 }
