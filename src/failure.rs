@@ -72,6 +72,12 @@ impl Failure {
         Self { transient: true, of_service: silent, silent, ..Self::new(ErrorKind::Timeout, what) }
     }
 
+    /// A connection was not made in its time.
+    pub(crate) fn no_connection(host: &str) -> Self {
+        let what = format!("no connection to {host} in time");
+        Self { never_sent: true, transient: true, of_service: true, ..Self::new(ErrorKind::Timeout, what) }
+    }
+
     /// What reqwest or a middleware of the user's reports instead of a response.
     pub(crate) fn of_transport(error: reqwest_middleware::Error, host: &str, proxy: Option<&str>) -> Self {
         let transient = matches!(default_on_request_failure(&error), Some(Retryable::Transient));

@@ -218,6 +218,7 @@ impl Transport {
         reading: Reading,
     ) -> Result<Answer, Failure> {
         let sent = exact::send(request, to, &self.tls, self.settings.connect_timeout).await;
+        let sent = sent.ok_or_else(|| Failure::no_connection(host))?;
         read(sent.map_err(|error| Failure::of_hyper(error, host))?, host, reading).await
     }
 }
