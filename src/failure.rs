@@ -11,6 +11,7 @@ use reqwest_retry::{Retryable, default_on_request_failure};
 
 use crate::answer::correlation_id;
 use crate::error::{Error, ErrorKind};
+use crate::proxy::Proxy;
 use crate::{text, tls};
 
 /// An attempt that its own call cut short sooner than this says nothing of the service.
@@ -162,15 +163,16 @@ impl Failure {
     }
 
     /// What the proxy says that did not open the way. Its answer to a request that it cannot serve now may be another next time.
-    pub(crate) fn proxy_said(self, status: StatusCode, host: &str, proxy: &str) -> Self {
+    pub(crate) fn proxy_said(self, status: StatusCode, host: &str, proxy: &Proxy) -> Self {
         let lasting = status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429);
+        let way_round = if status == StatusCode::FORBIDDEN { proxy.way_round() } else { "" };
         let mend = match status.as_u16() {
-            403 => "it is not allowed there: have it allowed by whoever runs the proxy, or name the host in NO_PROXY",
+            403 => "it is not allowed there: have it allowed by whoever runs the proxy",
             405 => "it does not let anyone through (CONNECT): it is no proxy for https",
             _ if lasting => "ask who runs it",
             _ => "it cannot reach it now",
         };
-        let what = format!("the proxy {proxy} did not open the way to {host} ({status}): {mend}");
+        let what = format!("the proxy {} did not open the way to {host} ({status}): {mend}{way_round}", proxy.name());
         Self { what, lasting, transient: !lasting, ..self }
     }
 
@@ -346,7 +348,19 @@ pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn who_is_not_let_through_is_told_of_no_proxy_where_it_is_read() {
+        let named = Proxy::of_environment(|name| (name == "HTTPS_PROXY").then(|| "proxy:3128".into()));
+        for (proxy, is_read) in [(named.unwrap().unwrap(), true), (Proxy::given("proxy:3128").unwrap(), false)] {
+            let refused = Failure::new(ErrorKind::Connection, "refused");
+            let said = refused.proxy_said(StatusCode::FORBIDDEN, "api.example:443", &proxy).what;
+            assert!(said.contains("have it allowed by whoever runs the proxy"), "{said}");
+            assert_eq!(said.contains("NO_PROXY"), is_read, "{said}");
+        }
+    }
 
     #[test]
     fn an_alert_that_ends_a_connection_is_met_by_another_unless_it_lasts() {

@@ -280,7 +280,7 @@ impl Http {
         let failure = Failure::of_transport(error, host, name);
         let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, url) else { return failure };
         match timeout(PROXY_SAYS, proxy.says(&url)).await.ok().flatten() {
-            Some(status) if !status.is_success() => failure.proxy_said(status, host, proxy.name()),
+            Some(status) if !status.is_success() => failure.proxy_said(status, host, proxy),
             _ => failure,
         }
     }
