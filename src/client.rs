@@ -335,7 +335,8 @@ impl ClientBuilder {
     /// How many attempts may be in flight to each host; further ones wait their turn, first come, first served, until their
     /// call's time is over ([`ErrorKind::Timeout`](crate::ErrorKind::Timeout)). Default 1,000; zero is refused by
     /// [`build`](Self::build). It protects this machine, and is no guess at what the service bears: whoever knows that, sets it
-    /// here. Where several operations are in use, none of them takes more than seven eighths of the places.
+    /// here. Where several operations are in use, none of them takes more than seven eighths of the places. Over HTTP/2 a connection
+    /// carries 100 of them, and where that is not enough another is made.
     pub fn max_in_flight(mut self, attempts: usize) -> Self {
         self.settings.max_in_flight = attempts;
         self

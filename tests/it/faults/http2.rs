@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use genesys_scripts::{Agent, CallMeta, ClientBuilder, Credentials, Error, ErrorKind, PublishScript, RetryPolicy};
+use genesys_scripts::{
+    Agent, CallMeta, ClientBuilder, Credentials, Error, ErrorKind, PublishScript, ReadScript, RetryPolicy,
+};
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,6 +61,7 @@ struct Nth {
     request: usize,
     of_connection: usize,
     connection: usize,
+    path: String,
 }
 
 type Meeting = Arc<dyn Fn(&Nth) -> Meets + Send + Sync>;
@@ -97,10 +100,11 @@ async fn serve(
         let Some(accepted) = connection.accept().await else { break };
         let (request, mut answer) = accepted?;
         let head = format!("{} {}", request.method(), request.uri().path());
-        let is_login = request.uri().path() == "/oauth/token";
+        let path = request.uri().path().to_owned();
+        let is_login = path == "/oauth/token";
         let meets = match (shared.got(&head), shared.is_well()) {
             (_, true) => Meets::Answer,
-            (request, false) => meeting(&Nth { request, of_connection, connection: number }),
+            (request, false) => meeting(&Nth { request, of_connection, connection: number, path }),
         };
         match meets {
             Meets::Answer => right_answer(&mut answer, is_login)?,
@@ -294,6 +298,30 @@ async fn a_limit_of_one_stream_is_kept_and_everyone_served_on_the_one_connection
     trial.is_at_rest("one stream");
     drop(agents);
     trial.ends("one stream").await;
+}
+
+#[tokio::test]
+async fn an_operation_that_hangs_takes_no_streams_from_the_others() {
+    let pages_hang = |nth: &Nth| if nth.path.ends_with("/pages") { Meets::Nothing } else { Meets::Answer };
+    let (trial, agents) = forty(https2(HTTP2, pages_hang)).await;
+    let mut hanging = JoinSet::new();
+    for _ in 0..250 {
+        let agent = trial.client.agent(Credentials::access_token("t0ken"));
+        hanging.spawn(async move { agent.script_pages(&id(), &ReadScript::default()).await.map(drop) });
+    }
+    let all_are_on_their_way = async {
+        while trial.client.stats().api.in_flight < 250 || trial.api.requests() <= 100 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(ATTEMPT, all_are_on_their_way).await.unwrap();
+    read_and_publish(&agents[..20], 0).await;
+    assert_eq!(trial.client.stats().retries, 0, "each was served by one attempt");
+    assert_eq!(trial.api.connections(), 3);
+    hanging.shutdown().await;
+    trial.is_at_rest("hanging");
+    drop(agents);
+    trial.ends("hanging").await;
 }
 
 #[tokio::test]
