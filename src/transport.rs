@@ -49,7 +49,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// A proxy that was asked for its reason is waited for no longer.
 const PROXY_SAYS: Duration = Duration::from_secs(2);
 /// There are no more clients than so many, of all runtimes.
-const CLIENTS: usize = 32;
+const CLIENTS: usize = 1_024;
 /// A host that speaks HTTP/2 is to bear at least as many streams on a connection (RFC 9113 §6.5.2).
 const STREAMS: usize = 100;
 /// A time that is longer is cut to this: hyper adds them to the clock, which has an end.
@@ -207,9 +207,12 @@ impl Transport {
         if let (Some(full), false) = (full, one_more) {
             return Ok((full, None));
         }
-        if lines.len() >= CLIENTS {
-            // The one that was made first may well be gone.
-            lines.remove(0);
+        // What is not used for so long has no connection any more; its runtime may be gone.
+        lines.retain(|line| unused(line) <= self.settings.pool_idle_timeout);
+        if lines.len() >= CLIENTS
+            && let Some((oldest, _)) = lines.iter().enumerate().min_by_key(|(_, line)| line.used)
+        {
+            lines.remove(oldest);
         }
         // With this configuration a client was made before, so this one is too.
         let http = self.make(self.one_goes_first, counts)?;
