@@ -132,7 +132,8 @@ impl Agent {
     /// Store what it is given: a refresh token that was replaced is void, so after a restart only the newest
     /// one works. A login whose answer has a refresh token but no access token that can be sent fails, and is told all the
     /// same: the session then begins with a refresh. It is awaited, for no longer than the login timeout. Set it before the
-    /// first call.
+    /// first call. A login, and with it `tell`, runs in the tokio runtime of the call that began it: one that ends meanwhile
+    /// takes both with it.
     ///
     /// It may fail (give an error, panic, or not return within the login timeout, when it is dropped). Then the calls that wait
     /// are served all the same; an error is traced and counted ([`Stats::sessions_unstored`](crate::Stats::sessions_unstored)),

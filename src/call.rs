@@ -6,8 +6,8 @@
 //! 4. what the outcome tells is settled with every gate at once, before anything waits;
 //! 5. the verdict (`verdict.rs`): done, replace the token, wait for a limit, try again after a backoff, or fail.
 //!
-//! Nothing is held while it sleeps, but for the moment in which one makes the first connection for all (`transport.rs`), and it
-//! never begins a sleep that would outlast the deadline.
+//! Nothing is held while it sleeps, but for the moment in which one makes the first connection for all, or in which a place on one
+//! is waited for (`transport.rs`), and it never begins a sleep that would outlast the deadline.
 
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
         let (spec, host, settings) = (self.call.spec, self.host, &self.client.settings);
         self.began.get_or_insert(sent.at);
         if let Authority::Login { slot, .. } = &self.call.authority {
-            slot.note_login_attempt();
+            slot.note_login_sent(true);
         }
         self.client.counters.attempt(self.is_login(), self.attempts == 0);
         if let Some(last) = &self.last {
@@ -363,10 +363,13 @@ impl<'a> Run<'a> {
         let limit = self.deadline.min(after(sent.at, attempt_timeout));
         // A change that must not be made twice goes over no connection that the other side may just be closing.
         let http = match spec.operation.repeat {
-            Repeat::IfNeverSent if !self.is_login() => host.transport.make(false),
-            _ => host.transport.http(sent.at),
+            Repeat::IfNeverSent if !self.is_login() => host.transport.make(false, false).map(|http| (http, None)),
+            _ => {
+                let http = pin!(host.transport.http(sent.at, limit));
+                self.waits.on(Wait::InFlight, &self.route.meter, http).await
+            }
         };
-        let http = http.map_err(Failure::not_built)?;
+        let (http, _place) = http.map_err(Failure::not_built)?;
         // What goes out as it was given makes a connection of its own.
         let _turn = match spec.exact {
             None => self.waits.on(Wait::InFlight, &self.route.meter, pin!(http.turn(limit))).await,
@@ -392,8 +395,10 @@ impl<'a> Run<'a> {
         });
         let outcome =
             outcome.map_err(|failure| failure.redacted(&self.call.authority.secrets(token.map(Token::secret))));
-        if outcome.as_ref().is_err_and(|failure| failure.silent && !spec.patient) {
-            host.transport.renew(&http);
+        match &outcome {
+            Ok(_) => http.hears(),
+            Err(failure) if failure.silent && !spec.patient => host.transport.renew(&http, sent.at),
+            Err(_) => {}
         }
         if !span.is_disabled() {
             spans::end_attempt(&span, &outcome, &self.call.authority.secrets(token.map(Token::secret)));
@@ -496,6 +501,9 @@ impl<'a> Run<'a> {
         if let (true, Some(quota)) = (is_answered && (headers.is_some() || !matches!(signal, Signal::Failed(_))), quota)
         {
             quota.answered(now, headers, verdict.limit(), &self.client.settings.retry);
+        }
+        if let Authority::Login { slot, .. } = &self.call.authority {
+            slot.note_login_sent(self.lost > 0 || matches!(verdict, Verdict::Done(_)));
         }
         if let Some(login) = login {
             settle_login(login, &verdict, self.client.settings.retry.retry_after_cap);

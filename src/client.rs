@@ -33,7 +33,9 @@ use crate::transport::{HttpSettings, Transport};
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
 /// It may be used from several tokio runtimes, one after another or at once, as one kept in a `static` is. Each has connections
-/// of its own, so one that is not run any more holds up no call of another.
+/// of its own, so one that is not run any more holds up no call of another. A login lives in the runtime of the call that began
+/// it: where that one ends or stands still, those who wait for the login in another begin a new one, unless it was sent with a
+/// code or an assertion, which is good for one.
 ///
 /// ```
 /// use genesys_scripts::{Client, Credentials, Region};
@@ -333,7 +335,8 @@ impl ClientBuilder {
     /// How many attempts may be in flight to each host; further ones wait their turn, first come, first served, until their
     /// call's time is over ([`ErrorKind::Timeout`](crate::ErrorKind::Timeout)). Default 1,000; zero is refused by
     /// [`build`](Self::build). It protects this machine, and is no guess at what the service bears: whoever knows that, sets it
-    /// here. Where several operations are in use, none of them takes more than seven eighths of the places.
+    /// here. Where several operations are in use, none of them takes more than seven eighths of the places. Over HTTP/2 a connection
+    /// carries 100 of them, and where that is not enough another is made.
     pub fn max_in_flight(mut self, attempts: usize) -> Self {
         self.settings.max_in_flight = attempts;
         self

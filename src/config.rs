@@ -23,7 +23,16 @@ trait Setting: Sized {
     type Written: DeserializeOwned;
 
     fn read(written: Self::Written) -> Result<Self, String>;
+
+    /// What is wrong with it where it is zero.
+    fn refused_as_zero(&self) -> Option<&'static str> {
+        None
+    }
 }
+
+/// Of these zero says something: that it is switched off.
+const MAY_BE_ZERO: [&str; 6] =
+    ["initial_backoff", "max_backoff", "retry_after_cap", "max_waiting", "time_to_live", "stale_if_error"];
 
 macro_rules! settings {
     ($($kind:ty)*) => {
@@ -47,12 +56,15 @@ impl Setting for Duration {
     /// Like `15s`, `1m 30s`, `250ms`.
     fn read(written: String) -> Result<Self, String> {
         match humantime::parse_duration(&written) {
-            Ok(Duration::ZERO) => Err("0 leaves no time; write one like \"15s\"".to_owned()),
             Ok(duration) => Ok(duration),
             Err(_) => {
                 Err(format!("{} is no duration; write one with its unit, like \"15s\" or \"250ms\"", quoted(&written)))
             }
         }
+    }
+
+    fn refused_as_zero(&self) -> Option<&'static str> {
+        self.is_zero().then_some("0 leaves no time; write one like \"15s\"")
     }
 }
 
@@ -70,7 +82,11 @@ macro_rules! counts {
             type Written = Self;
 
             fn read(written: Self) -> Result<Self, String> {
-                if written == 0 { Err("0 is none at all; write 1 or more".to_owned()) } else { Ok(written) }
+                Ok(written)
+            }
+
+            fn refused_as_zero(&self) -> Option<&'static str> {
+                (*self == 0).then_some("0 is none at all; write 1 or more")
             }
         })*
     };
@@ -132,8 +148,14 @@ fn set<'de, T: Setting, A: MapAccess<'de>>(slot: &mut Option<T>, key: &str, map:
     }
     let wrong = |why: &dyn fmt::Display| A::Error::custom(format!("{key}: {why}"));
     let Some(written) = map.next_value::<Option<T::Written>>().map_err(|error| wrong(&error))? else { return Ok(()) };
-    *slot = Some(T::read(written).map_err(|why| wrong(&why))?);
-    Ok(())
+    let value = T::read(written).map_err(|why| wrong(&why))?;
+    match value.refused_as_zero() {
+        Some(why) if !MAY_BE_ZERO.contains(&key) => Err(wrong(&why)),
+        _ => {
+            *slot = Some(value);
+            Ok(())
+        }
+    }
 }
 
 fn unknown<E: serde::de::Error>(key: &str, known: &[&str]) -> E {
@@ -237,7 +259,7 @@ impl ClientConfig {
     /// |---|---|
     /// | `GENESYSCLOUD_REGION` | the region, by its AWS name or its domain. Needed, unless there is a gateway |
     /// | `GENESYSCLOUD_GATEWAY_HOST`, `…_PORT`, `…_PROTOCOL` | a gateway in front of all three hosts; `https` and its port where not said |
-    /// | `GENESYSCLOUD_GATEWAY_PATH_NAME`, `…_PATH_VALUE` | the path before the routes of `api` or of `login` |
+    /// | `GENESYSCLOUD_GATEWAY_PATH_NAME`, `…_PATH_VALUE` | the path before the routes of `api` or of `login`; it does not end in one of these words |
     /// | `GENESYSCLOUD_PROXY_HOST`, `…_PORT`, `…_PROTOCOL` | a proxy; `http` where not said |
     /// | `GENESYSCLOUD_PROXY_AUTH_USERNAME`, `…_AUTH_PASSWORD` | what the proxy wants |
     ///
@@ -470,15 +492,20 @@ fn proxy(variable: &dyn Fn(&str) -> Result<Option<String>, Error>) -> Result<Opt
 /// The base URLs of a gateway's API and login.
 fn gateway(variable: &dyn Fn(&str) -> Result<Option<String>, Error>) -> Result<Option<(String, String)>, Error> {
     let Some(origin) = origin(variable, "GENESYSCLOUD_GATEWAY", "https", "")? else { return Ok(None) };
-    if variable("GENESYSCLOUD_GATEWAY_AUTH_USERNAME")?.is_some() {
-        return Err(of_variable(
-            "GENESYSCLOUD_GATEWAY_AUTH_USERNAME",
-            "a gateway's credentials would take the place of the agent's token; let it know its clients by mTLS or address",
-        ));
+    for name in ["GENESYSCLOUD_GATEWAY_AUTH_USERNAME", "GENESYSCLOUD_GATEWAY_AUTH_PASSWORD"] {
+        if variable(name)?.is_some() {
+            let why = "a gateway's credentials would take the place of the agent's token; let it know its clients by mTLS or address";
+            return Err(of_variable(name, why));
+        }
     }
     let (mut api, mut login) = (origin.clone(), origin);
     if let Some(path) = variable("GENESYSCLOUD_GATEWAY_PATH_VALUE")? {
         let path = format!("/{}", path.trim().trim_matches('/'));
+        if ["/api", "/login"].iter().any(|own| path.to_ascii_lowercase().ends_with(own)) {
+            let why = "a path that ends in api or login is taken for the service's own; give the gateway's as api_url, login_url and \
+                       upload_url, with a path for both";
+            return Err(of_variable("GENESYSCLOUD_GATEWAY_PATH_VALUE", why));
+        }
         match variable("GENESYSCLOUD_GATEWAY_PATH_NAME")?.as_deref().map(str::trim) {
             Some("api") => api.push_str(&path),
             Some("login") => login.push_str(&path),
@@ -582,6 +609,18 @@ mod tests {
                 &[("GENESYSCLOUD_GATEWAY_HOST", "gw"), ("GENESYSCLOUD_GATEWAY_AUTH_USERNAME", "u")],
                 &["GENESYSCLOUD_GATEWAY_AUTH_USERNAME"],
             ),
+            (
+                &[("GENESYSCLOUD_GATEWAY_HOST", "gw"), ("GENESYSCLOUD_GATEWAY_AUTH_PASSWORD", "hush")],
+                &["GENESYSCLOUD_GATEWAY_AUTH_PASSWORD", "agent's token"],
+            ),
+            (
+                &[
+                    ("GENESYSCLOUD_GATEWAY_HOST", "gw"),
+                    ("GENESYSCLOUD_GATEWAY_PATH_NAME", "login"),
+                    ("GENESYSCLOUD_GATEWAY_PATH_VALUE", "/Login/"),
+                ],
+                &["GENESYSCLOUD_GATEWAY_PATH_VALUE", "ends in api or login", "login_url"],
+            ),
         ];
         for (set, named) in of_client {
             let error = client(set).expect_err("broken").to_string();
@@ -624,6 +663,30 @@ mod tests {
         config.builder().unwrap().build().unwrap();
     }
 
+    #[test]
+    fn a_file_switches_off_what_the_builder_can() {
+        let config: ClientConfig = toml::from_str(
+            r#"
+            region = "us-east-1"
+            max_waiting = 0
+            [retry]
+            initial_backoff = "0s"
+            max_backoff = "0ms"
+            retry_after_cap = "0s"
+            "#,
+        )
+        .unwrap();
+        let policy = config.retry_policy();
+        assert_eq!([policy.initial_backoff, policy.max_backoff, policy.retry_after_cap], [Duration::ZERO; 3]);
+        assert_eq!(config.max_waiting, Some(0));
+        config.builder().unwrap().build().unwrap();
+        #[cfg(feature = "cache")]
+        {
+            let cache: CacheConfig = toml::from_str("time_to_live = \"0s\"\nstale_if_error = \"0s\"").unwrap();
+            assert_eq!([cache.policy().time_to_live, cache.policy().stale_if_error], [Duration::ZERO; 2]);
+        }
+    }
+
     /// Each with what its error is to name; in JSON, whose own errors name no key, and in TOML.
     #[test]
     fn a_broken_file_is_told_by_the_key() {
@@ -639,6 +702,8 @@ mod tests {
             (r#"{"region": "us-east-1", "attempt_timeout": "0s"}"#, &["attempt_timeout"]),
             (r#"{"region": "us-east-1", "max_in_flight": -1}"#, &["max_in_flight"]),
             (r#"{"region": "us-east-1", "max_in_flight": 0}"#, &["max_in_flight"]),
+            (r#"{"region": "us-east-1", "max_body_bytes": 0}"#, &["max_body_bytes"]),
+            (r#"{"region": "us-east-1", "login_throttle_timeout": "0s"}"#, &["login_throttle_timeout"]),
             (r#"{"region": "us-east-1", "gzip": "yes"}"#, &["gzip"]),
             (r#"{"region": "us-east-1", "retry": {"attempts": 0}}"#, &["retry", "attempts"]),
             (r#"{"region": "us-east-1", "retry": {"tries": 5}}"#, &["retry", "tries", "attempts"]),

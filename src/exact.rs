@@ -5,13 +5,16 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::TokioExecutor;
 use reqwest::{Body, Request, Response, Url};
+use tokio::time::timeout;
 
 use crate::tls::Tls;
 
@@ -88,13 +91,13 @@ fn query(given: &str) -> Option<&str> {
     given.split('#').next()?.split_once('?').map(|(_, query)| query)
 }
 
-/// Sends a request without a body to this address, over a connection of its own.
+/// Sends a request without a body to this address, over a connection of its own; nothing comes of one that is not made in time.
 pub(crate) fn send(
     request: Request,
     to: &Uri,
     tls: &Tls,
     connect_timeout: Duration,
-) -> impl Future<Output = Result<Response, Error>> + Send + use<> {
+) -> impl Future<Output = Option<Result<Response, Error>>> + Send + use<> {
     let mut tcp = HttpConnector::new();
     tcp.set_connect_timeout(Some(connect_timeout));
     let client = Client::builder(TokioExecutor::new()).build(tls.connector(tcp));
@@ -102,7 +105,19 @@ pub(crate) fn send(
     *exact.method_mut() = request.method().clone();
     *exact.headers_mut() = request.headers().clone();
     *exact.uri_mut() = to.clone();
-    async move { Ok(client.request(exact).await?.map(Body::wrap).into()) }
+    async move {
+        let mut connection = capture_connection(&mut exact);
+        // The connector's own limit ends where TLS begins.
+        let connected = timeout(connect_timeout, async {
+            connection.wait_for_connection_metadata().await;
+        });
+        let sent = match select(pin!(client.request(exact)), pin!(connected)).await {
+            Either::Left((sent, _)) => sent,
+            Either::Right((Ok(()), sent)) => sent.await,
+            Either::Right((Err(_), _)) => return None,
+        };
+        Some(sent.map(|answer| answer.map(Body::wrap).into()))
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use reqwest_retry::{Retryable, default_on_request_failure};
 
 use crate::answer::correlation_id;
 use crate::error::{Error, ErrorKind};
+use crate::proxy::Proxy;
 use crate::{text, tls};
 
 /// An attempt that its own call cut short sooner than this says nothing of the service.
@@ -72,6 +73,12 @@ impl Failure {
         Self { transient: true, of_service: silent, silent, ..Self::new(ErrorKind::Timeout, what) }
     }
 
+    /// A connection was not made in its time.
+    pub(crate) fn no_connection(host: &str) -> Self {
+        let what = format!("no connection to {host} in time");
+        Self { never_sent: true, transient: true, of_service: true, ..Self::new(ErrorKind::Timeout, what) }
+    }
+
     /// What reqwest or a middleware of the user's reports instead of a response.
     pub(crate) fn of_transport(error: reqwest_middleware::Error, host: &str, proxy: Option<&str>) -> Self {
         let transient = matches!(default_on_request_failure(&error), Some(Retryable::Transient));
@@ -83,7 +90,7 @@ impl Failure {
             }
             reqwest_middleware::Error::Middleware(error) => {
                 // One that speaks of the connection is believed.
-                let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+                let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
                 let broken = io.is_some_and(is_broken_connection);
                 let failure = match broken {
                     true => {
@@ -91,7 +98,7 @@ impl Failure {
                     }
                     false => Self::new(ErrorKind::Middleware, "a middleware of yours failed"),
                 };
-                let never_sent = io == Some(io::ErrorKind::ConnectionRefused);
+                let never_sent = io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused);
                 Self { never_sent, transient: broken, of_service: broken, source: Some(error.into()), ..failure }
             }
         }
@@ -115,10 +122,12 @@ impl Failure {
         proxy: Option<&str>,
     ) -> Self {
         let met: &(dyn StdError + 'static) = &*error;
-        let (cause, io) = (innermost(met), io_error(met).map(io::Error::kind));
+        let (cause, io) = (innermost(met), io_error(met));
         let http2 = causes(met).find_map(|cause| cause.downcast_ref::<h2::Error>());
-        let unprocessed =
-            http2.is_some_and(|http2| http2.is_remote() && http2.reason() == Some(Reason::REFUSED_STREAM));
+        // Of a connection that goes away h2 says so only of the streams that were not acted on (RFC 9113 §6.8).
+        let unprocessed = http2.is_some_and(|http2| {
+            http2.is_remote() && (http2.is_go_away() || http2.reason() == Some(Reason::REFUSED_STREAM))
+        });
         let is_no_http = is_no_http(met);
         // A server that refuses who we are hands nothing on.
         let never_sent = told.connect || told.builder || unprocessed || tls::refuses_identity(&cause);
@@ -137,7 +146,7 @@ impl Failure {
         } else if is_no_http {
             let tls = if cause.contains(NO_HTTP) { " (does it want https?)" } else { "" };
             (ErrorKind::UnexpectedAnswer, format!("the answer of {host} is no HTTP that can be read{tls}: {shown}"))
-        } else if io == Some(io::ErrorKind::ConnectionRefused) {
+        } else if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             (ErrorKind::Connection, format!("{host} refused the connection: nothing listens there"))
         } else if never_sent && told.timeout {
             (ErrorKind::Timeout, format!("no connection to {way} in time"))
@@ -154,15 +163,16 @@ impl Failure {
     }
 
     /// What the proxy says that did not open the way. Its answer to a request that it cannot serve now may be another next time.
-    pub(crate) fn proxy_said(self, status: StatusCode, host: &str, proxy: &str) -> Self {
+    pub(crate) fn proxy_said(self, status: StatusCode, host: &str, proxy: &Proxy) -> Self {
         let lasting = status.is_client_error() && !matches!(status.as_u16(), 408 | 425 | 429);
+        let way_round = if status == StatusCode::FORBIDDEN { proxy.way_round() } else { "" };
         let mend = match status.as_u16() {
-            403 => "it is not allowed there: have it allowed by whoever runs the proxy, or name the host in NO_PROXY",
+            403 => "it is not allowed there: have it allowed by whoever runs the proxy",
             405 => "it does not let anyone through (CONNECT): it is no proxy for https",
             _ if lasting => "ask who runs it",
             _ => "it cannot reach it now",
         };
-        let what = format!("the proxy {proxy} did not open the way to {host} ({status}): {mend}");
+        let what = format!("the proxy {} did not open the way to {host} ({status}): {mend}{way_round}", proxy.name());
         Self { what, lasting, transient: !lasting, ..self }
     }
 
@@ -294,16 +304,21 @@ impl Way<'_> {
     }
 }
 
-fn is_broken_connection(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
+fn is_broken_connection(error: &io::Error) -> bool {
+    match error.kind() {
         io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::TimedOut
-    )
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::NotConnected
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::TimedOut => true,
+        io::ErrorKind::InvalidData => tls::is_passing_alert(&error.to_string()),
+        _ => false,
+    }
 }
 
 fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
@@ -329,4 +344,40 @@ fn is_no_http(error: &(dyn StdError + 'static)) -> bool {
 /// The innermost cause, which names the fact; those around it say where it was met.
 pub(crate) fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_is_not_let_through_is_told_of_no_proxy_where_it_is_read() {
+        let named = Proxy::of_environment(|name| (name == "HTTPS_PROXY").then(|| "proxy:3128".into()));
+        for (proxy, is_read) in [(named.unwrap().unwrap(), true), (Proxy::given("proxy:3128").unwrap(), false)] {
+            let refused = Failure::new(ErrorKind::Connection, "refused");
+            let said = refused.proxy_said(StatusCode::FORBIDDEN, "api.example:443", &proxy).what;
+            assert!(said.contains("have it allowed by whoever runs the proxy"), "{said}");
+            assert_eq!(said.contains("NO_PROXY"), is_read, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_alert_that_ends_a_connection_is_met_by_another_unless_it_lasts() {
+        for (words, passes) in [
+            ("received fatal alert: InternalError", true),
+            ("received fatal alert: BadRecordMac", true),
+            ("received fatal alert: UserCanceled", true),
+            ("received fatal alert: HandshakeFailure", false),
+            ("received fatal alert: CertificateExpired", false),
+            ("received fatal alert: AccessDenied", false),
+            ("no alert at all", false),
+        ] {
+            let met = io::Error::new(io::ErrorKind::InvalidData, words);
+            let failure =
+                Failure::of_transport(reqwest_middleware::Error::Middleware(met.into()), "api.example:443", None);
+            assert_eq!((failure.transient, failure.of_service), (passes, passes), "{words}");
+            assert!(!failure.never_sent, "{words}");
+        }
+    }
 }

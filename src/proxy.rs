@@ -37,6 +37,8 @@ pub(crate) struct Proxy {
     url: Url,
     name: String,
     exceptions: Vec<Exception>,
+    /// What `NO_PROXY` lists is not reached by it.
+    of_environment: bool,
 }
 
 impl Proxy {
@@ -61,7 +63,7 @@ impl Proxy {
         }
         let read = value.to_str().ok_or("it is not UTF-8").and_then(Self::read);
         let proxy = read.map_err(|why| unusable(&format!("the environment variable {name}"), why))?;
-        Ok(Some(Self { exceptions, ..proxy }))
+        Ok(Some(Self { exceptions, of_environment: true, ..proxy }))
     }
 
     /// Whether this is reached by the proxy.
@@ -72,6 +74,11 @@ impl Proxy {
     /// Host and port, for messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How a host is reached that it lets nobody through to.
+    pub(crate) fn way_round(&self) -> &'static str {
+        if self.of_environment { ", or name the host in NO_PROXY" } else { "" }
     }
 
     pub(crate) fn of_reqwest(&self) -> reqwest::Proxy {
@@ -129,7 +136,7 @@ impl Proxy {
         }
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
         let name = format!("{host}:{port}");
-        Ok(Self { url, name, exceptions: Vec::new() })
+        Ok(Self { url, name, exceptions: Vec::new(), of_environment: false })
     }
 }
 

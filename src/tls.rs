@@ -52,6 +52,11 @@ pub(crate) fn fault(words: &str) -> Option<String> {
     })
 }
 
+/// Whether the other end broke the connection off by an alert that another connection may not meet.
+pub(crate) fn is_passing_alert(words: &str) -> bool {
+    words.contains("received fatal alert") && fault(words).is_none()
+}
+
 /// What is the matter with a server's certificate, in rustls's words or OpenSSL's, and who can mend it how.
 fn of_certificate(words: &str) -> (&'static str, &'static str) {
     const FAULTS: [(&[&str], &str, &str); 9] = [

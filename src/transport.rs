@@ -7,6 +7,9 @@
 //! While none is open reqwest makes a connection for each request. Where HTTP/2 is spoken, all who log in at nine, or who fell
 //! silent together, would so begin as many handshakes, of which one is of use: one of them goes first instead, and the others over
 //! its connection. So it is again, with a fresh client, when nothing was asked for so long that the connection was closed.
+//!
+//! Nor does it make a second connection where HTTP/2 is spoken, and a host bears a number of streams on each: those beyond wait
+//! where nobody sees it, for an operation that hangs perhaps. They go over one more client.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +24,7 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Answer;
@@ -36,7 +39,7 @@ use crate::tls::{self, Tls};
 
 /// A client is replaced no more often than this.
 const RENEWED_EVERY: Duration = Duration::from_secs(5);
-/// Others wait no longer for the one who goes first: by then it has a connection as a rule, answered or not.
+/// Others wait no longer for the one who goes first: by then it has a connection as a rule, answered or not. Nor for a place on one.
 const GOES_FIRST: Duration = Duration::from_millis(500);
 /// What a Content-Length alone makes us set aside.
 const MOST_AT_ONCE: usize = 4 * 1024 * 1024;
@@ -45,8 +48,12 @@ const REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// A proxy that was asked for its reason is waited for no longer.
 const PROXY_SAYS: Duration = Duration::from_secs(2);
-/// So many runtimes have a client of their own.
-const RUNTIMES: usize = 32;
+/// There are no more clients than so many, of all runtimes.
+const CLIENTS: usize = 1_024;
+/// A host that speaks HTTP/2 is to bear at least as many streams on a connection (RFC 9113 §6.5.2).
+const STREAMS: usize = 100;
+/// A time that is longer is cut to this: hyper adds them to the clock, which has an end.
+const A_YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// How connections are made and kept.
 #[derive(Clone)]
@@ -88,7 +95,7 @@ pub(crate) struct Transport {
     lines: Mutex<Vec<Line>>,
 }
 
-/// The client of one runtime.
+/// A client of one runtime.
 struct Line {
     /// None until it is first used.
     runtime: Option<runtime::Id>,
@@ -108,13 +115,13 @@ impl Transport {
     ) -> Result<Self, Error> {
         let direct = is_loopback(base);
         let transport = Self { settings, tls, direct, one_goes_first, middlewares, lines: Mutex::default() };
-        let http = transport.make(one_goes_first)?;
+        let http = transport.make(one_goes_first, false)?;
         transport.lines().push(Line { runtime: None, http, renewed: None, used: Instant::now() });
         Ok(transport)
     }
 
     /// A client that has no connections yet.
-    pub(crate) fn make(&self, one_goes_first: bool) -> Result<Arc<Http>, Error> {
+    pub(crate) fn make(&self, one_goes_first: bool, counts_places: bool) -> Result<Arc<Http>, Error> {
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -122,10 +129,10 @@ impl Transport {
             .referer(false)
             .https_only(!self.direct)
             .connect_timeout(settings.connect_timeout)
-            .pool_idle_timeout(settings.pool_idle_timeout)
+            .pool_idle_timeout(settings.pool_idle_timeout.min(A_YEAR))
             .tcp_keepalive(settings.tcp_keepalive)
-            .http2_keep_alive_interval(settings.http2_ping_interval)
-            .http2_keep_alive_timeout(settings.http2_ping_timeout)
+            .http2_keep_alive_interval(settings.http2_ping_interval.min(A_YEAR))
+            .http2_keep_alive_timeout(settings.http2_ping_timeout.min(A_YEAR))
             // `coding` undoes what was asked for here, whatever of reqwest others have switched on.
             .no_gzip()
             .no_brotli()
@@ -154,48 +161,78 @@ impl Transport {
         if !one_goes_first {
             first.close();
         }
-        Ok(Arc::new(Http { client, with_middlewares, proxy, speaks_http2, first }))
+        let (places, heard) = (Arc::new(Semaphore::new(STREAMS)), Mutex::default());
+        Ok(Arc::new(Http { client, with_middlewares, proxy, speaks_http2, first, counts_places, places, heard }))
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client to send with from here.
-    pub(crate) fn http(&self, now: Instant) -> Result<Arc<Http>, Error> {
+    /// The client to send with from here, and the attempt's place on its connection, if places are counted. Where all are taken one
+    /// is waited for a moment, before another connection is made.
+    pub(crate) async fn http(&self, now: Instant, until: Instant) -> Result<(Arc<Http>, Option<Place>), Error> {
+        let (http, place) = self.line(now, false)?;
+        if place.is_some() || !http.counts() {
+            return Ok((http, place));
+        }
+        let free = timeout(moment(until), Arc::clone(&http.places).acquire_owned());
+        match Box::pin(free).await {
+            Ok(Ok(place)) => Ok((http, Some(place))),
+            _ => self.line(Instant::now(), true),
+        }
+    }
+
+    /// Of the clients of this runtime the first that has a place; if none has, one more, or the last.
+    fn line(&self, now: Instant, one_more: bool) -> Result<(Arc<Http>, Option<Place>), Error> {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
-        let mut lines = self.lines();
-        if let Some(line) = lines.iter_mut().find(|line| line.runtime == here || line.runtime.is_none()) {
-            line.runtime = here;
-            let unused = now.saturating_duration_since(std::mem::replace(&mut line.used, now));
+        let unused = |line: &Line| now.saturating_duration_since(line.used);
+        let (mut lines, mut full) = (self.lines(), None);
+        for line in lines.iter_mut().filter(|line| line.runtime == here || line.runtime.is_none()) {
             // An HTTP/2 connection is closed by now, and each of those who come now would make one.
-            if unused > self.settings.pool_idle_timeout
+            if unused(line) > self.settings.pool_idle_timeout
                 && line.http.speaks_http2()
-                && let Ok(http) = self.make(true)
+                && let Ok(http) = self.make(true, false)
             {
                 line.http = http;
             }
-            return Ok(Arc::clone(&line.http));
+            (line.runtime, line.used) = (here, now);
+            let place = line.http.place();
+            if place.is_some() || !line.http.counts() {
+                return Ok((Arc::clone(&line.http), place));
+            }
+            full = Some(Arc::clone(&line.http));
         }
-        if lines.len() >= RUNTIMES {
-            // The one that was made first may well be gone.
-            lines.remove(0);
+        let counts = full.is_some();
+        if let (Some(full), false) = (full, one_more) {
+            return Ok((full, None));
+        }
+        // What is not used for so long has no connection any more; its runtime may be gone.
+        lines.retain(|line| unused(line) <= self.settings.pool_idle_timeout);
+        if lines.len() >= CLIENTS
+            && let Some((oldest, _)) = lines.iter().enumerate().min_by_key(|(_, line)| line.used)
+        {
+            lines.remove(oldest);
         }
         // With this configuration a client was made before, so this one is too.
-        let http = self.make(self.one_goes_first)?;
+        let http = self.make(self.one_goes_first, counts)?;
         lines.push(Line { runtime: here, http: Arc::clone(&http), renewed: None, used: now });
-        Ok(http)
+        let place = http.place();
+        Ok((http, place))
     }
 
-    /// An attempt over this client was not answered in its time: the next one takes new connections.
-    pub(crate) fn renew(&self, silent: &Arc<Http>) {
+    /// An attempt over this client, sent then, was not answered in its time: the next one takes new connections, unless others
+    /// were answered over this one just now.
+    pub(crate) fn renew(&self, silent: &Arc<Http>, sent: Instant) {
         let now = Instant::now();
         let mut lines = self.lines();
         let Some(line) = lines.iter_mut().find(|line| Arc::ptr_eq(&line.http, silent)) else { return };
-        if line.renewed.is_some_and(|renewed| now.saturating_duration_since(renewed) < RENEWED_EVERY) {
+        let lately = |at: Instant| now.saturating_duration_since(at) < RENEWED_EVERY;
+        let heard = *silent.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if line.renewed.is_some_and(lately) || heard.is_some_and(|at| at > sent && lately(at)) {
             return;
         }
-        if let Ok(http) = self.make(silent.speaks_http2()) {
+        if let Ok(http) = self.make(silent.speaks_http2(), silent.counts()) {
             line.http = http;
             line.renewed = Some(now);
         }
@@ -216,6 +253,7 @@ impl Transport {
         reading: Reading,
     ) -> Result<Answer, Failure> {
         let sent = exact::send(request, to, &self.tls, self.settings.connect_timeout).await;
+        let sent = sent.ok_or_else(|| Failure::no_connection(host))?;
         read(sent.map_err(|error| Failure::of_hyper(error, host))?, host, reading).await
     }
 }
@@ -229,6 +267,19 @@ pub(crate) struct Http {
     speaks_http2: AtomicBool,
     /// Who goes first, until an answer came; closed where all may go at once.
     first: Semaphore,
+    /// From the first attempt on, as HTTP/2 was spoken before.
+    counts_places: bool,
+    /// On its connection, where HTTP/2 is spoken.
+    places: Arc<Semaphore>,
+    /// When HTTP/2 last brought a whole answer.
+    heard: Mutex<Option<Instant>>,
+}
+
+pub(crate) type Place = OwnedSemaphorePermit;
+
+/// So long others are waited for: a part of the time until then at most.
+fn moment(until: Instant) -> Duration {
+    GOES_FIRST.min(until.saturating_duration_since(Instant::now()) / 4)
 }
 
 impl Http {
@@ -243,8 +294,7 @@ impl Http {
         if self.first.is_closed() {
             return None;
         }
-        let left = until.saturating_duration_since(Instant::now());
-        Box::pin(timeout(GOES_FIRST.min(left / 4), self.first.acquire())).await.ok()?.ok()
+        Box::pin(timeout(moment(until), self.first.acquire())).await.ok()?.ok()
     }
 
     /// The request on its way, and its whole answer. It is handed over here, so that no future of ours holds it.
@@ -277,9 +327,25 @@ impl Http {
         let failure = Failure::of_transport(error, host, name);
         let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, url) else { return failure };
         match timeout(PROXY_SAYS, proxy.says(&url)).await.ok().flatten() {
-            Some(status) if !status.is_success() => failure.proxy_said(status, host, proxy.name()),
+            Some(status) if !status.is_success() => failure.proxy_said(status, host, proxy),
             _ => failure,
         }
+    }
+
+    /// A whole answer came.
+    pub(crate) fn hears(&self) {
+        if self.speaks_http2() {
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Until it is known what is spoken they are not: all who wait for the first one's connection go over it.
+    fn counts(&self) -> bool {
+        self.speaks_http2() && (self.counts_places || self.first.is_closed())
+    }
+
+    fn place(&self) -> Option<Place> {
+        if self.counts() { Arc::clone(&self.places).try_acquire_owned().ok() } else { None }
     }
 
     fn speaks_http2(&self) -> bool {
@@ -413,27 +479,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_is_replaced_by_who_it_was_silent_to_and_once_in_five_seconds() {
         let transport = transport(NEAR, None, Vec::new());
-        let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.http(Instant::now()).unwrap());
-        let first = transport.http(Instant::now()).unwrap();
+        let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.line(Instant::now(), false).unwrap().0);
+        let first = transport.line(Instant::now(), false).unwrap().0;
         assert!(is_used(&first));
-        transport.renew(&first);
-        let second = transport.http(Instant::now()).unwrap();
+        transport.renew(&first, Instant::now());
+        let second = transport.line(Instant::now(), false).unwrap().0;
         assert!(!is_used(&first));
         // Others hear nothing from the first either, and the second is too young.
-        transport.renew(&first);
-        transport.renew(&second);
+        transport.renew(&first, Instant::now());
+        transport.renew(&second, Instant::now());
         advance(RENEWED_EVERY - Duration::from_millis(1)).await;
-        transport.renew(&second);
+        transport.renew(&second, Instant::now());
         assert!(is_used(&second));
         advance(Duration::from_millis(1)).await;
-        transport.renew(&second);
+        transport.renew(&second, Instant::now());
         assert!(!is_used(&second));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_goes_first_is_waited_for_until_it_is_answered_and_never_long() {
         let transport = transport(FAR, None, Vec::new());
-        let http = transport.http(Instant::now()).unwrap();
+        let http = transport.line(Instant::now(), false).unwrap().0;
         let turn = http.turn(soon()).await;
         assert!(turn.is_some());
         // Nobody spends more of its time on that than a quarter, or more than half a second.
@@ -451,37 +517,56 @@ mod tests {
     async fn after_a_silence_one_goes_first_unless_http1_was_spoken() {
         for (answered, goes_first) in [(None, true), (Some(Version::HTTP_2), true), (Some(Version::HTTP_11), false)] {
             let transport = transport(FAR, None, Vec::new());
-            let first = transport.http(Instant::now()).unwrap();
+            let first = transport.line(Instant::now(), false).unwrap().0;
             answered.iter().for_each(|version| first.answered(&answer(*version)));
-            transport.renew(&first);
+            transport.renew(&first, Instant::now());
             // One more after that: nothing was answered since.
             advance(RENEWED_EVERY).await;
-            let second = transport.http(Instant::now()).unwrap();
-            transport.renew(&second);
-            for http in [second, transport.http(Instant::now()).unwrap()] {
+            let second = transport.line(Instant::now(), false).unwrap().0;
+            transport.renew(&second, Instant::now());
+            for http in [second, transport.line(Instant::now(), false).unwrap().0] {
                 assert_eq!(http.turn(soon()).await.is_some(), goes_first, "{answered:?}");
             }
         }
         let near = transport(NEAR, None, Vec::new());
-        let http = near.http(Instant::now()).unwrap();
-        near.renew(&http);
-        assert!(near.http(Instant::now()).unwrap().turn(soon()).await.is_none(), "of http");
+        let http = near.line(Instant::now(), false).unwrap().0;
+        near.renew(&http, Instant::now());
+        assert!(near.line(Instant::now(), false).unwrap().0.turn(soon()).await.is_none(), "of http");
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_goes_first_again_when_the_connection_was_closed_for_being_idle() {
         for (version, is_fresh) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
             let transport = transport(FAR, None, Vec::new());
-            let http = transport.http(Instant::now()).unwrap();
+            let http = transport.line(Instant::now(), false).unwrap().0;
             http.answered(&answer(version));
             for _ in 0..3 {
                 advance(HttpSettings::default().pool_idle_timeout).await;
-                assert!(Arc::ptr_eq(&http, &transport.http(Instant::now()).unwrap()), "it was in use");
+                assert!(Arc::ptr_eq(&http, &transport.line(Instant::now(), false).unwrap().0), "it was in use");
             }
             advance(HttpSettings::default().pool_idle_timeout + Duration::from_secs(1)).await;
-            let next = transport.http(Instant::now()).unwrap();
+            let next = transport.line(Instant::now(), false).unwrap().0;
             assert_eq!(!Arc::ptr_eq(&http, &next), is_fresh, "{version:?}");
             assert_eq!(next.turn(soon()).await.is_some(), is_fresh, "{version:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_over_which_others_were_answered_just_now_is_not_replaced() {
+        for version in [Version::HTTP_2, Version::HTTP_11] {
+            let transport = transport(FAR, None, Vec::new());
+            let http = transport.line(Instant::now(), false).unwrap().0;
+            let is_used = || Arc::ptr_eq(&http, &transport.line(Instant::now(), false).unwrap().0);
+            http.answered(&answer(version));
+            let sent = Instant::now();
+            advance(Duration::from_secs(11)).await;
+            http.hears();
+            advance(RENEWED_EVERY - Duration::from_millis(1)).await;
+            transport.renew(&http, sent);
+            assert_eq!(is_used(), version == Version::HTTP_2, "of HTTP/1.1 it was another connection");
+            // It has fallen silent since.
+            transport.renew(&http, Instant::now());
+            assert!(!is_used());
         }
     }
 

@@ -18,7 +18,7 @@ pub(crate) enum Wait {
     Quota,
     /// The end of an outage.
     Outage,
-    /// A place in flight, or the first connection to a host.
+    /// A place in flight or on a connection, or the first connection to a host.
     InFlight,
     /// The pause after a failure.
     Backoff,

@@ -10,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::store::{KEEP, KEEP_NONE, Lease, SessionKey, SessionStore, StoredSession};
 use crate::error::Error;
@@ -20,7 +21,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// An answer or a connection that takes longer is none. Together with the other it is over what the caller waits.
 const PATIENCE: Duration = Duration::from_millis(800);
 /// So many runtimes have a connection of their own.
-const RUNTIMES: usize = 32;
+const RUNTIMES: usize = 1_024;
 const PREFIX: &str = "genesys-scripts:session:";
 
 /// KEYS: the session, a hash: its `v`ersion, the `s`ession, the last `f`ence, and `u`ntil when that is leased to which `o`wner.
@@ -76,11 +77,19 @@ return 1
 /// a void refresh token.
 pub struct RedisStore {
     client: Client,
-    connections: Mutex<HashMap<Id, Arc<OnceCell<MultiplexedConnection>>>>,
+    connections: Mutex<HashMap<Id, Own>>,
+    /// No more runtimes have one of their own.
+    most: usize,
     load: Script,
     lease: Script,
     store: Script,
     extend: Script,
+}
+
+/// A runtime's connection, and when it was last asked for.
+struct Own {
+    connection: Arc<OnceCell<MultiplexedConnection>>,
+    used: Instant,
 }
 
 impl RedisStore {
@@ -107,6 +116,7 @@ impl RedisStore {
         Ok(Self {
             client,
             connections: Mutex::default(),
+            most: RUNTIMES,
             load: Script::new(LOAD),
             lease: Script::new(LEASE),
             store: Script::new(STORE),
@@ -114,19 +124,23 @@ impl RedisStore {
         })
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<Id, Arc<OnceCell<MultiplexedConnection>>>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<Id, Own>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection is driven by the runtime that made it, and that one may stand still: each has its own.
     async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
         let here = {
-            let mut connections = self.connections();
-            let here = Handle::current().id();
-            if connections.len() >= RUNTIMES && !connections.contains_key(&here) {
-                connections.clear();
+            let (mut connections, here, used) = (self.connections(), Handle::current().id(), Instant::now());
+            if connections.len() >= self.most
+                && !connections.contains_key(&here)
+                && let Some(oldest) = connections.iter().min_by_key(|(_, own)| own.used).map(|(id, _)| *id)
+            {
+                connections.remove(&oldest);
             }
-            Arc::clone(connections.entry(here).or_default())
+            let own = connections.entry(here).or_insert_with(|| Own { connection: Arc::default(), used });
+            own.used = used;
+            Arc::clone(&own.connection)
         };
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
@@ -208,14 +222,16 @@ mod tests {
     #[test]
     fn so_many_runtimes_have_a_connection_of_their_own_and_no_more_are_kept() {
         // Nothing listens there; it is asked at once whether something does.
-        let store = RedisStore::open("redis://127.0.0.1:1").unwrap();
+        const RUNTIMES: usize = 32;
+        let mut store = RedisStore::open("redis://127.0.0.1:1").unwrap();
+        store.most = RUNTIMES;
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let runtimes: Vec<_> = (0..2 * RUNTIMES).map(|_| runtime()).collect();
         let ask = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(store.connection()).map(drop).unwrap_err();
             let connections = store.connections();
             assert!(connections.len() <= RUNTIMES, "{}", connections.len());
-            Arc::clone(&connections[&runtime.handle().id()])
+            Arc::clone(&connections[&runtime.handle().id()].connection)
         };
         let (first, others) = runtimes.split_at(RUNTIMES);
         let own: Vec<_> = first.iter().map(ask).collect();

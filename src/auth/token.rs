@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -40,6 +40,8 @@ const NEW: Duration = Duration::from_secs(60);
 /// A login in another runtime is followed for so long before that runtime is asked for a sign of life, and the sign is
 /// waited for as long.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// So long where the login may have spent what it was sent with, and so is worth the wait: its runtime may only be held up.
+const PATIENCE_WITH_THE_SPENT: Duration = Duration::from_millis(1_500);
 
 /// An access token as it is sent.
 pub(crate) struct Token {
@@ -111,7 +113,7 @@ struct State {
     token: Option<Arc<Token>>,
     grant: Grant,
     login: Option<Box<Login>>,
-    /// Whether the login under way has been sent at all.
+    /// Whether the service may have acted on the login under way, or on one that was stopped before it ended.
     login_sent: bool,
     /// What the attempts of the login under way have met so far.
     trouble: Option<Error>,
@@ -221,8 +223,8 @@ impl TokenSlot {
         }
     }
 
-    pub(crate) fn note_login_attempt(&self) {
-        self.lock().login_sent = true;
+    pub(crate) fn note_login_sent(&self, sent: bool) {
+        self.lock().login_sent = sent;
     }
 
     pub(crate) fn note_login_trouble(&self, error: &Error) {
@@ -311,10 +313,13 @@ impl TokenSlot {
                 }
             };
             spans::wait_for(login.span.clone());
-            match timeout_at(deadline, login.ended()).await {
+            match timeout_at(deadline, login.ended(self)).await {
                 Ok(Ended::With(result)) => return result,
-                Ok(Ended::Gone) if self.lock().is_under_way(&login.result) => return Err(login_lost()),
-                // Given up already, as another caller noticed, or as the agent logged out.
+                Ok(Ended::Gone) if login.is_here() && self.lock().is_under_way(&login.result) => {
+                    return Err(login_lost());
+                }
+                // Its runtime is gone, and this one is not; or it was given up already, as another caller noticed, or as the
+                // agent logged out.
                 Ok(Ended::Gone) => {}
                 Ok(Ended::StandsStill) => self.lock().give_up(&login),
                 Err(_) => return Err(self.late()),
@@ -380,6 +385,19 @@ impl TokenSlot {
         }
     }
 
+    /// How long a sign of life of the login's runtime is waited for.
+    fn patience(&self, login: &Login) -> Duration {
+        if !self.lock().may_be_spent(&self.credentials) {
+            return PATIENCE;
+        }
+        match login.runtime.runtime_flavor() {
+            // Whoever is to drive it may have left it for good.
+            RuntimeFlavor::CurrentThread => PATIENCE_WITH_THE_SPENT,
+            // It has threads of its own: it is held up, and will go on.
+            _ => self.client.settings.login_timeout.saturating_sub(login.begun.elapsed()).max(PATIENCE),
+        }
+    }
+
     async fn clear_state(&self, deadline: Instant) -> Option<Arc<Token>> {
         loop {
             let mut login = {
@@ -389,7 +407,7 @@ impl TokenSlot {
                     None => return state.clear(&self.credentials),
                 }
             };
-            if let Ok(Ended::StandsStill) = timeout_at(deadline, login.ended()).await {
+            if let Ok(Ended::StandsStill) = timeout_at(deadline, login.ended(self)).await {
                 self.lock().give_up(&login);
             }
         }
@@ -487,8 +505,22 @@ impl State {
         }
     }
 
+    /// Whether that login was sent with what is good for one time.
+    fn may_be_spent(&self, credentials: &Credentials) -> bool {
+        self.login_sent
+            && match &self.grant {
+                Grant::Credentials => is_one_time(credentials),
+                Grant::RefreshToken(_) => !is_client(credentials),
+                Grant::Spent(_) => false,
+            }
+    }
+
     /// One short task, so that the login does not die with the caller who happened to begin it.
     fn start_login(&mut self, slot: &Arc<TokenSlot>) -> Login {
+        if matches!(self.grant, Grant::Credentials) && self.may_be_spent(&slot.credentials) {
+            let why = "the login was stopped after the one-time code or assertion was sent, which may have spent it";
+            self.grant = Grant::Spent(must_log_in(why));
+        }
         let (sender, result) = watch::channel(None);
         (self.login_sent, self.trouble) = (false, None);
         let slot = Arc::clone(slot);
@@ -513,7 +545,7 @@ impl State {
             }
         };
         let task = client.under_way.logins.spawn(task.instrument(span));
-        let login = Login { result, task: task.abort_handle(), runtime: Handle::current(), span: id };
+        let login = Login { result, task: task.abort_handle(), runtime: Handle::current(), begun: started, span: id };
         self.login = Some(Box::new(login.clone()));
         login
     }
@@ -524,7 +556,7 @@ impl State {
             return false;
         }
         self.login = None;
-        self.trouble = None;
+        (self.login_sent, self.trouble) = (false, None);
         let now = Instant::now();
         match result {
             Ok(token) => {
@@ -573,6 +605,7 @@ struct Login {
     result: watch::Receiver<Option<LoginResult>>,
     task: AbortHandle,
     runtime: Handle,
+    begun: Instant,
     /// Kept open by the task.
     span: Option<tracing::Id>,
 }
@@ -586,18 +619,26 @@ enum Ended {
 }
 
 impl Login {
-    async fn ended(&mut self) -> Ended {
-        let here = self.runtime.id() == Handle::current().id();
+    /// Whether it is driven by the runtime of who asks.
+    fn is_here(&self) -> bool {
+        self.runtime.id() == Handle::current().id()
+    }
+
+    async fn ended(&mut self, slot: &TokenSlot) -> Ended {
         loop {
-            let patience = if here { Duration::MAX } else { PATIENCE };
+            let patience = if self.is_here() { Duration::MAX } else { PATIENCE };
             let ended = timeout(patience, self.result.wait_for(Option::is_some)).await;
             // Owned, as the channel is locked while its value is borrowed.
             match ended.map(|result| result.ok().and_then(|result| result.clone())) {
                 Ok(Some(result)) => return Ended::With(result),
                 Ok(None) => return Ended::Gone,
                 // A runtime that is driven runs a task that does nothing at once.
-                Err(_) if timeout(PATIENCE, self.runtime.spawn(async {})).await.is_err() => return Ended::StandsStill,
-                Err(_) => {}
+                Err(_) => {
+                    let patience = slot.patience(self);
+                    if timeout(patience, self.runtime.spawn(async {})).await.is_err() {
+                        return Ended::StandsStill;
+                    }
+                }
             }
         }
     }

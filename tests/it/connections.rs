@@ -170,6 +170,20 @@ fn a_runtime_that_stands_still_keeps_its_connections_to_itself() {
     assert_eq!(node.connections.load(Ordering::SeqCst), 3);
 }
 
+#[test]
+fn each_of_many_runtimes_keeps_its_connection() {
+    let (node, serving) =
+        (Node::default(), Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
+    let port = serving.block_on(node.listen(http1));
+    let client = builder(&format!("http://127.0.0.1:{port}")).build().unwrap();
+    let agent = client.agent(Credentials::access_token("t0ken"));
+    let runtimes: Vec<_> = (0..40).map(|_| runtime()).collect();
+    for runtime in runtimes.iter().cycle().take(3 * 40) {
+        runtime.block_on(agent.script(&id())).unwrap();
+    }
+    assert_eq!(node.connections.load(Ordering::SeqCst), 40);
+}
+
 /// Over TLS, as a production host is.
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
 mod tls {

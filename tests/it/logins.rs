@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join_all};
-use genesys_scripts::{Authorization, Client, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session};
+use genesys_scripts::{
+    Agent, Authorization, Client, Credentials, ErrorKind, OAuthClient, Region, SecretString, Session,
+};
 use secrecy::ExposeSecret;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -846,6 +848,106 @@ fn a_slow_login_in_a_runtime_that_is_driven_is_waited_for_in_another() {
     waited.unwrap();
     other.join().unwrap().unwrap();
     assert_eq!(transport.logins(), 1);
+}
+
+/// Redeems each refresh token once, and the code once; it takes half a second to say so.
+fn redeems_once() -> Scripted {
+    let redeemed = Mutex::new(Vec::new());
+    Scripted::by(move |seen| {
+        if !seen.is_login() {
+            return script();
+        }
+        let mut redeemed = redeemed.lock().unwrap();
+        if redeemed.contains(&seen.body) {
+            return reply(400, r#"{"error":"invalid_grant","error_description":"it was redeemed"}"#);
+        }
+        redeemed.push(seen.body.clone());
+        session_of("access", &format!("r{}", redeemed.len()))
+    })
+    .with_latency(Duration::from_millis(500))
+}
+
+/// Logs in, and holds its runtime up as soon as the login was sent.
+async fn logs_in_and_is_held_up(agent: Agent) {
+    let left = timeout(Duration::from_millis(100), agent.log_in()).await;
+    assert!(left.is_err());
+    let (_sender, nothing) = mpsc::channel::<()>();
+    nothing.recv_timeout(Duration::from_millis(2_100)).unwrap_err();
+    agent.log_in().await.unwrap();
+}
+
+#[test]
+fn a_login_that_was_sent_is_waited_for_while_its_runtime_is_held_up() {
+    let one_thread = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let calls_meanwhile = |held_up: tokio::runtime::Runtime, code: bool| {
+        let transport = redeems_once();
+        let agent = match code {
+            true => with_a_code(&transport.client()),
+            false => transport.client().agent(Credentials::refresh_token(oauth_client(), "r0")),
+        };
+        let held = held_up.spawn(logs_in_and_is_held_up(agent.clone()));
+        let held = std::thread::spawn(move || held_up.block_on(held).unwrap());
+        runtime().block_on(async {
+            while transport.logins() == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+            agent.script(&id()).await.unwrap();
+        });
+        held.join().unwrap();
+        assert_eq!(transport.logins(), 1);
+        assert_eq!(secret(agent.session().unwrap().refresh_token.as_ref()), "r1");
+    };
+    let meanwhile = &calls_meanwhile;
+    std::thread::scope(|scope| {
+        for code in [false, true] {
+            scope.spawn(move || meanwhile(runtime(), code));
+            scope.spawn(move || meanwhile(one_thread(), code));
+        }
+    });
+}
+
+/// The runtime that it logs in in, as it is left in the middle of the login.
+fn left_in_a_login(agent: &Agent) -> tokio::runtime::Runtime {
+    let left = runtime();
+    assert!(left.block_on(async { timeout(Duration::from_millis(100), agent.log_in()).await }).is_err());
+    left
+}
+
+#[test]
+fn who_waits_for_a_login_whose_runtime_ends_begins_another() {
+    let transport = Scripted::by(|seen| if seen.is_login() { token("t0ken") } else { script() })
+        .with_latency(Duration::from_millis(500));
+    let agent = transport.agent();
+    let ends = left_in_a_login(&agent);
+    runtime().block_on(async {
+        let ends = async {
+            sleep(Duration::from_millis(100)).await;
+            ends.shutdown_background();
+        };
+        join(agent.script(&id()), ends).await.0.unwrap();
+    });
+    assert_eq!(transport.logins(), 2);
+}
+
+#[test]
+fn a_code_whose_login_was_stopped_is_sent_again_only_where_it_was_not_redeemed() {
+    let transport = redeems_once();
+    let agent = with_a_code(&transport.client());
+    drop(left_in_a_login(&agent));
+    let error = virtually(agent.script(&id())).unwrap_err();
+    assert_eq!((error.kind(), transport.logins()), (ErrorKind::LoginRefused, 1), "{error}");
+    assert!(error.to_string().contains("must log in again"), "{error}");
+
+    let logins = AtomicUsize::new(0);
+    let transport = Scripted::by(move |seen| match (seen.is_login(), logins.fetch_add(1, Ordering::SeqCst)) {
+        (true, 0) => reply(400, THROTTLED),
+        (true, _) => session_of("access", "r1"),
+        (false, _) => script(),
+    });
+    let agent = with_a_code(&transport.client());
+    drop(left_in_a_login(&agent));
+    assert_eq!(transport.logins(), 1);
+    virtually(agent.script(&id())).unwrap();
 }
 
 /// Each credential there is, made of this text, and what an error calls it.

@@ -155,8 +155,11 @@ async fn silence_is_a_timeout_and_is_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_connection_is_tried_again_and_a_refused_one_was_never_sent() {
-    let transport = Scripted::replies([Reply::Broken(io::ErrorKind::ConnectionReset), script()]);
-    transport.agent().script(&id()).await.unwrap();
+    use io::ErrorKind::{ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, NotConnected};
+    for kind in [ConnectionReset, HostUnreachable, NetworkUnreachable, NetworkDown, NotConnected] {
+        let transport = Scripted::replies([Reply::Broken(kind), script()]);
+        transport.agent().script(&id()).await.unwrap();
+    }
 
     let transport = Scripted::by(|seen| match seen.is_login() {
         true => common::token("t0ken"),

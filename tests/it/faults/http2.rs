@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use genesys_scripts::{Agent, CallMeta, ClientBuilder, Credentials, Error, ErrorKind, PublishScript, RetryPolicy};
+use genesys_scripts::{
+    Agent, CallMeta, ClientBuilder, Credentials, Error, ErrorKind, PublishScript, ReadScript, RetryPolicy,
+};
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::server::{Server, Serving, Shared, right_body};
 use super::tls::{AUTHORITY, GOOD_HTTP2};
-use super::{ATTEMPT, CALL, Row, Trial, all};
+use super::{ATTEMPT, CALL, Row, Trial, all, code};
 use crate::common::id;
 
 /// What a request meets, or its connection.
@@ -59,6 +61,7 @@ struct Nth {
     request: usize,
     of_connection: usize,
     connection: usize,
+    path: String,
 }
 
 type Meeting = Arc<dyn Fn(&Nth) -> Meets + Send + Sync>;
@@ -97,10 +100,11 @@ async fn serve(
         let Some(accepted) = connection.accept().await else { break };
         let (request, mut answer) = accepted?;
         let head = format!("{} {}", request.method(), request.uri().path());
-        let is_login = request.uri().path() == "/oauth/token";
+        let path = request.uri().path().to_owned();
+        let is_login = path == "/oauth/token";
         let meets = match (shared.got(&head), shared.is_well()) {
             (_, true) => Meets::Answer,
-            (request, false) => meeting(&Nth { request, of_connection, connection: number }),
+            (request, false) => meeting(&Nth { request, of_connection, connection: number, path }),
         };
         match meets {
             Meets::Answer => right_answer(&mut answer, is_login)?,
@@ -170,6 +174,63 @@ async fn a_stream_or_a_connection_that_ends_is_another_attempt_of_what_may_be_re
     all(rows.map(|(row, server, meets)| (row, move || https2(server, move |_| meets)))).await;
 }
 
+/// What a connection says to its first request, before it ends: SETTINGS, and GOAWAY, which says that it has acted on none.
+const ACTED_ON_NONE: [u8; 26] = *b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Reads until a frame of this type has come: its length, its type, the rest.
+async fn until_a_frame(stream: &mut (impl AsyncReadExt + Unpin), wanted: u8) -> io::Result<()> {
+    stream.read_exact(&mut [0; 24]).await?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await?;
+        if head[3] == wanted {
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_connection_that_goes_away_has_not_acted_on_is_sent_again_a_code_too() {
+    let acceptor = GOOD_HTTP2.acceptor();
+    let goes_away: Serving = Arc::new(move |stream, shared| {
+        let (acceptor, number) = (acceptor.clone(), shared.connections());
+        Box::pin(async move {
+            let mut stream = acceptor.accept(stream).await?;
+            if number == 1 {
+                const HEADERS: u8 = 1;
+                until_a_frame(&mut stream, HEADERS).await?;
+                stream.write_all(&ACTED_ON_NONE).await?;
+                while stream.read(&mut [0; 1_024]).await? > 0 {}
+                return Ok(());
+            }
+            let connection = h2::server::handshake(stream).await.map_err(io::Error::other)?;
+            serve(connection, &shared, number, Arc::new(|_| Meets::Answer)).await.map_err(io::Error::other)
+        })
+    });
+    let trial = Trial::new(Server::well(), Server::new("https://localhost", goes_away), trusting);
+    let agent = trial.client.agent(code());
+    agent.log_in().await.unwrap();
+    assert_eq!((trial.login.connections(), trial.client.stats().login_attempts), (2, 2));
+    drop(agent);
+    trial.ends("acted on none").await;
+}
+
+#[tokio::test]
+async fn times_that_never_end_are_taken() {
+    let trial = Trial::new(https2(HTTP2, |_| Meets::Answer), Server::well(), |builder| {
+        trusting(builder).pool_idle_timeout(Duration::MAX).http2_ping(Duration::MAX, Duration::MAX)
+    });
+    let agent = trial.client.agent(Credentials::access_token("t0ken"));
+    for _ in 0..2 {
+        agent.script(&id()).await.unwrap();
+    }
+    assert_eq!((trial.api.connections(), trial.client.stats().retries), (1, 0));
+    drop(agent);
+    trial.ends("never end").await;
+}
+
 /// As many at once as there are.
 fn crowded(builder: ClientBuilder) -> ClientBuilder {
     trusting(builder).max_in_flight(1_000).attempt_timeout(ATTEMPT)
@@ -237,6 +298,30 @@ async fn a_limit_of_one_stream_is_kept_and_everyone_served_on_the_one_connection
     trial.is_at_rest("one stream");
     drop(agents);
     trial.ends("one stream").await;
+}
+
+#[tokio::test]
+async fn an_operation_that_hangs_takes_no_streams_from_the_others() {
+    let pages_hang = |nth: &Nth| if nth.path.ends_with("/pages") { Meets::Nothing } else { Meets::Answer };
+    let (trial, agents) = forty(https2(HTTP2, pages_hang)).await;
+    let mut hanging = JoinSet::new();
+    for _ in 0..250 {
+        let agent = trial.client.agent(Credentials::access_token("t0ken"));
+        hanging.spawn(async move { agent.script_pages(&id(), &ReadScript::default()).await.map(drop) });
+    }
+    let all_are_on_their_way = async {
+        while trial.client.stats().api.in_flight < 250 || trial.api.requests() <= 100 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(ATTEMPT, all_are_on_their_way).await.unwrap();
+    read_and_publish(&agents[..20], 0).await;
+    assert_eq!(trial.client.stats().retries, 0, "each was served by one attempt");
+    assert_eq!(trial.api.connections(), 3);
+    hanging.shutdown().await;
+    trial.is_at_rest("hanging");
+    drop(agents);
+    trial.ends("hanging").await;
 }
 
 #[tokio::test]

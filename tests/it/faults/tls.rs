@@ -238,6 +238,25 @@ async fn no_redirect_takes_a_bearer_or_a_secret_elsewhere_or_out_of_tls() {
     assert_eq!((clear.connections(), other.connections()), (0, 0));
 }
 
+#[tokio::test]
+async fn a_host_that_never_answers_in_tls_is_no_connection_whatever_a_signed_url_holds() {
+    let silent = Server::new("https://localhost", http(|_| vec![Do::Nothing]));
+    let trial = Trial::new(Server::well(), Server::well(), |builder| {
+        builder.root_certificate_pem(AUTHORITY.pem.clone()).connect_timeout(Duration::from_millis(150))
+    });
+    let agent = trial.client.agent(Credentials::access_token("t0ken"));
+    for target in ["/x?n=Callers", "/x?n=Caller's"] {
+        let error = agent.download_export(&SignedUrl::new(format!("{}{target}", silent.url))).await.unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::Timeout, ATTEMPTS), "{error}");
+        assert!(error.elapsed() < Duration::from_secs(5) && !error.may_have_been_sent(), "{error}");
+        assert!(error.to_string().contains("no connection to"), "{error}");
+    }
+    silent.open_no_more_than(0).await;
+    trial.is_at_rest("silent in TLS");
+    drop(agent);
+    trial.ends("silent in TLS").await;
+}
+
 const FAR: &str = "api.example.invalid";
 
 /// A host behind a proxy that does this with each request to open the way, until it is well.
