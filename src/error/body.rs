@@ -174,6 +174,11 @@ impl ErrorBody {
         matches!(self.envelope, Envelope::Service | Envelope::OAuth)
     }
 
+    /// Whether it is a JSON object, whoever's.
+    pub(super) fn is_object(&self) -> bool {
+        self.is_error_envelope() || self.envelope == Envelope::Gateway
+    }
+
     /// What the answer says, for a line: quoted, escaped, cut. `None` where it says nothing.
     pub(crate) fn said(&self) -> Option<String> {
         let mut said: Vec<&str> = Vec::new();

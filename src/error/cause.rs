@@ -665,12 +665,11 @@ fn of_words(what: What, says: &str, evidence: &Evidence<'_>) -> Option<BadReques
     let likely = |cause| Some(BadRequest::new(cause, Certainty::Likely));
     let by_gateway = || BadRequest::new(Cause::Gateway, Certainty::Likely);
     // Of what a server says before it hands a request on; in an API's own form it may be anything.
-    let before_it = |means: &'static str| {
-        Some(match is_before_it(evidence) {
-            true => by_gateway().by(means),
-            false => BadRequest::new(Cause::Unknown, Certainty::Possible),
-        })
+    let by_form = || match is_before_it(evidence) {
+        true => by_gateway(),
+        false => BadRequest::new(Cause::Unknown, Certainty::Possible),
     };
+    let before_it = |means: &'static str| Some(if is_before_it(evidence) { by_form().by(means) } else { by_form() });
     // A proxy has sessions, clients and users of its own.
     let of_service = |cause| match is_of_people(evidence) {
         true => Some(by_gateway()),
@@ -683,7 +682,7 @@ fn of_words(what: What, says: &str, evidence: &Evidence<'_>) -> Option<BadReques
         What::Limit => likely(Cause::Quota),
         What::Busy => likely(Cause::Overload),
         What::Scheme => likely(Cause::WrongScheme),
-        What::Certificate => before_it("it wants a client certificate, or another one"),
+        What::Certificate => Some(by_form().by("it wants a client certificate, or another one")),
         // A precondition is the request's own, whoever tells that it failed.
         What::Version if says.contains("precondition") => likely(Cause::VersionConflict),
         What::Version => of_service(Cause::VersionConflict),
@@ -691,17 +690,15 @@ fn of_words(what: What, says: &str, evidence: &Evidence<'_>) -> Option<BadReques
         What::Client => of_service(Cause::BadClient),
         What::Grant => of_service(Cause::BadGrant),
         What::Header => likely(Cause::Header),
-        What::Part => before_it("it speaks of a part of the script"),
-        What::Permission => before_it(PERMISSION),
-        What::Behind => before_it("it speaks of what something behind it answered or keeps"),
+        What::Part => Some(by_form().by("it speaks of a part of the script")),
+        What::Permission => Some(by_form().by(PERMISSION)),
+        What::Behind => Some(by_form().by("it speaks of what something behind it answered or keeps")),
         What::Session => of_service(Cause::Session),
         What::Length => before_it("the address is longer than it takes"),
-        What::Target if evidence.words().say("path parameter|parameters|param|variable") => None,
         What::Target => before_it("it does not take the address: a character in it, as of an id that nobody encoded"),
         What::Host => before_it("it does not know the host it was asked for"),
         What::Line if is_before_it(evidence) && took_other_bytes(evidence.body) => likely(Cause::ConnectionReuse),
-        What::Line if is_before_it(evidence) => Some(by_gateway()),
-        What::Line => Some(BadRequest::new(Cause::Unknown, Certainty::Possible)),
+        What::Line => Some(by_form()),
         What::Body if evidence.request.had_body => likely(Cause::Body),
         What::Body => None,
         What::Id => likely(Cause::InvalidId),

@@ -23,8 +23,8 @@ const LATE: usize = 4_000;
 const FEWEST: u32 = 3;
 /// What is less likely than this is no chance.
 const CHANCE: f64 = 1e-6;
-/// What is likelier than this may well be chance; between the two nothing is said.
-const CREDIBLE: f64 = 0.05;
+/// What is likelier than this is believed, as a broken script is about as rare; between the two nothing is said.
+const CREDIBLE: f64 = 1e-3;
 /// What is made anew or goes over to another node may fail for a moment like this.
 const MOMENT: Duration = Duration::from_secs(10);
 /// For so long at first, and doubling to at most so long, a call of a broken key is one attempt.
@@ -393,19 +393,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn load_is_told_only_where_others_are_refused_often_enough_to_explain_it() {
         // Not where they seldom were refused, or failed for other reasons: a reset, a 503.
-        for (served, failed_before, refused_before, failures) in
-            [(63, 0, 1, 3), (7, 0, 1, 7), (63, 0, 1, 1), (8, 2, 0, 2)]
-        {
+        for (served, failed_before, refused_before, failures) in [(63, 0, 1, 3), (7, 0, 1, 7), (8, 2, 0, 2)] {
             let (evidence, began) = (Evidence::default(), begin().await);
             others(&evidence, served, failed_before);
             evidence.served(99, OTHER, Instant::now(), refused_before, refused_before);
             let finding = fails(&evidence, began, failures).await;
             assert_eq!(finding.cause(), None, "{finding:?}");
         }
-        // Where they are refused every other time, four times may well be chance.
+        // Where they are refused every other time, eight times may well be chance.
         let (evidence, began) = (Evidence::default(), begin().await);
-        (1..=9).for_each(|key| evidence.served(key, OTHER, Instant::now(), 1, 1));
-        let load = Some(Found::Overload { others_refused: 9, others: 18 });
-        assert_eq!(fails(&evidence, began, 4).await.cause(), load);
+        (1..=64).for_each(|key| evidence.served(key, OTHER, Instant::now(), 1, 1));
+        let load = Some(Found::Overload { others_refused: 64, others: 128 });
+        assert_eq!(fails(&evidence, began, 8).await.cause(), load);
     }
 }
