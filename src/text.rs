@@ -54,6 +54,8 @@ const SHORTEST_IN_BASE64: usize = 8;
 const SPELLINGS: usize = 4;
 /// No escape is longer.
 const ESCAPE_BYTES: usize = 10;
+/// No escape without an end of its own has more behind its mark: that of `\u1234`.
+const TAKEN_BYTES: usize = 5;
 
 /// The text without the secrets, in case the service echoes one: as they are, in base64, and in whatever spelling JSON, a
 /// form, a URL or a page has for them, one inside the other too. Of a secret that the text's end cuts, what is there.
@@ -158,7 +160,15 @@ impl Spelled {
     /// Notes where in the original the secret stands, or begins and is cut.
     fn find(&self, secret: &str, found: &mut Vec<(usize, usize)>) {
         let text = self.text.as_str();
-        found.extend(text.match_indices(secret).map(|(at, _)| (self.origin(at), self.origin(at + secret.len()))));
+        // A `%` or a backslash that happens to stand before it may have taken the first of it for an escape's own.
+        let (head, tail) =
+            secret.split_at_checked(TAKEN_BYTES).filter(|(_, tail)| tail.len() >= 8).unwrap_or(("", secret));
+        found.extend(text.match_indices(tail).map(|(at, _)| {
+            let before = text.get(..at).unwrap_or_default();
+            let mut heads = head.char_indices().filter_map(|(from, _)| head.get(from..));
+            let there = heads.find(|head| before.ends_with(head)).map_or(0, str::len);
+            (self.origin(at - there), self.origin(at + tail.len()))
+        }));
         // The cut may be in an escape, or in one of an escape's own characters.
         let last = text.char_indices().rev().take(ESCAPE_BYTES).filter(|(_, c)| matches!(c, '\\' | '%' | '&'));
         for end in last.map(|(at, _)| at).chain([text.len()]) {
@@ -312,6 +322,21 @@ mod tests {
                 // Less than the shortest secret, or the head of base64 that is not the secret's own.
                 assert!(rest.len() < 4 * 18, "{}: {clean}", &text[..end]);
                 assert!(!rest.contains("s3cr3t") && !rest.contains("s3cr"), "{}: {clean}", &text[..end]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_mark_that_happens_to_stand_before_a_secret_does_not_hide_it() {
+        for mark in ["%", "\\", "\\x", "\\u", "&", "%25", "\\\\u"] {
+            for secret in ["5ecret~of.the-request", "abcdef0123456789abcdef", "nobody's token"] {
+                for spelled in [secret.to_owned(), encode_segment(secret).into_owned()] {
+                    let clean = redact(&format!("before {mark}{spelled} after"), &[secret]);
+                    assert!(
+                        clean.contains("[REDACTED] after") && !clean.contains(&secret[4..8]),
+                        "{mark}{spelled}: {clean}"
+                    );
+                }
             }
         }
     }

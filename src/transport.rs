@@ -192,7 +192,8 @@ impl Transport {
             // An HTTP/2 connection is closed by now, and each of those who come now would make one.
             if unused(line) > self.settings.pool_idle_timeout
                 && line.http.speaks_http2()
-                && let Ok(http) = self.make(true, false)
+                // That another is full tells that HTTP/2 is spoken.
+                && let Ok(http) = self.make(true, full.is_some())
             {
                 line.http = http;
             }

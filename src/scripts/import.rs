@@ -30,6 +30,8 @@ use crate::text::quoted;
 /// lists; these grow to the other.
 const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A list that is odd is asked for no more often than this.
+const MOST_ODD: u32 = 6;
 /// The last question is asked so long before the time is over.
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// How long an upload may be unknown to the service that is asked for its status.
@@ -224,19 +226,21 @@ impl Agent {
     /// who may not see it does without.
     async fn known_by(&self, deadline: Instant, name: &str) -> Result<Known, String> {
         let mut trouble = "the list did not come in time".to_owned();
+        let (mut pause, mut odd) = (PAUSE, 0);
         let mut known = loop {
             let edited = ListScripts { name: Some(name.to_owned()), ..ListScripts::default() };
             match timeout_at(deadline, all(self.scripts(edited))).await {
                 Ok(Ok(known)) => break known,
-                Ok(Err(error)) if may_pass(&error) => trouble = error.to_string(),
+                Ok(Err(error)) if may_pass(&error, &mut odd) => trouble = error.to_string(),
                 Ok(Err(error)) => return Err(error.to_string()),
                 Err(_) => return Err(trouble),
             }
-            let next = after(Instant::now(), PAUSE);
+            let next = after(Instant::now(), pause);
             if next >= deadline {
                 return Err(trouble);
             }
             sleep_until(next).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         };
         let published = ListPublishedScripts { name: Some(name.to_owned()), ..ListPublishedScripts::default() };
         if let Ok(Ok(published)) = timeout_at(deadline, all(self.published_scripts(published))).await {
@@ -258,7 +262,7 @@ impl Agent {
                 return (Vec::new(), Some(why));
             }
         };
-        let (mut pause, mut found, mut trouble) = (PAUSE, Vec::new(), None);
+        let (mut pause, mut odd, mut found, mut trouble) = (PAUSE, 0, Vec::new(), None);
         loop {
             let now = Instant::now();
             let mut next = after(now, pause);
@@ -281,7 +285,7 @@ impl Agent {
                         }
                     }
                 }
-                Ok(Err(error)) if may_pass(&error) => trouble = Some(error.to_string()),
+                Ok(Err(error)) if may_pass(&error, &mut odd) => trouble = Some(error.to_string()),
                 Ok(Err(error)) => return (found, Some(format!("the scripts could not be listed: {error}"))),
             }
             match next_look(next.saturating_duration_since(Instant::now()), deadline) {
@@ -302,8 +306,10 @@ impl Agent {
 }
 
 /// Whether a list that failed may come whole when it is asked for again, as one does that was counted before all of it is listed.
-fn may_pass(error: &Error) -> bool {
-    error.is_retryable() || error.kind() == ErrorKind::UnexpectedAnswer
+/// One that was odd so often stays so, as where what the token may not see is counted too.
+fn may_pass(error: &Error, odd: &mut u32) -> bool {
+    *odd += u32::from(error.kind() == ErrorKind::UnexpectedAnswer);
+    error.is_retryable() || (error.kind() == ErrorKind::UnexpectedAnswer && *odd < MOST_ODD)
 }
 
 /// Of whatever name: a filter may be looser than equality, and names change.

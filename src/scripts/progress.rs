@@ -107,11 +107,24 @@ const NO_WORK: [&str; 28] = [
     "lacking",
 ];
 
+/// Something that is being done.
+fn is_doing(word: &str) -> bool {
+    word.len() > 4 && word.ends_with("ing") && !NO_WORK.contains(&word)
+}
+
+/// A state that is the end of it: `FAILED`, `VALIDATION_ERROR`; where something is being done only by its last word, as in
+/// `PROCESSING_FAILED`, and not in `RETRYING_AFTER_ERROR`.
+fn is_end(state: &str) -> bool {
+    let words = words_of(state);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let ends = words.last().is_some_and(|word| word.ends_with("ed"));
+    has_failure(&words, &[]) && (ends || !words.iter().any(|word| is_doing(word)))
+}
+
 /// Such as `IN_PROGRESS`, "still importing" or "40 % done"; not where anything in it speaks of a failure.
 fn tells_of_work(message: &str) -> bool {
     let words = words_of(message);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let is_doing = |word: &str| word.len() > 4 && word.ends_with("ing") && !NO_WORK.contains(&word);
     let is_work = |word: &&str| WORKING.contains(word) || is_doing(word) || WORK.iter().any(|stem| word.contains(stem));
     let are_work = |pair: &[&str]| match *pair {
         ["not", what] => TO_COME.contains(&what),
@@ -208,10 +221,7 @@ impl From<Told> for ImportStatus {
         });
         let message = text(told.message);
         let mut errors: Vec<ErrorBody> = [told.errors, told.error].into_iter().flat_map(errors).collect();
-        let ended = [told.status, told.state].into_iter().flatten().find(|state| {
-            let words = words_of(state);
-            has_failure(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[])
-        });
+        let ended = [told.status, told.state].into_iter().flatten().find(|state| is_end(state));
         if let Some(state) = ended.filter(|_| succeeded != Some(true)) {
             succeeded = Some(false);
             errors.extend(error(&Value::String(state)));

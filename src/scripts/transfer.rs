@@ -6,6 +6,7 @@ use http::header::{DATE, LOCATION};
 use reqwest::Url;
 use serde::Deserialize;
 use serde::de::Error as _;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::file::ScriptFile;
@@ -69,8 +70,12 @@ impl Agent {
             let missing = serde_json::Error::missing_field("correlationId");
             let error = undecodable("an upload's receipt", &spec, &answer, missing);
             // Under another name it may have the id: the upload cannot be had twice.
-            let receipt = redact(&String::from_utf8_lossy(&answer.body), answer.token().as_slice());
-            if error.body().is_some() { error } else { error.noted(&format!("it is {}", quoted(&receipt))) }
+            let receipt =
+                serde_json::from_slice::<Value>(&answer.body).map_or_else(|_| String::new(), |it| it.to_string());
+            let receipt = redact(&receipt, answer.token().as_slice());
+            // A URL in it may be signed.
+            let is_shown = error.body().is_none() && !receipt.contains("://");
+            if is_shown { error.noted(&format!("it is {}", quoted(&receipt))) } else { error }
         })?;
         let date = answer.headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
         let elapsed = TimeDelta::from_std(answer.elapsed).unwrap_or_default();

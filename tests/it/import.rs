@@ -219,6 +219,24 @@ fn counted_only() -> Reply {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_stays_odd_is_not_looked_at_for_ever() {
+    let transport = Service::new(&[DONE]).edited(|_| counted_only()).transport();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert!(imported.why_unknown().unwrap().contains("before is not known"), "{:?}", imported.why_unknown());
+    let uploaded = transport.calls().iter().find(|seen| seen.url.starts_with(UPLOADS)).unwrap().at;
+    assert!(uploaded.as_secs() < 40, "{uploaded:?}");
+
+    // Nor after the upload.
+    let transport = Service::new(&[DONE])
+        .edited(|looked| if looked == 1 { reply(200, scripts(&[])) } else { counted_only() })
+        .transport();
+    let started = Instant::now();
+    let imported = agent(&transport).import(&file(), &ImportScript::default()).await.unwrap();
+    assert!(imported.why_unknown().unwrap().contains("could not be listed"), "{:?}", imported.why_unknown());
+    assert!(started.elapsed().as_secs() < 40, "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_is_counted_before_it_is_there_is_looked_at_again() {
     let began = Instant::now();
     let service = Service::new(&[DONE]).edited(move |looked| match (looked, began.elapsed().as_secs()) {
@@ -520,6 +538,8 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
         r#"{"succeeded":false,"errors":0,"error":false,"message":{},"code":202}"#,
         r#"{"succeeded":false,"state":"NOT_STARTED","code":"in.progress"}"#,
         r#"{"status":"NO_ERROR"}"#,
+        r#"{"state":"RETRYING_AFTER_ERROR"}"#,
+        r#"{"status":"CHECKING_ERRORS"}"#,
         r#"{"succeeded":"no","message":["Import queued"]}"#,
     ] {
         let mut statuses = vec![(200, status); 20];
@@ -612,6 +632,7 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
         (r#"{"succeeded":false,"message":"Invalid file"}"#, vec!["Invalid file"]),
         (r#"{"succeeded":false,"message":"unknown component"}"#, vec!["unknown component"]),
         (r#"{"succeeded":false,"message":"Error while processing page 3"}"#, vec!["page 3"]),
+        (r#"{"status":"PROCESSING_FAILED"}"#, vec!["PROCESSING_FAILED"]),
         (r#"{"succeeded":false,"message":"import not allowed"}"#, vec!["not allowed"]),
         (r#"{"succeeded":false,"errors":["no start page"]}"#, vec!["no start page"]),
         (r#"{"succeeded":false,"message":null,"errors":"no start page"}"#, vec!["no start page"]),
