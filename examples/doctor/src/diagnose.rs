@@ -6,7 +6,7 @@ use crate::cause::{Cause, Certainty, Finding, Level, Name, RuledOut};
 use crate::explain;
 use crate::groups::{self, Answered, Group, Question};
 use crate::hypothesis;
-use crate::operations::operations;
+use crate::operations::{holds_id, operations};
 use crate::sample::{Fate, NONE, Results, Sample};
 use crate::signs::{self, Shape, Shapes};
 use crate::text::{count, many, p_value, percent, shown};
@@ -389,7 +389,8 @@ impl<'a> Case<'a> {
         // Without addresses, labels may have the ids.
         let (address, texts): (fn(&Sample) -> u32, _) =
             if results.has.url { (|row| row.url, &results.urls) } else { (|row| row.label, &results.labels) };
-        let table = group.by(address);
+        let mut table = group.by(address);
+        table.retain(|label, _| results.has.url || holds_id(texts.text(*label)));
         let base = group.failures() as f64 / group.rows.len() as f64;
         let never: BTreeMap<u32, u64> = table
             .iter()
@@ -616,10 +617,13 @@ fn only_errors(results: &Results, rows: &[&Sample]) -> bool {
     if rows.iter().any(|row| !results.answer(row.answer).fate.failed()) {
         return false;
     }
-    let codes: HashSet<u32> = rows.iter().map(|row| code_of(results, row)).collect();
+    // What a plan does as it is stopped, or once in a while, is no kind of its own.
+    let mut codes: HashMap<u32, usize> = HashMap::new();
+    rows.iter().for_each(|row| *codes.entry(code_of(results, row)).or_default() += 1);
+    codes.retain(|_, count| *count * 20 >= rows.len());
     let threads: HashSet<u32> = rows.iter().map(|row| row.thread).filter(|thread| *thread > 0).collect();
     let most = rows.iter().map(|row| row.threads).filter(|threads| *threads != NONE).max().unwrap_or_default();
-    codes.len() > 1 || (!threads.is_empty() && threads.len() < most as usize)
+    codes.len() > 1 || (!threads.is_empty() && threads.len() * 2 < most as usize)
 }
 
 /// Rows with the same code fail alike: the first answer with it.

@@ -180,7 +180,25 @@ pub(crate) enum Told {
 
 /// None where the name does not say that it is one of these: then the value may follow from the failure, or be a secret.
 pub(crate) fn told(name: &str) -> Option<Told> {
-    const NODES: [&str; 9] = ["node", "server", "backend", "pod", "instance", "upstream", "zone", "region", "host"];
+    const NODES: [&str; 17] = [
+        "node",
+        "server",
+        "backend",
+        "pod",
+        "instance",
+        "upstream",
+        "zone",
+        "region",
+        "host",
+        "served",
+        "handled",
+        "replica",
+        "cluster",
+        "datacenter",
+        "shard",
+        "container",
+        "machine",
+    ];
     const OF_THE_ANSWER: [&str; 10] =
         ["status", "state", "error", "code", "message", "time", "latency", "duration", "bytes", "result"];
     let lower = name.trim().to_lowercase();

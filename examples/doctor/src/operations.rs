@@ -40,6 +40,11 @@ pub(crate) fn operations(results: &Results, rows: &[&Sample]) -> HashMap<u32, u3
     operations
 }
 
+/// Whether a label tells which script, and not which step.
+pub(crate) fn holds_id(label: &str) -> bool {
+    without_ids(label, is_id) != label
+}
+
 fn without_ids(text: &str, is_id: fn(&str) -> bool) -> String {
     let parts = text.split_inclusive(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_')));
     parts

@@ -619,7 +619,7 @@ impl<'a> Rules<'a> {
         let value = value.trim();
         // Other services have other schemes, and no quotas of tokens.
         let genesys = ["pure.cloud", "mypurecloud"].iter().any(|name| sampler.domain.contains(name));
-        if !genesys && !sampler.path.contains("/api/v2/") && !value.is_empty() {
+        if !genesys && !sampler.path.contains("api/v2/") && !value.is_empty() {
             return;
         }
         let (scheme, rest) = value.split_once(char::is_whitespace).unwrap_or((value, ""));

@@ -106,7 +106,9 @@ pub(crate) fn of_address(url: &str, shape: Option<&Shape>) -> Option<Name> {
     let decoded = decoded.replace("%3C", "<").replace("%3c", "<").replace("%3E", ">").replace("%3e", ">");
     // Pages are called `not-found` and `todo` too.
     let nothing = ["null", "undefined", "nan", "none", "nil"].contains(&decoded.to_lowercase().as_str());
-    let unfilled = shape.is_some_and(Shape::of_ids) || nothing || !decoded.contains(|c: char| c.is_lowercase());
+    let of_script = lower.trim_end_matches('/').rsplit('/').nth(1).is_some_and(|part| part == "scripts");
+    let of_ids = of_script || shape.is_some_and(Shape::of_ids);
+    let unfilled = of_ids || nothing || !decoded.contains(|c: char| c.is_lowercase());
     if is_template(&decoded) || (unfilled && is_placeholder(&decoded)) {
         return Some(Name::FeedPlaceholder);
     }

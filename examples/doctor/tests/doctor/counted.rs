@@ -136,4 +136,11 @@ fn a_file_of_errors_only_does_not_tell_that_nothing_went_well() {
     // Each thread that there was is in it, and all say the same.
     let all = run(60, |_, row, _| row.failed("400", "Bad Request"));
     shows("all refused", &all, &["all_refused"]);
+    // So do all but those that were cut off as the plan was stopped.
+    let stopped = run(600, |i, row, _| match i {
+        598.. => row.failed("Non HTTP response code: java.net.SocketException", "Socket closed"),
+        _ => row.failed("400", "Bad Request"),
+    });
+    let report = report(csv(&stopped));
+    assert!(sure(&report).contains(&"all_refused"), "{:#?}", report.causes);
 }

@@ -157,3 +157,31 @@ fn words_are_whole_words() {
         assert_eq!(report.verdict, Verdict::Causes);
     }
 }
+
+#[test]
+fn a_step_that_never_succeeds_is_no_script_where_no_column_tells_addresses() {
+    let rows = run(600, |i, mut row, luck| {
+        row.label = ["Get user", "Get queue", "Get script", "Log out"][(i % 4) as usize].into();
+        let fails = row.label == "Log out" || luck.f64() < 0.3;
+        row.url = String::new();
+        if fails { row.failed("401", "Unauthorized") } else { row }
+    });
+    let without_url = csv(&rows).replacen(",URL", ",Nothing", 1);
+    let report = report(without_url);
+    assert!(
+        !sure(&report).iter().any(|name| ["feed_unknown_id", "broken_script"].contains(name)),
+        "{:#?}",
+        report.causes
+    );
+}
+
+#[test]
+fn a_word_for_nothing_in_the_place_of_a_script_is_a_placeholder() {
+    for word in ["changeme", "not_found"] {
+        let rows = run(200, |_, mut row, _| {
+            row.url = format!("https://api.example.test/api/v2/scripts/{word}");
+            row.failed("404", "Not Found")
+        });
+        shows(word, &rows, &["feed_placeholder"]);
+    }
+}

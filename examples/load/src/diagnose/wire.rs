@@ -246,7 +246,7 @@ impl Subject for Wire<'_> {
         let mut ended = Vec::new();
         {
             let at_a_time = if at_once { logins.len().max(1) } else { 1 };
-            let ends = stream::iter(&logins).map(|login| self.log_in_once(login)).buffered(at_a_time);
+            let ends = stream::iter(&logins).map(|login| self.log_in_once(login)).buffer_unordered(at_a_time);
             let mut ends = std::pin::pin!(ends);
             while let Some(end) = shared.in_time(ends.next()).await.flatten() {
                 ended.push(end);
