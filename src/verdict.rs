@@ -209,24 +209,21 @@ pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
 /// The error that a refusal is, before it is known whether the call goes on. Nothing of it is lost.
 fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
     let (spec, endpoint) = (asked.spec, asked.endpoint());
-    let parameters: Vec<&str> = spec.query.iter().map(|(name, _)| *name).collect();
-    let data = spec.data();
-    let data: Vec<&str> = data.iter().map(AsRef::as_ref).collect();
-    let facts = RequestFacts {
-        of_script: spec.operation.is_of_script(),
-        had_body: spec.body.is_some(),
-        odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
-        parameters: &parameters,
-        data: &data,
-    };
     let body = ErrorBody::read(&answer.headers, &answer.body, asked.secrets);
     let correlation_id = answer.correlation_id().map(|id| redact(id, asked.secrets).into());
     let is_throttled_login = endpoint == Endpoint::Login && answer.status == StatusCode::TOO_MANY_REQUESTS;
     // A login's refusals have causes at any of the statuses it refuses with: of an unknown client RFC 6749 says 401.
     let is_refused_login = endpoint == Endpoint::Login && matches!(answer.status.as_u16(), 401 | 403);
     let why = (answer.status == StatusCode::BAD_REQUEST || is_refused_login).then(|| {
-        let headers = &answer.headers;
-        cause::classify(&cause::Evidence { endpoint, headers, body: &body, request: facts })
+        let (parameters, data): (Vec<_>, _) = (spec.query.iter().map(|(name, _)| *name).collect(), spec.data());
+        let request = RequestFacts {
+            of_script: spec.operation.is_of_script(),
+            had_body: spec.body.is_some(),
+            odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
+            parameters: &parameters,
+            data: &data.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
+        };
+        cause::classify(&cause::Evidence { endpoint, headers: &answer.headers, body: &body, request })
     });
     let why = why.or_else(|| is_throttled_login.then(|| BadRequest::login_refused_for_limit(&body)));
     let (kind, meaning) = match endpoint {

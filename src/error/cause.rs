@@ -14,6 +14,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use super::body::{Envelope, ErrorBody};
 use super::rules::{At, DEFINITION, OTHER_LIMITS, RULES, What};
 use super::words::{Words, quoted_data, without};
+use crate::answer::correlation_id;
 use crate::text::{head, quoted, shown};
 
 /// Why a request was refused, as far as the evidence goes. In JSON `{name, certainty, evidence, advice}`, the one form in
@@ -300,8 +301,6 @@ impl fmt::Display for BadRequest {
     }
 }
 
-/// On each answer of the service.
-const CORRELATION_ID: &str = "inin-correlation-id";
 const DEFINITION_MESSAGE: &str = "invalid script definition";
 const UNDECIDED: &str = "\"Invalid script definition\" is answered for a broken script and for overload alike";
 
@@ -718,7 +717,7 @@ fn of_parameter(evidence: &Evidence<'_>, name: Option<&str>) -> BadRequest {
 /// Whether it is written for people, or speaks of a proxy, without the id that the service gives each of its answers.
 fn is_of_people(evidence: &Evidence<'_>) -> bool {
     let is_of_proxy = || evidence.body.envelope == Envelope::Gateway && evidence.words().say("proxy|firewall");
-    !evidence.headers.contains_key(CORRELATION_ID) && (evidence.body.heard.is_prose || is_of_proxy())
+    correlation_id(evidence.headers).is_none() && (evidence.body.heard.is_prose || is_of_proxy())
 }
 
 /// Whether the form is none that an API answers in.
@@ -807,7 +806,7 @@ fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
 /// Nobody says why. Who spoke is seen from the form.
 fn by_speaker(evidence: &Evidence<'_>) -> BadRequest {
     use Certainty::{Likely, Possible};
-    let of_service = evidence.headers.contains_key(CORRELATION_ID);
+    let of_service = correlation_id(evidence.headers).is_some();
     match evidence.body.envelope {
         Envelope::Page | Envelope::Other if !of_service => BadRequest::new(Cause::Gateway, Likely),
         Envelope::Empty if !of_service => BadRequest::new(Cause::Gateway, Possible),
