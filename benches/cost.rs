@@ -283,6 +283,8 @@ fn over_bare(url: &str) -> Result<i64> {
 /// The same of this bench as `benches/without` builds it.
 fn over_bare_compiled_out(url: &str) -> Result<i64> {
     let output = Command::new(env!("CARGO"))
+        // Else what depends on it is built anew each time.
+        .env_remove("CARGO_MANIFEST_DIR")
         .args(["run", "--quiet", "--profile=bench", "--package=genesys-cost-without", "--features=silent", "--"])
         .args(["over-bare", url])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
