@@ -12,6 +12,8 @@ use crate::answer::Answer;
 use crate::auth::keeper::Keeper;
 use crate::auth::token::TokenSlot;
 use crate::auth::{Credentials, Session, SessionStored, login};
+#[cfg(feature = "cache")]
+use crate::cache::Scope;
 use crate::call::{self, Authority, Call};
 use crate::client::{Client, ClientShared};
 use crate::error::Error;
@@ -32,9 +34,6 @@ use crate::retry::after;
 pub struct Agent {
     slot: Arc<TokenSlot>,
     _last_clone: Arc<LastClone>,
-    /// Which of the client's agents it is.
-    #[cfg(feature = "cache")]
-    pub(crate) number: u64,
     timeout: Duration,
     #[cfg(feature = "cache")]
     cache_scope: Option<Arc<str>>,
@@ -56,14 +55,10 @@ impl Client {
     #[must_use]
     pub fn agent(&self, credentials: Credentials) -> Agent {
         let client = Arc::clone(&self.shared);
-        #[cfg(feature = "cache")]
-        let number = client.agents.next();
         let timeout = client.settings.call_timeout;
         let slot = Arc::new(TokenSlot::new(client, credentials));
         Agent {
             timeout,
-            #[cfg(feature = "cache")]
-            number,
             #[cfg(feature = "cache")]
             cache_scope: None,
             _last_clone: Arc::new(LastClone(Arc::clone(&slot))),
@@ -123,8 +118,8 @@ impl Agent {
     }
 
     #[cfg(feature = "cache")]
-    pub(crate) fn cache_scope(&self) -> Option<Arc<str>> {
-        self.cache_scope.clone()
+    pub(crate) fn cache_scope(&self) -> Scope {
+        self.cache_scope.clone().map_or(Scope::Agent(self.slot.number), Scope::Shared)
     }
 
     /// Has `tell` called with each session a login or refresh brings, **before** its token is used.

@@ -218,8 +218,8 @@ impl<'a> Run<'a> {
     }
 
     /// Whose call it is, to tell what follows a token from what follows a script.
-    fn who(&self) -> usize {
-        self.agent().map_or(0, |slot| Arc::as_ptr(slot).addr())
+    fn who(&self) -> u64 {
+        self.agent().map_or(u64::MAX, |slot| slot.number)
     }
 
     /// The agent's token. A login that failed ends the call: its own loop is over.

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::limits::Route;
 use crate::limits::in_flight::InFlight;
 use crate::limits::login::LoginGate;
-use crate::metrics;
+use crate::metrics::{self, Server};
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
@@ -25,10 +25,10 @@ use crate::request::{OnHost, Operation, Site, Spec};
 use crate::resilience::{Resilience, Switch};
 use crate::retry::RetryPolicy;
 use crate::scripts::Imports;
-use crate::shut_down::UnderWay;
-use crate::stats::{Counters, HostStats, Stats};
+use crate::stats::{Counter, Counters, HostStats, Stats};
 use crate::tls::Tls;
 use crate::transport::{HttpSettings, Transport};
+use crate::under_way::UnderWay;
 
 /// What all agents share: connections, limits, policies. Cheap to clone.
 ///
@@ -62,8 +62,7 @@ pub(crate) struct ClientShared {
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<ScriptCache>,
     /// Agents made so far: each has a number of its own.
-    #[cfg(feature = "cache")]
-    pub(crate) agents: crate::stats::Counter,
+    pub(crate) agents: Counter,
     pub(crate) imports: Imports,
     /// What the replicas of a service share.
     pub(crate) sharing: Option<Arc<Sharing>>,
@@ -83,13 +82,6 @@ pub(crate) struct Host {
     max_waiting: usize,
     name: String,
     pub(crate) server: Server,
-}
-
-/// Where a host is, for traces and metrics.
-pub(crate) struct Server {
-    pub(crate) address: String,
-    /// None where it differs from call to call.
-    pub(crate) port: Option<u16>,
 }
 
 /// What the builder was told.
@@ -192,9 +184,8 @@ impl Host {
     /// One of its operations, and whether others are in use too.
     pub(crate) fn route(&self, operation: &'static Operation) -> (Arc<Route>, bool) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let route = Arc::clone(
-            routes.entry(operation.name).or_insert_with(|| Arc::new(Route::new(self, operation, self.max_waiting))),
-        );
+        let made = || Arc::new(Route::new(operation, &self.server, self.in_flight.share(), self.max_waiting));
+        let route = Arc::clone(routes.entry(operation.name).or_insert_with(made));
         (route, routes.len() > 1)
     }
 
@@ -495,8 +486,7 @@ impl ClientBuilder {
                 #[cfg(feature = "cache")]
                 cache: self.cache.map(ScriptCache::new),
                 settings: self.settings,
-                #[cfg(feature = "cache")]
-                agents: crate::stats::Counter::default(),
+                agents: Counter::default(),
                 imports: Imports::default(),
                 sharing: self.sharing.map(|sessions| Arc::new(Sharing::new(sessions))),
                 random: Arc::new(Random::new(self.seed)),

@@ -334,7 +334,7 @@ impl ClientConfig {
     ///
     /// # Errors
     ///
-    /// As of [`builder`](Self::builder).
+    /// As for [`builder`](Self::builder).
     pub fn place(&self) -> Result<Region, Error> {
         let urls = [("api_url", &self.api_url), ("login_url", &self.login_url), ("upload_url", &self.upload_url)];
         let missing: Vec<&str> = urls.iter().filter(|(_, url)| url.is_none()).map(|(key, _)| *key).collect();

@@ -37,6 +37,7 @@ mod stats;
 mod text;
 mod tls;
 mod transport;
+mod under_way;
 mod verdict;
 mod waits;
 

@@ -13,11 +13,17 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::client::Server;
 use crate::error::{Error, ErrorKind};
 use crate::limits::window::QuotaHeaders;
 use crate::request::Operation;
 use crate::waits::Wait;
+
+/// Where a host is, for traces and metrics.
+pub(crate) struct Server {
+    pub(crate) address: String,
+    /// None where it differs from call to call.
+    pub(crate) port: Option<u16>,
+}
 
 /// OpenTelemetry's names (HTTP client metrics), a request on the wire each, logins too.
 const REQUESTS: &str = "http.client.request.duration";

@@ -19,7 +19,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script). [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), and nothing is sent, for a path
+    /// As for [`script`](Self::script). [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput), and nothing is sent, for a path
     /// that does not begin with `/api/v2/`, has an empty segment, a dot segment or a placeholder in it (also percent-encoded), an
     /// encoded `/`, a `\`, a `#`, or characters that nobody sees.
     ///

@@ -15,8 +15,8 @@ use crate::text::quoted;
 
 /// An authorization begun: the URL to send the agent's browser to, and what to hold against its return.
 ///
-/// `state` and the PKCE verifier come from the operating system's random source, the challenge is S256
-/// (RFC 7636). Keep it in the browser's session until the browser is back, for minutes and no longer. Where the browser may
+/// `state` and the PKCE verifier are drawn by a cryptographic generator that the operating system seeds, the challenge is
+/// S256 (RFC 7636). Keep it in the browser's session until the browser is back, for minutes and no longer. Where the browser may
 /// come back to another process, keep its [parts](Self::into_parts) in a store that both have.
 ///
 /// ```

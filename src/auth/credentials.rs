@@ -297,6 +297,10 @@ impl Credentials {
             client.find_flaw()?;
         }
         match self {
+            // RFC 6749 §4.4: only for clients that can keep one.
+            Self::Client(OAuthClient { secret: None, .. }) => {
+                Err("client credentials need a client secret; who has none logs in by an authorization code".to_owned())
+            }
             Self::Client(_) | Self::Source(_) | Self::Stored(_) => Ok(()),
             Self::AuthorizationCode { code, redirect_uri, verifier, .. } => {
                 check_word("the authorization code", code.expose_secret())?;

@@ -104,6 +104,8 @@ type LoginResult = Result<Arc<Token>, Error>;
 
 /// Where an agent's token is kept, and what the next one is got with.
 pub(crate) struct TokenSlot {
+    /// Which of the client's agents it is of.
+    pub(crate) number: u64,
     pub(crate) client: Arc<ClientShared>,
     pub(crate) credentials: Credentials,
     state: Mutex<State>,
@@ -192,7 +194,7 @@ impl TokenSlot {
             keeper: None,
             line: None,
         };
-        Self { client, credentials, state: Mutex::new(state) }
+        Self { number: client.agents.next(), client, credentials, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

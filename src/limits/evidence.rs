@@ -65,7 +65,7 @@ impl State {
 struct Served {
     key: u64,
     /// Whose token it was served to.
-    who: usize,
+    who: u64,
     sent: Instant,
     /// How often its call had failed before, and of these been refused with a 400.
     failed_before: u32,
@@ -110,7 +110,7 @@ impl Evidence {
         (!state.served.is_empty()).then(|| state.served.iter().any(|served| served.key == key))
     }
 
-    pub(crate) fn served(&self, key: u64, who: usize, sent: Instant, failed_before: u32, refused_before: u32) {
+    pub(crate) fn served(&self, key: u64, who: u64, sent: Instant, failed_before: u32, refused_before: u32) {
         let mut state = self.lock();
         if !state.broken.is_empty() {
             state.broken.remove(&key);
@@ -123,7 +123,7 @@ impl Evidence {
     }
 
     /// A call whose first attempt was sent then has failed so often.
-    pub(crate) fn failed(&self, key: u64, who: usize, began: Instant, failures: u32, now: Instant) -> Finding {
+    pub(crate) fn failed(&self, key: u64, who: u64, began: Instant, failures: u32, now: Instant) -> Finding {
         let mut state = self.lock();
         let last_served = state.last_served(key);
         let State { served, broken, .. } = &mut *state;
@@ -226,8 +226,8 @@ mod tests {
 
     const BROKEN: u64 = 0;
     /// Tokens.
-    const ONE: usize = 1;
-    const OTHER: usize = 2;
+    const ONE: u64 = 1;
+    const OTHER: u64 = 2;
 
     /// So many others are served, after this many failures each.
     fn others(evidence: &Evidence, served: u64, failed_before: u32) {

@@ -10,8 +10,7 @@ pub(crate) mod window;
 
 use std::sync::Arc;
 
-use crate::client::Host;
-use crate::metrics::Meter;
+use crate::metrics::{Meter, Server};
 use crate::request::Operation;
 
 /// One operation of a host: whether it is up, and what of it fares how.
@@ -23,10 +22,15 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn new(host: &Host, operation: &'static Operation, most_waiting: usize) -> Self {
-        let meter = Arc::new(Meter::new(operation, &host.server));
+    pub(crate) fn new(
+        operation: &'static Operation,
+        server: &Server,
+        share: in_flight::Share,
+        most_waiting: usize,
+    ) -> Self {
+        let meter = Arc::new(Meter::new(operation, server));
         let outage = outage::Outage::new(most_waiting, Arc::clone(&meter));
-        Self { share: host.in_flight.share(), outage, evidence: evidence::Evidence::default(), meter }
+        Self { share, outage, evidence: evidence::Evidence::default(), meter }
     }
 
     /// Whatever it learned, and whoever waits for it.

@@ -60,13 +60,13 @@ struct Row {
     /// It is not what was asked for that fails.
     is_certain: bool,
     /// Whose calls failed; no more than [`MANY_AGENTS`].
-    agents: Vec<usize>,
+    agents: Vec<u64>,
     /// When the first of them was sent, and since when it failed.
     began: Option<(Instant, Instant)>,
 }
 
 impl Row {
-    fn count(&mut self, counts: Counts, who: usize) {
+    fn count(&mut self, counts: Counts, who: u64) {
         if self.agents.len() < MANY_AGENTS && !self.agents.contains(&who) {
             self.agents.push(who);
         }
@@ -164,7 +164,7 @@ pub(crate) struct Patience {
     pub(crate) oldest: Option<Duration>,
     /// What it asks for, and whose it is.
     pub(crate) key: u64,
-    pub(crate) who: usize,
+    pub(crate) who: u64,
     /// That is known to be broken: it would find out nothing, and so is no probe.
     pub(crate) is_broken: bool,
     /// How many probes had failed when it began to wait for one more, and until when it waits.
@@ -371,7 +371,7 @@ mod tests {
     }
 
     fn bounded(most_waiting: usize) -> Outage {
-        let server = crate::client::Server { address: "here".to_owned(), port: None };
+        let server = crate::metrics::Server { address: "here".to_owned(), port: None };
         Outage::new(most_waiting, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &server)))
     }
 
@@ -394,12 +394,13 @@ mod tests {
             |who| drop(outage.failed(Permit::Normal, Instant::now(), Counts::Yes, &of(who), refused(), Instant::now()));
         (0..AT_ONCE).for_each(|_| fails(1));
         assert_eq!((goes(1), goes(1)), (Some(Permit::Probe), None), "it is down, for the one that met it");
-        for who in 2..=MANY_AGENTS {
+        let many = MANY_AGENTS as u64;
+        for who in 2..=many {
             assert_eq!((goes(who), outage.wait(&mut of(who)).await), (Some(Permit::Normal), Ok(())), "{who}");
             fails(who);
             assert_eq!(goes(who), None, "{who} has met it too");
         }
-        assert_eq!(goes(MANY_AGENTS + 1), None, "so many tokens at once are not refused");
+        assert_eq!(goes(many + 1), None, "so many tokens at once are not refused");
     }
 
     fn fail_as(outage: &Outage, counts: Counts) {

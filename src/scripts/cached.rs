@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::model::Script;
 use crate::agent::Agent;
-use crate::cache::{Cached, Entry, Key, Scope, ScriptCache};
+use crate::cache::{Cached, Entry, Key, ScriptCache};
 use crate::error::{Cause, Error, ErrorKind};
 use crate::id::ScriptId;
 use crate::metrics;
@@ -29,7 +29,7 @@ impl Agent {
             let script = self.script(id).await?;
             return Ok(Cached { value: Arc::new(script), age: Duration::ZERO, stale: false });
         };
-        let scope = self.cache_scope().map_or(Scope::Agent(self.number), Scope::Shared);
+        let scope = self.cache_scope();
         let key = Key { scope, id: id.clone() };
         if let Some(cached) = cache.fresh(&key).await {
             metrics::cached("fresh");

@@ -4,8 +4,6 @@
 //! the name is looked at before the upload, and a script is taken for the new one only where no other can be it.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::default_script::DefaultScript;
 use super::file::ScriptFile;
+use super::imports::{Claim, LISTED_WITHIN};
 use super::listing::Listing;
 use super::model::{ImportStatus, Script};
 use super::progress::{self, Progress};
@@ -36,8 +35,6 @@ const MOST_ODD: u32 = 6;
 const LAST_LOOK: Duration = Duration::from_millis(500);
 /// How long an upload may be unknown to the service that is asked for its status.
 const UNKNOWN_AT_FIRST: Duration = Duration::from_secs(15);
-/// By then a script that was imported is listed, where two imports of one name must be told apart.
-const LISTED_WITHIN: Duration = Duration::from_secs(40);
 /// The clocks of the service's hosts may differ by so much.
 const SKEW: TimeDelta = TimeDelta::seconds(5);
 /// Where the service does not tell its time: by so much this machine's may be wrong.
@@ -95,7 +92,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script). [`ErrorKind::InvalidInput`] where neither options nor file have a name, or the file's
+    /// As for [`script`](Self::script). [`ErrorKind::InvalidInput`] where neither options nor file have a name, or the file's
     /// is a template that was never filled in. [`ErrorKind::ImportFailed`] when the service says so,
     /// [`ErrorKind::Timeout`] when it is not done in time. Once the upload was received, [`Error::upload_id`] names it: go on
     /// with that one, as importing again could make a second script.
@@ -166,7 +163,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script); [`ErrorKind::ImportFailed`] when the service says so, with its message and errors in
+    /// As for [`script`](Self::script); [`ErrorKind::ImportFailed`] when the service says so, with its message and errors in
     /// the text, [`ErrorKind::Timeout`] when it says nothing in the time given. [`Error::upload_id`] names the upload, to ask
     /// again: it may still succeed.
     ///
@@ -428,91 +425,6 @@ impl Search<'_> {
     }
 }
 
-/// The imports of a client whose scripts may not be listed yet, so that none takes another's.
-#[derive(Default)]
-pub(crate) struct Imports(Mutex<Vec<Import>>);
-
-struct Import {
-    number: u64,
-    name: String,
-    script: Option<ScriptId>,
-    began: Instant,
-    /// When it may be forgotten by those that begin then; not while it is under way.
-    until: Option<Instant>,
-}
-
-impl Imports {
-    fn begin(&self, name: &str) -> Claim<'_> {
-        let mut imports = self.lock();
-        let now = Instant::now();
-        let under_way = imports.iter().filter(|import| import.until.is_none()).map(|import| import.began);
-        let oldest = under_way.min().unwrap_or(now);
-        imports.retain(|import| import.until.is_none_or(|until| until > oldest));
-        // Never one that was forgotten: its claim is still to be dropped.
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        imports.push(Import { number, name: name.to_owned(), script: None, began: now, until: None });
-        Claim { imports: self, number }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Import>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One import's place among them.
-struct Claim<'a> {
-    imports: &'a Imports,
-    number: u64,
-}
-
-impl Claim<'_> {
-    /// Among those of the name that were not to be forgotten when it began.
-    fn among_others(&self, is: impl Fn(&Import) -> bool) -> bool {
-        let imports = self.imports.lock();
-        let Some(own) = imports.iter().find(|import| import.number == self.number) else { return false };
-        let is_near = |import: &Import| import.until.is_none_or(|until| until > own.began);
-        imports.iter().any(|other| other.number != own.number && other.name == own.name && is_near(other) && is(other))
-    }
-
-    /// Whether there is another import of the name whose script is not known, and may not be listed yet.
-    fn has_rivals(&self) -> bool {
-        let now = Instant::now();
-        self.among_others(|other| other.script.is_none() && other.until.is_none_or(|until| until > now))
-    }
-
-    /// By one that was under way with it, however long ago.
-    fn is_taken(&self, id: &ScriptId) -> bool {
-        self.among_others(|other| other.script.as_ref() == Some(id))
-    }
-
-    /// Takes the script for this import's; false where another has taken it meanwhile.
-    fn take(&self, id: &ScriptId) -> bool {
-        let mut imports = self.imports.lock();
-        if imports.iter().any(|other| other.number != self.number && other.script.as_ref() == Some(id)) {
-            return false;
-        }
-        if let Some(own) = imports.iter_mut().find(|import| import.number == self.number) {
-            own.script = Some(id.clone());
-        }
-        true
-    }
-
-    /// Nothing was uploaded.
-    fn forget(&self) {
-        self.imports.lock().retain(|import| import.number != self.number);
-    }
-}
-
-impl Drop for Claim<'_> {
-    /// Its script may be listed yet.
-    fn drop(&mut self) {
-        if let Some(own) = self.imports.lock().iter_mut().find(|import| import.number == self.number) {
-            own.until = Some(after(Instant::now(), LISTED_WITHIN));
-        }
-    }
-}
-
 /// When the service is asked again: after the pause, or shortly before the time is over.
 fn next_look(pause: Duration, deadline: Instant) -> Option<Instant> {
     let now = Instant::now();
@@ -522,21 +434,4 @@ fn next_look(pause: Duration, deadline: Instant) -> Option<Instant> {
     }
     // Where it asked for a longer pause itself, it is not asked any more.
     deadline.checked_sub(LAST_LOOK).filter(|last| *last > now && pause <= LONGEST_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_claim_that_was_forgotten_and_is_dropped_touches_no_other() {
-        let imports = Imports::default();
-        let forgotten = imports.begin("Inbound");
-        forgotten.forget();
-        let (under_way, other) = (imports.begin("Inbound"), imports.begin("Inbound"));
-        drop(forgotten);
-        tokio::time::advance(LISTED_WITHIN * 2).await;
-        assert!(other.has_rivals(), "it is under way");
-        drop(under_way);
-    }
 }

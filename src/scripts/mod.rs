@@ -8,6 +8,7 @@ mod course;
 mod default_script;
 mod file;
 mod import;
+mod imports;
 mod listing;
 pub(crate) mod model;
 mod progress;
@@ -19,7 +20,7 @@ pub(crate) mod upload_form;
 pub use default_script::DefaultScript;
 pub use file::{ScriptContent, ScriptFile};
 pub use import::Imported;
-pub(crate) use import::Imports;
+pub(crate) use imports::Imports;
 pub use listing::{Listing, ListingPages};
 pub use model::{Division, ExportResponse, ImportStatus, Page, Script, ScriptListing};
 pub use query::{
@@ -66,7 +67,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # async fn example(agent: genesys_scripts::Agent, id: genesys_scripts::ScriptId) -> Result<(), genesys_scripts::Error> {
@@ -84,7 +85,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ReadScript, ScriptId};
@@ -107,7 +108,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ReadScript, ScriptId};
@@ -156,7 +157,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`scripts`](Self::scripts).
+    /// As for [`scripts`](Self::scripts).
     ///
     /// ```no_run
     /// use futures_util::TryStreamExt;
@@ -179,7 +180,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script). A script that is not there is
+    /// As for [`script`](Self::script). A script that is not there is
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound); but where an attempt failed and its repetition finds no such
     /// script, the script is taken as deleted.
     ///
@@ -207,7 +208,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, DivisionId, ScriptId};
@@ -232,7 +233,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script); a script that was never published is
+    /// As for [`script`](Self::script); a script that was never published is
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound).
     ///
     /// ```no_run
@@ -253,7 +254,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, PageId, ReadScript, ScriptId};
@@ -273,7 +274,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ReadScript, ScriptId};
@@ -293,7 +294,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`scripts`](Self::scripts).
+    /// As for [`scripts`](Self::scripts).
     ///
     /// ```no_run
     /// use futures_util::TryStreamExt;
@@ -317,7 +318,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`scripts`](Self::scripts).
+    /// As for [`scripts`](Self::scripts).
     ///
     /// ```no_run
     /// # use futures_util::TryStreamExt;
@@ -338,7 +339,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ReadVariables, ScriptId};
@@ -361,7 +362,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ReadVariables, ScriptId};
@@ -384,7 +385,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, PublishScript, ScriptId};

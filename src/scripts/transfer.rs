@@ -41,7 +41,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script); [`ErrorKind::InvalidInput`] for a blank name.
+    /// As for [`script`](Self::script); [`ErrorKind::InvalidInput`] for a blank name.
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ScriptFile};
@@ -88,7 +88,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script). Just after the upload it may be [`ErrorKind::NotFound`].
+    /// As for [`script`](Self::script). Just after the upload it may be [`ErrorKind::NotFound`].
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ReadUploadStatus, UploadId};
@@ -126,7 +126,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # async fn example(agent: genesys_scripts::Agent) -> Result<(), genesys_scripts::Error> {
@@ -174,7 +174,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script).
+    /// As for [`script`](Self::script).
     ///
     /// ```no_run
     /// # use genesys_scripts::{Agent, ExportScript, ScriptId};
@@ -205,7 +205,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script); [`ErrorKind::UnexpectedAnswer`] when the service gives no URL, or one that no request is
+    /// As for [`script`](Self::script); [`ErrorKind::UnexpectedAnswer`] when the service gives no URL, or one that no request is
     /// sent to.
     ///
     /// ```no_run
@@ -243,7 +243,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// As of [`script`](Self::script), telling of the URL its host alone; [`ErrorKind::InvalidInput`] for a URL that no request
+    /// As for [`script`](Self::script), telling of the URL its host alone; [`ErrorKind::InvalidInput`] for a URL that no request
     /// is sent to, and [`ErrorKind::Forbidden`] where it is refused, as when it has expired.
     ///
     /// ```no_run

@@ -3,7 +3,8 @@
 use axum::response::IntoResponse;
 use http::StatusCode;
 
-use super::gate::{Answer, Call, parse_id};
+use super::gate::{Answer, Call};
+use super::ids::parse_id;
 use super::refusal::Refusal;
 
 /// `POST /api/v2/authorization/divisions/{divisionId}/objects/SCRIPT`, with a JSON array of script ids.

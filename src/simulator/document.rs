@@ -7,7 +7,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::library::{Division, Snapshot};
 
@@ -171,10 +170,6 @@ pub(super) fn pages<'a>(seen: &Snapshot, file: &'a File<'a>) -> Vec<PageView<'a>
         self_uri: format!("{}/pages/{}", seen.uri(), page.id.as_deref().unwrap_or_default()),
     };
     file.pages.iter().map(view).collect()
-}
-
-pub(super) fn random_id(rng: &mut fastrand::Rng) -> Uuid {
-    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid()
 }
 
 /// The wall clock, for dates in answers only: all else runs on tokio's.

@@ -15,11 +15,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::ids::parse_id;
 use super::operation::Operation;
 use super::quota::Standing;
 use super::refusal::{ContextId, MAX_BYTES, Refusal};
-use super::service::{Service, Visit, lock, pause};
+use super::service::{Service, Visit};
 use super::stats::{Arrival, Kind, ScriptInFlight};
+use super::sync::{lock, pause};
 use super::tokens::Token;
 use super::when::Peer;
 use super::{fault, query};
@@ -196,12 +198,4 @@ impl Call {
     pub(super) fn script_id(&self) -> Result<Uuid, Refusal> {
         parse_id(self.param("scriptId"))
     }
-}
-
-/// An id in the only form the service writes it: 36 characters with hyphens.
-pub(super) fn parse_id(text: &str) -> Result<Uuid, Refusal> {
-    if text.len() != 36 {
-        return Err(Refusal::bad_request());
-    }
-    Uuid::try_parse(text).map_err(|_| Refusal::bad_request())
 }

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::bounded::Bounded;
-use super::document::{File, random_id, wall_clock};
-use super::gate::parse_id;
+use super::document::{File, wall_clock};
+use super::ids::parse_id;
+use super::ids::random_id;
 use super::refusal::Refusal;
 use super::samples;
 

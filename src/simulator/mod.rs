@@ -97,6 +97,7 @@ mod document;
 mod fault;
 mod gate;
 mod gzip;
+mod ids;
 mod library;
 mod listing;
 mod oauth;
@@ -114,6 +115,7 @@ mod scripts;
 mod service;
 mod session;
 mod stats;
+mod sync;
 mod tokens;
 mod transfer;
 mod transport;
@@ -130,8 +132,7 @@ use uuid::Uuid;
 
 pub use builder::{SimulatorBuilder, StartError};
 pub use fault::{Fault, UnknownFault};
-pub use oauth::OddToken;
-pub use quirk::ListQuirk;
+pub use quirk::{ListQuirk, OddToken};
 pub use recorded::RecordedRequest;
 pub use stats::Stats;
 pub use transport::Transport;
@@ -139,7 +140,8 @@ pub use when::{UnknownWhen, When};
 
 use crate::error::Error;
 use crate::region::Region;
-use service::{Knee, Service, Settings, lock};
+use service::{Knee, Service, Settings};
+use sync::lock;
 
 /// A running simulator. It ends when dropped, and its connections with it.
 ///

@@ -18,9 +18,11 @@ use tokio::time::Instant;
 use super::fault;
 use super::gate::context_of;
 use super::query;
+use super::quirk::OddToken;
 use super::refusal::{MAX_BYTES, Refusal};
-use super::service::{Service, lock, pause};
+use super::service::Service;
 use super::stats::{Arrival, Kind};
+use super::sync::{lock, pause};
 use super::tokens::{ClientProof, InvalidGrant};
 
 const MAX_CLIENT_ID: usize = 256;
@@ -194,52 +196,6 @@ fn issue(service: &Service, proof: &ClientProof, renewable: bool, now: Instant) 
     drop(tokens);
     service.counters.update(|stats| stats.tokens_issued += 1);
     Granted { access_token, refresh_token, expires_in: ttl.as_secs() }
-}
-
-/// What is odd about the answer to a login that is granted all the same: what gateways, proxies and other versions of a
-/// service have made of one. The tokens are good, and a refresh token is rotated as ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OddToken {
-    /// `expires_in` is a text.
-    LifetimeAsText,
-    /// `expires_in` is a fraction.
-    LifetimeAsFraction,
-    /// `expires_in` is below zero.
-    LifetimeNegative,
-    /// There is no `expires_in`.
-    NoLifetime,
-    /// There is no `token_type`.
-    NoType,
-    /// `scope` is an array.
-    ScopeAsArray,
-    /// The body begins with a byte order mark.
-    ByteOrderMark,
-    /// The body is followed by text.
-    Trailing,
-    /// `Content-Encoding` is `br`, and the body is plain.
-    FalseCoding,
-    /// `access_token` is blank.
-    BlankToken,
-    /// There is no `access_token`.
-    NoToken,
-}
-
-impl OddToken {
-    /// Each of them, to try them all.
-    pub const ALL: [Self; 11] = [
-        Self::LifetimeAsText,
-        Self::LifetimeAsFraction,
-        Self::LifetimeNegative,
-        Self::NoLifetime,
-        Self::NoType,
-        Self::ScopeAsArray,
-        Self::ByteOrderMark,
-        Self::Trailing,
-        Self::FalseCoding,
-        Self::BlankToken,
-        Self::NoToken,
-    ];
 }
 
 struct Granted {

@@ -5,7 +5,8 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::gate::{Answer, Call, parse_id};
+use super::gate::{Answer, Call};
+use super::ids::parse_id;
 use super::refusal::Refusal;
 use super::scripts::{answer_page, answer_pages, answer_script, read};
 

@@ -19,7 +19,8 @@ use super::gzip;
 use super::operation::Operation;
 use super::recorded::RecordedRequest;
 use super::refusal::Refusal;
-use super::service::{Service, lock};
+use super::service::Service;
+use super::sync::lock;
 use super::{divisions, listing, oauth, origin, published, scripts, session, transfer};
 use crate::request;
 

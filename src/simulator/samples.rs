@@ -4,7 +4,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::{Uuid, uuid};
 
-use super::document::{date_text, random_id};
+use super::document::date_text;
+use super::ids::random_id;
 use super::library::{Division, Script, Version};
 
 const TEMPLATE: &str = include_str!("sample.script.json");

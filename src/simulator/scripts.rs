@@ -5,7 +5,8 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 
 use super::document::{self, File};
-use super::gate::{Answer, Call, parse_id};
+use super::gate::{Answer, Call};
+use super::ids::parse_id;
 use super::library::Snapshot;
 use super::refusal::Refusal;
 

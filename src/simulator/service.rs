@@ -1,20 +1,20 @@
 //! Everything the handlers share.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::document::random_id;
 use super::fault::Fault;
+use super::ids::random_id;
 use super::library::Library;
-use super::oauth::OddToken;
-use super::quirk::ListQuirk;
+use super::quirk::{ListQuirk, OddToken};
 use super::recorded::Log;
 use super::refusal::ContextId;
 use super::stats::Counters;
+use super::sync::lock;
 use super::tokens::Tokens;
 use super::when::{Memory, Met, Peer, When};
 
@@ -178,17 +178,5 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         lock(&self.service.memory).left(self.met.script());
-    }
-}
-
-/// No state here is left half-changed by a panic, so a poisoned lock is as good as any.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits, unless there is nothing to wait for: even an empty sleep would cost a turn of the timer.
-pub(super) async fn pause(latency: Duration) {
-    if !latency.is_zero() {
-        tokio::time::sleep(latency).await;
     }
 }

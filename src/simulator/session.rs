@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::gate::{Answer, Call};
-use super::service::lock;
+use super::sync::lock;
 
 pub(super) async fn token_info(call: Call) -> Answer {
     let id = call.service.library().organization;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::fault::ResetInstead;
 use super::operation::Operation;
-use super::service::lock;
+use super::sync::lock;
 
 /// Counts since the simulator started: what `GET /_simulator/stats` answers as JSON.
 ///

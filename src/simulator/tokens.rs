@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::bounded::Bounded;
 use super::quota::Window;
 use super::refusal::Refusal;
-use super::service::lock;
+use super::sync::lock;
 
 const ACCESS_TOKENS: usize = 250_000;
 const REFRESH_TOKENS: usize = 250_000;

@@ -14,7 +14,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::gate::{Answer, Call, context_of, parse_id};
+use super::gate::{Answer, Call, context_of};
+use super::ids::parse_id;
 use super::library::{Download, Import, Upload};
 use super::refusal::Refusal;
 use super::service::Service;

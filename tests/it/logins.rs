@@ -1043,6 +1043,8 @@ async fn credentials_as_files_and_forms_have_them_are_refused_with_the_reason() 
     assert!(error.contains("the client id has a colon in it"), "{error}");
     let error = refused(&client, &transport, Credentials::client("client-id", "")).await;
     assert!(error.contains("`OAuthClient::public`"), "{error}");
+    let error = refused(&client, &transport, Credentials::Client(OAuthClient::public("client-id"))).await;
+    assert!(error.contains("need a client secret"), "{error}");
     let mut nothing = Session::from_access_token("");
     nothing.access_token = None;
     let credentials = Credentials::Session { client: oauth_client(), session: nothing };

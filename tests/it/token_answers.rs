@@ -385,7 +385,7 @@ async fn the_simulator_answers_logins_oddly_when_told_to() {
     let world = World::new(Simulator::builder(), 1);
     let script = world.scripts().swap_remove(0);
     let simulator_client = || OAuthClient::new("desk", "simulator");
-    for odd in OddToken::ALL {
+    for &odd in OddToken::ALL {
         world.simulator.set_odd_token(None);
         let code = world.simulator.authorization_code("desk", "http://localhost/back", None);
         let (agent, told) = listening(world.client.agent(Credentials::AuthorizationCode {
