@@ -215,7 +215,7 @@ impl Agent {
 
     /// What the service says of the agent's token: whose it is, of which OAuth client, in which organisation.
     ///
-    /// `GET /api/v2/tokens/me`. The shape is not documented in the contract, so it is raw JSON.
+    /// `GET /api/v2/tokens/me`. The shape of the answer is not documented for all clients, so it is raw JSON.
     ///
     /// # Errors
     ///

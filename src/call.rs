@@ -678,7 +678,7 @@ fn settle_login(pass: LoginPass<'_>, verdict: &Verdict, cap: Duration) {
     match verdict {
         Verdict::Done(_) => pass.accepted(),
         Verdict::Throttled(limit, _) => pass.throttled(limit.wait.map(|wait| wait.min(cap))),
-        // Refused for its own reasons, so no limit was in the way. Whether it counts against one is not documented [U].
+        // Refused for its own reasons, so no limit was in the way. Whether it counts against one is not documented.
         Verdict::Fail(error) if error.status().is_some_and(|status| status < 500) => pass.accepted(),
         _ => drop(pass),
     }

@@ -290,7 +290,7 @@ macro_rules! ids {
 }
 
 ids! {
-    /// The id of a script: a UUID in practice, though the contract only says string.
+    /// The id of a script: a UUID in practice, though the service's API definition only says string.
     ///
     /// ```
     /// use genesys_scripts::ScriptId;

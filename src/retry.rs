@@ -147,7 +147,7 @@ fn http_date(value: &str) -> Option<SystemTime> {
     httpdate::parse_http_date(value).ok()
 }
 
-/// The wait named in the text of a 429: "… Retry the request in [42] seconds" (contract §7).
+/// The wait named in the text of a 429: "… Retry the request in [42] seconds", as the service writes it.
 pub(crate) fn hint(message: &str) -> Option<Duration> {
     let (_, rest) = message.split_once("Retry the request in [")?;
     let (digits, _) = rest.split_once("] seconds")?;
@@ -170,14 +170,14 @@ mod tests {
 
     #[test]
     fn published_vectors() {
-        assert_eq!(bounds(1.0, 20.0, 4), [1.0, 2.0, 4.0, 8.0], "AWS A6");
-        assert_eq!(bounds(1.0, 3.0, 4), [1.0, 2.0, 3.0, 3.0], "AWS A7");
-        assert_eq!(bounds(1.0, 20.0, 33).last(), Some(&20.0), "AWS A9");
-        assert_eq!(bounds(10.0, 20.0, 1_000).last(), Some(&20.0), "AWS A9");
-        assert_eq!(bounds(1.0, 20.0, 3), [1.0, 2.0, 4.0], "AWS A10");
-        assert_eq!(bounds(3.0, 20.0, 3), [3.0, 6.0, 12.0], "AWS A10");
-        assert_eq!(bounds(0.03, 20.0, 3), [0.03, 0.06, 0.12], "AWS A10");
-        assert_eq!(bounds(1.0, 4.0, 4), [1.0, 2.0, 4.0, 4.0], "gax");
+        assert_eq!(bounds(1.0, 20.0, 4), [1.0, 2.0, 4.0, 8.0], "of the AWS SDKs");
+        assert_eq!(bounds(1.0, 3.0, 4), [1.0, 2.0, 3.0, 3.0], "of the AWS SDKs");
+        assert_eq!(bounds(1.0, 20.0, 33).last(), Some(&20.0), "of the AWS SDKs");
+        assert_eq!(bounds(10.0, 20.0, 1_000).last(), Some(&20.0), "of the AWS SDKs");
+        assert_eq!(bounds(1.0, 20.0, 3), [1.0, 2.0, 4.0], "of the AWS SDKs");
+        assert_eq!(bounds(3.0, 20.0, 3), [3.0, 6.0, 12.0], "of the AWS SDKs");
+        assert_eq!(bounds(0.03, 20.0, 3), [0.03, 0.06, 0.12], "of the AWS SDKs");
+        assert_eq!(bounds(1.0, 4.0, 4), [1.0, 2.0, 4.0, 4.0], "of Google's gax");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub(crate) async fn by_credentials(slot: &TokenSlot) -> Result<Issued, Error> {
             let grant: Vec<_> = grant.into_iter().chain(verifier).collect();
             ask(slot, &request::ONE_TIME_LOGIN, client, &grant).await
         }
-        // RFC 7522 with Genesys Cloud's `orgName` (contract §5.1).
+        // RFC 7522 with Genesys Cloud's `orgName`, as its clients send it.
         Credentials::Saml2Bearer { client, org_name, assertion } => {
             let grant = [
                 ("grant_type", "urn:ietf:params:oauth:grant-type:saml2-bearer"),
@@ -127,7 +127,7 @@ async fn ask(
 }
 
 /// The token endpoint's request. Every grant names the client alike: id and secret in `Basic` as they are, which is what
-/// Genesys' own clients send (contract §5.1), or, of a client without a secret, the id in the form (RFC 6749 §3.2.1).
+/// Genesys' own clients send, or, of a client without a secret, the id in the form (RFC 6749 §3.2.1).
 pub(crate) fn spec<'a>(
     operation: &'static Operation,
     client: &'a OAuthClient,

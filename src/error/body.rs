@@ -17,7 +17,7 @@ const KEPT_DEPTH: u32 = 3;
 /// So many of the answer's words are shown, beside its message.
 const SHOWN_ITEMS: usize = 4;
 
-/// The error body of an answer, as far as it could be read (contract §2). Credentials in it are redacted;
+/// The error body of an answer, as far as it could be read. Credentials in it are redacted;
 /// strings are as they came on the wire, cut at 1 KiB: escape them before a terminal sees them.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]

@@ -556,7 +556,7 @@ fn name_in(body: &ErrorBody) -> Option<&str> {
     in_details.or_else(|| name_in_message(body))
 }
 
-/// In "Value [x] is not valid for field type [pageSize]. …" (contract §1.5).
+/// In "Value [x] is not valid for field type [pageSize]. …", the service's `invalid.value`.
 fn name_in_message(body: &ErrorBody) -> Option<&str> {
     Some(body.message()?.split_once("for field type [")?.1.split_once(']')?.0)
 }
@@ -625,7 +625,7 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     Some(BadRequest::new(cause, certainty))
 }
 
-/// The token endpoint reports its own limit as `400 invalid_request`, "rate limit exceeded; …" (contract §5.1).
+/// The token endpoint reports its own limit as `400 invalid_request`, "rate limit exceeded; …", as its documentation has it.
 fn is_documented_throttle(body: &ErrorBody) -> bool {
     plain(body.code().unwrap_or_default()) == "invalid_request" && message_begins(body, &["rate limit exceeded"])
 }

@@ -1,7 +1,7 @@
 //! The gate all logins of one OAuth client go through: open, until the token endpoint reports its own limit.
 //!
-//! The limit comes as `400 invalid_request`, "rate limit exceeded", without a word on when it ends (contract
-//! §5.1). So after a refusal one login at a time probes, at growing distances and when the assumed window ends;
+//! The limit comes as `400 invalid_request`, "rate limit exceeded", without a word on when it ends.
+//! So after a refusal one login at a time probes, at growing distances and when the assumed window ends;
 //! the others wait their turn. A probe that succeeds opens the gate again, a little wider with each success. Of the
 //! logins that were in flight when the gate closed none opens it, and none closes it once more.
 
@@ -19,7 +19,7 @@ use crate::retry::after;
 
 /// The distances between probes; the last one repeats.
 const PROBES: [u64; 5] = [1, 2, 4, 8, 15];
-/// The window the limit is assumed to have, opened by the first login of the burst. Not documented [U].
+/// The window the limit is assumed to have, opened by the first login of the burst. Not documented.
 const WINDOW: Duration = Duration::from_secs(60);
 /// No more logins than this wait.
 const QUEUE: usize = 20_000;
