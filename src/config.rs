@@ -34,21 +34,27 @@ trait Setting: Sized {
 const MAY_BE_ZERO: [&str; 6] =
     ["initial_backoff", "max_backoff", "retry_after_cap", "max_waiting", "time_to_live", "stale_if_error"];
 
+/// Settings that are written as they are; of some 0 is refused, as this says.
 macro_rules! settings {
-    ($($kind:ty)*) => {
+    ($($kind:ty $(: $refused:literal)?),*) => {
         $(impl Setting for $kind {
             type Written = Self;
 
             fn read(written: Self) -> Result<Self, String> {
                 Ok(written)
             }
+
+            $(fn refused_as_zero(&self) -> Option<&'static str> {
+                (*self == 0).then_some($refused)
+            })?
         })*
     };
 }
 
-settings! { String SecretString bool RetryConfig }
+settings! { String, SecretString, bool, RetryConfig }
+settings! { u32: "0 is none at all; write 1 or more", usize: "0 is none at all; write 1 or more" }
 #[cfg(feature = "cache")]
-settings! { u64 CacheConfig }
+settings! { u64, CacheConfig }
 
 impl Setting for Duration {
     type Written = String;
@@ -75,24 +81,6 @@ impl Setting for Region {
         written.parse().map_err(|error: Error| error.to_string())
     }
 }
-
-macro_rules! counts {
-    ($($kind:ty)*) => {
-        $(impl Setting for $kind {
-            type Written = Self;
-
-            fn read(written: Self) -> Result<Self, String> {
-                Ok(written)
-            }
-
-            fn refused_as_zero(&self) -> Option<&'static str> {
-                (*self == 0).then_some("0 is none at all; write 1 or more")
-            }
-        })*
-    };
-}
-
-counts! { u32 usize }
 
 impl Setting for f32 {
     type Written = Self;

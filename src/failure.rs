@@ -226,7 +226,7 @@ impl Failure {
             None => error,
         };
         match self.source {
-            Some(source) => error.with_boxed_source(source),
+            Some(source) => error.with_source(source),
             None => error,
         }
     }

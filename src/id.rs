@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::text::quoted;
+use crate::text::{is_hidden, quoted};
 
 /// The longest id accepted, in bytes.
 pub(crate) const MAX_ID_BYTES: usize = 256;
@@ -155,7 +155,7 @@ fn problem_of_form(kind: &str, text: &str) -> Option<IdProblem> {
     if text.is_empty() {
         return Some(IdProblem::Empty);
     }
-    if text.chars().any(is_invisible) {
+    if text.chars().any(is_hidden) {
         return Some(IdProblem::ControlCharacter);
     }
     let trimmed = text.trim();
@@ -182,13 +182,6 @@ fn problem_of_form(kind: &str, text: &str) -> Option<IdProblem> {
 }
 
 const QUOTES: [char; 5] = ['"', '\'', '`', '\u{201C}', '\u{201D}'];
-
-/// Control characters, and those that are there but cannot be seen.
-pub(crate) fn is_invisible(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}')
-        || matches!(c, '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
-}
 
 fn is_placeholder(kind: &str, text: &str) -> bool {
     let wrapped = |open: &str, close: &str| {
@@ -218,7 +211,8 @@ macro_rules! ids {
         /// 256 bytes, a word of the API's routes (`published`, `divisionviews`, `uploads`, `pages`, …), an unresolved placeholder, or
         /// percent-encoded already.
         /// Cheap to clone.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+        #[serde(transparent)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -269,12 +263,6 @@ macro_rules! ids {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
             }
         }
 

@@ -15,7 +15,7 @@ use crate::coding;
 use crate::error::body::READ_BYTES;
 use crate::error::{Envelope, Error, ErrorBody, ErrorKind};
 use crate::request::{OnHost, Spec};
-use crate::text::{quoted, redact, shown};
+use crate::text::{quoted, redact, shown, without_halves};
 
 /// A part whose shape the service does not promise: kept as the JSON it came as, decoded when asked.
 ///
@@ -133,26 +133,6 @@ pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Er
         Some(whole) => serde_json::from_slice(&whole).map_err(|_| error),
         None => Err(error),
     })
-}
-
-/// With U+FFFD for each escape of half a character beside which the other half is not; none where there is no such escape.
-fn without_halves(json: &[u8]) -> Option<Vec<u8>> {
-    let unit =
-        |json: &[u8]| u16::from_str_radix(std::str::from_utf8(json.strip_prefix(br"\u")?.get(..4)?).ok()?, 16).ok();
-    let is_low = |unit: u16| (0xDC00..=0xDFFF).contains(&unit);
-    let (mut whole, mut rest, mut found) = (Vec::with_capacity(json.len()), json, false);
-    while let Some(first) = rest.first() {
-        let (length, is_half) = match unit(rest) {
-            Some(0xD800..=0xDBFF) if rest.get(6..).and_then(unit).is_some_and(is_low) => (12, false),
-            Some(0xD800..=0xDFFF) => (6, true),
-            _ => (if *first == b'\\' { 2 } else { 1 }, false),
-        };
-        let (part, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-        whole.extend_from_slice(if is_half { br"\ufffd" } else { part });
-        found |= is_half;
-        rest = more;
-    }
-    found.then_some(whole)
 }
 
 impl<T> Default for Items<T> {
@@ -275,7 +255,7 @@ pub(crate) fn has_code(body: &[u8]) -> bool {
 
 /// The names of a JSON object's members, in lower case.
 fn members(body: &[u8]) -> Option<HashSet<String>> {
-    let object: HashMap<Cow<'_, str>, IgnoredAny> = serde_json::from_slice(body).ok()?;
+    let object: HashMap<String, IgnoredAny> = serde_json::from_slice(body).ok()?;
     Some(object.into_keys().map(|member| member.to_ascii_lowercase()).collect())
 }
 
@@ -307,15 +287,10 @@ fn shaped<T: DeserializeOwned>(begins: Option<u8>, what: &str, spec: &Spec<'_>, 
     if first.is_none() || begins.is_some() && first.copied() != begins {
         return Err(misshapen(what, spec, answer, None));
     }
-    read(&answer.body).map_err(|error| undecodable(what, spec, answer, error))
+    read(&answer.body).map_err(|error| misshapen(what, spec, answer, Some(&error)))
 }
 
-/// A success that is not what it should be.
-pub(crate) fn undecodable(what: &str, spec: &Spec<'_>, answer: &Answer, error: serde_json::Error) -> Error {
-    misshapen(what, spec, answer, Some(&error))
-}
-
-/// The same, with the decoder's words where it came to that.
+/// The error that a success is which is not what it should be, with the decoder's words where it came to that.
 pub(crate) fn misshapen(what: &str, spec: &Spec<'_>, answer: &Answer, decoder: Option<&serde_json::Error>) -> Error {
     // Both the decoder's words and the answer's own can repeat what the answer says.
     let of_url = spec.secrets();

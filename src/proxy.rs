@@ -25,7 +25,8 @@ use reqwest::Url;
 use tokio::net::TcpStream;
 
 use crate::error::Error;
-use crate::id::is_invisible;
+use crate::region::address;
+use crate::text::is_hidden;
 
 /// Of these the first that is not empty.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
@@ -120,7 +121,7 @@ impl Proxy {
         if text.is_empty() {
             return Err("it is empty");
         }
-        if text.chars().any(|c| c.is_whitespace() || is_invisible(c)) {
+        if text.chars().any(|c| c.is_whitespace() || is_hidden(c)) {
             return Err("it has blanks, a line end or invisible characters in it or around it");
         }
         if text.starts_with(['"', '\'', '`']) || text.ends_with(['"', '\'', '`']) {
@@ -235,11 +236,10 @@ impl Exception {
             return false;
         }
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        match (&self.hosts, address) {
+        match (&self.hosts, address(url)) {
             (Hosts::All, _) => true,
-            (Hosts::Net(net), Ok(address)) => net.contains(&address),
-            (Hosts::Domain(domain), Err(_)) => {
+            (Hosts::Net(net), Some(address)) => net.contains(&address),
+            (Hosts::Domain(domain), None) => {
                 host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }
             _ => false,

@@ -2,10 +2,10 @@
 
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::id::{IdProblem, is_invisible, segment_problem};
+use crate::id::{IdProblem, segment_problem};
 use crate::json::{Json, decode_any};
 use crate::request::{self, Spec};
-use crate::text::quoted;
+use crate::text::{is_hidden, quoted};
 
 /// The API's root.
 const ROOT: &str = "/api/v2/";
@@ -47,7 +47,7 @@ impl Agent {
 
 /// Why a request is not sent there.
 fn check(path: &str) -> Result<(), &'static str> {
-    if path.chars().any(is_invisible) {
+    if path.chars().any(is_hidden) {
         return Err("has a character in it that nobody sees");
     }
     if path.contains('#') {

@@ -228,37 +228,27 @@ pub(crate) fn base_url(role: &str, text: &str) -> Result<Url, Error> {
     }
 }
 
+/// The host's address, where it is a literal one. Of http(s) URLs it is normalised already: `127.1` and `0x7f.1` read `127.0.0.1`.
+pub(crate) fn address(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
+}
+
 /// Whether the host is this machine, by its literal address or the name `localhost`.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    // Of http(s) URLs `host_str` is already normalised: `127.1` and `0x7f.1` read `127.0.0.1`.
-    let host = url.host_str().unwrap_or_default();
-    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    url.host_str() == Some("localhost") || address(url).is_some_and(|address| address.is_loopback())
 }
 
 /// Whether the host is this machine or one of a private network, by its literal address: no public service is there.
 pub(crate) fn is_private(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(address)) => {
-            let [first, second, ..] = address.octets();
-            // 100.64.0.0/10 is shared by a carrier's customers (RFC 6598).
-            let shared = first == 100 && (64..128).contains(&second);
-            address.is_private()
-                || address.is_link_local()
-                || address.is_unspecified()
-                || address.is_loopback()
-                || shared
-        }
-        Ok(IpAddr::V6(address)) => {
-            address.is_unique_local()
-                || address.is_unicast_link_local()
-                || address.is_unspecified()
-                || address.is_loopback()
-        }
-        Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
+    let Some(address) = address(url).map(|address| address.to_canonical()) else {
+        return url.host_str().is_some_and(|host| host == "localhost" || host.ends_with(".localhost"));
+    };
+    let is_private = match address {
+        // 100.64.0.0/10 is shared by a carrier's customers (RFC 6598).
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || matches!(v4.octets(), [100, 64..128, ..]),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    };
+    is_private || address.is_unspecified() || address.is_loopback()
 }
 
 impl FromStr for Region {
@@ -285,7 +275,11 @@ impl FromStr for Region {
                     "name one like us-east-1, or its domain like mypurecloud.com; Region::ALL has them all".to_owned()
                 }
             };
-            Error::invalid_input(format!("{} is no Genesys Cloud region; {advice}", crate::text::quoted(text)))
+            let given = match text.contains('@') {
+                false => crate::text::quoted(text),
+                true => "what was given (not shown, as it may hold a password)".to_owned(),
+            };
+            Error::invalid_input(format!("{given} is no Genesys Cloud region; {advice}"))
         })
     }
 }
@@ -378,6 +372,8 @@ mod tests {
             let error = text.parse::<Region>().unwrap_err().to_string();
             assert!(error.contains("is no Genesys Cloud region") && error.len() < 600, "{error}");
         }
+        let error = "https://me:hunter2@api.mypurecloud.de".parse::<Region>().unwrap_err().to_string();
+        assert!(!error.contains("hunter2") && error.contains("is no Genesys Cloud region"), "{error}");
         for text in ["https://api.mypurecloud.de@evil.example", "notmypurecloud.de", "mypurecloud.de.evil.example"] {
             assert!(text.parse::<Region>().is_err(), "{text}");
         }

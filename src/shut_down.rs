@@ -45,7 +45,7 @@ impl fmt::Display for ShutDown {
 impl Client {
     /// Ends what this client has under way, and lets nothing new begin: for when the process is told to stop.
     ///
-    /// From now on every new call of its agents fails with [`ErrorKind::ShutDown`], and nothing is sent for it. Calls under way
+    /// From now on every new call of its agents fails with [`ErrorKind::ShutDown`](crate::ErrorKind::ShutDown), and nothing is sent for it. Calls under way
     /// go on to their end, as do their logins, and the logins and refreshes that nobody waits for any more; each session that
     /// they bring is stored ([`Agent::on_session`](crate::Agent::on_session)), and one that could not be stored yet is tried again
     /// at once, and each second. All that has as long as it needs, up to the deadline; then this returns and says what was left.

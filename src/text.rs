@@ -13,7 +13,11 @@ const SHOWN_BYTES: usize = 300;
 /// Escaped and cut, without quotation marks: for codes and ids.
 pub(crate) fn shown(text: &str) -> String {
     let (head, cut) = head(text, SHOWN_BYTES);
-    let mut escaped: String = head.chars().flat_map(escape).collect();
+    let mut escaped = String::with_capacity(head.len());
+    for c in head.chars() {
+        // Nothing a terminal obeys gets through.
+        if is_hidden(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
     if cut {
         escaped.push('…');
     }
@@ -25,16 +29,11 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text))
 }
 
-/// Control characters, line and direction marks escaped: nothing a terminal obeys gets through.
-fn escape(c: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) = if is_hidden(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
-    escaped.into_iter().flatten().chain(plain)
-}
-
 /// Whether nobody would see it, or a terminal would obey it.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{00AD}' | '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+        || matches!(c, '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}')
+        || matches!(c, '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 /// The first `limit` bytes, cut at a character's end, and whether anything was cut.
@@ -184,9 +183,6 @@ impl Spelled {
 /// The character that an escape of JSON, of a URL, of a page or of Rust's own words at the text's head stands for, and how
 /// long the escape is. Characters beyond ASCII are none of a credential.
 fn escape_read(text: &str) -> Option<(char, usize)> {
-    let number = |digits: &str, radix| {
-        u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(|_| !digits.starts_with('+'))
-    };
     // Not beyond the longest escape: of a text of nothing but their beginnings the rest would be read for each.
     let until = |start: usize, end: u8| {
         let inside = text.get(start..)?;
@@ -211,17 +207,28 @@ fn escape_read(text: &str) -> Option<(char, usize)> {
         return number(text.get(1..3)?, 16).filter(char::is_ascii).map(|c| (c, 3));
     }
     let (name, end) = text.starts_with('&').then(|| until(1, b';')).flatten()?;
-    let c = match (name, name.strip_prefix("#x").or(name.strip_prefix("#X")), name.strip_prefix('#')) {
-        (_, Some(digits), _) => number(digits, 16)?,
-        (_, _, Some(digits)) => number(digits, 10)?,
-        ("amp", ..) => '&',
-        ("lt", ..) => '<',
-        ("gt", ..) => '>',
-        ("quot", ..) => '"',
-        ("apos", ..) => '\'',
-        _ => return None,
-    };
-    Some((c, end))
+    Some((entity(name)?, end))
+}
+
+fn number(digits: &str, radix: u32) -> Option<char> {
+    u32::from_str_radix(digits, radix).ok().and_then(char::from_u32).filter(|_| !digits.starts_with('+'))
+}
+
+/// The character that an entity of a page stands for, by the name between `&` and `;`.
+pub(crate) fn entity(name: &str) -> Option<char> {
+    match name {
+        "amp" => Some('&'),
+        "lt" => Some('<'),
+        "gt" => Some('>'),
+        "quot" => Some('"'),
+        "apos" => Some('\''),
+        "nbsp" => Some(' '),
+        "ndash" | "mdash" => Some('–'),
+        _ => {
+            let digits = name.strip_prefix('#')?;
+            digits.strip_prefix(['x', 'X']).map_or_else(|| number(digits, 10), |hex| number(hex, 16))
+        }
+    }
 }
 
 /// Everything but RFC 3986's unreserved characters.
@@ -230,6 +237,26 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// One path segment, percent-encoded. Callers validate first: `..` passes through unchanged.
 pub(crate) fn encode_segment(text: &str) -> Cow<'_, str> {
     utf8_percent_encode(text, ENCODED).into()
+}
+
+/// With U+FFFD for each escape of half a character beside which the other half is not; none where there is no such escape.
+pub(crate) fn without_halves(json: &[u8]) -> Option<Vec<u8>> {
+    let unit =
+        |json: &[u8]| u16::from_str_radix(std::str::from_utf8(json.strip_prefix(br"\u")?.get(..4)?).ok()?, 16).ok();
+    let is_low = |unit: u16| (0xDC00..=0xDFFF).contains(&unit);
+    let (mut whole, mut rest, mut found) = (Vec::with_capacity(json.len()), json, false);
+    while let Some(first) = rest.first() {
+        let (length, is_half) = match unit(rest) {
+            Some(0xD800..=0xDBFF) if rest.get(6..).and_then(unit).is_some_and(is_low) => (12, false),
+            Some(0xD800..=0xDFFF) => (6, true),
+            _ => (if *first == b'\\' { 2 } else { 1 }, false),
+        };
+        let (part, more) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+        whole.extend_from_slice(if is_half { br"\ufffd" } else { part });
+        found |= is_half;
+        rest = more;
+    }
+    found.then_some(whole)
 }
 
 /// The text of a body: in UTF-16 where that is said or seen, else in UTF-8 as far as it is, or in Latin-1 where that is said.
@@ -266,6 +293,7 @@ mod tests {
     fn nothing_a_terminal_obeys_gets_through_and_long_text_is_cut() {
         let shown = quoted("\u{1b}]0;owned\u{7}\r\n\u{202E}evil\u{9b}31m");
         assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202E}'), "{shown:?}");
+        assert_eq!(quoted("ok\u{E0041}\u{180E}\u{FFF9}"), r#""ok\u{e0041}\u{180e}\u{fff9}""#);
         assert!(quoted(&"é".repeat(5000)).len() < 400);
         assert_eq!(quoted("ä \"b\""), "\"ä \"b\"\"");
     }

@@ -112,8 +112,10 @@ fn of_certificate(words: &str) -> (&'static str, &'static str) {
 /// Whether the server does not accept who we are. In TLS 1.3 it says so only when the handshake is over for us and the
 /// request has been written.
 pub(crate) fn refuses_identity(words: &str) -> bool {
-    words.contains("received fatal alert")
-        && ["ertificate", "UnknownCA", "AccessDenied"].iter().any(|alert| words.contains(alert))
+    let says = |any: &[&str]| any.iter().any(|one| words.contains(one));
+    // As rustls has it, and as OpenSSL does.
+    says(&["received fatal alert", " alert "])
+        && says(&["ertificate", "UnknownCA", "unknown ca", "AccessDenied", "access denied"])
 }
 
 /// PEM as people have it.
@@ -600,6 +602,17 @@ x1xILrMCIBUt+tF6rQgt33452clovgS7Z23pVEDX3Z07YkYngo2x\n\
         let pem = [V1, &KeyPair::generate().unwrap().serialize_pem()].concat();
         let error = Client::builder(Region::US_EAST_1).identity_pem(pem).build().unwrap_err();
         assert!(error.to_string().contains("version 3") && error.kind() == ErrorKind::InvalidInput, "{error}");
+    }
+
+    #[test]
+    fn that_a_server_wants_another_client_certificate_is_heard_from_either_library() {
+        let words = |cause| format!("error:0A00045C:SSL routines:ssl3_read_bytes:{cause}");
+        for alert in ["tlsv13 alert certificate required", "sslv3 alert bad certificate", "tlsv1 alert unknown ca"] {
+            assert!(refuses_identity(&words(alert)), "{alert}");
+        }
+        assert!(refuses_identity("received fatal alert: CertificateRequired"));
+        assert!(!refuses_identity(&words("tlsv1 alert internal error")));
+        assert!(!refuses_identity("certificate verify failed: unknown ca"));
     }
 
     #[tokio::test]

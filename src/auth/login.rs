@@ -165,7 +165,7 @@ async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, E
             )
         })?
         .map_err(|_| Error::new(ErrorKind::TokenSource, "the token source panicked"))?
-        .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_boxed_source(error))?;
+        .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_source(error))?;
     let access_token =
         access_token.ok_or_else(|| Error::new(ErrorKind::TokenSource, "the token source gave no access token"))?;
     check_access_token("the access token that the token source gave", access_token.expose_secret())

@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, SERVER, VIA};
 use serde_json::{Map, Value};
 
 use super::page;
-use crate::text::{decoded, head, quoted, redact, shown};
+use crate::text::{decoded, head, quoted, redact, shown, without_halves};
 
 /// How much of an error's body is read; what is kept of it is less.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -121,9 +121,12 @@ impl ErrorBody {
         let content_type = of(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
         let text = decoded(bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default(), &content_type);
         let mut body = Self::parse(&redact(&text, secrets));
-        body.speaker = of(SERVER).or_else(|| of(VIA)).filter(|name| !name.trim().is_empty());
-        // Again, as a secret may have been written with escapes or entities.
-        body.each_string(&mut |text| *text = redact(text, secrets));
+        let speaker = of(SERVER).or_else(|| of(VIA)).filter(|name| !name.trim().is_empty());
+        body.speaker = speaker.map(|name| redact(&name, secrets));
+        if body.envelope == Envelope::Page {
+            // Again, as reading a page joins what its tags keep apart.
+            body.heard.words.iter_mut().chain(&mut body.message).for_each(|text| *text = redact(text, secrets));
+        }
         body
     }
 
@@ -133,7 +136,10 @@ impl ErrorBody {
         if trimmed.is_empty() {
             return Self::default();
         }
-        let json: Option<Value> = serde_json::from_str(trimmed).ok();
+        // Half a character in it, as of a name that was cut, costs itself.
+        let json: Option<Value> = serde_json::from_str(trimmed)
+            .ok()
+            .or_else(|| serde_json::from_slice(&without_halves(trimmed.as_bytes())?).ok());
         let mut body = match &json {
             Some(Value::Object(object)) => Self::of_object(object, KEPT_DEPTH),
             _ if trimmed.starts_with('<') => Self { envelope: Envelope::Page, ..Self::default() },
@@ -195,11 +201,8 @@ impl ErrorBody {
             (true, Some(text)) if self.code.is_none() => Some(quoted(text)),
             (true, _) => None,
         };
-        match (words, codes.is_empty()) {
-            (words, true) => words,
-            (Some(words), false) => Some(format!("{words} ({})", codes.join(", "))),
-            (None, false) => Some(format!("({})", codes.join(", "))),
-        }
+        let codes = (!codes.is_empty()).then(|| format!("({})", codes.join(", ")));
+        words.into_iter().chain(codes).reduce(|words, codes| format!("{words} {codes}"))
     }
 
     fn of_object(object: &Map<String, Value>, depth: u32) -> Self {
@@ -233,34 +236,6 @@ impl ErrorBody {
             (false, false) => Envelope::Gateway,
         };
         body
-    }
-
-    /// Every string that is kept, to be changed.
-    fn each_string(&mut self, change: &mut dyn FnMut(&mut String)) {
-        let Heard { codes, words, fields, .. } = &mut self.heard;
-        codes.iter_mut().chain(words).chain(fields).for_each(&mut *change);
-        let of_body = [
-            &mut self.code,
-            &mut self.message,
-            &mut self.entity_id,
-            &mut self.entity_name,
-            &mut self.message_with_params,
-            &mut self.context_id,
-            &mut self.text,
-            &mut self.speaker,
-        ];
-        of_body.into_iter().flatten().for_each(&mut *change);
-        self.message_params.iter_mut().flat_map(|(name, value)| [name, value]).for_each(&mut *change);
-        for detail in &mut self.details {
-            let ErrorDetail { error_code, field_name, entity_id, entity_name } = detail;
-            [error_code, field_name, entity_id, entity_name].into_iter().flatten().for_each(&mut *change);
-        }
-        if let Some(ErrorLimit { key, namespace, .. }) = &mut self.limit {
-            [key, namespace].into_iter().flatten().for_each(&mut *change);
-        }
-        for error in &mut self.errors {
-            error.each_string(change);
-        }
     }
 }
 
@@ -331,13 +306,9 @@ impl Heard {
     fn code(&mut self, code: &str) {
         // Of an address, as problem types are, its end is what names the problem.
         let code = code.rsplit(['/', '#']).next().unwrap_or_default();
-        let says = is_code(code) && code.chars().any(char::is_alphabetic) && !code.starts_with("section-");
-        if self.codes.len() < KEPT_ITEMS
-            && says
-            && code != "blank"
-            && code != "about:blank"
-            && !self.codes.iter().any(|other| other == code)
-        {
+        let says_nothing = code.starts_with("section-") || matches!(code, "blank" | "about:blank");
+        let is_one = is_code(code) && code.contains(char::is_alphabetic) && !says_nothing;
+        if is_one && self.codes.len() < KEPT_ITEMS && !self.codes.iter().any(|other| other == code) {
             self.codes.push(code.to_owned());
         }
     }
@@ -470,8 +441,7 @@ impl ErrorLimit {
 fn string(object: &Map<String, Value>, key: &str) -> Option<String> {
     match object.get(key)? {
         Value::String(text) => Some(head(text, KEPT_BYTES).0.to_owned()),
-        Value::Null => None,
-        Value::Array(_) | Value::Object(_) => None,
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
         other => Some(other.to_string()),
     }
 }

@@ -12,7 +12,7 @@ use http::header::{AsHeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::body::{Envelope, ErrorBody};
-use super::rules::{At, DEFINITION, OTHER_LIMITS, RULES, What};
+use super::rules::{DEFINITION, LIMIT, LINE, MISSING, OTHER_LIMITS, REDIRECT, RULES, What};
 use super::words::{Words, quoted_data, without};
 use crate::answer::correlation_id;
 use crate::text::{head, quoted, shown};
@@ -354,15 +354,9 @@ impl Evidence<'_> {
             (Envelope::Other, _) => "a text",
             (Envelope::Empty, _) => "an empty answer",
         };
-        let of = match &body.speaker {
-            Some(speaker) => format!(" of {}", shown(speaker)),
-            None => String::new(),
-        };
-        let code = match (body.code(), body.envelope) {
-            (Some(code), _) => format!(" {}", quoted(code)),
-            (None, _) => String::new(),
-        };
-        let words = body.said().map(|said| format!(" {said}")).unwrap_or_default();
+        let of = body.speaker.as_ref().map_or_else(String::new, |speaker| format!(" of {}", shown(speaker)));
+        let code = body.code().map_or_else(String::new, |code| format!(" {}", quoted(code)));
+        let words = body.said().map_or_else(String::new, |said| format!(" {said}"));
         match (code.is_empty() && words.is_empty(), body.envelope) {
             (true, Envelope::Empty) => format!("{form}{of}"),
             (true, _) => format!("{form}{of} without a word"),
@@ -478,8 +472,6 @@ const CODES: &[(&str, Cause, Certainty)] = {
     ]
 };
 
-const PERMISSION: &str = "a permission is missing";
-
 /// By the first of these codes that is known.
 fn by_code<'a>(
     evidence: &Evidence<'_>,
@@ -496,7 +488,7 @@ fn by_code<'a>(
         };
         let is_permission = cause == Cause::Unknown && code != "not_found";
         let found = BadRequest::new(cause, *certainty);
-        Some(if is_permission { found.by(PERMISSION) } else { found })
+        Some(if is_permission { found.by(MISSING) } else { found })
     })
 }
 
@@ -512,7 +504,7 @@ fn by_field(evidence: &Evidence<'_>) -> Option<BadRequest> {
     let body = evidence.body;
     let is_of_value = |code: &str| {
         let words = Words::of([code]);
-        words.are_generic() || OF_VALUES.iter().any(|says| words.say(says))
+        words.are_generic() || words.say_any(OF_VALUES)
     };
     if evidence.endpoint != Endpoint::Api || !is_of_value(body.code().unwrap_or_default()) {
         return None;
@@ -570,8 +562,8 @@ fn by_definition(evidence: &Evidence<'_>) -> Option<BadRequest> {
     }
     let words = evidence.without_data(evidence.body.message.iter());
     let words = Words::of(words.iter().map(String::as_str));
-    let is_of_definition = message_begins_with_definition(evidence.body)
-        || evidence.body.is_object() && DEFINITION.iter().any(|says| words.say(says));
+    let is_of_definition =
+        message_begins_with_definition(evidence.body) || evidence.body.is_object() && words.say_any(DEFINITION);
     // Of a script that was sent or asked for.
     let cause = if request.of_script || request.had_body { Cause::BrokenScript } else { Cause::Unknown };
     is_of_definition.then(|| BadRequest::new(cause, Certainty::Possible).by("it is about the script's definition"))
@@ -603,19 +595,12 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
     if is_documented_throttle(body) {
         return Some(BadRequest::new(Cause::LoginThrottled, Certain));
     }
-    let is_of_redirect = || {
-        let words = evidence.words();
-        RULES
-            .iter()
-            .filter(|(what, ..)| *what == What::Redirect)
-            .any(|(.., says)| says.iter().any(|says| words.say(says)))
-    };
     let parameter = |name: &str| Cause::InvalidParameter { name: Some(name.to_owned()) };
     let (cause, certainty) = match plain(body.code().unwrap_or_default()).as_str() {
         "invalid_client" => (Cause::BadClient, Certain),
         "unauthorized_client" | "bad_credentials" => (Cause::BadClient, Likely),
         // Its code is that of a redirect URI that is another than the code was asked for with, too.
-        "invalid_grant" if is_of_redirect() => (Cause::BadRedirect, Likely),
+        "invalid_grant" if evidence.words().say_any(REDIRECT) => (Cause::BadRedirect, Likely),
         "invalid_grant" => (Cause::BadGrant, Likely),
         "redirect_uri_mismatch" | "invalid_redirect_uri" => (Cause::BadRedirect, Certain),
         "unsupported_grant_type" => (parameter("grant_type"), Certain),
@@ -627,82 +612,50 @@ fn by_login_code(evidence: &Evidence<'_>) -> Option<BadRequest> {
 
 /// The token endpoint reports its own limit as `400 invalid_request`, "rate limit exceeded; …", as its documentation has it.
 fn is_documented_throttle(body: &ErrorBody) -> bool {
-    plain(body.code().unwrap_or_default()) == "invalid_request" && message_begins(body, &["rate limit exceeded"])
+    plain(body.code().unwrap_or_default()) == "invalid_request" && message_begins(body, "rate limit exceeded")
 }
 
 /// Whether the limit that a login's words name is one of how fast logins come: for that alone they are sent again.
 fn is_login_limit(evidence: &Evidence<'_>) -> bool {
-    let limits = |words: &Words| {
-        let of_limits = RULES.iter().filter(|(what, ..)| *what == What::Limit);
-        of_limits.flat_map(|(.., says)| says.iter()).any(|says| words.say(says))
-    };
     let code = evidence.body.code().unwrap_or_default();
-    let words = evidence.words();
-    let may_be = matches!(plain(code).as_str(), "" | "invalid_request" | "bad_request") || limits(&Words::of([code]));
-    may_be && !OTHER_LIMITS.iter().any(|says| words.say(says))
+    let says_little = matches!(plain(code).as_str(), "" | "invalid_request" | "bad_request");
+    (says_little || Words::of([code]).say_any(LIMIT)) && !evidence.words().say_any(OTHER_LIMITS)
 }
 
 /// By the rules of words.
 fn by_words(evidence: &Evidence<'_>, allowed: &dyn Fn(&str) -> bool) -> Option<BadRequest> {
     let words = evidence.words();
-    let is_heard = |at: At| match at {
-        At::Any => true,
-        At::Api => evidence.endpoint == Endpoint::Api,
-        At::Login => evidence.endpoint == Endpoint::Login,
-    };
-    RULES.iter().filter(|(_, at, _)| is_heard(*at)).find_map(|(what, _, says)| {
-        let says = says.iter().find(|says| allowed(says) && words.say(says))?;
-        let mut found = of_words(*what, says, evidence)?;
+    let codes = Words::of(evidence.body.heard.codes.iter().map(String::as_str));
+    let is_believed = |at: Option<Endpoint>| at.is_none_or(|at| at == evidence.endpoint);
+    RULES.iter().filter(|(_, at, _)| is_believed(*at)).find_map(|(what, _, says)| {
+        let hear = |words: &Words| says.iter().any(|says| allowed(says) && words.say(says));
+        let mut found = hear(&words).then(|| of_words(what, evidence)).flatten()?;
         // Believed as a reason, but nothing is sent again for it: words may be anybody's.
-        let by_code = Words::of(evidence.body.heard.codes.iter().map(String::as_str)).say(says);
-        found.passes &= by_code || evidence.endpoint == Endpoint::Login;
+        found.passes &= hear(&codes) || evidence.endpoint == Endpoint::Login;
         Some(found)
     })
 }
 
-fn of_words(what: What, says: &str, evidence: &Evidence<'_>) -> Option<BadRequest> {
-    let likely = |cause| Some(BadRequest::new(cause, Certainty::Likely));
-    let by_gateway = || BadRequest::new(Cause::Gateway, Certainty::Likely);
-    // Of what a server says before it hands a request on; in an API's own form it may be anything.
+fn of_words(what: &What, evidence: &Evidence<'_>) -> Option<BadRequest> {
+    let likely = |cause| BadRequest::new(cause, Certainty::Likely);
     let by_form = || match is_before_it(evidence) {
-        true => by_gateway(),
+        true => likely(Cause::Gateway),
         false => BadRequest::new(Cause::Unknown, Certainty::Possible),
     };
-    let before_it = |means: &'static str| Some(if is_before_it(evidence) { by_form().by(means) } else { by_form() });
-    // A proxy has sessions, clients and users of its own.
-    let of_service = |cause| match is_of_people(evidence) {
-        true => Some(by_gateway()),
-        false => likely(cause),
-    };
-    match what {
-        What::Limit if evidence.endpoint == Endpoint::Login => {
-            likely(Cause::LoginThrottled).filter(|_| is_login_limit(evidence))
-        }
-        What::Limit => likely(Cause::Quota),
-        What::Busy => likely(Cause::Overload),
-        What::Scheme => likely(Cause::WrongScheme),
-        What::Certificate => Some(by_form().by("it wants a client certificate, or another one")),
-        // A precondition is the request's own, whoever tells that it failed.
-        What::Version if says.contains("precondition") => likely(Cause::VersionConflict),
-        What::Version => of_service(Cause::VersionConflict),
-        What::Redirect => likely(Cause::BadRedirect),
-        What::Client => of_service(Cause::BadClient),
-        What::Grant => of_service(Cause::BadGrant),
-        What::Header => likely(Cause::Header),
-        What::Part => Some(by_form().by("it speaks of a part of the script")),
-        What::Permission => Some(by_form().by(PERMISSION)),
-        What::Behind => Some(by_form().by("it speaks of what something behind it answered or keeps")),
-        What::Session => of_service(Cause::Session),
-        What::Length => before_it("the address is longer than it takes"),
-        What::Target => before_it("it does not take the address: a character in it, as of an id that nobody encoded"),
-        What::Host => before_it("it does not know the host it was asked for"),
+    Some(match what {
+        What::Is(cause) => likely(cause.clone()),
+        What::OfService(_) if is_of_people(evidence) => likely(Cause::Gateway),
+        What::OfService(cause) => likely(cause.clone()),
+        What::Noted(means) => by_form().by(*means),
+        What::Server(means) if is_before_it(evidence) => by_form().by(*means),
         What::Line if is_before_it(evidence) && took_other_bytes(evidence.body) => likely(Cause::ConnectionReuse),
-        What::Line => Some(by_form()),
+        What::Server(_) | What::Line => by_form(),
+        What::Limit if evidence.endpoint != Endpoint::Login => likely(Cause::Quota),
+        What::Limit if is_login_limit(evidence) => likely(Cause::LoginThrottled),
         What::Body if evidence.request.had_body => likely(Cause::Body),
-        What::Body => None,
-        What::Id => likely(Cause::InvalidId),
-        What::Parameter => Some(of_parameter(evidence, name_in(evidence.body))),
-    }
+        What::Limit | What::Body => return None,
+        What::Parameter => of_parameter(evidence, name_in(evidence.body)),
+    })
 }
 
 /// An id or a parameter; one that was not sent is not surely at fault.
@@ -730,10 +683,7 @@ fn took_other_bytes(body: &ErrorBody) -> bool {
     // Methods, and protocols that are refused by their names.
     const METHODS: [&str; 12] =
         ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI", "h2", "h2c"];
-    let of_line = |words: &&String| {
-        let said = Words::of([words.as_str()]);
-        RULES.iter().filter(|(what, ..)| *what == What::Line).any(|(.., says)| says.iter().any(|says| said.say(says)))
-    };
+    let of_line = |words: &&String| Words::of([words.as_str()]).say_any(LINE);
     body.heard.words.iter().filter(of_line).filter_map(|words| quoted_data(words)).any(|bytes| {
         let first = bytes.split_whitespace().next().unwrap_or_default();
         !first.is_empty() && !METHODS.contains(&first) && !first.starts_with(['/', '%']) && !first.starts_with("HTTP")
@@ -789,7 +739,7 @@ fn by_request(evidence: &Evidence<'_>) -> Option<BadRequest> {
     if let Some(id) = request.odd_id {
         return by(Cause::InvalidId, format!("the id {} is no UUID", quoted(id)));
     }
-    if !message_begins(body, &["the request could not be understood"]) {
+    if !message_begins(body, "the request could not be understood") {
         return None;
     }
     if request.had_body {
@@ -823,10 +773,10 @@ fn plain(code: &str) -> String {
     code.chars().take(64).map(|c| if matches!(c, '.' | '-' | ' ') { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
-/// Whether the message begins with one of these words, in any case.
-fn message_begins(body: &ErrorBody, words: &[&str]) -> bool {
+/// Whether the message begins with these words, in any case.
+fn message_begins(body: &ErrorBody, words: &str) -> bool {
     let message = body.message().unwrap_or_default().trim_start();
-    words.iter().any(|word| message.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
+    message.get(..words.len()).is_some_and(|head| head.eq_ignore_ascii_case(words))
 }
 
 fn is_definition_message(body: &ErrorBody) -> bool {
@@ -1009,6 +959,26 @@ mod tests {
             let body = format!(r#"{{"message":"No.","limit":{{"key":"{key}"}}}}"#);
             assert_eq!(classified(Endpoint::Api, &[], &body).cause, cause, "{key}");
         }
+    }
+
+    #[test]
+    fn half_a_character_costs_no_more_than_itself() {
+        let half = r#"{"message":"Invalid script definition","code":"bad.request","status":400,"contextId":"c","entityName":"Caf\ud83d"}"#;
+        let body = ErrorBody::parse(half);
+        assert_eq!((body.envelope, body.entity_name.as_deref()), (Envelope::Service, Some("Caf\u{FFFD}")));
+        assert!(is_definition_message(&body));
+    }
+
+    #[test]
+    fn a_code_that_says_it_too_is_more_than_words_however_the_message_puts_it() {
+        for body in [
+            r#"{"__type":"ThrottlingException"}"#,
+            r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#,
+            r#"{"errorCode":"SERVICE_UNAVAILABLE","message":"The server is too busy"}"#,
+        ] {
+            assert!(classified(Endpoint::Api, &[], body).is_retryable(), "{body}");
+        }
+        assert!(!classified(Endpoint::Api, &[], r#"{"message":"Rate exceeded"}"#).is_retryable());
     }
 
     #[test]

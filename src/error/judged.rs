@@ -17,7 +17,7 @@ use super::cause::{
 use super::rules::RULES;
 use super::{Error, ErrorKind};
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     name: String,
@@ -137,12 +137,8 @@ impl Case {
 }
 
 fn certainty(name: &str) -> Certainty {
-    match name {
-        "possible" => Certainty::Possible,
-        "likely" => Certainty::Likely,
-        "certain" => Certainty::Certain,
-        other => panic!("{other}"),
-    }
+    let all = [Certainty::Possible, Certainty::Likely, Certainty::Certain];
+    all.into_iter().find(|certainty| certainty.name() == name).unwrap_or_else(|| panic!("{name}"))
 }
 
 fn data(file: &str) -> String {
@@ -247,20 +243,9 @@ impl Recorded {
     }
 
     fn case(&self) -> Case {
-        Case {
-            name: self.name.clone(),
-            from: "service".to_owned(),
-            url: String::new(),
-            at: self.endpoint.clone(),
-            headers: BTreeMap::new(),
-            body: self.body.clone(),
-            sent: self.request.clone(),
-            right: BTreeMap::new(),
-            tolerated: BTreeMap::new(),
-            words: Vec::new(),
-            unlike: Vec::new(),
-            without: None,
-        }
+        let (name, at, body, sent) =
+            (self.name.clone(), self.endpoint.clone(), self.body.clone(), self.request.clone());
+        Case { name, at, body, sent, ..Case::default() }
     }
 
     fn classified(&self) -> (BadRequest, bool) {

@@ -1,5 +1,7 @@
 //! The words of a page: of HTML its title and what can be read, of XML the text of its elements.
 
+use crate::text::entity;
+
 /// No more runs of text are taken from a page.
 const RUNS: usize = 12;
 /// No known entity has a longer name.
@@ -88,44 +90,24 @@ fn behind<'a>(text: &'a str, name: &str) -> &'a str {
 fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
-    while let Some((before, entity)) = rest.split_once('&') {
+    while let Some((before, after)) = rest.split_once('&') {
         plain.push_str(before);
-        let end = entity.bytes().take(LONGEST_ENTITY).position(|byte| byte == b';');
-        let named = end.and_then(|end| Some((entity.get(..end)?, entity.get(end + 1..)?)));
-        let known = named.and_then(|(name, after)| Some((entity_of(name)?, after)));
+        let end = after.bytes().take(LONGEST_ENTITY).position(|byte| byte == b';');
+        let named = end.and_then(|end| Some((after.get(..end)?, after.get(end + 1..)?)));
+        let known = named.and_then(|(name, rest)| Some((entity(name)?, rest)));
         rest = match known {
-            Some((c, after)) => {
+            Some((c, rest)) => {
                 plain.push(c);
-                after
+                rest
             }
             None => {
                 plain.push('&');
-                entity
+                after
             }
         };
     }
     plain.push_str(rest);
     plain
-}
-
-fn entity_of(name: &str) -> Option<char> {
-    let number = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
-    match name {
-        "amp" => Some('&'),
-        "lt" => Some('<'),
-        "gt" => Some('>'),
-        "quot" => Some('"'),
-        "apos" => Some('\''),
-        "nbsp" => Some(' '),
-        "ndash" | "mdash" => Some('–'),
-        _ => {
-            let digits = name.strip_prefix('#')?;
-            match digits.strip_prefix(['x', 'X']) {
-                Some(hex) => number(hex, 16),
-                None => number(digits, 10),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

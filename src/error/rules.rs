@@ -5,95 +5,78 @@
 //! was tried on are in `tests/data`, each with where it is from. Patterns are as [`Words::say`](super::words::Words::say)
 //! reads them.
 
-/// What is said to be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use super::cause::{Cause, Endpoint};
+
+/// What words mean.
+#[derive(Debug)]
 pub(super) enum What {
+    /// This, whoever says so.
+    Is(Cause),
+    /// This, where the service says so: a proxy has sessions, clients and users of its own.
+    OfService(Cause),
+    /// No cause that is known, but this is said of it.
+    Noted(&'static str),
+    /// The same of what a server says before it hands a request on; in an API's own form it may be anything.
+    Server(&'static str),
     /// More was asked than is allowed.
     Limit,
-    /// The service has too much to do.
-    Busy,
-    /// Spoken without TLS to a port that wants it, or the other way round.
-    Scheme,
-    /// A client certificate.
-    Certificate,
-    /// It was changed, locked or is no version that is asked for.
-    Version,
-    /// The redirect URI.
-    Redirect,
-    /// The OAuth client.
-    Client,
-    /// The code, assertion or refresh token.
-    Grant,
-    Header,
-    /// Of the script's, and called like one of a request.
-    Part,
-    /// Whoever asks may not.
-    Permission,
-    /// What another service answered, or a store of the service's own.
-    Behind,
-    Session,
-    /// The length of the address.
-    Length,
-    /// A character of the address.
-    Target,
     /// The first line, or what was taken for it.
     Line,
-    /// The name of the host.
-    Host,
+    /// The body, where one was sent.
     Body,
-    Id,
     Parameter,
 }
 
 /// Where the words are believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum At {
-    Any,
-    Api,
-    Login,
-}
+const ANY: Option<Endpoint> = None;
+const API: Option<Endpoint> = Some(Endpoint::Api);
+const LOGIN: Option<Endpoint> = Some(Endpoint::Login);
 
-pub(super) static RULES: &[(What, At, &[&str])] = &[
-    (What::Body, At::Any, TOO_LARGE),
-    (What::Parameter, At::Any, PAGE_SIZE),
-    (What::Limit, At::Any, LIMIT),
-    (What::Busy, At::Any, BUSY),
-    (What::Certificate, At::Any, CERTIFICATE),
-    (What::Redirect, At::Login, REDIRECT),
-    (What::Scheme, At::Any, SCHEME),
-    (What::Parameter, At::Login, OF_A_LOGIN),
-    (What::Length, At::Any, LENGTH),
-    (What::Part, At::Api, PART),
-    (What::Header, At::Any, HEADER),
-    (What::Client, At::Login, CLIENT),
-    (What::Grant, At::Login, GRANT),
-    (What::Parameter, At::Any, PATTERN),
-    (What::Permission, At::Api, PERMISSION),
-    (What::Behind, At::Any, BEHIND),
-    (What::Session, At::Api, SESSION),
-    (What::Version, At::Api, VERSION),
-    (What::Body, At::Any, BODY),
-    (What::Id, At::Api, ID),
-    (What::Line, At::Any, LINE),
-    (What::Target, At::Any, TARGET),
-    (What::Host, At::Any, HOST),
-    (What::Parameter, At::Any, PARAMETER),
+pub(super) const MISSING: &str = "a permission is missing";
+
+pub(super) static RULES: &[(What, Option<Endpoint>, &[&str])] = &[
+    (What::Body, ANY, TOO_LARGE),
+    (What::Parameter, ANY, PAGE_SIZE),
+    (What::Limit, ANY, LIMIT),
+    (What::Is(Cause::Overload), ANY, BUSY),
+    (What::Noted("it wants a client certificate, or another one"), ANY, CERTIFICATE),
+    (What::Is(Cause::BadRedirect), LOGIN, REDIRECT),
+    (What::Is(Cause::WrongScheme), ANY, SCHEME),
+    (What::Parameter, LOGIN, OF_A_LOGIN),
+    (What::Server("the address is longer than it takes"), ANY, LENGTH),
+    (What::Noted("it speaks of a part of the script"), API, PART),
+    (What::Is(Cause::Header), ANY, HEADER),
+    (What::OfService(Cause::BadClient), LOGIN, CLIENT),
+    (What::OfService(Cause::BadGrant), LOGIN, GRANT),
+    (What::Parameter, ANY, PATTERN),
+    (What::Noted(MISSING), API, PERMISSION),
+    (What::Noted("it speaks of what something behind it answered or keeps"), ANY, BEHIND),
+    (What::OfService(Cause::Session), API, SESSION),
+    // A precondition is the request's own, whoever tells that it failed.
+    (What::Is(Cause::VersionConflict), API, PRECONDITION),
+    (What::OfService(Cause::VersionConflict), API, VERSION),
+    (What::Body, ANY, BODY),
+    (What::Is(Cause::InvalidId), API, ID),
+    (What::Line, ANY, LINE),
+    (What::Server("it does not take the address: a character in it, as of an id nobody encoded"), ANY, TARGET),
+    (What::Server("it does not know the host it was asked for"), ANY, HOST),
+    (What::Parameter, ANY, PARAMETER),
 ];
 
 /// Of the script itself, whatever else is said of it.
 pub(super) const DEFINITION: &[&str] = &[
-    "script definition .. invalid|corrupt|corrupted|broken|malformed|incomplete|validation|other-validation",
+    "script definition .. invalid|corrupt|corrupted|broken|malformed|incomplete|other-validation",
     "script definition .. not .. valid",
     "script is|was|seems|appears invalid|corrupt|corrupted|broken|malformed|damaged|incomplete",
     "script is|was not valid .",
     "script does not validate",
-    "script validation|other-validation failed|error|errors|failure",
-    "script failed|fails validation|other-validation",
-    "script .. has|have|contains .. validation|other-validation error|errors",
+    "script other-validation failed|error|errors|failure",
+    "script failed|fails other-validation",
+    "script .. has|have|contains .. other-validation error|errors",
     "script .. has|have|contains .. invalid|missing|broken|corrupt page|pages|component|components|variable|variables|action|actions|element|elements|property|properties|reference|references|content",
-    "script|it has|contains error|errors",
-    "it has|contains validation|other-validation error|errors",
-    "validation|other-validation failed for|of|in .. script .. error|errors",
+    "script has|contains error|errors",
+    "script .. can not .. it has|contains .. error|errors",
+    "other-validation failed for|of|in .. script .. error|errors",
 ];
 
 /// A limit of a size is none of how much is asked.
@@ -113,7 +96,7 @@ pub(super) const OTHER_LIMITS: &[&str] = &[
     "concurrent|simultaneous logins|login",
 ];
 
-const LIMIT: &[&str] = &[
+pub(super) const LIMIT: &[&str] = &[
     "too many requests|calls|logins|attempts|queries|transactions",
     "too many concurrent|simultaneous|recent|token|api|login|parallel|authentication requests|calls|logins|attempts|connections",
     "rate|quota|quotas|throughput .. exceeded|exceeds|exceed|exhausted|reached|hit",
@@ -177,9 +160,9 @@ const CERTIFICATE: &[&str] = &[
     "certificate required",
 ];
 
-const REDIRECT: &[&str] = &[
+pub(super) const REDIRECT: &[&str] = &[
     "'redirect|redirection 'uri|url|uris|urls .. invalid|mismatch|missing|unknown|unregistered|wrong|mismatched|required|incorrect|rejected",
-    "'redirect|redirection 'uri|url|uris|urls .. not .. match|registered|valid|allowed|whitelisted|match",
+    "'redirect|redirection 'uri|url|uris|urls .. not .. match|registered|valid|allowed|whitelisted",
     "'redirect|redirection 'uri|url|uris|urls must|should|requires|require",
     "'redirect|redirection 'uri|url|uris|urls differs|differ from",
     "invalid|mismatching|mismatched|missing|unregistered|bad|wrong|insecure|unknown|incorrect .. 'redirect|redirection 'uri|url",
@@ -198,7 +181,6 @@ const CLIENT: &[&str] = &[
     "client credentials|secret|authentication .. invalid|failed|wrong|incorrect|missing|expired|mismatch|mismatched",
     "client credentials|secret|authentication .. not .. valid|match|correct",
     "invalid|incorrect|wrong|bad .. client secret|credentials",
-    "client authentication failed",
     "authentication failed",
     "client .. not .. authorized|allowed|permitted",
     "unauthorized client",
@@ -207,7 +189,6 @@ const CLIENT: &[&str] = &[
 /// Its name is no grant, and a scope is asked for nowhere else.
 const OF_A_LOGIN: &[&str] = &[
     "missing|unsupported|invalid|unknown|required .. 'grant|response 'type",
-    "unsupported grant|response type",
     "'grant|response 'type is|was missing|required",
     "'code|assertion is|are missing|required|empty",
     "missing|no 'authorization 'code",
@@ -270,13 +251,13 @@ const HEADER: &[&str] = &[
     "not .. acceptable representation|media|response|content|format",
     "content|mime type|types .. invalid|missing|unsupported|required|unacceptable|wrong|incorrect|unknown|mismatch",
     "content|mime type|types .. not .. supported|acceptable|allowed|valid|specified|set|accepted|match|provided|recognized",
-    "invalid|bad|wrong|missing media type|types …|'*",
-    "media type|types …|'* .. not .. supported|acceptable|allowed|valid|accepted|recognized",
+    "invalid|bad|wrong|missing media type|types '*|…",
+    "media type|types '*|… .. not .. supported|acceptable|allowed|valid|accepted|recognized",
     "content|mime type .. must be",
     "invalid|missing|unsupported|bad|unacceptable|no|wrong|incorrect|multiple|unknown|required|expected content|mime type|types",
     "unsupported|unacceptable|incorrect media type|types",
     "not support|accept|acceptable .. content|mime type|types",
-    "not support|accept .. media type|types transmitted|sent|…|'*",
+    "not support|accept .. media type|types '*|transmitted|sent|…",
     "invalid|missing|unsupported|bad|multiple|duplicate|negative|unknown content|transfer length|encoding|coding",
     "content|transfer length|encoding .. invalid|missing|required|unsupported|duplicate|mismatch",
     "content|transfer length|encoding .. not .. valid|supported|allowed|acceptable|match",
@@ -331,15 +312,15 @@ const SESSION: &[&str] = &[
     "session timed|timeout",
 ];
 
+const PRECONDITION: &[&str] = &["etag|precondition .. failed|mismatch|mismatched"];
+
 const VERSION: &[&str] = &[
     "version .. not .. match|current|latest",
     "version|versions|revision|etag .. mismatch|mismatched|conflict|conflicts|stale|changed",
     "not match .. version|revision|etag",
     "stale|outdated|conflicting|mismatched version|revision|etag|object|state|data",
     "conflict|conflicts|conflicting .. version|update|modification|change|edit|revision",
-    "etag|precondition .. failed|mismatch|mismatched",
     "'if 'match .. failed",
-    "precondition failed",
     "modified|changed|updated|edited .. by another|someone|others",
     "modified|changed|updated .. since|meanwhile|concurrently",
     "optimistic lock|locking|concurrency",
@@ -363,14 +344,13 @@ const VERSION: &[&str] = &[
     "no published version",
 ];
 
-const LINE: &[&str] = &[
+pub(super) const LINE: &[&str] = &[
     "invalid|bad|malformed|illegal|unrecognized|broken .. request line|syntax|version|other-version",
     "invalid|bad|malformed|illegal|unrecognized|unknown|unsupported .. http method|verb|version|other-version|protocol",
     "request line .. invalid|malformed|bad|empty|missing",
     "invalid|illegal|bad .. character|characters|char .. method|protocol",
     "method name|token .. invalid",
     "invalid|bad|unsupported|unrecognized|illegal method|verb|version|protocol",
-    "unsupported http version|other-version",
     "http .. version|other-version .. not .. supported",
     "invalid http request|format|message",
     "bad http",
@@ -442,7 +422,7 @@ const ID: &[&str] = &[
 const PARAMETER: &[&str] = &[
     "validation failed|error|errors|failure|failures|exception|problem|problems",
     "constraint|constraints violation|violations|violated|validation",
-    "failed|failing|errors|fails|failed in|during|of|with validation",
+    "failed|failing|errors|fails in|during|of|with validation",
     "not validate|validated|pass validation",
     "invalid argument|arguments|input|inputs|choice|option|parameter|parameters|param|params|value|values|field|fields|date|dates|datetime|time|timestamp|enum|filter|sort|query|property|attribute|number|integer|boolean|range|expand|format|type|data",
     "invalid .. parameter|parameters|field|fields|argument|value|date|property",
@@ -464,7 +444,6 @@ const PARAMETER: &[&str] = &[
     "'* is|are not allowed|permitted|recognized",
     "this|it is required",
     "required property|properties|field|fields|parameter|parameters|missing",
-    "field required",
     "must|should contain|include|have|specify|provide .. parameter|parameters|field|fields|property",
     "value error|errors",
     "ensure this field|value|list|that",
@@ -474,7 +453,7 @@ const PARAMETER: &[&str] = &[
     "enter a valid",
     "wrong format",
     "type mismatch",
-    "failed|unable|not to|convert|bind|convert|coerce|parse .. value|property|type|parameter|string|argument|query|date|number|integer|boolean|enum",
+    "failed|unable|not to|convert|bind|coerce|parse .. value|property|type|parameter|string|argument|query|date|number|integer|boolean|enum",
     "no enum constant",
     "failed to convert|bind",
     "input should be",
@@ -483,5 +462,4 @@ const PARAMETER: &[&str] = &[
     "out of range",
     "duplicate parameter|key|name",
     "allowed|allowable|accepted|valid|permitted|supported values",
-    "unknown parameter|field|property|argument",
 ];

@@ -11,29 +11,7 @@ const DATA: &str = "…";
 /// So many other words may stand where a pattern has `..`, none of which turns it into its opposite or into a guess.
 const GAP: usize = 8;
 /// After a "no" only such words may: in other languages it says something else.
-const OF_NO: [&str; 21] = [
-    "valid",
-    "active",
-    "current",
-    "existing",
-    "such",
-    "required",
-    "matching",
-    "access",
-    "api",
-    "auth",
-    "authentication",
-    "authorization",
-    "bearer",
-    "security",
-    "user",
-    "request",
-    "accept",
-    "content",
-    "type",
-    "host",
-    "x",
-];
+const OF_NO: &str = "valid|active|current|existing|such|required|matching|access|api|auth|authentication|authorization|bearer|security|user|request|accept|content|type|host|x";
 const TURNING: [&str; 11] =
     ["not", "no", "never", "without", "nor", "neither", "may", "might", "would", "if", "unless"];
 /// What follows these is about another thing.
@@ -43,123 +21,30 @@ const SUPPOSING: [&str; 5] = ["if", "when", "unless", "did", "are"];
 const LISTING: [&str; 7] = ["otherwise", "perhaps", "maybe", "possibly", "probably", "whether", "might"];
 /// RFC 6749 §5.2 lists in one sentence all that `invalid_grant` may be, to the end of it.
 const RFC_6749: [&str; 3] = ["issued", "to", "another"];
-/// Of the words that mean something else after these: the first of a pair is the word, the second what may stand before it.
-const OTHER_THINGS: [(&str, &[&str]); 12] = [
-    ("authentication", &["proxy"]),
-    ("authorization", &["proxy"]),
-    ("credentials", &["proxy"]),
+/// Words that mean something else right behind these others: first the words, then the others.
+const OTHER_THINGS: [(&str, &str); 10] = [
+    ("authentication|authorization|credentials", "proxy"),
     (
         "token",
-        &[
-            "csrf",
-            "xsrf",
-            "antiforgery",
-            "forgery",
-            "verification",
-            "page",
-            "next",
-            "continuation",
-            "pagination",
-            "sync",
-            "unexpected",
-            "unrecognized",
-            "device",
-            "reset",
-            "authenticity",
-            "captcha",
-            "method",
-            "continue",
-            "merge",
-            "upload",
-            "download",
-            "template",
-            "variable",
-            "string",
-            "syntax",
-            "json",
-        ],
+        "csrf|xsrf|antiforgery|forgery|verification|page|next|continuation|pagination|sync|unexpected|unrecognized|device|reset|authenticity|captcha|method|continue|merge|upload|download|template|variable|string|syntax|json",
     ),
-    ("tokens", &["method", "unexpected", "prompt", "input", "output", "completion", "max", "of"]),
-    (
-        "header",
-        &[
-            "jwt",
-            "jws",
-            "jose",
-            "csv",
-            "column",
-            "table",
-            "file",
-            "chunk",
-            "token's",
-            "proxy",
-            "magic",
-            "row",
-            "page",
-            "section",
-            "component",
-        ],
-    ),
-    ("session", &["conversation", "chat", "call", "interaction", "recording", "hibernate", "database"]),
-    ("credentials", &["action", "actions", "database", "smtp"]),
-    ("version", &["tls", "ssl", "http", "api", "schema", "file", "protocol", "browser", "format", "software"]),
+    ("tokens", "method|unexpected|prompt|input|output|completion|max|of"),
+    ("header", "jwt|jws|jose|csv|column|table|file|chunk|token's|proxy|magic|row|page|section|component"),
+    ("session", "conversation|chat|call|interaction|recording|hibernate|database"),
+    ("credentials", "action|actions|database|smtp"),
+    ("version", "tls|ssl|http|api|schema|file|protocol|browser|format|software"),
     (
         "code",
-        &[
-            "status",
-            "response",
-            "country",
-            "error",
-            "exit",
-            "reason",
-            "language",
-            "currency",
-            "postal",
-            "zip",
-            "area",
-            "region",
-            "wrapup",
-            "qr",
-            "promo",
-            "mfa",
-            "otp",
-            "sms",
-            "verification",
-        ],
+        "status|response|country|error|exit|reason|language|currency|postal|zip|area|region|wrapup|qr|promo|mfa|otp|sms|verification",
     ),
-    ("rate", &["sample", "sampling", "frame", "exchange", "interest", "tax", "abandon", "conversion", "pay", "bit"]),
+    ("rate", "sample|sampling|frame|playback|exchange|interest|tax|abandon|conversion|pay|bit"),
     (
         "id",
-        &[
-            "request",
-            "trace",
-            "correlation",
-            "ray",
-            "reference",
-            "incident",
-            "event",
-            "support",
-            "session",
-            "client",
-            "transaction",
-            "error",
-            "context",
-            "tracking",
-            "activity",
-            "key",
-            "message",
-            "operation",
-            "call",
-            "log",
-            "caller",
-            "user",
-            "employee",
-            "customer",
-        ],
+        "request|trace|correlation|ray|reference|incident|event|support|session|client|transaction|error|context|tracking|activity|key|message|operation|call|log|caller|user|employee|customer",
     ),
 ];
 
-/// The same of words that mean something else beside these, wherever in the sentence they stand.
+/// The same where the others stand anywhere in the sentence.
 const BESIDE: [(&str, &str); 16] = [
     ("token", "near|position|column|expression|template|filter|syntax|expand|parser|lexer"),
     ("token|session", "variable|variables"),
@@ -270,6 +155,11 @@ impl Words {
         })
     }
 
+    /// Whether any of these is said.
+    pub(crate) fn say_any(&self, patterns: &[&str]) -> bool {
+        patterns.iter().any(|pattern| self.say(pattern))
+    }
+
     /// Whether nothing is said but what any refusal says.
     pub(crate) fn are_generic(&self) -> bool {
         self.0.iter().all(|word| GENERIC.contains(&word.as_str()))
@@ -281,7 +171,7 @@ fn follows(before: &str, words: &[String], pattern: &[&str]) -> bool {
     if *first == ".." {
         let ends = |word: &str| {
             let ends_all = word == END || TURNING.contains(&word) || CONTRASTING.contains(&word);
-            ends_all || (before == "no" && !OF_NO.contains(&word))
+            ends_all || (before == "no" && !is_one_of(word, OF_NO))
         };
         let gap = words.iter().take(GAP).take_while(|word| !ends(word)).count();
         return (0..=gap).any(|skipped| follows(END, words.get(skipped..).unwrap_or_default(), rest));
@@ -298,10 +188,7 @@ fn is_one_of(word: &str, of: &str) -> bool {
         Some(of) => (word.strip_prefix('\'').unwrap_or(word), of),
         None => (word, of),
     };
-    if of == "*" {
-        return is_quoted;
-    }
-    of.split('|').any(|of| of == word)
+    of.split('|').any(|of| if of == "*" { is_quoted } else { of == word })
 }
 
 /// Whether what follows is a list of all that may be wrong.
@@ -343,7 +230,7 @@ fn push(sentence: &mut Vec<String>, word: String) {
         },
     };
     let before = sentence.last().map(|before| before.trim_start_matches('\'')).unwrap_or_default();
-    let is_other = OTHER_THINGS.iter().any(|(thing, after)| *thing == word && after.contains(&before));
+    let is_other = OTHER_THINGS.iter().any(|(things, after)| is_one_of(&word, things) && is_one_of(before, after));
     sentence.push(if is_other { format!("other-{word}") } else { word });
     if not {
         sentence.push("not".to_owned());

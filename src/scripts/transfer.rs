@@ -21,7 +21,7 @@ use crate::call::{self, Authority, Call};
 use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
-use crate::json::{decode, decode_unless_error, has_code, is_error_without, misshapen, undecodable};
+use crate::json::{decode, decode_unless_error, has_code, is_error_without, misshapen};
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
@@ -68,7 +68,7 @@ impl Agent {
         let receipt: Receipt = decode("an upload's receipt", &spec, &answer)?;
         let id = receipt.correlation_id.or(receipt.upload_id).or(receipt.id).ok_or_else(|| {
             let missing = serde_json::Error::missing_field("correlationId");
-            let error = undecodable("an upload's receipt", &spec, &answer, missing);
+            let error = misshapen("an upload's receipt", &spec, &answer, Some(&missing));
             // Under another name it may have the id: the upload cannot be had twice.
             let receipt =
                 serde_json::from_slice::<Value>(&answer.body).map_or_else(|_| String::new(), |it| it.to_string());
@@ -305,7 +305,8 @@ impl Agent {
 }
 
 fn script_file(spec: &Spec<'_>, answer: &Answer) -> Result<ScriptFile, Error> {
-    let file = ScriptFile::read(&answer.body).map_err(|error| undecodable("a script file", spec, answer, error))?;
+    let file =
+        ScriptFile::read(&answer.body).map_err(|error| misshapen("a script file", spec, answer, Some(&error)))?;
     // Ids and names errors have, too.
     let known = [
         "pages",
