@@ -90,15 +90,17 @@ fn pairs_of(form: &str) -> query::Query {
     query::Query(pairs.collect())
 }
 
-/// Basic with id and secret, or, for a public client that has only PKCE, its id in the form.
+/// Basic with id and secret, or, for a public client that has only PKCE, its id in the form, or in Basic with an empty
+/// secret, which is none (RFC 6749 section 2.3.1).
 fn prove(service: &Service, headers: &HeaderMap, form: &query::Query) -> Result<ClientProof, Problem> {
     let (id, secret_shown) = match headers.get(AUTHORIZATION) {
         Some(value) => {
             let (id, secret) = value.to_str().ok().and_then(read_basic).ok_or(Problem::UNKNOWN_CLIENT)?;
-            if !same_secret(&secret, service.client_secret.expose_secret()) {
+            let secret_shown = same_secret(&secret, service.client_secret.expose_secret());
+            if !secret_shown && !secret.is_empty() {
                 return Err(Problem::WRONG_SECRET);
             }
-            (form_decoded(&id), true)
+            (form_decoded(&id), secret_shown)
         }
         None => (form.text("client_id").unwrap_or_default().to_owned(), false),
     };
@@ -326,12 +328,13 @@ fn implicit_grant(service: &Service, client_id: &str, state: Option<&str>) -> St
     format!("access_token={access_token}&token_type=bearer&expires_in={expires_in}{}", state.unwrap_or_default())
 }
 
-/// `GET /logout`: leads back to the page that asked.
+/// `GET /logout`: leads back to the page that asked, if it says where it is.
 pub(super) async fn logout(State(service): State<Arc<Service>>, request: Request) -> Response {
     let query = Query::try_from_uri(request.uri()).map(|Query(pairs)| query::Query(pairs));
-    let back = query.ok().and_then(|query| Url::parse(query.text("redirect_uri")?).ok());
+    let back = query.ok().and_then(|query| query.text("redirect_uri").map(Url::parse).transpose().ok());
     match back {
-        Some(location) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
+        Some(Some(location)) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
+        Some(None) => "You are logged out.".into_response(),
         None => Refusal::bad_request().response(&context_of(&service, &request)),
     }
 }
