@@ -86,7 +86,7 @@ async fn admit(
     let body = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::bad_request())?;
     check_body(operation, &parts.headers, &body)?;
 
-    let script = path.first().map_or("", |(_, value)| value);
+    let script = path.first().and_then(|(_, id)| parse_id(id).ok());
     let visit = if operation.is_script_read() { Visit::begin(&service, script, peer) } else { None };
     let _in_flight = if operation.is_script_read() { Some(pass_knee(&service)?) } else { None };
     let mut fault = if operation.is_api() { service.draw_fault(|settings| &settings.faults) } else { None };

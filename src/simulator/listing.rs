@@ -4,9 +4,11 @@ use axum::Json;
 use axum::response::IntoResponse;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::document::{self, File, ScriptView};
 use super::gate::{Answer, Call};
+use super::ids::parse_id;
 use super::library::{Library, Script, Snapshot, Version};
 use super::query::Query;
 use super::quirk::ListQuirk;
@@ -142,7 +144,8 @@ fn page_uri(call: &Call, size: u32, number: u32) -> String {
 
 /// What a listing is narrowed to.
 struct Filter<'a> {
-    divisions: Vec<&'a str>,
+    // Those that are no ids match none.
+    divisions: Vec<Option<Uuid>>,
     name: Option<String>,
     feature: Option<&'a str>,
     flow: Option<&'a str>,
@@ -150,8 +153,9 @@ struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     fn read(query: &'a Query) -> Self {
+        let divisions = query.all("divisionIds").flat_map(|list| list.split(','));
         Self {
-            divisions: query.all("divisionIds").flat_map(|list| list.split(',')).map(str::trim).collect(),
+            divisions: divisions.map(|id| parse_id(id.trim()).ok()).collect(),
             name: query.text("name").map(str::to_lowercase),
             feature: query.text("feature"),
             flow: query.text("flowId"),
@@ -160,11 +164,10 @@ impl<'a> Filter<'a> {
 
     /// By the version that is shown.
     fn admits(&self, script: &Script, shown: &Version) -> bool {
-        let is_in = |id: &&str| id.eq_ignore_ascii_case(&script.division.id.to_string());
         if !script.is_listed() {
             return false;
         }
-        if !self.divisions.is_empty() && !self.divisions.iter().any(is_in) {
+        if !self.divisions.is_empty() && !self.divisions.contains(&Some(script.division.id)) {
             return false;
         }
         if self.name.as_ref().is_some_and(|name| !shown.name.to_lowercase().contains(name)) {
