@@ -171,25 +171,27 @@ impl SimulatorBuilder {
     }
 
     /// Lets this share of the operations go wrong. May be called for several faults; an operation suffers one at most.
+    /// Uploads and downloads are spared. By default none does.
     pub fn fault(mut self, fault: Fault, probability: f64) -> Self {
         self.settings.faults.push((fault, probability));
         self
     }
 
     /// Lets this share of the script requests go wrong that meet a condition. May be called for several; the first that
-    /// strikes holds, and [`fault`](Self::fault)s only where none does.
+    /// strikes holds, and [`fault`](Self::fault)s only where none does. By default none is planned.
     pub fn fault_when(mut self, when: When, fault: Fault, probability: f64) -> Self {
         self.settings.planned.push((when, fault, probability));
         self
     }
 
-    /// Lets a client have one session: each login ends the tokens that it got before. By default all stay good.
+    /// Lets a client have one session: each login ends the access tokens that it got before, and no refresh token. By
+    /// default all stay good.
     pub fn one_session(mut self) -> Self {
         self.settings.one_session = true;
         self
     }
 
-    /// Lets this share of the logins go wrong.
+    /// Lets this share of the logins go wrong. May be called for several faults. By default none does.
     pub fn login_fault(mut self, fault: Fault, probability: f64) -> Self {
         self.settings.login_faults.push((fault, probability));
         self

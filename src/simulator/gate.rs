@@ -1,4 +1,4 @@
-//! What every operation passes before its handler: token, quota, permission, body, knee, latency, faults.
+//! What every operation passes before its handler: token, quota, outage, permission, body, knee, latency, faults.
 
 use std::pin::Pin;
 use std::sync::Arc;

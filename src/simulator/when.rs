@@ -15,7 +15,8 @@ use super::quota::Window;
 /// Addresses and scripts that are remembered.
 const REMEMBERED: usize = 100_000;
 
-/// The condition of a planned fault. Only requests of `getScript` are counted and struck.
+/// The condition of a planned fault. Only requests of `getScript` are counted and struck, and of those none that is refused for
+/// its token, its quota, its permissions or its body, or because the service is down.
 ///
 /// As text (`Display`, `FromStr`) each has the form its documentation gives. Those of connections, addresses and nodes need
 /// sockets: in process they never hold, and behind a TLS proxy of this machine all come from one address.
@@ -26,7 +27,7 @@ pub enum When {
     Always,
     /// `above=80`: while more script requests than this are under way.
     Above(usize),
-    /// `burst=40/500ms`: after more script requests than this in so much time, whatever became of them.
+    /// `burst=40/500ms`: after more script requests than this in so much time, be they refused by the knee or not.
     Burst(usize, Duration),
     /// `new-connection`: for the first request of a connection, of whatever kind that is.
     NewConnection,
