@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::RequestExt;
 use axum::body::to_bytes;
-use axum::extract::{Query, RawPathParams, Request};
+use axum::extract::{RawPathParams, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -15,8 +15,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::fault;
 use super::ids::parse_id;
 use super::operation::Operation;
+use super::query::Query;
 use super::quota::Standing;
 use super::refusal::{ContextId, MAX_BYTES, Refusal};
 use super::service::{Service, Visit};
@@ -24,14 +26,13 @@ use super::stats::{Arrival, Kind, ScriptInFlight};
 use super::sync::{lock, pause};
 use super::tokens::Token;
 use super::when::Peer;
-use super::{fault, query};
 
 /// A request that was let in, as its handler sees it.
 pub(super) struct Call {
     pub(super) service: Arc<Service>,
     pub(super) token: Arc<Token>,
     pub(super) path: Vec<(String, String)>,
-    pub(super) query: query::Query,
+    pub(super) query: Query,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -80,7 +81,7 @@ async fn admit(
         require(&service, &token, permission)?;
     }
     let path = path_of(&mut request).await?;
-    let query = query_of(request.uri())?;
+    let query = Query::of(request.uri());
     let peer = request.extensions().get::<Peer>().copied();
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::bad_request())?;
@@ -111,14 +112,20 @@ pub(super) fn context_of(service: &Service, request: &Request) -> ContextId {
 }
 
 fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Arc<Token>, Refusal> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some((scheme, secret)) = header.split_once(' ') else {
-        return Err(Refusal::authentication_required());
-    };
-    if !scheme.eq_ignore_ascii_case("bearer") || secret.trim().is_empty() {
-        return Err(Refusal::authentication_required());
-    }
-    lock(&service.tokens).check(secret.trim(), Instant::now())
+    let secret = credential(headers, "bearer").filter(|secret| !secret.is_empty());
+    lock(&service.tokens).check(secret.ok_or_else(Refusal::authentication_required)?, Instant::now())
+}
+
+/// What the request authorizes itself by, where that is of the scheme.
+pub(super) fn credential<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
+    let (named, credential) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    named.eq_ignore_ascii_case(scheme).then(|| credential.trim())
+}
+
+/// What the body is said to be, in lower case and without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 fn take_quota(service: &Service, token: &Token, quota: &mut Option<Standing>) -> Result<(), Refusal> {
@@ -144,11 +151,6 @@ async fn path_of(request: &mut Request) -> Result<Vec<(String, String)>, Refusal
     Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-fn query_of(uri: &Uri) -> Result<query::Query, Refusal> {
-    let Query(pairs) = Query::try_from_uri(uri).map_err(|_| Refusal::bad_request())?;
-    Ok(query::Query(pairs))
-}
-
 fn check_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
     if operation.is_api() && body.len() > MAX_BYTES {
         return Err(Refusal::too_large(MAX_BYTES));
@@ -156,13 +158,8 @@ fn check_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -> Result
     if !operation.takes_json() {
         return Ok(());
     }
-    let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let is_json = |text: &str| {
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    };
-    match content_type {
-        Some(text) if is_json(text) => Ok(()),
+    match media_type(headers).as_deref() {
+        Some("application/json") => Ok(()),
         None if body.is_empty() => Ok(()),
         _ => Err(Refusal::unsupported_media_type()),
     }

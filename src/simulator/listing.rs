@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -13,6 +12,7 @@ use super::library::{Library, Script, Snapshot, Version};
 use super::query::Query;
 use super::quirk::ListQuirk;
 use super::refusal::Refusal;
+use crate::text::encode_segment;
 
 const DEFAULT_PAGE_SIZE: u32 = 25;
 
@@ -136,9 +136,9 @@ struct Hints {
 
 /// The same listing at another page, with the filters it was asked for.
 fn page_uri(call: &Call, size: u32, number: u32) -> String {
-    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let filters = call.query.0.iter().filter(|(name, _)| name != "pageSize" && name != "pageNumber");
-    let filters: String = filters.map(|(name, value)| format!("&{}={}", encode(name), encode(value))).collect();
+    let filters: String =
+        filters.map(|(name, value)| format!("&{}={}", encode_segment(name), encode_segment(value))).collect();
     format!("{}?pageSize={size}&pageNumber={number}{filters}", call.uri.path())
 }
 

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HOST};
 use http::uri::Authority;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -19,6 +18,7 @@ use super::ids::parse_id;
 use super::library::{Download, Import, Upload};
 use super::refusal::Refusal;
 use super::service::Service;
+use crate::text::encode_segment;
 
 /// How long a status asked for with `longPoll=true` is held at most.
 const LONG_POLL: Duration = Duration::from_secs(10);
@@ -109,12 +109,7 @@ pub(super) async fn export(call: Call) -> Answer {
     let asked = wanted.file_name.filter(|name| !name.is_empty());
     let name = format!("{}.script", file_name(asked.as_deref().unwrap_or(&seen.version.name)));
     let key = call.service.new_secret();
-    let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
-    let url = format!(
-        "{}/downloads/{key}/{}",
-        base_url(&call),
-        encoded.replace("%2E", ".").replace("%5F", "_").replace("%2D", "-")
-    );
+    let url = format!("{}/downloads/{key}/{}", base_url(&call), encode_segment(&name));
     call.service.library().downloads.insert(key, Download { file: seen.version.file, name });
     #[derive(Serialize)]
     struct Exported {
