@@ -18,7 +18,8 @@ const DEFAULT_PAGE_SIZE: u32 = 25;
 
 pub(super) async fn editable(call: Call) -> Answer {
     let (order, filter) = (Order::read(&call)?, Filter::read(&call.query));
-    answer(&call, |library| {
+    let view = |script: &Script| Some(script.editable_view());
+    answer(&call, view, |library| {
         let admitted = library.editable().filter(|script| filter.admits(script, script.editable()));
         let mut scripts: Vec<&Script> = admitted.collect();
         order.sort(&mut scripts);
@@ -29,21 +30,16 @@ pub(super) async fn editable(call: Call) -> Answer {
 /// Published listings can be filtered but not sorted.
 pub(super) async fn published(call: Call) -> Answer {
     let filter = Filter::read(&call.query);
-    answer(&call, |library| {
+    answer(&call, Script::published_view, |library| {
         let admits = |script: &&Script| script.published().is_some_and(|shown| filter.admits(script, shown));
         library.published().filter(admits).collect()
     })
 }
 
-fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
+fn answer(call: &Call, view: fn(&Script) -> Option<Snapshot>, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
     let size = call.query.positive("pageSize", DEFAULT_PAGE_SIZE)?;
     let number = call.query.positive("pageNumber", 1)?;
     let quirks = Quirks(call.service.setting(|settings| settings.list_quirks.clone()));
-    let view = if call.uri.path().starts_with("/api/v2/scripts/published") {
-        Script::published_view
-    } else {
-        |script: &Script| Some(script.editable_view())
-    };
 
     let (total, seen): (usize, Vec<Snapshot>) = {
         let library = call.service.library();

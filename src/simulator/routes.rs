@@ -16,6 +16,7 @@ use tower_service::Service as _;
 
 use super::gate::{self, Handler, context_of};
 use super::gzip;
+use super::library::Library;
 use super::operation::Operation;
 use super::recorded::RecordedRequest;
 use super::refusal::Refusal;
@@ -45,16 +46,16 @@ const fn known(
 /// Each operation, and what answers it.
 #[rustfmt::skip]
 static OPERATIONS: &[(Operation, Handler)] = &[
-    (known(&request::GET_SCRIPT, "getScript", VIEW), |call| Box::pin(scripts::script(call))),
-    (known(&request::GET_SCRIPT_PAGE, "getScriptPage", VIEW), |call| Box::pin(scripts::page(call))),
-    (known(&request::GET_SCRIPT_PAGES, "getScriptPages", VIEW), |call| Box::pin(scripts::pages(call))),
+    (known(&request::GET_SCRIPT, "getScript", VIEW), |call| Box::pin(scripts::script(call, Library::find_editable))),
+    (known(&request::GET_SCRIPT_PAGE, "getScriptPage", VIEW), |call| Box::pin(scripts::page(call, Library::find_editable))),
+    (known(&request::GET_SCRIPT_PAGES, "getScriptPages", VIEW), |call| Box::pin(scripts::pages(call, Library::find_editable))),
     (known(&request::LIST_SCRIPTS, "getScripts", VIEW), |call| Box::pin(listing::editable(call))),
     (known(&request::LIST_SCRIPTS_IN_DIVISIONS, "getScriptsDivisionviews", Some("scripter:script:search")), |call| Box::pin(listing::editable(call))),
     (known(&request::LIST_PUBLISHED_SCRIPTS, "getScriptsPublished", PUBLISHED_VIEW), |call| Box::pin(listing::published(call))),
     (known(&request::LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS, "getScriptsPublishedDivisionviews", PUBLISHED_SEARCH), |call| Box::pin(listing::published(call))),
-    (known(&request::GET_PUBLISHED_SCRIPT, "getScriptsPublishedScriptId", PUBLISHED_VIEW), |call| Box::pin(published::script(call))),
-    (known(&request::GET_PUBLISHED_SCRIPT_PAGE, "getScriptsPublishedScriptIdPage", PUBLISHED_VIEW), |call| Box::pin(published::page(call))),
-    (known(&request::GET_PUBLISHED_SCRIPT_PAGES, "getScriptsPublishedScriptIdPages", PUBLISHED_VIEW), |call| Box::pin(published::pages(call))),
+    (known(&request::GET_PUBLISHED_SCRIPT, "getScriptsPublishedScriptId", PUBLISHED_VIEW), |call| Box::pin(scripts::script(call, Library::find_published))),
+    (known(&request::GET_PUBLISHED_SCRIPT_PAGE, "getScriptsPublishedScriptIdPage", PUBLISHED_VIEW), |call| Box::pin(scripts::page(call, Library::find_published))),
+    (known(&request::GET_PUBLISHED_SCRIPT_PAGES, "getScriptsPublishedScriptIdPages", PUBLISHED_VIEW), |call| Box::pin(scripts::pages(call, Library::find_published))),
     (known(&request::GET_PUBLISHED_VARIABLES, "getScriptsPublishedScriptIdVariables", PUBLISHED_VIEW), |call| Box::pin(published::variables(call))),
     (known(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, "getScriptsPublishedDivisionviewVariables", PUBLISHED_SEARCH), |call| Box::pin(published::variables(call))),
     (known(&request::GET_UPLOAD_STATUS, "getScriptsUploadStatus", VIEW), |call| Box::pin(transfer::upload_status(call))),
