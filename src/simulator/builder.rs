@@ -253,16 +253,10 @@ impl SimulatorBuilder {
         if usize::try_from(self.scripts).is_ok_and(|scripts| scripts > library::SCRIPTS) {
             return Err(StartError::TooManyScripts);
         }
-        if settings.token_ttl > MAX_TTL || settings.latency > MAX_TTL || settings.upload_time > MAX_TTL {
-            return Err(StartError::TooLong);
-        }
-        if self.settings.planned.iter().any(|(when, ..)| when.longest() > MAX_TTL) {
-            return Err(StartError::TooLong);
-        }
-        if [self.upload_lag, self.listing_lag, self.settling_time].iter().any(|time| *time > MAX_TTL) {
-            return Err(StartError::TooLong);
-        }
-        Ok(())
+        let lags = [self.upload_lag, self.listing_lag, self.settling_time];
+        let times = [settings.token_ttl, settings.latency, settings.upload_time].into_iter().chain(lags);
+        let planned = settings.planned.iter().map(|(when, ..)| when.longest());
+        if times.chain(planned).any(|time| time > MAX_TTL) { Err(StartError::TooLong) } else { Ok(()) }
     }
 
     fn build(self, url: String) -> Simulator {

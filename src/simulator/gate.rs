@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::RequestExt;
 use axum::body::to_bytes;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::{Path, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -22,7 +22,7 @@ use super::query::Query;
 use super::quota::Standing;
 use super::refusal::{ContextId, MAX_BYTES, Refusal};
 use super::service::{Service, Visit};
-use super::stats::{Arrival, Kind, ScriptInFlight};
+use super::stats::{Arrival, ScriptInFlight};
 use super::sync::{lock, pause};
 use super::tokens::Token;
 use super::when::Peer;
@@ -47,11 +47,11 @@ pub(super) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send
 pub(super) async fn serve(
     service: Arc<Service>,
     operation: &'static Operation,
+    context: ContextId,
     request: Request,
     handler: Handler,
 ) -> Response {
-    let arrival = Arrival::new(&service.counters, Kind::Operation(operation));
-    let context = context_of(&service, &request);
+    let arrival = Arrival::new(&service.counters, Some(operation));
     let mut quota = None;
     let answer = admit(service, operation, request, &context, handler, &mut quota).await;
     let mut response = answer.unwrap_or_else(|refusal| refusal.response(&context));
@@ -80,7 +80,8 @@ async fn admit(
     if let Some(permission) = operation.permission {
         require(&service, &token, permission)?;
     }
-    let path = path_of(&mut request).await?;
+    // Fails on escapes that are no UTF-8.
+    let path = request.extract_parts::<Path<Vec<(String, String)>>>().await.map_err(|_| Refusal::bad_request())?.0;
     let query = Query::of(request.uri());
     let peer = request.extensions().get::<Peer>().copied();
     let (parts, body) = request.into_parts();
@@ -104,11 +105,6 @@ async fn admit(
             Ok(fault::answer(fault, context, real).await)
         }
     }
-}
-
-/// The id the entry gave this request.
-pub(super) fn context_of(service: &Service, request: &Request) -> ContextId {
-    request.extensions().get::<ContextId>().cloned().unwrap_or_else(|| service.new_context())
 }
 
 fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Arc<Token>, Refusal> {
@@ -143,12 +139,6 @@ fn require(service: &Service, token: &Token, permission: &str) -> Result<(), Ref
         Some(held) if !held.contains(permission) => Err(Refusal::missing_any_permissions(permission)),
         _ => Ok(()),
     }
-}
-
-async fn path_of(request: &mut Request) -> Result<Vec<(String, String)>, Refusal> {
-    // Fails on escapes that are no UTF-8.
-    let params = request.extract_parts::<RawPathParams>().await.map_err(|_| Refusal::bad_request())?;
-    Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 fn check_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use secrecy::ExposeSecret;
@@ -19,12 +19,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::fault;
-use super::gate::{context_of, credential, media_type};
+use super::gate::{credential, media_type};
 use super::query::Query;
 use super::quirk::OddToken;
-use super::refusal::{MAX_BYTES, Refusal};
+use super::refusal::{ContextId, MAX_BYTES, Refusal};
 use super::service::Service;
-use super::stats::{Arrival, Kind};
+use super::stats::Arrival;
 use super::sync::{lock, pause};
 use super::tokens::{ClientProof, InvalidGrant};
 use crate::text::encode_segment;
@@ -38,9 +38,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// `POST /oauth/token`.
-pub(super) async fn token(State(service): State<Arc<Service>>, request: Request) -> Response {
-    let arrival = Arrival::new(&service.counters, Kind::Login);
-    let context = context_of(&service, &request);
+pub(super) async fn token(
+    State(service): State<Arc<Service>>,
+    Extension(context): Extension<ContextId>,
+    request: Request,
+) -> Response {
+    let arrival = Arrival::new(&service.counters, None);
     let (parts, body) = request.into_parts();
     let response = match to_bytes(body, MAX_BYTES).await {
         Err(_) => Refusal::too_large(MAX_BYTES).response(&context),
@@ -253,15 +256,19 @@ impl IntoResponse for Problem {
 }
 
 /// `GET /oauth/authorize`: an agent who is signed in already and agrees at once.
-pub(super) async fn authorize(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match redirect(&service, &request) {
+pub(super) async fn authorize(
+    State(service): State<Arc<Service>>,
+    Extension(context): Extension<ContextId>,
+    uri: Uri,
+) -> Response {
+    match redirect(&service, &uri) {
         Ok(location) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
-        Err(refusal) => refusal.response(&context_of(&service, &request)),
+        Err(refusal) => refusal.response(&context),
     }
 }
 
-fn redirect(service: &Service, request: &Request) -> Result<Url, Refusal> {
-    let query = Query::of(request.uri());
+fn redirect(service: &Service, uri: &Uri) -> Result<Url, Refusal> {
+    let query = Query::of(uri);
     let client_id = query.text("client_id").filter(|id| id.len() <= MAX_CLIENT_ID).ok_or_else(Refusal::bad_request)?;
     let redirect_uri = query.text("redirect_uri").ok_or_else(Refusal::bad_request)?;
     let mut location = Url::parse(redirect_uri).map_err(|_| Refusal::bad_request())?;
@@ -295,11 +302,11 @@ fn implicit_grant(service: &Service, client_id: &str, state: Option<&str>) -> St
 }
 
 /// `GET /logout`: leads back to the page that asked, if it says where it is.
-pub(super) async fn logout(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match Query::of(request.uri()).text("redirect_uri").map(Url::parse) {
+pub(super) async fn logout(Extension(context): Extension<ContextId>, uri: Uri) -> Response {
+    match Query::of(&uri).text("redirect_uri").map(Url::parse) {
         Some(Ok(location)) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
         None => "You are logged out.".into_response(),
-        Some(Err(_)) => Refusal::bad_request().response(&context_of(&service, &request)),
+        Some(Err(_)) => Refusal::bad_request().response(&context),
     }
 }
 
