@@ -54,8 +54,8 @@
 //! Tokens and limits:
 //!
 //! 5. The token endpoint answers every refusal, `invalid_client` among them, with 400, but for a body of more than 512,000
-//!    bytes, which is 413, and its login limit counts only logins whose client id and secret are right. No `Retry-After`
-//!    comes with it. An empty secret is none.
+//!    bytes, which is 413, and its login limit counts only logins that name a client and show the right secret or none. No
+//!    `Retry-After` comes with it. An empty secret is none.
 //! 6. Tokens of clients last a day. Refresh tokens come with the code grants only, are good once, and end with the
 //!    access token they came with when that is revoked.
 //! 7. `inin-ratelimit-*` describes the token's window, and `reset` is in seconds. Answers outside of a quota (401, the
