@@ -171,25 +171,27 @@ impl SimulatorBuilder {
     }
 
     /// Lets this share of the operations go wrong. May be called for several faults; an operation suffers one at most.
+    /// Uploads and downloads are spared. By default none does.
     pub fn fault(mut self, fault: Fault, probability: f64) -> Self {
         self.settings.faults.push((fault, probability));
         self
     }
 
     /// Lets this share of the script requests go wrong that meet a condition. May be called for several; the first that
-    /// strikes holds, and [`fault`](Self::fault)s only where none does.
+    /// strikes holds, and [`fault`](Self::fault)s only where none does. By default none is planned.
     pub fn fault_when(mut self, when: When, fault: Fault, probability: f64) -> Self {
         self.settings.planned.push((when, fault, probability));
         self
     }
 
-    /// Lets a client have one session: each login ends the tokens that it got before. By default all stay good.
+    /// Lets a client have one session: each login ends the access tokens that it got before, and no refresh token. By
+    /// default all stay good.
     pub fn one_session(mut self) -> Self {
         self.settings.one_session = true;
         self
     }
 
-    /// Lets this share of the logins go wrong.
+    /// Lets this share of the logins go wrong. May be called for several faults. By default none does.
     pub fn login_fault(mut self, fault: Fault, probability: f64) -> Self {
         self.settings.login_faults.push((fault, probability));
         self
@@ -251,16 +253,10 @@ impl SimulatorBuilder {
         if usize::try_from(self.scripts).is_ok_and(|scripts| scripts > library::SCRIPTS) {
             return Err(StartError::TooManyScripts);
         }
-        if settings.token_ttl > MAX_TTL || settings.latency > MAX_TTL || settings.upload_time > MAX_TTL {
-            return Err(StartError::TooLong);
-        }
-        if self.settings.planned.iter().any(|(when, ..)| when.longest() > MAX_TTL) {
-            return Err(StartError::TooLong);
-        }
-        if [self.upload_lag, self.listing_lag, self.settling_time].iter().any(|time| *time > MAX_TTL) {
-            return Err(StartError::TooLong);
-        }
-        Ok(())
+        let lags = [self.upload_lag, self.listing_lag, self.settling_time];
+        let times = [settings.token_ttl, settings.latency, settings.upload_time].into_iter().chain(lags);
+        let planned = settings.planned.iter().map(|(when, ..)| when.longest());
+        if times.chain(planned).any(|time| time > MAX_TTL) { Err(StartError::TooLong) } else { Ok(()) }
     }
 
     fn build(self, url: String) -> Simulator {

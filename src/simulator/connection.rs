@@ -1,11 +1,10 @@
 //! The socket side: accepts, serves HTTP/1.1, and can reset a connection instead of answering.
 
+use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -62,12 +60,10 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>, router:
 async fn converse(stream: TcpStream, peer: Peer, service: Arc<Service>, router: Router) {
     // Fails only on a connection that is gone already.
     let _ = stream.set_nodelay(true);
-    let reset = Arc::new(AtomicBool::new(false));
-    let wire = Wire { stream, reset: Arc::clone(&reset) };
     let requests = AtomicU32::new(0);
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
         let peer = Peer { before: requests.fetch_add(1, Ordering::Relaxed), ..peer };
-        let (service, router, reset) = (Arc::clone(&service), router.clone(), Arc::clone(&reset));
+        let (service, router) = (Arc::clone(&service), router.clone());
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
@@ -75,66 +71,19 @@ async fn converse(stream: TcpStream, peer: Peer, service: Arc<Service>, router: 
             if let Some(node) = service.nodes().map(|of| HeaderValue::from(peer.node(of))) {
                 response.headers_mut().insert(NODE, node);
             }
-            if response.extensions().get::<ResetInstead>().is_some() {
-                reset.store(true, Ordering::Relaxed);
+            match response.extensions().get::<ResetInstead>() {
+                // Hyper then ends the connection without a byte.
+                Some(_) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                None => Ok(response),
             }
-            Ok::<_, std::convert::Infallible>(response)
         }
     });
     // Some SDKs look headers up by their exact spelling, and the service writes `Retry-After`.
-    let server = http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(wire), answer);
-    // An error is a client that left, or a reset of our own.
-    let _ = server.await;
-}
-
-/// A connection that answers nothing more once `reset` is set.
-struct Wire {
-    stream: TcpStream,
-    reset: Arc<AtomicBool>,
-}
-
-impl Wire {
-    fn check(&self) -> io::Result<()> {
-        if !self.reset.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+    let mut server = http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(stream), answer);
+    // A client that left, or a reset of our own; of an answer that breaks off the cause is another.
+    let is_reset = |error: hyper::Error| error.source().is_some_and(|cause| cause.is::<io::Error>());
+    if (&mut server).await.is_err_and(is_reset) {
         // Without lingering, closing the socket sends RST and no FIN.
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
-        Err(io::ErrorKind::ConnectionReset.into())
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check()?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let _ = SockRef::from(server.into_parts().io.inner()).set_linger(Some(Duration::ZERO));
     }
 }

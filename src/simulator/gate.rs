@@ -1,11 +1,11 @@
-//! What every operation passes before its handler: token, quota, permission, body, knee, latency, faults.
+//! What every operation passes before its handler: token, quota, outage, permission, body, knee, latency, faults.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::RequestExt;
 use axum::body::to_bytes;
-use axum::extract::{Query, RawPathParams, Request};
+use axum::extract::{Path, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -15,23 +15,24 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::fault;
 use super::ids::parse_id;
 use super::operation::Operation;
+use super::query::Query;
 use super::quota::Standing;
 use super::refusal::{ContextId, MAX_BYTES, Refusal};
 use super::service::{Service, Visit};
-use super::stats::{Arrival, Kind, ScriptInFlight};
+use super::stats::{Arrival, ScriptInFlight};
 use super::sync::{lock, pause};
 use super::tokens::Token;
 use super::when::Peer;
-use super::{fault, query};
 
 /// A request that was let in, as its handler sees it.
 pub(super) struct Call {
     pub(super) service: Arc<Service>,
     pub(super) token: Arc<Token>,
     pub(super) path: Vec<(String, String)>,
-    pub(super) query: query::Query,
+    pub(super) query: Query,
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -46,11 +47,11 @@ pub(super) type Handler = fn(Call) -> Pin<Box<dyn Future<Output = Answer> + Send
 pub(super) async fn serve(
     service: Arc<Service>,
     operation: &'static Operation,
+    context: ContextId,
     request: Request,
     handler: Handler,
 ) -> Response {
-    let arrival = Arrival::new(&service.counters, Kind::Operation(operation));
-    let context = context_of(&service, &request);
+    let arrival = Arrival::new(&service.counters, Some(operation));
     let mut quota = None;
     let answer = admit(service, operation, request, &context, handler, &mut quota).await;
     let mut response = answer.unwrap_or_else(|refusal| refusal.response(&context));
@@ -79,14 +80,15 @@ async fn admit(
     if let Some(permission) = operation.permission {
         require(&service, &token, permission)?;
     }
-    let path = path_of(&mut request).await?;
-    let query = query_of(request.uri())?;
+    // Fails on escapes that are no UTF-8.
+    let path = request.extract_parts::<Path<Vec<(String, String)>>>().await.map_err(|_| Refusal::bad_request())?.0;
+    let query = Query::of(request.uri());
     let peer = request.extensions().get::<Peer>().copied();
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|_| Refusal::bad_request())?;
     check_body(operation, &parts.headers, &body)?;
 
-    let script = path.first().map_or("", |(_, value)| value);
+    let script = path.first().and_then(|(_, id)| parse_id(id).ok());
     let visit = if operation.is_script_read() { Visit::begin(&service, script, peer) } else { None };
     let _in_flight = if operation.is_script_read() { Some(pass_knee(&service)?) } else { None };
     let mut fault = if operation.is_api() { service.draw_fault(|settings| &settings.faults) } else { None };
@@ -105,20 +107,21 @@ async fn admit(
     }
 }
 
-/// The id the entry gave this request.
-pub(super) fn context_of(service: &Service, request: &Request) -> ContextId {
-    request.extensions().get::<ContextId>().cloned().unwrap_or_else(|| service.new_context())
+fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Arc<Token>, Refusal> {
+    let secret = credential(headers, "bearer").filter(|secret| !secret.is_empty());
+    lock(&service.tokens).check(secret.ok_or_else(Refusal::authentication_required)?, Instant::now())
 }
 
-fn authenticate(service: &Service, headers: &HeaderMap) -> Result<Arc<Token>, Refusal> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Some((scheme, secret)) = header.split_once(' ') else {
-        return Err(Refusal::authentication_required());
-    };
-    if !scheme.eq_ignore_ascii_case("bearer") || secret.trim().is_empty() {
-        return Err(Refusal::authentication_required());
-    }
-    lock(&service.tokens).check(secret.trim(), Instant::now())
+/// What the request authorizes itself by, where that is of the scheme.
+pub(super) fn credential<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
+    let (named, credential) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    named.eq_ignore_ascii_case(scheme).then(|| credential.trim())
+}
+
+/// What the body is said to be, in lower case and without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 fn take_quota(service: &Service, token: &Token, quota: &mut Option<Standing>) -> Result<(), Refusal> {
@@ -138,17 +141,6 @@ fn require(service: &Service, token: &Token, permission: &str) -> Result<(), Ref
     }
 }
 
-async fn path_of(request: &mut Request) -> Result<Vec<(String, String)>, Refusal> {
-    // Fails on escapes that are no UTF-8.
-    let params = request.extract_parts::<RawPathParams>().await.map_err(|_| Refusal::bad_request())?;
-    Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-}
-
-fn query_of(uri: &Uri) -> Result<query::Query, Refusal> {
-    let Query(pairs) = Query::try_from_uri(uri).map_err(|_| Refusal::bad_request())?;
-    Ok(query::Query(pairs))
-}
-
 fn check_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
     if operation.is_api() && body.len() > MAX_BYTES {
         return Err(Refusal::too_large(MAX_BYTES));
@@ -156,13 +148,8 @@ fn check_body(operation: &Operation, headers: &HeaderMap, body: &[u8]) -> Result
     if !operation.takes_json() {
         return Ok(());
     }
-    let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let is_json = |text: &str| {
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    };
-    match content_type {
-        Some(text) if is_json(text) => Ok(()),
+    match media_type(headers).as_deref() {
+        Some("application/json") => Ok(()),
         None if body.is_empty() => Ok(()),
         _ => Err(Refusal::unsupported_media_type()),
     }

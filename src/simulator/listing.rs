@@ -2,21 +2,24 @@
 
 use axum::Json;
 use axum::response::IntoResponse;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::document::{self, File, ScriptView};
 use super::gate::{Answer, Call};
+use super::ids::parse_id;
 use super::library::{Library, Script, Snapshot, Version};
 use super::query::Query;
 use super::quirk::ListQuirk;
 use super::refusal::Refusal;
+use crate::text::encode_segment;
 
 const DEFAULT_PAGE_SIZE: u32 = 25;
 
 pub(super) async fn editable(call: Call) -> Answer {
     let (order, filter) = (Order::read(&call)?, Filter::read(&call.query));
-    answer(&call, |library| {
+    let view = |script: &Script| Some(script.editable_view());
+    answer(&call, view, |library| {
         let admitted = library.editable().filter(|script| filter.admits(script, script.editable()));
         let mut scripts: Vec<&Script> = admitted.collect();
         order.sort(&mut scripts);
@@ -27,21 +30,16 @@ pub(super) async fn editable(call: Call) -> Answer {
 /// Published listings can be filtered but not sorted.
 pub(super) async fn published(call: Call) -> Answer {
     let filter = Filter::read(&call.query);
-    answer(&call, |library| {
+    answer(&call, Script::published_view, |library| {
         let admits = |script: &&Script| script.published().is_some_and(|shown| filter.admits(script, shown));
         library.published().filter(admits).collect()
     })
 }
 
-fn answer(call: &Call, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
+fn answer(call: &Call, view: fn(&Script) -> Option<Snapshot>, choose: impl Fn(&Library) -> Vec<&Script>) -> Answer {
     let size = call.query.positive("pageSize", DEFAULT_PAGE_SIZE)?;
     let number = call.query.positive("pageNumber", 1)?;
     let quirks = Quirks(call.service.setting(|settings| settings.list_quirks.clone()));
-    let view = if call.uri.path().starts_with("/api/v2/scripts/published") {
-        Script::published_view
-    } else {
-        |script: &Script| Some(script.editable_view())
-    };
 
     let (total, seen): (usize, Vec<Snapshot>) = {
         let library = call.service.library();
@@ -134,15 +132,16 @@ struct Hints {
 
 /// The same listing at another page, with the filters it was asked for.
 fn page_uri(call: &Call, size: u32, number: u32) -> String {
-    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let filters = call.query.0.iter().filter(|(name, _)| name != "pageSize" && name != "pageNumber");
-    let filters: String = filters.map(|(name, value)| format!("&{}={}", encode(name), encode(value))).collect();
+    let filters: String =
+        filters.map(|(name, value)| format!("&{}={}", encode_segment(name), encode_segment(value))).collect();
     format!("{}?pageSize={size}&pageNumber={number}{filters}", call.uri.path())
 }
 
 /// What a listing is narrowed to.
 struct Filter<'a> {
-    divisions: Vec<&'a str>,
+    // Those that are no ids match none.
+    divisions: Vec<Option<Uuid>>,
     name: Option<String>,
     feature: Option<&'a str>,
     flow: Option<&'a str>,
@@ -150,8 +149,9 @@ struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     fn read(query: &'a Query) -> Self {
+        let divisions = query.all("divisionIds").flat_map(|list| list.split(','));
         Self {
-            divisions: query.all("divisionIds").flat_map(|list| list.split(',')).map(str::trim).collect(),
+            divisions: divisions.map(|id| parse_id(id.trim()).ok()).collect(),
             name: query.text("name").map(str::to_lowercase),
             feature: query.text("feature"),
             flow: query.text("flowId"),
@@ -160,11 +160,10 @@ impl<'a> Filter<'a> {
 
     /// By the version that is shown.
     fn admits(&self, script: &Script, shown: &Version) -> bool {
-        let is_in = |id: &&str| id.eq_ignore_ascii_case(&script.division.id.to_string());
         if !script.is_listed() {
             return false;
         }
-        if !self.divisions.is_empty() && !self.divisions.iter().any(is_in) {
+        if !self.divisions.is_empty() && !self.divisions.contains(&Some(script.division.id)) {
             return false;
         }
         if self.name.as_ref().is_some_and(|name| !shown.name.to_lowercase().contains(name)) {

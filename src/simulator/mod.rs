@@ -32,8 +32,10 @@
 //! - [`ListQuirk`]s: lists that are odd and still right, to test code against that pages through them.
 //! - Bodies of up to 512,000 bytes, and uploads of up to 16 MiB; `413 request.entity.too.large` beyond.
 //!
-//! A request passes, in this order: token, quota, permission, body, knee (for `getScript`), latency, fault, handler.
-//! So a request without a good token spends no quota, and one that the knee refuses is answered at once.
+//! A request passes, in this order: token, quota, [down](Simulator::set_down), permission, body, knee (for `getScript`),
+//! latency, fault, handler. So a request without a good token spends no quota, one that is refused because the service is
+//! down does, and one that the knee refuses is answered at once. Before all that, a body of more than 16 MiB is `413` and one
+//! that breaks off `400`; neither is among [`requests`](Simulator::requests) or in [`stats`](Simulator::stats).
 //!
 //! # Assumptions
 //!
@@ -44,14 +46,16 @@
 //!
 //! 1. An id that is no UUID is `400 bad.request`. An empty one (`GET /api/v2/scripts/`) is no route: `404 not.found`.
 //! 2. `pageSize=0`, `pageNumber=0`, a negative or empty one, text, and a value that an enumeration does not have are
-//!    `400 invalid.value`, which names the parameter. No page is too large.
+//!    `400 invalid.value`, which names the parameter. No page is too large. The Go SDK sends 0 for both where its caller
+//!    leaves them unset: its callers must set both.
 //! 3. An empty parameter of text (`name=`) is none.
 //! 4. A wrong method is `405 method.not.allowed`.
 //!
 //! Tokens and limits:
 //!
-//! 5. The token endpoint answers every refusal, `invalid_client` among them, with 400, and its login limit counts only
-//!    logins whose client id and secret are right. No `Retry-After` comes with it.
+//! 5. The token endpoint answers every refusal, `invalid_client` among them, with 400, but for a body of more than 512,000
+//!    bytes, which is 413, and its login limit counts only logins that name a client and show the right secret or none. No
+//!    `Retry-After` comes with it. An empty secret is none.
 //! 6. Tokens of clients last a day. Refresh tokens come with the code grants only, are good once, and end with the
 //!    access token they came with when that is revoked.
 //! 7. `inin-ratelimit-*` describes the token's window, and `reset` is in seconds. Answers outside of a quota (401, the
@@ -74,7 +78,8 @@
 //!     [`upload_lag`](SimulatorBuilder::upload_lag). In it `succeeded: false` without a message
 //!     means that it is pending, and with one that it failed; when it is done, `succeeded` is true and `url` the new
 //!     script's. `longPoll=true` holds it for 10 s at most.
-//! 14. Uploads need `scripter:script:add`, also to replace, and have no quota. `divisionId` is taken.
+//! 14. Uploads need `scripter:script:add`, also to replace, and have no quota. A new script is put into
+//!     `divisionId`; one that is replaced stays where it is, though a `divisionId` that is unknown fails it too.
 //! 15. An export without a body, with `null` or with `{}` is of the editable version, and is the uploaded file as it was.
 //! 16. Deletion and revocation answer 200, with no body. Publishing what is published already is fine.
 //! 17. No operation of its own accord answers 408, and none 409 but for so long as
@@ -87,7 +92,14 @@
 //! Browsers:
 //!
 //! 20. Pages of any origin may ask anything, and read the headers of limits and correlation; that they may costs no quota.
-//! 21. Who asks `/oauth/authorize` is signed in and agrees at once; `/logout` leads back.
+//! 21. Who asks `/oauth/authorize` is signed in and agrees at once. `state` comes back encoded once.
+//! 22. `/logout` leads back to `redirect_uri`; without one it answers 200.
+//!
+//! What it keeps:
+//!
+//! 23. While 100 uploads are pending, further ones are 503, and an upload beyond 100,000 scripts fails. Of earlier versions
+//!     50 are kept with each script, and of all scripts 10,000 statuses of uploads, 1,000 downloads, 250,000 access tokens,
+//!     as many refresh tokens, and 10,000 codes. Of more, the oldest is as if it had never been: an access token is 401.
 
 mod bounded;
 mod builder;
@@ -235,7 +247,8 @@ impl Simulator {
         self.service.counters.snapshot()
     }
 
-    /// The last thousand requests, the oldest first, with what they carried, secrets included.
+    /// The last thousand requests, the oldest first, with what they carried, secrets included. Not those for the simulator's
+    /// own `/_simulator/`, nor what a browser asks before a page's request.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
         lock(&self.service.log).all()
@@ -305,12 +318,14 @@ impl Simulator {
         self.set(|settings| settings.odd_token = odd);
     }
 
-    /// Whether the service is down: every operation is refused with 503, at once.
+    /// Whether the service is down: every operation whose token is good and whose quota is not spent is refused with 503,
+    /// at once, and spends of its quota. Logins and downloads go on.
     pub fn set_down(&self, down: bool) {
         self.set(|settings| settings.down = down);
     }
 
-    /// Lets this share of the operations go wrong in this way, on top of other faults. 0 for none.
+    /// Lets this share of the operations go wrong in this way, on top of other faults. 0 for none. Uploads and downloads
+    /// are spared.
     pub fn set_fault(&self, fault: Fault, probability: f64) {
         self.set(|settings| set_fault(&mut settings.faults, fault, probability));
     }
@@ -323,7 +338,7 @@ impl Simulator {
         self.set(|settings| settings.planned.push((when, fault, probability)));
     }
 
-    /// Whether a login ends the tokens that the same client got before.
+    /// Whether a login ends the access tokens that the same client got before.
     pub fn set_one_session(&self, one: bool) {
         self.set(|settings| settings.one_session = one);
     }

@@ -3,34 +3,47 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::to_bytes;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::fault;
-use super::gate::context_of;
-use super::query;
+use super::gate::{credential, media_type};
+use super::query::Query;
 use super::quirk::OddToken;
-use super::refusal::{MAX_BYTES, Refusal};
+use super::refusal::{ContextId, MAX_BYTES, Refusal};
 use super::service::Service;
-use super::stats::{Arrival, Kind};
+use super::stats::Arrival;
 use super::sync::{lock, pause};
 use super::tokens::{ClientProof, InvalidGrant};
+use crate::text::encode_segment;
 
 const MAX_CLIENT_ID: usize = 256;
 
+/// Padding optional.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// `POST /oauth/token`.
-pub(super) async fn token(State(service): State<Arc<Service>>, request: Request) -> Response {
-    let arrival = Arrival::new(&service.counters, Kind::Login);
-    let context = context_of(&service, &request);
+pub(super) async fn token(
+    State(service): State<Arc<Service>>,
+    Extension(context): Extension<ContextId>,
+    request: Request,
+) -> Response {
+    let arrival = Arrival::new(&service.counters, None);
     let (parts, body) = request.into_parts();
     let response = match to_bytes(body, MAX_BYTES).await {
         Err(_) => Refusal::too_large(MAX_BYTES).response(&context),
@@ -58,7 +71,7 @@ pub(super) async fn token(State(service): State<Arc<Service>>, request: Request)
 }
 
 /// Who asks, and for what. Only a client that is who it says counts against its login limit.
-fn admit(service: &Service, headers: &HeaderMap, body: &[u8]) -> Result<(ClientProof, query::Query), Problem> {
+fn admit(service: &Service, headers: &HeaderMap, body: &[u8]) -> Result<(ClientProof, Query), Problem> {
     let form = read_form(headers, body)?;
     let proof = prove(service, headers, &form)?;
     let limit = service.setting(|settings| settings.login_rate_limit);
@@ -68,39 +81,25 @@ fn admit(service: &Service, headers: &HeaderMap, body: &[u8]) -> Result<(ClientP
     Ok((proof, form))
 }
 
-fn read_form(headers: &HeaderMap, body: &[u8]) -> Result<query::Query, Problem> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let body = std::str::from_utf8(body).ok();
-    match body {
-        Some(body) if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") => Ok(pairs_of(body)),
+fn read_form(headers: &HeaderMap, body: &[u8]) -> Result<Query, Problem> {
+    match media_type(headers).as_deref() {
+        Some("application/x-www-form-urlencoded") => Ok(Query::read(body)),
         _ => Err(Problem::NOT_A_FORM),
     }
 }
 
-fn pairs_of(form: &str) -> query::Query {
-    let decode = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
-    let pairs = form.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name), decode(value))
-    });
-    query::Query(pairs.collect())
-}
-
-/// Basic with id and secret, or, for a public client that has only PKCE, its id in the form.
-fn prove(service: &Service, headers: &HeaderMap, form: &query::Query) -> Result<ClientProof, Problem> {
-    let (id, secret_shown) = match headers.get(AUTHORIZATION) {
-        Some(value) => {
-            let (id, secret) = value.to_str().ok().and_then(read_basic).ok_or(Problem::UNKNOWN_CLIENT)?;
-            if !same_secret(&secret, service.client_secret.expose_secret()) {
-                return Err(Problem::WRONG_SECRET);
-            }
-            (form_decoded(&id), true)
+/// Basic with id and secret, or, for a public client that has only PKCE, its id in the form, or in Basic with an empty
+/// secret, which is none (RFC 6749 section 2.3.1).
+fn prove(service: &Service, headers: &HeaderMap, form: &Query) -> Result<ClientProof, Problem> {
+    let (id, secret_shown) = if headers.contains_key(AUTHORIZATION) {
+        let (id, secret) = credential(headers, "basic").and_then(read_basic).ok_or(Problem::UNKNOWN_CLIENT)?;
+        let secret_shown = same_secret(&secret, service.client_secret.expose_secret());
+        if !secret_shown && !secret.is_empty() {
+            return Err(Problem::WRONG_SECRET);
         }
-        None => (form.text("client_id").unwrap_or_default().to_owned(), false),
+        (form_decoded(&id), secret_shown)
+    } else {
+        (form.text("client_id").unwrap_or_default().to_owned(), false)
     };
     if id.is_empty() || id.len() > MAX_CLIENT_ID {
         return Err(Problem::UNKNOWN_CLIENT);
@@ -117,40 +116,13 @@ fn form_decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-fn read_basic(header: &str) -> Option<(String, String)> {
-    let (scheme, encoded) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let text = String::from_utf8(decode_base64(encoded.trim())?).ok()?;
+fn read_basic(encoded: &str) -> Option<(String, String)> {
+    let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (id, secret) = text.split_once(':')?;
     Some((id.to_owned(), secret.to_owned()))
 }
 
-/// The standard alphabet, padding optional.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut held) = (0_u32, 0_u32);
-    for byte in text.trim_end_matches('=').bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6 | u32::from(value)) & 0xFFFF;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held & 0xFF) as u8);
-        }
-    }
-    Some(bytes)
-}
-
-fn grant(service: &Service, proof: &ClientProof, form: &query::Query) -> Result<Granted, Problem> {
+fn grant(service: &Service, proof: &ClientProof, form: &Query) -> Result<Granted, Problem> {
     let public = !proof.secret_shown;
     let now = Instant::now();
     let renewable = match form.text("grant_type") {
@@ -284,16 +256,19 @@ impl IntoResponse for Problem {
 }
 
 /// `GET /oauth/authorize`: an agent who is signed in already and agrees at once.
-pub(super) async fn authorize(State(service): State<Arc<Service>>, request: Request) -> Response {
-    match redirect(&service, &request) {
+pub(super) async fn authorize(
+    State(service): State<Arc<Service>>,
+    Extension(context): Extension<ContextId>,
+    uri: Uri,
+) -> Response {
+    match redirect(&service, &uri) {
         Ok(location) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
-        Err(refusal) => refusal.response(&context_of(&service, &request)),
+        Err(refusal) => refusal.response(&context),
     }
 }
 
-fn redirect(service: &Service, request: &Request) -> Result<Url, Refusal> {
-    let Query(pairs) = Query::try_from_uri(request.uri()).map_err(|_| Refusal::bad_request())?;
-    let query = query::Query(pairs);
+fn redirect(service: &Service, uri: &Uri) -> Result<Url, Refusal> {
+    let query = Query::of(uri);
     let client_id = query.text("client_id").filter(|id| id.len() <= MAX_CLIENT_ID).ok_or_else(Refusal::bad_request)?;
     let redirect_uri = query.text("redirect_uri").ok_or_else(Refusal::bad_request)?;
     let mut location = Url::parse(redirect_uri).map_err(|_| Refusal::bad_request())?;
@@ -322,17 +297,16 @@ fn redirect(service: &Service, request: &Request) -> Result<Url, Refusal> {
 fn implicit_grant(service: &Service, client_id: &str, state: Option<&str>) -> String {
     let proof = ClientProof { client_id: client_id.into(), secret_shown: false };
     let Granted { access_token, expires_in, .. } = issue(service, &proof, false, Instant::now());
-    let state = state.map(|state| format!("&state={}", utf8_percent_encode(state, NON_ALPHANUMERIC)));
+    let state = state.map(|state| format!("&state={}", encode_segment(state)));
     format!("access_token={access_token}&token_type=bearer&expires_in={expires_in}{}", state.unwrap_or_default())
 }
 
-/// `GET /logout`: leads back to the page that asked.
-pub(super) async fn logout(State(service): State<Arc<Service>>, request: Request) -> Response {
-    let query = Query::try_from_uri(request.uri()).map(|Query(pairs)| query::Query(pairs));
-    let back = query.ok().and_then(|query| Url::parse(query.text("redirect_uri")?).ok());
-    match back {
-        Some(location) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
-        None => Refusal::bad_request().response(&context_of(&service, &request)),
+/// `GET /logout`: leads back to the page that asked, if it says where it is.
+pub(super) async fn logout(Extension(context): Extension<ContextId>, uri: Uri) -> Response {
+    match Query::of(&uri).text("redirect_uri").map(Url::parse) {
+        Some(Ok(location)) => (StatusCode::FOUND, [(LOCATION, String::from(location))]).into_response(),
+        None => "You are logged out.".into_response(),
+        Some(Err(_)) => Refusal::bad_request().response(&context),
     }
 }
 
@@ -352,9 +326,10 @@ mod tests {
 
     #[test]
     fn base64_is_decoded_with_and_without_padding() {
-        assert_eq!(decode_base64("aWQ6c2VjcmV0").as_deref(), Some(&b"id:secret"[..]));
-        assert_eq!(decode_base64("YQ==").as_deref(), Some(&b"a"[..]));
-        assert_eq!(decode_base64("YWI").as_deref(), Some(&b"ab"[..]));
-        assert_eq!(decode_base64("_"), None);
+        let decoded = |text| BASE64.decode(text).ok();
+        assert_eq!(decoded("aWQ6c2VjcmV0").as_deref(), Some(&b"id:secret"[..]));
+        assert_eq!(decoded("YQ==").as_deref(), Some(&b"a"[..]));
+        assert_eq!(decoded("YWI").as_deref(), Some(&b"ab"[..]));
+        assert_eq!(decoded("_"), None);
     }
 }

@@ -9,7 +9,6 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
 const READABLE: HeaderValue = HeaderValue::from_static(
     "inin-correlation-id, inin-ratelimit-count, inin-ratelimit-allowed, inin-ratelimit-reset, retry-after",
 );
@@ -27,12 +26,10 @@ impl Page {
     /// That it may ask, where that is what the browser asks first.
     pub(super) fn preflight(&self, request: &Parts) -> Option<Response> {
         let headers = &request.headers;
-        if request.method != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            return None;
-        }
+        let method = headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| request.method == Method::OPTIONS)?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
         if let Some(wanted) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             response.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
         }

@@ -1,4 +1,4 @@
-//! Scripts at their published version, and publishing.
+//! What only published scripts have: their variables, and publishing itself.
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -8,22 +8,7 @@ use serde_json::{Map, Value};
 use super::gate::{Answer, Call};
 use super::ids::parse_id;
 use super::refusal::Refusal;
-use super::scripts::{answer_page, answer_pages, answer_script, read};
-
-pub(super) async fn script(call: Call) -> Answer {
-    let seen = call.service.library().find_published(call.script_id()?)?;
-    answer_script(&seen)
-}
-
-pub(super) async fn pages(call: Call) -> Answer {
-    let seen = call.service.library().find_published(call.script_id()?)?;
-    answer_pages(&seen)
-}
-
-pub(super) async fn page(call: Call) -> Answer {
-    let seen = call.service.library().find_published(call.script_id()?)?;
-    answer_page(&seen, call.param("pageId"))
-}
+use super::scripts::{answer_script, read};
 
 /// An object: each variable under its name.
 pub(super) async fn variables(call: Call) -> Answer {

@@ -1,11 +1,22 @@
 //! Query parameters, and what is wrong with them.
 
+use http::Uri;
+use oauth2::url::form_urlencoded;
+
 use super::refusal::Refusal;
 
-/// The pairs of a query, decoded.
+/// The pairs of a query or a form, decoded.
 pub(super) struct Query(pub(super) Vec<(String, String)>);
 
 impl Query {
+    pub(super) fn read(form: &[u8]) -> Self {
+        Self(form_urlencoded::parse(form).into_owned().collect())
+    }
+
+    pub(super) fn of(uri: &Uri) -> Self {
+        Self::read(uri.query().unwrap_or_default().as_bytes())
+    }
+
     /// The first value that is not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.all(name).next()

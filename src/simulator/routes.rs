@@ -5,20 +5,21 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::routing::{MethodFilter, get, on, post};
+use axum::{Extension, Json, Router};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{CACHE_CONTROL, EXPIRES, PRAGMA, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use tower_service::Service as _;
 
-use super::gate::{self, Handler, context_of};
+use super::gate::{self, Handler};
 use super::gzip;
+use super::library::Library;
 use super::operation::Operation;
 use super::recorded::RecordedRequest;
-use super::refusal::Refusal;
+use super::refusal::{ContextId, Refusal};
 use super::service::Service;
 use super::sync::lock;
 use super::{divisions, listing, oauth, origin, published, scripts, session, transfer};
@@ -45,16 +46,16 @@ const fn known(
 /// Each operation, and what answers it.
 #[rustfmt::skip]
 static OPERATIONS: &[(Operation, Handler)] = &[
-    (known(&request::GET_SCRIPT, "getScript", VIEW), |call| Box::pin(scripts::script(call))),
-    (known(&request::GET_SCRIPT_PAGE, "getScriptPage", VIEW), |call| Box::pin(scripts::page(call))),
-    (known(&request::GET_SCRIPT_PAGES, "getScriptPages", VIEW), |call| Box::pin(scripts::pages(call))),
+    (known(&request::GET_SCRIPT, "getScript", VIEW), |call| Box::pin(scripts::script(call, Library::find_editable))),
+    (known(&request::GET_SCRIPT_PAGE, "getScriptPage", VIEW), |call| Box::pin(scripts::page(call, Library::find_editable))),
+    (known(&request::GET_SCRIPT_PAGES, "getScriptPages", VIEW), |call| Box::pin(scripts::pages(call, Library::find_editable))),
     (known(&request::LIST_SCRIPTS, "getScripts", VIEW), |call| Box::pin(listing::editable(call))),
     (known(&request::LIST_SCRIPTS_IN_DIVISIONS, "getScriptsDivisionviews", Some("scripter:script:search")), |call| Box::pin(listing::editable(call))),
     (known(&request::LIST_PUBLISHED_SCRIPTS, "getScriptsPublished", PUBLISHED_VIEW), |call| Box::pin(listing::published(call))),
     (known(&request::LIST_PUBLISHED_SCRIPTS_IN_DIVISIONS, "getScriptsPublishedDivisionviews", PUBLISHED_SEARCH), |call| Box::pin(listing::published(call))),
-    (known(&request::GET_PUBLISHED_SCRIPT, "getScriptsPublishedScriptId", PUBLISHED_VIEW), |call| Box::pin(published::script(call))),
-    (known(&request::GET_PUBLISHED_SCRIPT_PAGE, "getScriptsPublishedScriptIdPage", PUBLISHED_VIEW), |call| Box::pin(published::page(call))),
-    (known(&request::GET_PUBLISHED_SCRIPT_PAGES, "getScriptsPublishedScriptIdPages", PUBLISHED_VIEW), |call| Box::pin(published::pages(call))),
+    (known(&request::GET_PUBLISHED_SCRIPT, "getScriptsPublishedScriptId", PUBLISHED_VIEW), |call| Box::pin(scripts::script(call, Library::find_published))),
+    (known(&request::GET_PUBLISHED_SCRIPT_PAGE, "getScriptsPublishedScriptIdPage", PUBLISHED_VIEW), |call| Box::pin(scripts::page(call, Library::find_published))),
+    (known(&request::GET_PUBLISHED_SCRIPT_PAGES, "getScriptsPublishedScriptIdPages", PUBLISHED_VIEW), |call| Box::pin(scripts::pages(call, Library::find_published))),
     (known(&request::GET_PUBLISHED_VARIABLES, "getScriptsPublishedScriptIdVariables", PUBLISHED_VIEW), |call| Box::pin(published::variables(call))),
     (known(&request::GET_PUBLISHED_VARIABLES_IN_DIVISIONS, "getScriptsPublishedDivisionviewVariables", PUBLISHED_SEARCH), |call| Box::pin(published::variables(call))),
     (known(&request::GET_UPLOAD_STATUS, "getScriptsUploadStatus", VIEW), |call| Box::pin(transfer::upload_status(call))),
@@ -71,15 +72,10 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     let mut router = Router::new();
     // The static words go before `{scriptId}` whatever the order here.
     for (operation, handler) in OPERATIONS {
-        let answer = |State(service), request| gate::serve(service, operation, request, *handler);
-        let method = if operation.request.method == Method::POST {
-            post(answer)
-        } else if operation.request.method == Method::DELETE {
-            delete(answer)
-        } else {
-            get(answer)
-        };
-        router = router.route(operation.request.route, method);
+        let answer =
+            |State(service), Extension(context), request| gate::serve(service, operation, context, request, *handler);
+        let method = MethodFilter::try_from(operation.request.method.clone()).unwrap_or(MethodFilter::GET);
+        router = router.route(operation.request.route, on(method, answer));
     }
     router
         .route("/downloads/{key}/{fileName}", get(transfer::download))
@@ -161,12 +157,12 @@ const EVERY_ANSWER: [(HeaderName, &str); 4] = [
     (STRICT_TRANSPORT_SECURITY, "max-age=600; includeSubDomains"),
 ];
 
-async fn unknown_path(State(service): State<Arc<Service>>, request: Request) -> Response {
-    Refusal::not_found().response(&context_of(&service, &request))
+async fn unknown_path(Extension(context): Extension<ContextId>) -> Response {
+    Refusal::not_found().response(&context)
 }
 
-async fn wrong_method(State(service): State<Arc<Service>>, request: Request) -> Response {
-    Refusal::method_not_allowed().response(&context_of(&service, &request))
+async fn wrong_method(Extension(context): Extension<ContextId>) -> Response {
+    Refusal::method_not_allowed().response(&context)
 }
 
 async fn stats(State(service): State<Arc<Service>>) -> Response {

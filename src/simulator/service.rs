@@ -148,7 +148,7 @@ pub(super) struct Visit {
 
 impl Visit {
     /// None where no fault is planned.
-    pub(super) fn begin(service: &Arc<Service>, script: &str, peer: Option<Peer>) -> Option<Self> {
+    pub(super) fn begin(service: &Arc<Service>, script: Option<Uuid>, peer: Option<Peer>) -> Option<Self> {
         let planned = service.setting(|settings| settings.planned.clone());
         if planned.is_empty() {
             return None;
@@ -158,7 +158,7 @@ impl Visit {
             _ => Duration::ZERO,
         });
         let longest = windows.max().unwrap_or_default();
-        let number = service.library().editable().position(|known| known.id.to_string() == script);
+        let number = script.and_then(|id| service.library().editable().position(|known| known.id == id));
         let in_flight = service.counters.scripts_in_flight();
         let met = lock(&service.memory).arrived(script, number.map(|at| at + 1), in_flight, peer, longest);
         Some(Self { service: Arc::clone(service), met })
@@ -177,6 +177,6 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        lock(&self.service.memory).left(self.met.script());
+        lock(&self.service.memory).left(&self.met);
     }
 }

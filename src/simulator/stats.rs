@@ -78,23 +78,17 @@ impl Drop for ScriptInFlight {
     }
 }
 
-/// What an [`Arrival`] is counted as.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Login,
-    Operation(&'static Operation),
-}
-
 /// Counts one request when it ends, whichever way.
 pub(super) struct Arrival {
     counters: Arc<Counters>,
-    kind: Kind,
+    /// None: a login.
+    operation: Option<&'static Operation>,
     outcome: String,
 }
 
 impl Arrival {
-    pub(super) fn new(counters: &Arc<Counters>, kind: Kind) -> Self {
-        Self { counters: Arc::clone(counters), kind, outcome: "dropped".to_owned() }
+    pub(super) fn new(counters: &Arc<Counters>, operation: Option<&'static Operation>) -> Self {
+        Self { counters: Arc::clone(counters), operation, outcome: "dropped".to_owned() }
     }
 
     pub(super) fn answered(mut self, response: &Response) {
@@ -109,9 +103,9 @@ impl Arrival {
 impl Drop for Arrival {
     fn drop(&mut self) {
         let outcome = std::mem::take(&mut self.outcome);
-        self.counters.update(|stats| match self.kind {
-            Kind::Login => *stats.logins.entry(outcome).or_default() += 1,
-            Kind::Operation(operation) => {
+        self.counters.update(|stats| match self.operation {
+            None => *stats.logins.entry(outcome).or_default() += 1,
+            Some(operation) => {
                 *stats.operations.entry(operation.name.to_owned()).or_default() += 1;
                 if operation.is_script_read() {
                     *stats.script_requests.entry(outcome).or_default() += 1;

@@ -1,7 +1,6 @@
 //! Access tokens, refresh tokens and authorization codes: who holds what, and until when.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
@@ -18,17 +17,14 @@ const CODES: usize = 10_000;
 const LOGIN_WINDOWS: usize = 100_000;
 const CODE_LIFETIME: Duration = Duration::from_secs(300);
 
-const LIVE: u8 = 0;
-const EXPIRED: u8 = 1;
-const REVOKED: u8 = 2;
-
 /// An access token, seen from the inside.
 pub(super) struct Token {
     pub(super) client_id: Arc<str>,
     /// The quota belongs to the token.
     pub(super) window: Mutex<Window>,
     expires: Instant,
-    state: AtomicU8,
+    /// How it is refused, once it was ended before its time.
+    ended: OnceLock<fn() -> Refusal>,
     // The refresh token that came with it.
     refresh: Option<String>,
 }
@@ -82,14 +78,14 @@ impl Tokens {
     }
 
     pub(super) fn issue(&mut self, secret: String, client_id: Arc<str>, expires: Instant, refresh: Option<String>) {
-        let token = Token { client_id, window: Mutex::default(), expires, state: AtomicU8::new(LIVE), refresh };
+        let token = Token { client_id, window: Mutex::default(), expires, ended: OnceLock::new(), refresh };
         self.access.insert(secret, Arc::new(token));
     }
 
     /// Ends the tokens that a client has.
     pub(super) fn end_sessions_of(&mut self, client_id: &str) {
         for token in self.access.values().filter(|token| &*token.client_id == client_id) {
-            token.state.store(REVOKED, Ordering::Relaxed);
+            token.end(Refusal::bad_credentials);
         }
     }
 
@@ -111,10 +107,10 @@ impl Tokens {
     /// The good token behind the text, or why it is none.
     pub(super) fn check(&self, secret: &str, now: Instant) -> Result<Arc<Token>, Refusal> {
         let token = self.access.get(secret).ok_or_else(Refusal::bad_credentials)?;
-        match token.state.load(Ordering::Relaxed) {
-            LIVE if now < token.expires => Ok(Arc::clone(token)),
-            LIVE | EXPIRED => Err(Refusal::credentials_expired()),
-            _ => Err(Refusal::bad_credentials()),
+        match token.ended.get() {
+            Some(refusal) => Err(refusal()),
+            None if now < token.expires => Ok(Arc::clone(token)),
+            None => Err(Refusal::credentials_expired()),
         }
     }
 
@@ -150,7 +146,7 @@ impl Tokens {
 
     /// Ends a token and the refresh token that came with it.
     pub(super) fn revoke(&mut self, token: &Token) {
-        token.state.store(REVOKED, Ordering::Relaxed);
+        token.end(Refusal::bad_credentials);
         if let Some(refresh) = &token.refresh {
             self.refresh.remove(refresh);
         }
@@ -158,13 +154,17 @@ impl Tokens {
 
     pub(super) fn expire_all(&mut self) {
         for token in self.access.values() {
-            // A revoked token stays revoked.
-            let _ = token.state.compare_exchange(LIVE, EXPIRED, Ordering::Relaxed, Ordering::Relaxed);
+            token.end(Refusal::credentials_expired);
         }
     }
 }
 
 impl Token {
+    /// One that was ended stays as it is.
+    fn end(&self, refusal: fn() -> Refusal) {
+        let _ = self.ended.set(refusal);
+    }
+
     pub(super) fn take_quota(&self, limit: u32, now: Instant) -> super::quota::Standing {
         lock(&self.window).take(limit, now)
     }

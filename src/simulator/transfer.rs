@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HOST};
 use http::uri::Authority;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::gate::{Answer, Call, context_of};
+use super::gate::{Answer, Call};
 use super::ids::parse_id;
 use super::library::{Download, Import, Upload};
-use super::refusal::Refusal;
+use super::refusal::{ContextId, Refusal};
 use super::service::Service;
+use crate::text::encode_segment;
 
 /// How long a status asked for with `longPoll=true` is held at most.
 const LONG_POLL: Duration = Duration::from_secs(10);
@@ -109,12 +109,7 @@ pub(super) async fn export(call: Call) -> Answer {
     let asked = wanted.file_name.filter(|name| !name.is_empty());
     let name = format!("{}.script", file_name(asked.as_deref().unwrap_or(&seen.version.name)));
     let key = call.service.new_secret();
-    let encoded = utf8_percent_encode(&name, NON_ALPHANUMERIC).to_string();
-    let url = format!(
-        "{}/downloads/{key}/{}",
-        base_url(&call),
-        encoded.replace("%2E", ".").replace("%5F", "_").replace("%2D", "-")
-    );
+    let url = format!("{}/downloads/{key}/{}", base_url(&call), encode_segment(&name));
     call.service.library().downloads.insert(key, Download { file: seen.version.file, name });
     #[derive(Serialize)]
     struct Exported {
@@ -132,8 +127,8 @@ fn file_name(wanted: &str) -> String {
 /// `GET` of the address an export gave: the address is all the right it takes.
 pub(super) async fn download(
     State(service): State<Arc<Service>>,
+    Extension(context): Extension<ContextId>,
     path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
-    request: Request,
 ) -> Response {
     let found = path.ok().and_then(|Path((key, _))| {
         let library = service.library();
@@ -145,7 +140,7 @@ pub(super) async fn download(
             let headers = [(CONTENT_TYPE, "application/octet-stream".to_owned()), (CONTENT_DISPOSITION, disposition)];
             (headers, file).into_response()
         }
-        None => Refusal::not_found().response(&context_of(&service, &request)),
+        None => Refusal::not_found().response(&context),
     }
 }
 

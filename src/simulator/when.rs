@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::bounded::Bounded;
 use super::quota::Window;
@@ -14,7 +15,8 @@ use super::quota::Window;
 /// Addresses and scripts that are remembered.
 const REMEMBERED: usize = 100_000;
 
-/// The condition of a planned fault. Only requests of `getScript` are counted and struck.
+/// The condition of a planned fault. Only requests of `getScript` are counted and struck, and of those none that is refused for
+/// its token, its quota, its permissions or its body, or because the service is down.
 ///
 /// As text (`Display`, `FromStr`) each has the form its documentation gives. Those of connections, addresses and nodes need
 /// sockets: in process they never hold, and behind a TLS proxy of this machine all come from one address.
@@ -25,7 +27,7 @@ pub enum When {
     Always,
     /// `above=80`: while more script requests than this are under way.
     Above(usize),
-    /// `burst=40/500ms`: after more script requests than this in so much time, whatever became of them.
+    /// `burst=40/500ms`: after more script requests than this in so much time, be they refused by the knee or not.
     Burst(usize, Duration),
     /// `new-connection`: for the first request of a connection, of whatever kind that is.
     NewConnection,
@@ -152,7 +154,7 @@ pub(super) struct Met {
     at: Instant,
     in_flight: usize,
     peer: Option<Peer>,
-    script: String,
+    script: Option<Uuid>,
     first_of_script: bool,
     same_script: bool,
     number: Option<usize>,
@@ -161,8 +163,8 @@ pub(super) struct Met {
 /// What conditions remember of the requests before.
 pub(super) struct Memory {
     began: Instant,
-    seen: HashSet<String>,
-    under_way: HashMap<String, usize>,
+    seen: HashSet<Uuid>,
+    under_way: HashMap<Uuid, usize>,
     starts: VecDeque<Instant>,
     addresses: Bounded<Window>,
 }
@@ -178,10 +180,10 @@ impl Memory {
         }
     }
 
-    /// A script request arrives; [`left`](Self::left) tells its end.
+    /// A script request arrives; [`left`](Self::left) tells its end. What is no id is no script.
     pub(super) fn arrived(
         &mut self,
-        script: &str,
+        script: Option<Uuid>,
         number: Option<usize>,
         in_flight: usize,
         peer: Option<Peer>,
@@ -192,18 +194,22 @@ impl Memory {
         while self.starts.front().is_some_and(|start| *start + longest < at) || self.starts.len() > REMEMBERED {
             self.starts.pop_front();
         }
-        let first_of_script = self.seen.len() < REMEMBERED && self.seen.insert(script.to_owned());
-        let under_way = self.under_way.entry(script.to_owned()).or_default();
-        *under_way += 1;
-        let same_script = *under_way > 1;
-        Met { at, in_flight, peer, script: script.to_owned(), first_of_script, same_script, number }
+        let first_of_script = script.is_some_and(|id| self.seen.len() < REMEMBERED && self.seen.insert(id));
+        let same_script = script.is_some_and(|id| {
+            let under_way = self.under_way.entry(id).or_default();
+            *under_way += 1;
+            *under_way > 1
+        });
+        Met { at, in_flight, peer, script, first_of_script, same_script, number }
     }
 
-    pub(super) fn left(&mut self, script: &str) {
-        if let Some(under_way) = self.under_way.get_mut(script) {
+    pub(super) fn left(&mut self, met: &Met) {
+        if let Some(id) = met.script
+            && let Some(under_way) = self.under_way.get_mut(&id)
+        {
             *under_way -= 1;
             if *under_way == 0 {
-                self.under_way.remove(script);
+                self.under_way.remove(&id);
             }
         }
     }
@@ -233,12 +239,6 @@ impl Memory {
             When::Time(from, to) => (self.began + from..self.began + to).contains(&met.at),
             When::Node(node, of) => met.peer.is_some_and(|peer| peer.node(of) == node),
         }
-    }
-}
-
-impl Met {
-    pub(super) fn script(&self) -> &str {
-        &self.script
     }
 }
 

@@ -58,6 +58,23 @@ async fn for_a_script_the_first_time_and_while_it_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_script_is_the_same_however_its_id_is_spelled() {
+    for (when, statuses) in
+        [(When::Script(1), [400, 400]), (When::FirstOfScript, [400, 200]), (When::SameScript, [200, 400])]
+    {
+        let (peer, token) = peer(when).await;
+        let id = peer.script_id(0);
+        let get = |id: String| {
+            let path = format!("/api/v2/scripts/{id}");
+            let (peer, token) = (&peer, &token);
+            async move { peer.get(token, &path).await.status.as_u16() }
+        };
+        let told = join_all([get(id.to_uppercase()), get(id)]).await;
+        assert_eq!(told, statuses, "{when}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_a_span_of_time_with_a_probability_and_beside_other_faults() {
     let (time, token) = peer(When::Time(MS(3_000), MS(5_000))).await;
     assert_eq!(at_once(&time, &token, &[0]).await, [200]);

@@ -394,13 +394,18 @@ async fn a_page_in_a_browser_may_ask_and_read_and_that_it_may_costs_nothing() {
     let peer = Peer::of(builder().rate_limit(1));
     let token = peer.login().await;
     let path = format!("/api/v2/scripts/{}", peer.simulator.script_ids()[0]);
-    for path in [&path, "/oauth/token", "/uploads/v2/scripter"] {
+    // Also what is no method of the route: the page is to read that it is refused.
+    for (path, method) in
+        [(&*path, "GET"), ("/oauth/token", "POST"), ("/uploads/v2/scripter", "POST"), (&path, "PUT"), (&path, "PATCH")]
+    {
         let asked = peer.request(Method::OPTIONS, path).header("origin", "http://localhost:3000");
-        let asked = asked.header("access-control-request-method", "GET");
+        let asked = asked.header("access-control-request-method", method);
         let may = send(asked.header("access-control-request-headers", "authorization,content-type")).await;
         assert_eq!(may.status, 204);
         assert_eq!(may.header("access-control-allow-origin"), Some("http://localhost:3000"));
         assert_eq!(may.header("access-control-allow-headers"), Some("authorization,content-type"));
+        let methods = may.header("access-control-allow-methods").unwrap();
+        assert!(methods.split(", ").any(|allowed| allowed == method), "{method}: {methods}");
     }
     let ask = || peer.request(Method::GET, &path).bearer_auth(&token);
     for status in [200, 429] {
