@@ -11,5 +11,6 @@ mod operations;
 mod plans;
 mod recorded;
 mod results;
+mod times;
 mod told_apart;
 mod uses;
