@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod any_bytes;
+mod appended;
 mod columns;
 mod command;
 mod controllers;
