@@ -1,9 +1,10 @@
 //! Runs that were put behind others in one file, whose last row or element nobody finished.
 
-use crate::made::{HEADER, Row, csv, lines, run};
-use crate::results::{report, requests, sure};
+use crate::made::{HEADER, Row, Scratch, csv, lines, run};
+use crate::results::{elements, http, report, requests, sure};
 use chrono::DateTime;
 use genesys_doctor::cause::Level;
+use genesys_doctor::examine;
 
 fn later() -> Vec<Row> {
     run(40, |i, mut row, _| {
@@ -54,5 +55,32 @@ fn a_value_that_ends_like_a_header_begins_no_run() {
     for text in [csv(&rows), format!("{HEADER}\n{}", lines(&rows).replace('"', ""))] {
         let report = report(text);
         assert_eq!((requests(&report), sure(&report)), (60, vec!["own_assertion"]), "{:#?}", report.findings);
+    }
+}
+
+#[test]
+fn a_document_behind_one_that_is_cut_is_read_as_another_run() {
+    let whole = elements(50, |i, _| http(i, "200", ""));
+    let second = elements(40, |i, code| http(100_000 + i, code, "<responseData>x</responseData>"));
+    let last = whole.rfind("<httpSample").expect("a last element");
+    for cut in last..=whole.len() {
+        let first = whole.get(..cut).expect("a part");
+        let what = first.get(last..).expect("what is cut");
+        let file = Scratch::new("results", format!("{first}{second}"));
+        let read = examine(std::slice::from_ref(&file.0));
+        // Within a tag nobody can tell where it ends: then the line is told.
+        if what.rfind('<') > what.rfind('>') {
+            let failed = read.expect_err(what);
+            assert_eq!(failed[0].why.line, first.lines().count() as u64, "{what}");
+            continue;
+        }
+        let report = read.unwrap_or_else(|failed| panic!("{what}: {failed:?}"));
+        let ended = what.contains("</httpSample>");
+        assert_eq!(requests(&report), 89 + u64::from(ended), "{what}: {:#?}", report.findings);
+        assert_eq!(sure(&report), ["broken_script", "mixed_runs"], "{what}: {:#?}", report.causes);
+        let line = first.lines().count() as u64;
+        let told = report.findings.iter().filter(|f| f.rule == "cut" && f.line - line < 3).count();
+        assert_eq!(told, report.findings.len(), "{what}: {:#?}", report.findings);
+        assert_eq!(told, usize::from(!what.contains("</testResults>")), "{what}: {:#?}", report.findings);
     }
 }
