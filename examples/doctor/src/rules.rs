@@ -540,6 +540,14 @@ impl<'a> Rules<'a> {
                 named(sampler.node)
             );
             self.cause(Name::FeedPlaceholder, Level::Error, line, share, message);
+        } else if let Some((part, name)) = self.of_another_tool(path) {
+            let message = format!(
+                "{} has {}, which is no variable of JMeter and is sent as this text: ${{{}}} would be one",
+                shown(path),
+                shown(part),
+                shown(&name)
+            );
+            self.cause(Name::FeedPlaceholder, Level::Error, line, share, message);
         } else if let Some(c) = without.chars().find(|c| "<>\"\\^`|".contains(*c)) {
             let message = format!("{} has {c}, which no path may hold: the request is never sent", shown(path));
             self.cause(Name::FeedUnencodedId, Level::Error, line, share, message);
@@ -547,6 +555,18 @@ impl<'a> Rules<'a> {
             let message = format!("{} ends without an id: that is the list of scripts", shown(path));
             self.cause(Name::FeedEmptyId, Level::Warning, line, share, message);
         }
+    }
+
+    /// The part of a path that was meant for a variable of the plan, and its name.
+    fn of_another_tool<'p>(&self, path: &'p str) -> Option<(&'p str, String)> {
+        // OData has these, whatever variables there are.
+        let own = ["$count", "$value", "$ref", "$batch", "$metadata"];
+        let parts = path.split(['?', '#']).next().unwrap_or_default().split('/');
+        // Raw braces are of a reference.
+        parts.filter(|part| !part.contains(['{', '}']) && !own.contains(part)).find_map(|part| {
+            let (name, braces) = expression::of_another_tool(part)?;
+            (braces || self.is_defined(&name)).then_some((part, name))
+        })
     }
 
     fn headers(&mut self, sampler: &Sampler<'_>) {
@@ -643,6 +663,10 @@ impl<'a> Rules<'a> {
                 self.cause(Name::HeaderWrong, level, line, share, what.to_owned());
             };
         }
+        if !rest.contains("${") && expression::of_another_tool(rest).is_some() {
+            let message = "the token in Authorization is written as a variable, and is none of JMeter's".to_owned();
+            return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
+        }
         if rest.to_lowercase().starts_with("bearer") || rest.starts_with(['"', '\'', '<', '{']) {
             let message = "the token in Authorization has quotes or brackets, or the word Bearer twice".to_owned();
             return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
@@ -659,7 +683,7 @@ impl<'a> Rules<'a> {
         let references = expression::references(token);
         // Another reference may make it one of each thread.
         let source = match references.as_slice() {
-            [] => "stands in the plan",
+            [] if !expression::is_open(token) => "stands in the plan",
             [Reference::Function { name, .. }] if name == "__P" || name == "__property" => "is a property",
             [Reference::Variable(name)] if self.is_the_same_for_all(name) => "is a variable of the whole plan",
             _ => return,
@@ -683,8 +707,13 @@ impl<'a> Rules<'a> {
             (&sampler.domain, node.line_of("HTTPSampler.domain")),
         ];
         texts.extend(sampler.headers.iter().map(|header| (header.value.as_str(), header.line)));
+        let share = self.share(|s| std::ptr::eq(s.node, node));
         let mut undefined: Vec<(String, u64)> = Vec::new();
         for (text, line) in texts {
+            if expression::is_open(text) {
+                let message = format!("a ${{ of {} has no end: it is no variable, and sent as this text", named(node));
+                self.cause(Name::FeedPlaceholder, Level::Error, line, share, message);
+            }
             for reference in expression::references(text) {
                 if let Reference::Variable(name) = reference
                     && !self.is_defined(&name)
@@ -693,7 +722,6 @@ impl<'a> Rules<'a> {
                 }
             }
         }
-        let share = self.share(|s| std::ptr::eq(s.node, node));
         for (name, line) in undefined {
             let message =
                 format!("nothing in the plan defines ${{{}}}: it is sent as this text, or not at all", shown(&name));

@@ -8,6 +8,7 @@ mod command;
 mod controllers;
 mod counted;
 mod made;
+mod marks;
 mod operations;
 mod plans;
 mod recorded;
