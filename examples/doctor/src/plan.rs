@@ -21,6 +21,8 @@ pub(crate) struct Threads {
     /// None without end.
     pub(crate) loops: Option<u64>,
     pub(crate) setup: bool,
+    /// Whether a step that failed is followed by no other of its loop.
+    pub(crate) stops: bool,
 }
 
 /// Who reads which row of a data set.
@@ -458,6 +460,7 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
     let of = |name: &str| number(node.get(name), variables);
     let mut group = Threads { name: node.name.clone(), line: node.line, ..Threads::default() };
     group.setup = node.short() == "SetupThreadGroup";
+    group.stops = !matches!(node.get("ThreadGroup.on_sample_error"), "" | "continue");
     match node.short() {
         "ThreadGroup" | "SetupThreadGroup" | "PostThreadGroup" => {
             let count = of("ThreadGroup.num_threads");

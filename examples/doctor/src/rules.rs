@@ -12,6 +12,8 @@ use crate::tree::Node;
 
 /// More threads than these that start within a second are a burst.
 const BURST: u64 = 50;
+/// So many variables of one extractor are looked at.
+const EXTRACTED: usize = 64;
 
 /// What the rules say of a plan.
 #[derive(Debug, Default)]
@@ -228,28 +230,43 @@ impl<'a> Rules<'a> {
             "XPath2Extractor" => ("XPathExtractor2.refname", "XPathExtractor2.default"),
             _ => return,
         };
-        let line = node.line_of(default);
-        let name = node.get(variables);
-        let value = node.get(default);
-        let used = self.samplers.iter().any(|sampler| {
-            let in_headers = sampler.headers.iter().any(|header| uses(&header.value, name));
-            in_headers || uses(&sampler.path, name)
-        });
+        let (line, value) = (node.line_of(default), node.get(default));
+        let names = node.get(variables).split([';', ',']).map(str::trim).filter(|name| !name.is_empty());
+        let names: Vec<&str> = names.take(EXTRACTED).collect();
+        // Of several variables each has its own.
+        let own: Vec<&str> = if names.len() > 1 { value.split(';').take(EXTRACTED).collect() } else { vec![value] };
+        for (i, name) in names.iter().enumerate() {
+            self.default_of(name, own.get(i).copied().unwrap_or_default(), line);
+        }
+    }
+
+    fn default_of(&mut self, name: &str, value: &str, line: u64) {
+        let users: Vec<_> = self.samplers.iter().filter(|sampler| sends(sampler, name)).collect();
+        let stops =
+            |sampler: &&Sampler<'_>| sampler.group.and_then(|i| self.plan.groups.get(i)).is_some_and(|g| g.stops);
         if value.is_empty() {
             let message = format!(
                 "the extractor of ${{{}}} has no default: when it finds nothing the value before stays, or the text ${{…}}",
                 shown(name)
             );
             self.find("extractor_default", Level::Note, line, message);
-        } else if used {
+        } else if !users.is_empty() {
             // A token that somebody put there is not told.
             let value = if is_placeholder(value) { shown(value) } else { String::new() };
-            let message = format!(
-                "when the extractor finds nothing, ${{{}}} is its default {}, and that is sent as if it had been found: after a failed step the next ones fail too. Stop the thread on an error (on_sample_error), or check the step before",
-                shown(name),
-                value
-            );
-            self.find("extractor_default", Level::Warning, line, message);
+            let (level, what) = if users.iter().all(stops) {
+                (
+                    Level::Note,
+                    "and after a step that counts as a success that is sent as if it had been found. Check that step",
+                )
+            } else {
+                (
+                    Level::Warning,
+                    "and that is sent as if it had been found: after a failed step the next ones fail too. Stop the thread on an error (on_sample_error), or check the step before",
+                )
+            };
+            let message =
+                format!("when the extractor finds nothing, ${{{}}} is its default {value}, {what}", shown(name));
+            self.find("extractor_default", level, line, message);
         }
     }
 
@@ -799,12 +816,15 @@ fn uses(text: &str, name: &str) -> bool {
 /// Whether a request has a variable of the data set in it.
 fn uses_set(sampler: &Sampler<'_>, set: &DataSet, feed: &Feed) -> bool {
     let names = if set.reading.variables.is_empty() { &feed.named } else { &set.reading.variables };
-    let in_headers = |name: &str| sampler.headers.iter().any(|header| uses(&header.value, name));
-    names.iter().any(|name| {
-        let mut used = uses(&sampler.path, name) || in_headers(name);
-        sampler.node.texts(|property| used |= uses(&property.value, name));
-        used
-    })
+    names.iter().any(|name| sends(sampler, name))
+}
+
+/// Whether a request has this variable in it.
+fn sends(sampler: &Sampler<'_>, name: &str) -> bool {
+    let in_headers = sampler.headers.iter().any(|header| uses(&header.value, name));
+    let mut used = uses(&sampler.path, name) || in_headers;
+    sampler.node.texts(|property| used |= uses(&property.value, name));
+    used
 }
 
 fn without_references(path: &str) -> String {

@@ -7,6 +7,7 @@ mod columns;
 mod command;
 mod controllers;
 mod counted;
+mod extractors;
 mod made;
 mod marks;
 mod operations;
