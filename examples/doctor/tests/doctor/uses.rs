@@ -134,3 +134,24 @@ fn a_missing_accept_does_not_explain_what_is_forbidden() {
         assert!(report.causes.iter().all(|cause| cause.follows.is_none()), "{code}: {:#?}", report.causes);
     }
 }
+
+#[test]
+fn a_row_that_is_skipped_as_a_header_is_told_whatever_its_ids_are() {
+    let skipped = ("ignoreFirstLine\">false", "ignoreFirstLine\">true");
+    let queried = ("/${scriptId}<", "?id=${scriptId}<");
+    let told = |first: &str, rows: &str, changes: &[(&str, &str)]| {
+        let report = report(&plan(changes), &format!("{first}{rows}"));
+        let lost = |f: &genesys_doctor::cause::Finding| f.level == Level::Warning && f.message.contains("first line");
+        report.findings.iter().any(|finding| lost(finding) && finding.line == 1)
+    };
+    for ids in [|i| format!("{}", 1_000 + i), |i| format!("{i}"), |i| format!("agent-{}", 1_000 + i), id] {
+        let rows: String = (1..=60).map(|i| format!("{},t{i}\n", ids(i))).collect();
+        for changes in [&[skipped][..], &[skipped, queried]] {
+            assert!(told("", &rows, changes), "{rows:.20}");
+            for header in ["scriptId,token\n", "Script,Token 2026\n", "id,bearer\n", "\"id\",\"sent as\"\n"] {
+                assert!(!told(header, &rows, changes), "{header}{rows:.20}");
+            }
+        }
+        assert!(!told("", &rows, &[]), "{rows:.20}");
+    }
+}
