@@ -484,7 +484,13 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
                 .collect();
             let at = |row: &Vec<u64>, i: usize| row.get(i).copied().unwrap_or_default();
             group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).fold(0, u64::saturating_add));
-            group.at_once = rows.iter().map(|row| at_once(at(row, 0), at(row, 2))).max();
+            // Those of one delay begin together.
+            let mut together: BTreeMap<u64, u64> = BTreeMap::new();
+            for row in &rows {
+                let n = together.entry(at(row, 1)).or_default();
+                *n = n.saturating_add(at_once(at(row, 0), at(row, 2)));
+            }
+            group.at_once = together.into_values().max();
         }
         // So many that come in a minute, or a second, of whom nobody knows how many there are at once.
         "ArrivalsThreadGroup" => {
@@ -495,7 +501,9 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
             let unit = if node.get("Unit") == "S" { 1 } else { 60 };
             group.count = of("TargetLevel").map(|(n, _)| n);
             let ramp = of("RampUp").map_or(0, |(n, _)| n.saturating_mul(unit));
-            group.at_once = group.count.map(|n| at_once(n, ramp));
+            let steps = of("Steps").map_or(0, |(n, _)| n);
+            let one = |n: u64| if ramp > 1 && steps > 0 { n.div_ceil(steps) } else { at_once(n, ramp) };
+            group.at_once = group.count.map(one);
         }
         "SteppingThreadGroup" => {
             group.count = of("ThreadGroup.num_threads").map(|(n, _)| n);

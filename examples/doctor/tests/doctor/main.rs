@@ -8,6 +8,7 @@ mod command;
 mod controllers;
 mod counted;
 mod extractors;
+mod groups;
 mod made;
 mod marks;
 mod operations;
