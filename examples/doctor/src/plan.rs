@@ -14,8 +14,6 @@ pub(crate) struct Threads {
     pub(crate) name: String,
     pub(crate) line: u64,
     pub(crate) count: Option<u64>,
-    /// Whether the number is a property's default.
-    pub(crate) default: bool,
     /// Most threads that start within a second, where there is more than one.
     pub(crate) at_once: Option<u64>,
     /// None without end.
@@ -463,10 +461,8 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
     group.stops = !matches!(node.get("ThreadGroup.on_sample_error"), "" | "continue");
     match node.short() {
         "ThreadGroup" | "SetupThreadGroup" | "PostThreadGroup" => {
-            let count = of("ThreadGroup.num_threads");
-            group.count = count.map(|(n, _)| n);
-            group.default = count.is_some_and(|(_, default)| default);
-            group.at_once = count.zip(of("ThreadGroup.ramp_time")).map(|((n, _), (ramp, _))| at_once(n, ramp));
+            group.count = of("ThreadGroup.num_threads").map(|(n, _)| n);
+            group.at_once = group.count.zip(of("ThreadGroup.ramp_time")).map(|(n, (ramp, _))| at_once(n, ramp));
             let main = node.property("ThreadGroup.main_controller");
             let loops = main.and_then(|main| main.get("LoopController.loops")).unwrap_or("1");
             let forever = main.and_then(|main| main.get("LoopController.continue_forever")) == Some("true");

@@ -126,9 +126,35 @@ impl<'a> Rules<'a> {
                 }
                 _ => {}
             }
+            self.property_defaults(node);
             self.extractor(node);
             self.functions(node);
             self.unknown(node);
+        }
+    }
+
+    /// Numbers that are foretold with, and may be others.
+    fn property_defaults(&mut self, node: &Node) {
+        let main = node.property("ThreadGroup.main_controller").and_then(|main| main.get("LoopController.loops"));
+        for (text, what) in [
+            (node.get("ThreadGroup.num_threads"), "thread"),
+            (main.unwrap_or_default(), "loop"),
+            (node.get("LoopController.loops"), "loop"),
+            (node.get("TargetLevel"), "target"),
+            (node.get("ThreadGroup.ramp_time"), "ramp-up"),
+            (node.get("RampUp"), "ramp-up"),
+        ] {
+            if let Some((n, true)) = plan::number(text, &self.plan.variables) {
+                let number = match what {
+                    "thread" | "loop" => many(n, what, &format!("{what}s")),
+                    _ => format!("a {what} of {}", count(n)),
+                };
+                let name = quoted(&node.name);
+                let message = format!(
+                    "{name} has {number} by the default of a property; another number may be given at the start (-J)"
+                );
+                self.find("property_default", Level::Note, node.line, message);
+            }
         }
     }
 
@@ -296,16 +322,6 @@ impl<'a> Rules<'a> {
 
     fn groups(&mut self) {
         for group in &self.plan.groups {
-            if group.default
-                && let Some(n) = group.count
-            {
-                let message = format!(
-                    "{} has {} by the default of a property; another number may be given at the start (-J)",
-                    quoted(&group.name),
-                    many(n, "thread", "threads")
-                );
-                self.find("property_default", Level::Note, group.line, message);
-            }
             if let Some(n) = group.at_once.filter(|n| *n > BURST && !group.setup) {
                 let message = format!(
                     "{} of the threads of {} start within a second: without a ramp-up all log in and ask at once",

@@ -1,7 +1,7 @@
-//! Threads that begin together, by the tables and steps of groups.
+//! How many threads begin together, by the tables and steps of groups, and which numbers are only defaults.
 
-use crate::plans::{PLAN, feed, is_quiet, names, report};
-use genesys_doctor::cause::Report;
+use crate::plans::{BEFORE, PLAN, THREADS, feed, is_quiet, names, plan, report};
+use genesys_doctor::cause::{Level, Report};
 
 /// The plan with this group of threads.
 fn group(class: &str, properties: &str) -> String {
@@ -57,4 +57,33 @@ fn threads_that_come_in_steps_come_a_step_at_once() {
     {
         is_quiet(&format!("{target} {ramp} {n}"), &steps(target, ramp, n, "S"), &feed());
     }
+}
+
+#[test]
+fn every_number_that_is_a_default_of_a_property_is_told() {
+    let looped = format!(
+        "<LoopController testclass=\"LoopController\" testname=\"again\"><stringProp name=\"LoopController.loops\">${{__P(again,3)}}</stringProp></LoopController><hashTree/>{BEFORE}"
+    );
+    let told = |plan: &str| -> Vec<String> {
+        let findings = report(plan, &feed()).findings.into_iter().filter(|f| f.rule == "property_default");
+        findings.inspect(|f| assert!(f.level == Level::Note && f.line > 1, "{f:?}")).map(|f| f.message).collect()
+    };
+    for (from, to, words) in [
+        (THREADS, "num_threads\">${__P(threads,40)}", "\"Agents\" has 40 threads"),
+        ("loops\">1", "loops\">${__P(loops,2)}", "\"Agents\" has 2 loops"),
+        ("loops\">1", "loops\">${__property(loops,,1)}", "\"Agents\" has 1 loop "),
+        ("ramp_time\">10", "ramp_time\">${__P(ramp,20)}", "\"Agents\" has a ramp-up of 20"),
+        (BEFORE, &looped, "\"again\" has 3 loops"),
+    ] {
+        let told = told(&plan(&[(from, to)]));
+        assert!(matches!(told.as_slice(), [one] if one.contains(words)), "{to}: {told:?}");
+    }
+    let property = |name: &str, value: &str| format!("<stringProp name=\"{name}\">{value}</stringProp>");
+    let concurrency = "com.blazemeter.jmeter.threads.concurrency.ConcurrencyThreadGroup";
+    let properties =
+        property("TargetLevel", "${__P(n,30)}") + &property("RampUp", "${__P(ramp,2)}") + &property("Unit", "M");
+    let told_of = told(&group(concurrency, &properties));
+    let (threads, ramp) = ("has a target of 30 ", "has a ramp-up of 2 ");
+    assert!(matches!(told_of.as_slice(), [a, b] if a.contains(threads) && b.contains(ramp)), "{told_of:?}");
+    assert!(told(PLAN).is_empty());
 }
