@@ -346,7 +346,8 @@ impl<'a> Rules<'a> {
     }
 
     fn fed(&mut self, i: usize, set: &DataSet, file: &str, feed: &Feed) {
-        if !same_file(&set.filename, file) || set.filename.contains("${") {
+        // The same name in another folder is another file.
+        if !same_file(&set.filename, file) || !file.ends_with(set.filename.trim_start_matches("./")) {
             let message = format!("{} is taken for {}", shown(file), shown(&set.filename));
             self.find("data_file", Level::Note, set.line, message);
         }

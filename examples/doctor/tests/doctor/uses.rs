@@ -155,3 +155,32 @@ fn a_row_that_is_skipped_as_a_header_is_told_whatever_its_ids_are() {
         assert!(!told("", &rows, &[]), "{rows:.20}");
     }
 }
+
+#[test]
+fn a_file_that_is_taken_for_another_of_its_name_is_told() {
+    let folder = std::env::temp_dir().join(format!("doctor-{}-feeds", std::process::id()));
+    std::fs::create_dir_all(folder.join("feeds")).expect("a folder");
+    let file = folder.join("feeds").join("agents.csv");
+    std::fs::write(&file, feed()).expect("a data file");
+    let whole = file.display().to_string();
+    for (filename, other) in [
+        ("C:\\Users\\x\\agents.csv", true),
+        ("~/agents.csv", true),
+        ("/srv/feeds/agents.csv", true),
+        ("../agents.csv", true),
+        ("${__P(dir,/srv)}/agents.csv", true),
+        ("Agents.csv", true),
+        ("agents.csv", false),
+        ("./agents.csv", false),
+        ("feeds/agents.csv", false),
+        (&whole, false),
+    ] {
+        let plan = crate::made::Scratch::new("plan", plan(&[(">agents.csv<", &format!(">{filename}<"))]));
+        let report = genesys_doctor::examine(&[plan.0.clone(), file.clone()]).expect("both are read");
+        let told = report.findings.iter().any(|f| f.rule == "data_file" && f.message.contains("is taken for"));
+        assert_eq!(told, other, "{filename}: {:#?}", report.findings);
+        let rows = report.read.iter().filter_map(|read| read.rows).sum::<u64>();
+        assert_eq!((rows, names(&report)), (60, vec![]), "{filename}: {:#?}", report.findings);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
