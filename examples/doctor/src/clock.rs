@@ -3,13 +3,16 @@
 use chrono::NaiveDate;
 
 const DAY: i64 = 86_400_000;
+const MINUTE: i64 = 60_000;
+/// Later than this no clock of twelve hours goes.
+const ONE: i64 = 13 * 60 * MINUTE;
 
 /// Reads the times of one file, in milliseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    /// The last time of day without a date, and the days since the first.
+    /// The last time of day without a date, and the half days since the first.
     last: Option<i64>,
-    days: i64,
+    halves: i64,
 }
 
 impl Clock {
@@ -23,14 +26,17 @@ impl Clock {
             return date.checked_mul(DAY)?.checked_add(time);
         }
         // Results are written in the order of their ends: much earlier than the last is the next day, much later the
-        // day before.
+        // day before. A clock of twelve hours goes back to one, by hardly less than half a day.
+        let twelve = |later: i64, back: i64| later < ONE && back < DAY / 2 && back > DAY / 2 - MINUTE;
         match self.last {
-            Some(last) if time < last - DAY / 2 => self.days += 1,
-            Some(last) if time > last + DAY / 2 => self.days -= 1,
+            Some(last) if time < last - DAY / 2 => self.halves += 2,
+            Some(last) if time > last + DAY / 2 => self.halves -= 2,
+            Some(last) if twelve(last, last - time) => self.halves += 1,
+            Some(last) if twelve(time, time - last) => self.halves -= 1,
             _ => {}
         }
         self.last = Some(time);
-        Some(self.days * DAY + time)
+        Some(self.halves * (DAY / 2) + time)
     }
 }
 
@@ -75,7 +81,6 @@ fn formatted(text: &[u8]) -> Option<(Option<i64>, i64)> {
 }
 
 fn time_of_day(text: &str) -> Option<i64> {
-    let afternoon = text.to_ascii_lowercase().contains("pm");
     let end = text.find(|c: char| !(c.is_ascii_digit() || ":.,".contains(c))).unwrap_or(text.len());
     let mut parts = text.get(..end)?.splitn(3, ':');
     let mut number = || parts.next().map(|part| part.split(['.', ',', ':']).next().unwrap_or_default().parse::<i64>());
@@ -85,7 +90,14 @@ fn time_of_day(text: &str) -> Option<i64> {
     }
     let fraction = text.get(..end)?.rsplit([':']).next()?.split_once(['.', ',']).map_or("", |(_, fraction)| fraction);
     let millis = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
-    let hour = if afternoon && hour < 12 { hour + 12 } else { hour };
+    // As `PM`, `p.m.` and, with a blank that breaks no line, `p. m.`; a zone's name only begins so.
+    let rest = text.get(end..)?.to_ascii_lowercase().replace(['.', '\u{a0}', '\u{202f}'], "");
+    let says = |word| rest.split(|c: char| !c.is_alphanumeric()).any(|part| part == word);
+    let hour = match hour {
+        0..=12 if says("pm") => hour % 12 + 12,
+        12 if says("am") => 0,
+        _ => hour,
+    };
     Some(((hour * 60 + minute) * 60 + second) * 1_000 + millis)
 }
 
@@ -121,6 +133,10 @@ mod tests {
             ("11/14/23 22:13:20", Some(1_700_000_000_000)),
             ("14.11.2023 22:13:20,5", Some(1_700_000_000_500)),
             ("11/14/2023 10:13:20 PM", Some(1_700_000_000_000)),
+            ("11/14/2023 10:13:20 p.m.", Some(1_700_000_000_000)),
+            ("14/11/2023 10:13:20 p.\u{a0}m. CET", Some(1_700_000_000_000)),
+            ("11/14/2023 12:13:20 AM", Some(1_699_920_800_000)),
+            ("11/14/2023 12:13:20 PM", Some(1_699_964_000_000)),
             ("Bad Request", None),
             ("", None),
             ("12:99:00", None),

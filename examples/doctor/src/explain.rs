@@ -41,6 +41,8 @@ const BROKEN: [&str; 7] = [
     "closed before",
 ];
 
+/// No server that is asked answers in so many milliseconds each time.
+const AT_ONCE: u32 = 5;
 /// As many logins under way are many at once.
 const CROWD: u32 = 10;
 
@@ -184,9 +186,17 @@ impl View<'_> {
             None if self.says(&TIMED_OUT) => Name::Timeout,
             None if self.says(&["bindexception", "cannot assign requested address"]) => Name::ClientMade,
             None if self.says(&BROKEN) => return Explanation::of(Name::ServiceDown, Certainty::Possible, never),
+            None if self.never_left() => Name::ClientMade,
             None => return Explanation::of(Name::ClientMade, Certainty::Possible, never),
         };
         Explanation::of(name, Certainty::Likely, never)
+    }
+
+    /// Whether each ended as soon as it began and without a connection, and not of what a server said.
+    fn never_left(&self) -> bool {
+        let at_once = |row: &&Sample| row.elapsed <= AT_ONCE && row.connect == 0;
+        let timed = self.results.has.elapsed && self.group.well() == 0 && self.group.rows.iter().all(at_once);
+        timed && !self.says(&["protocol", "chunk", "parse"])
     }
 
     /// The machine that makes the load ran out of ports, or the test was ended.

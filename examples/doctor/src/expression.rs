@@ -113,6 +113,33 @@ fn collect(text: &str, out: &mut Vec<Reference>, depth: usize) {
     }
 }
 
+/// Whether a reference begins that never ends.
+pub(crate) fn is_open(text: &str) -> bool {
+    let mut rest = text;
+    while let Some((before, inner)) = rest.split_once("${") {
+        match closing(inner).and_then(|end| inner.get(end + 1..)) {
+            Some(after) => rest = after,
+            None => return !before.ends_with('\\'),
+        }
+    }
+    false
+}
+
+/// The name in what other tools take for a variable: `:id`, `$id`, `%id%`, `[id]` or, as browsers encode it, `{id}`. And
+/// whether it is in braces, which hardly anything else is.
+pub(crate) fn of_another_tool(text: &str) -> Option<(String, bool)> {
+    const MARKS: [char; 9] = ['$', ':', '(', ')', '[', ']', '{', '}', '%'];
+    let plain = MARKS.iter().fold(text.to_owned(), |text, mark| {
+        let code = u32::from(*mark);
+        [format!("%{code:02X}"), format!("%{code:02x}")].iter().fold(text, |text, c| text.replace(c, &mark.to_string()))
+    });
+    let name = plain.trim_matches(MARKS);
+    let word = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        && !crate::signs::is_uuid(name);
+    (word && plain.starts_with(MARKS)).then(|| (name.to_owned(), plain.contains('{')))
+}
+
 /// Where the brace that closes this is.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 0;

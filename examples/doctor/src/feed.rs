@@ -393,7 +393,7 @@ impl Feed {
             };
             self.others.1 = self.others.1.saturating_sub(1);
             self.add(Some(Name::FeedHeaderRow), level, line, message.to_owned());
-        } else if !is_header && skipped && ids && trimmed().any(is_uuid) {
+        } else if !is_header && skipped && trimmed().any(is_data) {
             let message =
                 "ignoreFirstLine skips the first line, which is a row and no header: the first row is lost".to_owned();
             self.add(None, Level::Warning, line, message);
@@ -469,6 +469,12 @@ fn is_open(mut open: bool, text: &[u8], delimiter: u8) -> bool {
 fn is_id_and_more(value: &str) -> bool {
     let value = value.trim_start();
     value.get(..36).is_some_and(is_uuid) && value.get(36..).is_some_and(|rest| rest.starts_with([';', ',', '|', '\t']))
+}
+
+/// Whether a value is no name of a column: an id, a number, or what is numbered.
+fn is_data(value: &str) -> bool {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    is_uuid(value) || (digits > 0 && digits == value.len()) || (digits >= 3 && !value.contains(' '))
 }
 
 /// Quotes that one reader of CSV takes in one way and the next in another.

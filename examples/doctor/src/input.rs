@@ -234,7 +234,7 @@ fn other_tool(text: &[u8]) -> Option<&'static str> {
     if begins(&["metric_name", "timestamp"]) || (has("metric_name") && has("metric_value")) {
         return Some("results of k6");
     }
-    if begins(&["type", "name"]) && (has("request count") || has("# requests")) {
+    if has("# requests") || (begins(&["type", "name"]) && has("request count")) {
         return Some("statistics of Locust, sums and no requests");
     }
     if begins(&["timestamp", "user count"]) {

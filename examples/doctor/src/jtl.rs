@@ -17,6 +17,8 @@ pub(crate) use crate::layout::looks_like_results;
 
 /// A row may be so long; longer is a quote that is never closed.
 const LONGEST_ROW: u64 = 1 << 20;
+/// With which JMeter's headers begin.
+const TIME: &[u8] = b"timeStamp";
 /// Rows that are no rows are named up to so many.
 const NAMED: usize = 3;
 
@@ -126,12 +128,16 @@ impl<'a> Rows<'a> {
         if record.len() != layout.width {
             return match self.joined(record) {
                 Some(whole) => self.row(&whole, line),
-                None => self.other_header(record),
+                None => self.other_header(record, line),
             };
+        }
+        // A time that is written out reads as one though it is cut, and there is a header behind it.
+        if get(Role::Time).ends_with(TIME) {
+            return self.other_header(record, line);
         }
         let Some(start) = self.clock.read(get(Role::Time)) else {
             return if layout.at(Role::Time).is_some() {
-                self.other_header(record)
+                self.other_header(record, line)
             } else {
                 self.untimed(record, line)
             };
@@ -166,9 +172,19 @@ impl<'a> Rows<'a> {
         good.then_some(whole)
     }
 
-    /// A second header begins another run, and may have other columns.
-    fn other_header(&mut self, record: &ByteRecord) -> bool {
-        let Some(layout) = Layout::of_header(record, self.layout.delimiter) else { return false };
+    /// A second header begins another run, and may have other columns. Where the run before it was killed within a row it
+    /// stands behind what there is of that.
+    fn other_header(&mut self, record: &ByteRecord, line: u64) -> bool {
+        let row = record.get(0).and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit);
+        let cut = record.iter().rposition(|value| value.ends_with(TIME)).filter(|_| row);
+        let behind = cut.map(|at| std::iter::once(TIME).chain(record.iter().skip(at + 1)).collect::<ByteRecord>());
+        let Some(layout) = Layout::of_header(behind.as_ref().unwrap_or(record), self.layout.delimiter) else {
+            return false;
+        };
+        if behind.is_some() {
+            let message = "a row is cut, and behind it begins another run with its header. Not counted".to_owned();
+            self.not_counted(line, message);
+        }
         if self.layout.extras.iter().map(|(name, _)| name).ne(layout.extras.iter().map(|(name, _)| name)) {
             // What was read under other names is not mixed with these.
             self.results.extra_names.clear();
@@ -218,7 +234,6 @@ impl<'a> Rows<'a> {
         if record.iter().all(<[u8]>::is_empty) && record.len() <= 1 {
             return;
         }
-        self.misfits += 1;
         let (has, width) = (record.len(), self.layout.width);
         let message = if after > line + 2 {
             let lines = after - line;
@@ -233,6 +248,11 @@ impl<'a> Rows<'a> {
             "no time stands where the time should be. Not counted".to_owned()
         };
         self.cut = (has <= width).then_some((line, has));
+        self.not_counted(line, message);
+    }
+
+    fn not_counted(&mut self, line: u64, message: String) {
+        self.misfits += 1;
         if self.findings.len() < NAMED {
             self.say("row", Level::Warning, line, message);
         }

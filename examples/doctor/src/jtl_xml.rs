@@ -100,6 +100,7 @@ impl Elements<'_> {
         if tag == "testResults" {
             self.roots += 1;
             if self.roots > 1 {
+                self.unfinished(line);
                 self.results.begin_run();
                 self.clock = Clock::default();
             }
@@ -203,16 +204,23 @@ impl Elements<'_> {
                 message,
             });
         }
-        if !whole {
-            let message = "the file is cut: it ends within an element. It is read up to there".to_owned();
-            self.findings.push(Finding {
-                rule: "cut",
-                level: Level::Warning,
-                file: self.file.to_owned(),
-                line,
-                message,
-            });
+        if !whole && (self.roots < 2 || !self.path.is_empty()) {
+            self.cut(line, "the file is cut: it ends within an element. It is read up to there");
         }
         (self.results, self.findings)
+    }
+
+    /// What the document before did not finish has none of the samples of the one that begins.
+    fn unfinished(&mut self, line: u64) {
+        self.open.clear();
+        if !self.path.is_empty() {
+            self.path.clear();
+            self.cut(line, "the document before this one is cut within an element. Both are read");
+        }
+    }
+
+    fn cut(&mut self, line: u64, message: &str) {
+        let (file, message) = (self.file.to_owned(), message.to_owned());
+        self.findings.push(Finding { rule: "cut", level: Level::Warning, file, line, message });
     }
 }

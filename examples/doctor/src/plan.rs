@@ -14,13 +14,13 @@ pub(crate) struct Threads {
     pub(crate) name: String,
     pub(crate) line: u64,
     pub(crate) count: Option<u64>,
-    /// Whether the number is a property's default.
-    pub(crate) default: bool,
     /// Most threads that start within a second, where there is more than one.
     pub(crate) at_once: Option<u64>,
     /// None without end.
     pub(crate) loops: Option<u64>,
     pub(crate) setup: bool,
+    /// Whether a step that failed is followed by no other of its loop.
+    pub(crate) stops: bool,
 }
 
 /// Who reads which row of a data set.
@@ -458,12 +458,11 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
     let of = |name: &str| number(node.get(name), variables);
     let mut group = Threads { name: node.name.clone(), line: node.line, ..Threads::default() };
     group.setup = node.short() == "SetupThreadGroup";
+    group.stops = !matches!(node.get("ThreadGroup.on_sample_error"), "" | "continue");
     match node.short() {
         "ThreadGroup" | "SetupThreadGroup" | "PostThreadGroup" => {
-            let count = of("ThreadGroup.num_threads");
-            group.count = count.map(|(n, _)| n);
-            group.default = count.is_some_and(|(_, default)| default);
-            group.at_once = count.zip(of("ThreadGroup.ramp_time")).map(|((n, _), (ramp, _))| at_once(n, ramp));
+            group.count = of("ThreadGroup.num_threads").map(|(n, _)| n);
+            group.at_once = group.count.zip(of("ThreadGroup.ramp_time")).map(|(n, (ramp, _))| at_once(n, ramp));
             let main = node.property("ThreadGroup.main_controller");
             let loops = main.and_then(|main| main.get("LoopController.loops")).unwrap_or("1");
             let forever = main.and_then(|main| main.get("LoopController.continue_forever")) == Some("true");
@@ -481,7 +480,13 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
                 .collect();
             let at = |row: &Vec<u64>, i: usize| row.get(i).copied().unwrap_or_default();
             group.count = (!rows.is_empty()).then(|| rows.iter().map(|row| at(row, 0)).fold(0, u64::saturating_add));
-            group.at_once = rows.iter().map(|row| at_once(at(row, 0), at(row, 2))).max();
+            // Those of one delay begin together.
+            let mut together: BTreeMap<u64, u64> = BTreeMap::new();
+            for row in &rows {
+                let n = together.entry(at(row, 1)).or_default();
+                *n = n.saturating_add(at_once(at(row, 0), at(row, 2)));
+            }
+            group.at_once = together.into_values().max();
         }
         // So many that come in a minute, or a second, of whom nobody knows how many there are at once.
         "ArrivalsThreadGroup" => {
@@ -492,7 +497,9 @@ fn threads(node: &Node, variables: &BTreeMap<String, String>) -> Threads {
             let unit = if node.get("Unit") == "S" { 1 } else { 60 };
             group.count = of("TargetLevel").map(|(n, _)| n);
             let ramp = of("RampUp").map_or(0, |(n, _)| n.saturating_mul(unit));
-            group.at_once = group.count.map(|n| at_once(n, ramp));
+            let steps = of("Steps").map_or(0, |(n, _)| n);
+            let one = |n: u64| if ramp > 1 && steps > 0 { n.div_ceil(steps) } else { at_once(n, ramp) };
+            group.at_once = group.count.map(one);
         }
         "SteppingThreadGroup" => {
             group.count = of("ThreadGroup.num_threads").map(|(n, _)| n);

@@ -12,6 +12,8 @@ use crate::tree::Node;
 
 /// More threads than these that start within a second are a burst.
 const BURST: u64 = 50;
+/// So many variables of one extractor are looked at.
+const EXTRACTED: usize = 64;
 
 /// What the rules say of a plan.
 #[derive(Debug, Default)]
@@ -124,9 +126,35 @@ impl<'a> Rules<'a> {
                 }
                 _ => {}
             }
+            self.property_defaults(node);
             self.extractor(node);
             self.functions(node);
             self.unknown(node);
+        }
+    }
+
+    /// Numbers that are foretold with, and may be others.
+    fn property_defaults(&mut self, node: &Node) {
+        let main = node.property("ThreadGroup.main_controller").and_then(|main| main.get("LoopController.loops"));
+        for (text, what) in [
+            (node.get("ThreadGroup.num_threads"), "thread"),
+            (main.unwrap_or_default(), "loop"),
+            (node.get("LoopController.loops"), "loop"),
+            (node.get("TargetLevel"), "target"),
+            (node.get("ThreadGroup.ramp_time"), "ramp-up"),
+            (node.get("RampUp"), "ramp-up"),
+        ] {
+            if let Some((n, true)) = plan::number(text, &self.plan.variables) {
+                let number = match what {
+                    "thread" | "loop" => many(n, what, &format!("{what}s")),
+                    _ => format!("a {what} of {}", count(n)),
+                };
+                let name = quoted(&node.name);
+                let message = format!(
+                    "{name} has {number} by the default of a property; another number may be given at the start (-J)"
+                );
+                self.find("property_default", Level::Note, node.line, message);
+            }
         }
     }
 
@@ -228,28 +256,43 @@ impl<'a> Rules<'a> {
             "XPath2Extractor" => ("XPathExtractor2.refname", "XPathExtractor2.default"),
             _ => return,
         };
-        let line = node.line_of(default);
-        let name = node.get(variables);
-        let value = node.get(default);
-        let used = self.samplers.iter().any(|sampler| {
-            let in_headers = sampler.headers.iter().any(|header| uses(&header.value, name));
-            in_headers || uses(&sampler.path, name)
-        });
+        let (line, value) = (node.line_of(default), node.get(default));
+        let names = node.get(variables).split([';', ',']).map(str::trim).filter(|name| !name.is_empty());
+        let names: Vec<&str> = names.take(EXTRACTED).collect();
+        // Of several variables each has its own.
+        let own: Vec<&str> = if names.len() > 1 { value.split(';').take(EXTRACTED).collect() } else { vec![value] };
+        for (i, name) in names.iter().enumerate() {
+            self.default_of(name, own.get(i).copied().unwrap_or_default(), line);
+        }
+    }
+
+    fn default_of(&mut self, name: &str, value: &str, line: u64) {
+        let users: Vec<_> = self.samplers.iter().filter(|sampler| sends(sampler, name)).collect();
+        let stops =
+            |sampler: &&Sampler<'_>| sampler.group.and_then(|i| self.plan.groups.get(i)).is_some_and(|g| g.stops);
         if value.is_empty() {
             let message = format!(
                 "the extractor of ${{{}}} has no default: when it finds nothing the value before stays, or the text ${{…}}",
                 shown(name)
             );
             self.find("extractor_default", Level::Note, line, message);
-        } else if used {
+        } else if !users.is_empty() {
             // A token that somebody put there is not told.
             let value = if is_placeholder(value) { shown(value) } else { String::new() };
-            let message = format!(
-                "when the extractor finds nothing, ${{{}}} is its default {}, and that is sent as if it had been found: after a failed step the next ones fail too. Stop the thread on an error (on_sample_error), or check the step before",
-                shown(name),
-                value
-            );
-            self.find("extractor_default", Level::Warning, line, message);
+            let (level, what) = if users.iter().all(stops) {
+                (
+                    Level::Note,
+                    "and after a step that counts as a success that is sent as if it had been found. Check that step",
+                )
+            } else {
+                (
+                    Level::Warning,
+                    "and that is sent as if it had been found: after a failed step the next ones fail too. Stop the thread on an error (on_sample_error), or check the step before",
+                )
+            };
+            let message =
+                format!("when the extractor finds nothing, ${{{}}} is its default {value}, {what}", shown(name));
+            self.find("extractor_default", level, line, message);
         }
     }
 
@@ -279,16 +322,6 @@ impl<'a> Rules<'a> {
 
     fn groups(&mut self) {
         for group in &self.plan.groups {
-            if group.default
-                && let Some(n) = group.count
-            {
-                let message = format!(
-                    "{} has {} by the default of a property; another number may be given at the start (-J)",
-                    quoted(&group.name),
-                    many(n, "thread", "threads")
-                );
-                self.find("property_default", Level::Note, group.line, message);
-            }
             if let Some(n) = group.at_once.filter(|n| *n > BURST && !group.setup) {
                 let message = format!(
                     "{} of the threads of {} start within a second: without a ramp-up all log in and ask at once",
@@ -313,7 +346,8 @@ impl<'a> Rules<'a> {
     }
 
     fn fed(&mut self, i: usize, set: &DataSet, file: &str, feed: &Feed) {
-        if !same_file(&set.filename, file) || set.filename.contains("${") {
+        // The same name in another folder is another file.
+        if !same_file(&set.filename, file) || !file.ends_with(set.filename.trim_start_matches("./")) {
             let message = format!("{} is taken for {}", shown(file), shown(&set.filename));
             self.find("data_file", Level::Note, set.line, message);
         }
@@ -540,6 +574,14 @@ impl<'a> Rules<'a> {
                 named(sampler.node)
             );
             self.cause(Name::FeedPlaceholder, Level::Error, line, share, message);
+        } else if let Some((part, name)) = self.of_another_tool(path) {
+            let message = format!(
+                "{} has {}, which is no variable of JMeter and is sent as this text: ${{{}}} would be one",
+                shown(path),
+                shown(part),
+                shown(&name)
+            );
+            self.cause(Name::FeedPlaceholder, Level::Error, line, share, message);
         } else if let Some(c) = without.chars().find(|c| "<>\"\\^`|".contains(*c)) {
             let message = format!("{} has {c}, which no path may hold: the request is never sent", shown(path));
             self.cause(Name::FeedUnencodedId, Level::Error, line, share, message);
@@ -547,6 +589,18 @@ impl<'a> Rules<'a> {
             let message = format!("{} ends without an id: that is the list of scripts", shown(path));
             self.cause(Name::FeedEmptyId, Level::Warning, line, share, message);
         }
+    }
+
+    /// The part of a path that was meant for a variable of the plan, and its name.
+    fn of_another_tool<'p>(&self, path: &'p str) -> Option<(&'p str, String)> {
+        // OData has these, whatever variables there are.
+        let own = ["$count", "$value", "$ref", "$batch", "$metadata"];
+        let parts = path.split(['?', '#']).next().unwrap_or_default().split('/');
+        // Raw braces are of a reference.
+        parts.filter(|part| !part.contains(['{', '}']) && !own.contains(part)).find_map(|part| {
+            let (name, braces) = expression::of_another_tool(part)?;
+            (braces || self.is_defined(&name)).then_some((part, name))
+        })
     }
 
     fn headers(&mut self, sampler: &Sampler<'_>) {
@@ -643,6 +697,10 @@ impl<'a> Rules<'a> {
                 self.cause(Name::HeaderWrong, level, line, share, what.to_owned());
             };
         }
+        if !rest.contains("${") && expression::of_another_tool(rest).is_some() {
+            let message = "the token in Authorization is written as a variable, and is none of JMeter's".to_owned();
+            return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
+        }
         if rest.to_lowercase().starts_with("bearer") || rest.starts_with(['"', '\'', '<', '{']) {
             let message = "the token in Authorization has quotes or brackets, or the word Bearer twice".to_owned();
             return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
@@ -659,7 +717,7 @@ impl<'a> Rules<'a> {
         let references = expression::references(token);
         // Another reference may make it one of each thread.
         let source = match references.as_slice() {
-            [] => "stands in the plan",
+            [] if !expression::is_open(token) => "stands in the plan",
             [Reference::Function { name, .. }] if name == "__P" || name == "__property" => "is a property",
             [Reference::Variable(name)] if self.is_the_same_for_all(name) => "is a variable of the whole plan",
             _ => return,
@@ -683,8 +741,13 @@ impl<'a> Rules<'a> {
             (&sampler.domain, node.line_of("HTTPSampler.domain")),
         ];
         texts.extend(sampler.headers.iter().map(|header| (header.value.as_str(), header.line)));
+        let share = self.share(|s| std::ptr::eq(s.node, node));
         let mut undefined: Vec<(String, u64)> = Vec::new();
         for (text, line) in texts {
+            if expression::is_open(text) {
+                let message = format!("a ${{ of {} has no end: it is no variable, and sent as this text", named(node));
+                self.cause(Name::FeedPlaceholder, Level::Error, line, share, message);
+            }
             for reference in expression::references(text) {
                 if let Reference::Variable(name) = reference
                     && !self.is_defined(&name)
@@ -693,7 +756,6 @@ impl<'a> Rules<'a> {
                 }
             }
         }
-        let share = self.share(|s| std::ptr::eq(s.node, node));
         for (name, line) in undefined {
             let message =
                 format!("nothing in the plan defines ${{{}}}: it is sent as this text, or not at all", shown(&name));
@@ -771,12 +833,15 @@ fn uses(text: &str, name: &str) -> bool {
 /// Whether a request has a variable of the data set in it.
 fn uses_set(sampler: &Sampler<'_>, set: &DataSet, feed: &Feed) -> bool {
     let names = if set.reading.variables.is_empty() { &feed.named } else { &set.reading.variables };
-    let in_headers = |name: &str| sampler.headers.iter().any(|header| uses(&header.value, name));
-    names.iter().any(|name| {
-        let mut used = uses(&sampler.path, name) || in_headers(name);
-        sampler.node.texts(|property| used |= uses(&property.value, name));
-        used
-    })
+    names.iter().any(|name| sends(sampler, name))
+}
+
+/// Whether a request has this variable in it.
+fn sends(sampler: &Sampler<'_>, name: &str) -> bool {
+    let in_headers = sampler.headers.iter().any(|header| uses(&header.value, name));
+    let mut used = uses(&sampler.path, name) || in_headers;
+    sampler.node.texts(|property| used |= uses(&property.value, name));
+    used
 }
 
 fn without_references(path: &str) -> String {

@@ -12,6 +12,7 @@ use crate::input::{Bounded, ENTITY, Lines, Unreadable};
 /// An element may be so long; a response that was saved is in one.
 const LONGEST: u64 = 32 << 20;
 const DEEPEST: usize = 256;
+const BEHIND: &str = "it is cut within a tag, and another document follows in it: split the file where that begins";
 
 /// What a document consists of, in order.
 #[derive(Debug)]
@@ -88,11 +89,20 @@ impl<R: Read> Xml<R> {
                 Ok(Event::Decl(_)) => Part::Declaration,
                 Ok(Event::Comment(_) | Event::PI(_) | Event::DocType(_)) => continue,
                 Ok(Event::Eof) => Part::Done { whole: self.depth == 0 },
-                // Cut within a tag, or a text that does not end.
-                Err(quick_xml::Error::Syntax(_)) => Part::Done { whole: false },
-                Err(error) => return Err(Unreadable::new(line, error.to_string())),
+                Err(error) => return self.ended(&error, before),
             };
             return Ok(part);
+        }
+    }
+
+    /// What comes of an error in the text from this line on.
+    fn ended(&self, error: &quick_xml::Error, before: u64) -> Result<Part, Unreadable> {
+        match error {
+            // Of a tag that is cut within a value what follows is taken for its values, to the end of the file.
+            quick_xml::Error::Syntax(_) if contains(&self.buffer, b"<?xml") => Err(Unreadable::new(before, BEHIND)),
+            // Cut within a tag, or a text that does not end.
+            quick_xml::Error::Syntax(_) => Ok(Part::Done { whole: false }),
+            _ => Err(Unreadable::new(self.line(), error.to_string())),
         }
     }
 }

@@ -2,14 +2,19 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod any_bytes;
+mod appended;
 mod columns;
 mod command;
 mod controllers;
 mod counted;
+mod extractors;
+mod groups;
 mod made;
+mod marks;
 mod operations;
 mod plans;
 mod recorded;
 mod results;
+mod times;
 mod told_apart;
 mod uses;

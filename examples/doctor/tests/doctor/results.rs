@@ -515,6 +515,36 @@ fn where_no_connection_could_be_bound_no_server_was_asked() {
 }
 
 #[test]
+fn what_fails_at_once_and_without_a_connection_each_time_was_never_sent() {
+    let all = |code: &'static str, message: &'static str, elapsed: u64, connect: u64| {
+        run(60, move |i, mut row, _| {
+            (row.elapsed, row.connect) = (if i == 40 { elapsed } else { i % 2 }, if i == 1 { connect } else { 0 });
+            row.failed(&format!("Non HTTP response code: {code}"), &format!("Non HTTP response message: {message}"))
+        })
+    };
+    for (code, message) in [
+        ("java.lang.NullPointerException", "Cannot invoke \"String.length()\""),
+        ("java.net.SocketException", "Network is unreachable (connect failed)"),
+        ("java.lang.NoClassDefFoundError", "org/brotli/dec/BrotliInputStream"),
+    ] {
+        shows(code, &all(code, message, 5, 0), &["client_made"]);
+        shows(&format!("{code}, and one waited"), &all(code, message, 300, 0), &[]);
+        shows(&format!("{code}, and one connected"), &all(code, message, 1, 2), &[]);
+        let without = csv(&all(code, message, 1, 0)).replacen("Connect", "x", 1);
+        assert_eq!(sure(&report(without)), Vec::<&str>::new(), "{code}, and nobody knows what connected");
+    }
+    // What answers so is a server, however near it is.
+    for (code, message) in [
+        ("org.apache.http.client.ClientProtocolException", "The server failed to respond with a valid HTTP response"),
+        ("org.apache.http.MalformedChunkCodingException", "Bad chunk header"),
+        ("java.net.SocketException", "Connection reset"),
+    ] {
+        let near = report(csv(&all(code, message, 1, 0)));
+        assert!(!sure(&near).contains(&"client_made"), "{message}: {:#?}", near.causes);
+    }
+}
+
+#[test]
 fn a_refused_login_is_too_many_at_once_only_where_something_speaks_for_it() {
     let logins = |message: &str, hit: fn(&Row, u64) -> bool| {
         report(csv(&run(200, |i, mut row, _| {

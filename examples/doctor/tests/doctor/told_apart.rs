@@ -85,3 +85,20 @@ fn a_data_file_is_taken_whatever_its_columns_are_called() {
         assert!(refusal(text).is_some_and(|reason| reason.contains("JSON") || reason.contains("k6")), "{text}");
     }
 }
+
+#[test]
+fn sums_of_locust_are_no_data_file_whatever_its_age() {
+    for header in [
+        "Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time",
+        "Type,Name,# requests,# failures,Median response time,Average response time",
+        "Method,Name,# requests,# failures,Median response time,Average response time,Requests/s",
+        "Name,# requests,50%,66%,75%,80%,90%,95%,98%,99%,100%",
+        "Type,Name,# requests,50%,66%,75%,80%,90%,95%,98%,99%,99.9%,99.99%,99.999%,100%",
+    ] {
+        let quoted = format!("\"{}\"", header.replace(',', "\",\""));
+        for header in [header, &quoted] {
+            let reason = refusal(&format!("{header}\n\"GET\",\"/api/v2/scripts/[id]\",400,160,40,44\n"));
+            assert!(reason.as_ref().is_some_and(|reason| reason.contains("Locust")), "{header}: {reason:?}");
+        }
+    }
+}

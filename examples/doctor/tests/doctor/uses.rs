@@ -134,3 +134,53 @@ fn a_missing_accept_does_not_explain_what_is_forbidden() {
         assert!(report.causes.iter().all(|cause| cause.follows.is_none()), "{code}: {:#?}", report.causes);
     }
 }
+
+#[test]
+fn a_row_that_is_skipped_as_a_header_is_told_whatever_its_ids_are() {
+    let skipped = ("ignoreFirstLine\">false", "ignoreFirstLine\">true");
+    let queried = ("/${scriptId}<", "?id=${scriptId}<");
+    let told = |first: &str, rows: &str, changes: &[(&str, &str)]| {
+        let report = report(&plan(changes), &format!("{first}{rows}"));
+        let lost = |f: &genesys_doctor::cause::Finding| f.level == Level::Warning && f.message.contains("first line");
+        report.findings.iter().any(|finding| lost(finding) && finding.line == 1)
+    };
+    for ids in [|i| format!("{}", 1_000 + i), |i| format!("{i}"), |i| format!("agent-{}", 1_000 + i), id] {
+        let rows: String = (1..=60).map(|i| format!("{},t{i}\n", ids(i))).collect();
+        for changes in [&[skipped][..], &[skipped, queried]] {
+            assert!(told("", &rows, changes), "{rows:.20}");
+            for header in ["scriptId,token\n", "Script,Token 2026\n", "id,bearer\n", "\"id\",\"sent as\"\n"] {
+                assert!(!told(header, &rows, changes), "{header}{rows:.20}");
+            }
+        }
+        assert!(!told("", &rows, &[]), "{rows:.20}");
+    }
+}
+
+#[test]
+fn a_file_that_is_taken_for_another_of_its_name_is_told() {
+    let folder = std::env::temp_dir().join(format!("doctor-{}-feeds", std::process::id()));
+    std::fs::create_dir_all(folder.join("feeds")).expect("a folder");
+    let file = folder.join("feeds").join("agents.csv");
+    std::fs::write(&file, feed()).expect("a data file");
+    let whole = file.display().to_string();
+    for (filename, other) in [
+        ("C:\\Users\\x\\agents.csv", true),
+        ("~/agents.csv", true),
+        ("/srv/feeds/agents.csv", true),
+        ("../agents.csv", true),
+        ("${__P(dir,/srv)}/agents.csv", true),
+        ("Agents.csv", true),
+        ("agents.csv", false),
+        ("./agents.csv", false),
+        ("feeds/agents.csv", false),
+        (&whole, false),
+    ] {
+        let plan = crate::made::Scratch::new("plan", plan(&[(">agents.csv<", &format!(">{filename}<"))]));
+        let report = genesys_doctor::examine(&[plan.0.clone(), file.clone()]).expect("both are read");
+        let told = report.findings.iter().any(|f| f.rule == "data_file" && f.message.contains("is taken for"));
+        assert_eq!(told, other, "{filename}: {:#?}", report.findings);
+        let rows = report.read.iter().filter_map(|read| read.rows).sum::<u64>();
+        assert_eq!((rows, names(&report)), (60, vec![]), "{filename}: {:#?}", report.findings);
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
