@@ -83,9 +83,7 @@ impl Agent {
     pub(crate) fn client(&self) -> &ClientShared {
         &self.slot.client
     }
-}
 
-impl Agent {
     /// The same agent with another time limit for each call, login wait included.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
@@ -222,7 +220,7 @@ impl Agent {
     /// As any call; a token that is no longer good is replaced first.
     pub async fn check_token(&self) -> Result<Json, Error> {
         let spec = Spec::of(&request::GET_TOKEN, &[]);
-        decode_any("what is known of a token", &spec, &self.run(&spec).await?)
+        decode_any("what is known of a token", &spec, &*self.run(&spec).await?)
     }
 
     /// Logs out: revokes the access token and forgets all tokens.
@@ -268,7 +266,7 @@ impl Agent {
     }
 
     /// Makes a call as this agent.
-    pub(crate) async fn run(&self, spec: &Spec<'_>) -> Result<Answer, Error> {
+    pub(crate) async fn run(&self, spec: &Spec<'_>) -> Result<Box<Answer>, Error> {
         let _under_way = self.counted(spec.operation.name, spec.subject)?;
         let call = Call { spec, authority: Authority::Agent(&self.slot), timeout: self.timeout };
         let result = call::run(self.client(), &call).await;
@@ -277,7 +275,7 @@ impl Agent {
     }
 
     /// For whoever asked with [`with_meta`](Self::with_meta).
-    pub(crate) fn note(&self, result: &Result<Answer, Error>) {
+    pub(crate) fn note(&self, result: &Result<Box<Answer>, Error>) {
         if let Some(meta) = &self.meta {
             meta.note(result);
         }

@@ -1,6 +1,5 @@
 //! An answer of the service, whole: what of it is read, by whoever reads it.
 
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,10 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::text::head;
 
-/// An answer of any status. In a box, as it goes from hand to hand.
-pub(crate) struct Answer(Box<Parts>);
-
-pub(crate) struct Parts {
+/// An answer of any status. It goes from hand to hand in a box.
+pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -23,8 +20,8 @@ pub(crate) struct Parts {
 }
 
 impl Answer {
-    pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
-        Self(Box::new(Parts { status, headers, body, bearer: None, attempts: 0, elapsed: Duration::ZERO }))
+    pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Box<Self> {
+        Box::new(Self { status, headers, body, bearer: None, attempts: 0, elapsed: Duration::ZERO })
     }
 
     /// `ININ-Correlation-Id`, as it came.
@@ -41,18 +38,4 @@ impl Answer {
 pub(crate) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
     let id = headers.get("inin-correlation-id")?.to_str().ok()?;
     Some(head(id, 256).0)
-}
-
-impl Deref for Answer {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
-impl DerefMut for Answer {
-    fn deref_mut(&mut self) -> &mut Parts {
-        &mut self.0
-    }
 }

@@ -25,10 +25,10 @@ use crate::answer::Answer;
 use crate::auth::token::{Token, TokenSlot};
 use crate::client::{ClientShared, Host};
 use crate::error::{Error, ErrorKind, GaveUp};
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::limits::Route;
 use crate::limits::in_flight::{Share, Slot};
-use crate::limits::login::{LoginGate, LoginPass};
+use crate::limits::login::{self, LoginGate, LoginPass};
 use crate::limits::outage::{Counts, IsDown, Patience, Permit};
 use crate::limits::quota::{QuotaGate, Reservation, TooManyRequests};
 use crate::limits::window::QuotaHeaders;
@@ -55,22 +55,23 @@ pub(crate) enum Authority<'a> {
     Agent(&'a Arc<TokenSlot>),
     /// A login: the request carries its own credentials; the OAuth client's gate admits it.
     Login { gate: &'a LoginGate, slot: &'a TokenSlot, secrets: Vec<&'a str> },
-    /// Its own: a signed URL, or the very token that a logout revokes. It carries it, and these secrets of it.
-    Own { secrets: Vec<&'a str> },
+    /// Its own: a signed URL, or the very token that a logout revokes. It carries it, and these secrets of it; a limit that it meets
+    /// is for nobody else.
+    Own { secrets: Vec<&'a str>, quota: QuotaGate },
 }
 
 impl<'a> Authority<'a> {
     /// What an answer must not be let echo, the agent's token being this.
     fn secrets(&self, token: Option<&'a str>) -> Vec<&'a str> {
         match self {
-            Self::Login { secrets, .. } | Self::Own { secrets } => secrets.clone(),
+            Self::Login { secrets, .. } | Self::Own { secrets, .. } => secrets.clone(),
             Self::Agent(_) => token.into_iter().collect(),
         }
     }
 }
 
 /// Runs a call to its end.
-pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer, Error> {
+pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Box<Answer>, Error> {
     let span = spans::of_call(client.host(call.spec), call.spec);
     match span.is_disabled() {
         true => complete(client, call, &span).await,
@@ -80,21 +81,17 @@ pub(crate) async fn run(client: &ClientShared, call: &Call<'_>) -> Result<Answer
 }
 
 /// Its own span, and no caller's, is what is recorded on.
-async fn complete(client: &ClientShared, call: &Call<'_>, span: &tracing::Span) -> Result<Answer, Error> {
+async fn complete(client: &ClientShared, call: &Call<'_>, span: &tracing::Span) -> Result<Box<Answer>, Error> {
     let host = client.host(call.spec);
     let (route, shares) = host.route(call.spec.operation);
     let mut run = Run::new(client, call, host, &route, shares);
-    if !run.is_login() {
-        client.counters.begun();
-    }
+    client.counters.begun(run.is_login());
     let result = run.attempts().await;
-    if !run.is_login() {
-        client.counters.ended(result.as_ref().err());
-    }
+    client.counters.ended(run.is_login(), result.as_ref().err());
     let took = result.as_ref().map_or_else(Error::elapsed, |answer| answer.elapsed);
     route.meter.called(took, result.as_ref().err());
     if !span.is_disabled() {
-        let token = result.as_ref().ok().and_then(Answer::token);
+        let token = result.as_ref().ok().and_then(|answer| answer.token());
         spans::end_call(span, &result, run.attempts, &run.waits, &call.authority.secrets(token));
     }
     result
@@ -121,8 +118,6 @@ struct Run<'a> {
     /// Those of them that were refusals (400).
     refusals: u32,
     token_replaced: bool,
-    /// Since when 429s do not say how long to wait.
-    blind_since: Option<Instant>,
     /// How often the agent had logged out when the call began.
     logouts: u64,
     /// What the last attempt met.
@@ -152,10 +147,14 @@ struct Sent {
 
 impl<'a> Run<'a> {
     /// The loop, and nothing else.
-    async fn attempts(&mut self) -> Result<Answer, Error> {
+    async fn attempts(&mut self) -> Result<Box<Answer>, Error> {
         loop {
             let token = self.token().await?;
-            let Some(admitted) = self.admit(token.as_deref()).await? else {
+            let quota = match &self.call.authority {
+                Authority::Own { quota, .. } => Some(quota),
+                _ => token.as_deref().map(Token::quota),
+            };
+            let Some(admitted) = self.admit(quota).await? else {
                 continue; // The token was replaced meanwhile.
             };
             let outcome = self.attempt(token.as_deref(), admitted.sent).await;
@@ -167,7 +166,7 @@ impl<'a> Run<'a> {
                     self.last = Some(error);
                     None
                 }
-                Verdict::Throttled(limit, error) => self.after_limit(limit, error)?,
+                Verdict::Throttled(error) => self.after_limit(error)?,
                 Verdict::Retry(floor, error) => Some(self.after_failure(floor, error)?),
                 Verdict::Fail(error) => return Err(self.ended(error)),
             };
@@ -193,7 +192,6 @@ impl<'a> Run<'a> {
             failures: 0,
             refusals: 0,
             token_replaced: false,
-            blind_since: None,
             logouts: match &call.authority {
                 Authority::Agent(slot) => slot.logouts(),
                 _ => 0,
@@ -242,8 +240,8 @@ impl<'a> Run<'a> {
 
     /// Takes all that an attempt needs, at once and without waiting; else waits for each in turn, and tries again. None where the
     /// token was replaced meanwhile.
-    async fn admit<'t>(&mut self, token: Option<&'t Token>) -> Result<Option<Admitted<'a, 't>>, Error> {
-        let (operation, quota) = (self.call.spec.operation.name, token.map(Token::quota));
+    async fn admit<'t>(&mut self, quota: Option<&'t QuotaGate>) -> Result<Option<Admitted<'a, 't>>, Error> {
+        let operation = self.call.spec.operation.name;
         let mut login = match self.is_login() {
             true => Box::pin(self.login_pass()).await?,
             false => None,
@@ -271,6 +269,7 @@ impl<'a> Run<'a> {
                 // Others were refused meanwhile.
                 slot = None;
                 login = Box::pin(self.login_pass()).await?;
+                patience.deadline = self.deadline;
             }
             now = Instant::now();
         }
@@ -294,7 +293,8 @@ impl<'a> Run<'a> {
                 Either::Left((Ok(false), _)) => return Ok(false),
                 Either::Left((Err(refused), _)) => {
                     let hardly_waited = until < self.deadline;
-                    return Err(self.ended(refused.into_error(operation, hardly_waited, self.last.clone())));
+                    let last = self.last.clone();
+                    return Err(self.ended(refused.into_error(operation, most_waiting, hardly_waited, last)));
                 }
                 Either::Right((down, _)) => return Err(self.ended(self.down(down, self.last.clone()))),
             }
@@ -302,9 +302,10 @@ impl<'a> Run<'a> {
         let up = self.waits.on(Wait::Outage, meter, pin!(self.route.outage.wait(patience))).await;
         up.map_err(|down| self.ended(self.down(down, self.last.clone())))?;
         let asked = Instant::now();
-        let free = pin!(host.in_flight.slot(self.share, self.latest()));
+        let free = pin!(host.in_flight.slot(self.share, self.latest(), host.name()));
         let free = self.waits.on(Wait::InFlight, meter, free).await;
-        *slot = Some(free.map_err(|none| self.ended(none.into_error(host.name(), self.last.clone())))?);
+        let free = free.map_err(|(kind, what)| self.ended(Error::instead_of(self.last.clone(), kind, what)));
+        *slot = Some(free?);
         self.not_its_own_time(asked);
         Ok(true)
     }
@@ -314,7 +315,7 @@ impl<'a> Run<'a> {
         let Authority::Login { gate, .. } = &self.call.authority else { return Ok(None) };
         let asked = Instant::now();
         let pass = self.waits.on(Wait::Quota, &self.route.meter, pin!(gate.admit(self.latest()))).await;
-        let pass = pass.map_err(|refused| self.ended(refused.into_error(self.last.clone())))?;
+        let pass = pass.map_err(|at| self.ended(login::refused(at, self.last.clone())))?;
         self.not_its_own_time(asked);
         Ok(Some(pass))
     }
@@ -347,7 +348,7 @@ impl<'a> Run<'a> {
     }
 
     /// Sends the request once and reads the whole answer.
-    async fn attempt(&mut self, token: Option<&Token>, sent: Sent) -> Result<Answer, Failure> {
+    async fn attempt(&mut self, token: Option<&Token>, sent: Sent) -> Outcome {
         let (spec, host, settings) = (self.call.spec, self.host, &self.client.settings);
         self.began.get_or_insert(sent.at);
         if let Authority::Login { slot, .. } = &self.call.authority {
@@ -361,20 +362,14 @@ impl<'a> Run<'a> {
         self.attempts = resent.saturating_add(1);
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
         let limit = self.deadline.min(after(sent.at, attempt_timeout));
-        // A change that must not be made twice goes over no connection that the other side may just be closing.
-        let http = match spec.operation.repeat {
-            Repeat::IfNeverSent if !self.is_login() => host.transport.make(false, false).map(|http| (http, None)),
-            _ => {
-                let http = pin!(host.transport.http(sent.at, limit));
-                self.waits.on(Wait::InFlight, &self.route.meter, http).await
-            }
+        // A change that must not be made twice goes over no connection that the other side may just be closing; and what goes out as
+        // it was given makes its own.
+        let own = spec.exact.is_some() || spec.operation.repeat == Repeat::IfNeverSent && !self.is_login();
+        let http = match own {
+            true => host.transport.make(false).map(|http| (http, [None, None])),
+            false => self.waits.on(Wait::InFlight, &self.route.meter, pin!(host.transport.http(sent.at, limit))).await,
         };
-        let (http, _place) = http.map_err(Failure::not_built)?;
-        // What goes out as it was given makes a connection of its own.
-        let _turn = match spec.exact {
-            None => self.waits.on(Wait::InFlight, &self.route.meter, pin!(http.turn(limit))).await,
-            Some(_) => None,
-        };
+        let (http, _places) = http.map_err(Failure::not_built)?;
         let _in_flight = self.route.meter.in_flight();
         let span = spans::of_attempt(host, spec, resent);
         let leaves = self.leaves(sent).filter(|leaves| *leaves < limit);
@@ -414,14 +409,11 @@ impl<'a> Run<'a> {
         http: &'s Http,
         token: Option<&Token>,
         reading: Reading,
-    ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'s, 'a> {
+    ) -> impl Future<Output = Outcome> + Send + use<'s, 'a> {
         let (host, request) = (self.host, self.request(token));
         match self.call.spec.exact {
             Some(to) => Either::Left(Box::pin(host.transport.exchange_exact(request, to, host.name(), reading))),
-            None => {
-                let proxy = http.proxy(request.url());
-                Either::Right(http.exchange(request, host.name(), proxy, reading))
-            }
+            None => Either::Right(http.exchange(request, host.name(), reading)),
         }
     }
 
@@ -455,13 +447,12 @@ impl<'a> Run<'a> {
     }
 
     /// The same as a probe. When its call has left it, it goes on alone: a service that is slow is up all the same.
-    async fn probe(&self, http: &Arc<Http>, token: Option<&Token>, reading: Reading) -> Result<Answer, Failure> {
+    async fn probe(&self, http: &Arc<Http>, token: Option<&Token>, reading: Reading) -> Outcome {
         let (http, route, host) = (Arc::clone(http), Arc::clone(self.route), self.host.name().to_owned());
         let request = self.request(token);
         let (tell, told) = oneshot::channel();
         let probe = async move {
-            let proxy = http.proxy(request.url());
-            let outcome = timeout_at(reading.until, http.exchange(request, &host, proxy, reading)).await;
+            let outcome = timeout_at(reading.until, http.exchange(request, &host, reading)).await;
             if let Ok(outcome) = outcome
                 && let Err(Ok(answer)) = tell.send(outcome)
                 && verdict::is_up(answer.status)
@@ -482,7 +473,7 @@ impl<'a> Run<'a> {
         &self,
         token: Option<&Arc<Token>>,
         admitted: Admitted<'_, '_>,
-        outcome: Result<Answer, Failure>,
+        outcome: Outcome,
         now: Instant,
     ) -> Verdict {
         let Admitted { login, quota, _slot, sent } = admitted;
@@ -500,7 +491,9 @@ impl<'a> Run<'a> {
         // A 5xx without a word on the quota is no answer about it: a gateway's, perhaps.
         if let (true, Some(quota)) = (is_answered && (headers.is_some() || !matches!(signal, Signal::Failed(_))), quota)
         {
-            quota.answered(now, headers, verdict.limit(), &self.client.settings.retry);
+            let refusal =
+                if let Verdict::Throttled(error) = &verdict { Some(TooManyRequests::of(error)) } else { None };
+            quota.answered(now, headers, refusal, &self.client.settings.retry);
         }
         if let Authority::Login { slot, .. } = &self.call.authority {
             slot.note_login_sent(self.lost > 0 || matches!(verdict, Verdict::Done(_)));
@@ -521,14 +514,15 @@ impl<'a> Run<'a> {
 
     /// What the outcome tells of the route and of the key, and what that makes of the verdict.
     fn learn(&self, verdict: Verdict, signal: Signal, sent: Sent, now: Instant) -> Verdict {
-        let verdict = self.weigh(verdict, &signal, sent, now);
+        let verdict = self.weigh(verdict, sent, now);
         let over = match signal {
-            Signal::Served | Signal::Answered => {
+            Signal::Answered => {
                 self.route.outage.answered(sent.at);
                 None
             }
             Signal::Failed(failed) if !sent.is_broken => {
-                self.route.outage.failed(sent.permit, sent.at, self.counts(), &self.patience(false), failed, now)
+                let counts = if self.attempts == 1 { self.route.evidence.counts(self.key) } else { Counts::No };
+                self.route.outage.failed(sent.permit, sent.at, counts, &self.patience(false), failed, now)
             }
             Signal::Failed(_) | Signal::Nothing => None,
         };
@@ -538,9 +532,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn judge(&self, token: Option<&Token>, outcome: Result<Answer, Failure>) -> (Verdict, Signal) {
+    fn judge(&self, token: Option<&Token>, outcome: Outcome) -> (Verdict, Signal) {
         let outcome = match outcome {
-            Ok(answer) if answer.status.is_success() => return (Verdict::Done(answer), Signal::Served),
+            Ok(answer) if answer.status.is_success() => return (Verdict::Done(answer), Signal::Answered),
             outcome => outcome,
         };
         let asked = Asked {
@@ -557,18 +551,17 @@ impl<'a> Run<'a> {
     }
 
     /// Holds a failure against how others of its route fare: what is broken itself is not tried again.
-    fn weigh(&self, verdict: Verdict, signal: &Signal, sent: Sent, now: Instant) -> Verdict {
+    fn weigh(&self, verdict: Verdict, sent: Sent, now: Instant) -> Verdict {
         let evidence = &self.route.evidence;
-        let Verdict::Retry(floor, error) = verdict else {
-            if let Signal::Served = signal {
+        let (floor, error) = match verdict {
+            // Nothing is broken about a conflict.
+            Verdict::Retry(floor, error) if error.kind() != ErrorKind::Conflict => (floor, error),
+            Verdict::Done(answer) if answer.status.is_success() => {
                 evidence.served(self.key, self.who(), sent.at, self.failures, self.refusals);
+                return Verdict::Done(answer);
             }
-            return verdict;
+            verdict => return verdict,
         };
-        if error.kind() == ErrorKind::Conflict {
-            // Nothing is broken about it.
-            return Verdict::Retry(floor, error);
-        }
         let (began, failures) = (self.began.unwrap_or(sent.at), self.failures.saturating_add(1));
         let finding = evidence.failed(self.key, self.who(), began, failures, now);
         let error = match finding.cause() {
@@ -581,48 +574,22 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What its failure counts towards an outage.
-    fn counts(&self) -> Counts {
-        match self.attempts {
-            1 => match self.route.evidence.was_served(self.key) {
-                Some(true) => Counts::Yes,
-                Some(false) => Counts::Once(self.key),
-                None => Counts::Unknown(self.key),
-            },
-            _ => Counts::No,
-        }
-    }
-
-    fn done(&self, mut answer: Answer, token: Option<&Token>, now: Instant) -> Answer {
+    fn done(&self, mut answer: Box<Answer>, token: Option<&Token>, now: Instant) -> Box<Answer> {
         answer.bearer = token.map(|token| token.bearer().clone());
         answer.attempts = self.attempts;
         answer.elapsed = now.saturating_duration_since(self.started);
         answer
     }
 
-    /// Where a limit is waited for: by an agent's call at the gate of its token, by a login at that of its OAuth client, by any
-    /// other until then.
-    fn after_limit(&mut self, limit: TooManyRequests, error: Error) -> Result<Option<Instant>, Error> {
-        let TooManyRequests { wait, limit } = limit;
+    /// It is waited for at its gate: that of the token or of the call itself, of a login that of its OAuth client.
+    fn after_limit(&mut self, error: Error) -> Result<Option<Instant>, Error> {
         self.client.counters.throttled(self.is_login());
-        self.route.meter.throttled(limit.as_deref());
-        if wait.is_some_and(|wait| wait > self.client.settings.retry.retry_after_cap) {
+        self.route.meter.throttled(error.limit_key());
+        if error.retry_after().is_some_and(|wait| wait > self.client.settings.retry.retry_after_cap) {
             return Err(self.ended(error));
         }
-        self.last = Some(error.clone());
-        match self.call.authority {
-            Authority::Agent(_) | Authority::Login { .. } => Ok(None),
-            Authority::Own { .. } => {
-                let (now, wait) = (Instant::now(), wait.unwrap_or_default());
-                let since = *self.blind_since.get_or_insert(now);
-                self.blind_since = self.blind_since.filter(|_| wait.is_zero());
-                let settings = &self.client.settings;
-                if wait.is_zero() && now >= after(since, settings.attempt_timeout) && !settings.retry.ride_out_outages {
-                    return Err(self.ended(error.gave_up(GaveUp::NoEndSaid)));
-                }
-                self.pause(wait, self.attempts, error).map(Some)
-            }
-        }
+        self.last = Some(error);
+        Ok(None)
     }
 
     /// When a further attempt is due, if there may be one.
@@ -677,7 +644,7 @@ impl<'a> Run<'a> {
 fn settle_login(pass: LoginPass<'_>, verdict: &Verdict, cap: Duration) {
     match verdict {
         Verdict::Done(_) => pass.accepted(),
-        Verdict::Throttled(limit, _) => pass.throttled(limit.wait.map(|wait| wait.min(cap))),
+        Verdict::Throttled(error) => pass.throttled(error.retry_after().map(|wait| wait.min(cap))),
         // Refused for its own reasons, so no limit was in the way. Whether it counts against one is not documented.
         Verdict::Fail(error) if error.status().is_some_and(|status| status < 500) => pass.accepted(),
         _ => drop(pass),

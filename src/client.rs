@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::limits::Route;
 use crate::limits::in_flight::InFlight;
 use crate::limits::login::LoginGate;
-use crate::metrics::{self, Server};
+use crate::metrics;
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::region::{Region, base_url, is_loopback};
@@ -79,9 +79,7 @@ pub(crate) struct Host {
     pub(crate) transport: Arc<Transport>,
     pub(crate) in_flight: InFlight,
     routes: Mutex<BTreeMap<&'static str, Arc<Route>>>,
-    max_waiting: usize,
     name: String,
-    pub(crate) server: Server,
 }
 
 /// What the builder was told.
@@ -184,7 +182,7 @@ impl Host {
     /// One of its operations, and whether others are in use too.
     pub(crate) fn route(&self, operation: &'static Operation) -> (Arc<Route>, bool) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || Arc::new(Route::new(operation, &self.server, self.in_flight.share(), self.max_waiting));
+        let made = || Arc::new(Route::new(operation, self.site.base(), &self.in_flight));
         let route = Arc::clone(routes.entry(operation.name).or_insert_with(made));
         (route, routes.len() > 1)
     }
@@ -196,20 +194,16 @@ impl Host {
     }
 
     fn forget(&self) {
-        self.routes.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|route| route.forget());
+        self.each_route(|_, route| route.forget());
     }
 
     fn stats(&self) -> HostStats {
         let now = Instant::now();
-        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        let down = |(operation, route): (&&'static str, &Arc<Route>)| {
-            Some((*operation, route.outage.standing()?.next_probe.saturating_duration_since(now)))
-        };
-        HostStats {
-            in_flight: self.in_flight.taken(),
-            waiting: self.in_flight.waiting(),
-            down: routes.iter().filter_map(down).collect(),
-        }
+        let down = self.each_route(|operation, route| {
+            Some((operation, route.outage.standing()?.next_probe.saturating_duration_since(now)))
+        });
+        let down = down.into_iter().flatten().collect();
+        HostStats { in_flight: self.in_flight.taken(), waiting: self.in_flight.waiting(), down }
     }
 
     /// Host and port, for messages and traces.
@@ -442,14 +436,12 @@ impl ClientBuilder {
         if settings.max_in_flight == 0 {
             return Err(Error::invalid_input("with no attempt in flight to a host nothing is ever sent"));
         }
-        let host_at = |base: reqwest::Url, transport, name: String, server| Host {
+        let host_at = |base: reqwest::Url, transport, name: String| Host {
             site: Site::new(base, user_agent.clone()),
             transport,
             in_flight: InFlight::new(settings.max_in_flight, settings.max_waiting),
             routes: Mutex::default(),
-            max_waiting: settings.max_waiting,
             name,
-            server,
         };
         let transport = |base: &reqwest::Url, tls, one_goes_first, middlewares| {
             Transport::new(self.http.clone(), tls, base, one_goes_first, middlewares).map(Arc::new)
@@ -466,16 +458,13 @@ impl ClientBuilder {
             };
             transports.push((base.origin(), Arc::clone(&transport)));
             let name = base.authority().to_owned();
-            let address = base.host_str().unwrap_or_default().to_owned();
-            let server = Server { address, port: base.port_or_known_default() };
-            Ok::<_, Error>(host_at(base, transport, name, server))
+            Ok::<_, Error>(host_at(base, transport, name))
         };
         let api = host("api", &self.region.api_url())?;
         let (login, upload) = (host("login", &self.region.login_url())?, host("upload", &self.region.upload_url())?);
         // Many hosts, of which none should wait for another's first answer.
         let foreign = transport(api.site.base(), self.tls(None)?, false, Vec::new())?;
-        let elsewhere = Server { address: "downloads".to_owned(), port: None };
-        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned(), elsewhere);
+        let downloads = host_at(api.site.base().clone(), foreign, "the export's host".to_owned());
         metrics::describe();
         Ok(Client {
             shared: Arc::new(ClientShared {

@@ -9,13 +9,16 @@ use h2::Reason;
 use http::{HeaderMap, StatusCode};
 use reqwest_retry::{Retryable, default_on_request_failure};
 
-use crate::answer::correlation_id;
+use crate::answer::{Answer, correlation_id};
 use crate::error::{Error, ErrorKind};
 use crate::proxy::Proxy;
 use crate::{text, tls};
 
 /// An attempt that its own call cut short sooner than this says nothing of the service.
 const UNANSWERED: Duration = Duration::from_secs(5);
+
+/// What an attempt came to.
+pub(crate) type Outcome = Result<Box<Answer>, Failure>;
 
 /// An attempt that got no whole answer.
 #[derive(Debug)]
@@ -84,9 +87,10 @@ impl Failure {
         let transient = matches!(default_on_request_failure(&error), Some(Retryable::Transient));
         match error {
             reqwest_middleware::Error::Reqwest(error) => {
-                let told =
-                    Told { connect: error.is_connect(), builder: error.is_builder(), timeout: error.is_timeout() };
-                Self::of_connection(Box::new(error.without_url()), &told, transient, host, proxy)
+                // Nor did one leave that could not be made at all.
+                let connect = error.is_connect() || error.is_builder();
+                let told = Told { connect, timeout: error.is_timeout(), transient };
+                Self::of_connection(Box::new(error.without_url()), &told, host, proxy)
             }
             reqwest_middleware::Error::Middleware(error) => {
                 // One that speaks of the connection is believed.
@@ -107,20 +111,14 @@ impl Failure {
     /// What hyper reports instead of a response.
     pub(crate) fn of_hyper(error: hyper_util::client::legacy::Error, host: &str) -> Self {
         let io = io_error(&error).map(io::Error::kind);
-        let told = Told { connect: error.is_connect(), builder: false, timeout: io == Some(io::ErrorKind::TimedOut) };
         let broken = causes(&error)
             .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
             .any(|cause| cause.is_incomplete_message() || cause.is_canceled());
-        Self::of_connection(Box::new(error), &told, told.connect || broken, host, None)
+        let (connect, timeout) = (error.is_connect(), io == Some(io::ErrorKind::TimedOut));
+        Self::of_connection(Box::new(error), &Told { connect, timeout, transient: connect || broken }, host, None)
     }
 
-    fn of_connection(
-        error: Box<dyn StdError + Send + Sync>,
-        told: &Told,
-        transient: bool,
-        host: &str,
-        proxy: Option<&str>,
-    ) -> Self {
+    fn of_connection(error: Box<dyn StdError + Send + Sync>, told: &Told, host: &str, proxy: Option<&str>) -> Self {
         let met: &(dyn StdError + 'static) = &*error;
         let (cause, io) = (innermost(met), io_error(met));
         let http2 = causes(met).find_map(|cause| cause.downcast_ref::<h2::Error>());
@@ -130,19 +128,18 @@ impl Failure {
         });
         let is_no_http = is_no_http(met);
         // A server that refuses who we are hands nothing on.
-        let never_sent = told.connect || told.builder || unprocessed || tls::refuses_identity(&cause);
+        let never_sent = told.connect || unprocessed || tls::refuses_identity(&cause);
         let way = Way { host, proxy, at_proxy: causes(met).any(|cause| cause.to_string().starts_with("tunnel error")) };
         let lasting = if never_sent { way.lasting(&cause) } else { None };
         let is_lasting = lasting.is_some();
         // Whatever reason the other end gives for a stream or a connection that it ends: a new one may fare better.
-        let transient = transient || http2.is_some_and(h2::Error::is_remote) || io.is_some_and(is_broken_connection);
+        let transient =
+            told.transient || http2.is_some_and(h2::Error::is_remote) || io.is_some_and(is_broken_connection);
         let shown = text::shown(&cause);
         let (kind, what) = if let Some(what) = lasting {
             (ErrorKind::Connection, what)
         } else if way.at_proxy {
             (ErrorKind::Connection, way.proxy_fails(met, &cause))
-        } else if told.builder {
-            (ErrorKind::InvalidInput, format!("the request for {host} cannot be sent: {shown}"))
         } else if is_no_http {
             let tls = if cause.contains(NO_HTTP) { " (does it want https?)" } else { "" };
             (ErrorKind::UnexpectedAnswer, format!("the answer of {host} is no HTTP that can be read{tls}: {shown}"))
@@ -155,7 +152,7 @@ impl Failure {
         } else {
             (ErrorKind::Connection, format!("the connection to {host} broke before it answered: {shown}"))
         };
-        let transient = transient && !is_lasting && !told.builder;
+        let transient = transient && !is_lasting;
         let of_service = transient && !way.at_proxy;
         let proxy_refused = way.at_proxy && cause.contains(PROXY_REFUSES);
         let source = Some(error);
@@ -236,9 +233,9 @@ impl Failure {
 struct Told {
     /// No connection was made.
     connect: bool,
-    /// There is no such request.
-    builder: bool,
     timeout: bool,
+    /// Another attempt may fare better.
+    transient: bool,
 }
 
 /// What hyper-util says of a proxy that answers CONNECT with 407, with anything else that is no 200, and with nothing.

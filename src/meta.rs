@@ -45,7 +45,7 @@ impl CallMeta {
         self.read(|meta| meta.elapsed)
     }
 
-    pub(crate) fn note(&self, result: &Result<Answer, Error>) {
+    pub(crate) fn note(&self, result: &Result<Box<Answer>, Error>) {
         let meta = match result {
             Ok(answer) => Meta {
                 correlation_id: answer.correlation_id().map(|id| redact(id, answer.token().as_slice()).into()),

@@ -12,18 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use reqwest::Url;
 
 use crate::error::{Error, ErrorKind};
 use crate::limits::window::QuotaHeaders;
-use crate::request::Operation;
+use crate::request::{OnHost, Operation};
 use crate::waits::Wait;
-
-/// Where a host is, for traces and metrics.
-pub(crate) struct Server {
-    pub(crate) address: String,
-    /// None where it differs from call to call.
-    pub(crate) port: Option<u16>,
-}
 
 /// OpenTelemetry's names (HTTP client metrics), a request on the wire each, logins too.
 const REQUESTS: &str = "http.client.request.duration";
@@ -116,18 +110,22 @@ pub(crate) struct Meter {
 
 impl Meter {
     #[cfg(not(feature = "metrics"))]
-    pub(crate) fn new(_: &Operation, _: &Server) -> Self {
+    pub(crate) fn new(_: &Operation, _: &Url) -> Self {
         Self {}
     }
 
     #[cfg(feature = "metrics")]
-    pub(crate) fn new(operation: &'static Operation, server: &Server) -> Self {
+    pub(crate) fn new(operation: &'static Operation, base: &Url) -> Self {
+        let (address, port) = match operation.host {
+            OnHost::Download => ("downloads", None),
+            _ => (base.host_str().unwrap_or_default(), base.port_or_known_default()),
+        };
         let mut request = vec![
             Label::new(METHOD, operation.method.as_str().to_owned()),
-            Label::new(ADDRESS, server.address.clone()),
+            Label::new(ADDRESS, address.to_owned()),
             Label::new(TEMPLATE, operation.route),
         ];
-        request.extend(server.port.map(|port| Label::new(PORT, port.to_string())));
+        request.extend(port.map(|port| Label::new(PORT, port.to_string())));
         let own = || vec![Label::new(OPERATION, operation.name)];
         Self {
             operation: operation.name,
@@ -385,8 +383,8 @@ mod tests {
 
     #[test]
     fn where_nobody_listens_nothing_is_allocated() {
-        let server = Server { address: "api.mypurecloud.ie".to_owned(), port: Some(443) };
-        let meter = Meter::new(&crate::request::GET_SCRIPT, &server);
+        let base = Url::parse("https://api.mypurecloud.ie").unwrap();
+        let meter = Meter::new(&crate::request::GET_SCRIPT, &base);
         let told = Some(QuotaHeaders { allowed: 300, count: 12, reset: Duration::from_secs(30) });
         let a_call = || {
             let _in_flight = meter.in_flight();

@@ -41,7 +41,7 @@ impl Agent {
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url.set_query(query);
         let spec = Spec { address: Some(&url), ..Spec::of(&request::GET_ANY, &[]).about(path) };
-        decode_any("JSON", &spec, &self.run(&spec).await?)
+        decode_any("JSON", &spec, &*self.run(&spec).await?)
     }
 }
 

@@ -97,9 +97,7 @@ impl RetryPolicy {
         self.ride_out_outages = ride_out_outages;
         self
     }
-}
 
-impl RetryPolicy {
     /// The bound on the backoff after so many earlier failures. Jitter is drawn apart, below it: backon's own is added on top
     /// of its cap.
     pub(crate) fn backoff_bound(&self, failures: u32) -> Duration {

@@ -9,11 +9,11 @@ use tracing::field::Empty;
 use crate::answer::Answer;
 use crate::client::Host;
 use crate::error::{Error, ErrorKind};
-use crate::failure::Failure;
+use crate::failure::Outcome;
 use crate::metrics::request_error;
 use crate::request::Spec;
 use crate::text::redact;
-use crate::waits::{Wait, Waits};
+use crate::waits::Waits;
 
 const FAILED: &str = "ERROR";
 
@@ -28,8 +28,8 @@ pub(crate) fn of_call(host: &Host, spec: &Spec<'_>) -> Span {
         otel.status_description = Empty,
         http.request.method = operation.method.as_str(),
         url.template = operation.route,
-        server.address = address(host, spec),
-        server.port = port(host, spec),
+        server.address = goes_to(host, spec).host_str(),
+        server.port = goes_to(host, spec).port_or_known_default().map(i64::from),
         http.response.status_code = Empty,
         http.request.resend_count = Empty,
         error.type = Empty,
@@ -53,8 +53,8 @@ pub(crate) fn of_attempt(host: &Host, spec: &Spec<'_>, resent: u32) -> Span {
         otel.status_description = Empty,
         http.request.method = operation.method.as_str(),
         url.template = operation.route,
-        server.address = address(host, spec),
-        server.port = port(host, spec),
+        server.address = goes_to(host, spec).host_str(),
+        server.port = goes_to(host, spec).port_or_known_default().map(i64::from),
         http.response.status_code = Empty,
         http.request.resend_count = i64::from(resent),
         error.type = Empty,
@@ -81,12 +81,12 @@ pub(crate) fn wait_for(login: Option<tracing::Id>) {
     Span::current().follows_from(login);
 }
 
-pub(crate) fn end_call(span: &Span, result: &Result<Answer, Error>, attempts: u32, waits: &Waits, secrets: &[&str]) {
+pub(crate) fn end_call(span: &Span, end: &Result<Box<Answer>, Error>, attempts: u32, waits: &Waits, secrets: &[&str]) {
     span.record("http.request.resend_count", i64::from(attempts.saturating_sub(1)));
     for (wait, took) in waits.each() {
-        span.record(field(wait), took.as_secs_f64());
+        span.record(wait.field(), took.as_secs_f64());
     }
-    match result {
+    match end {
         Ok(answer) => answered(span, answer, secrets),
         Err(error) => {
             error.status().map(|status| span.record("http.response.status_code", i64::from(status)));
@@ -96,7 +96,7 @@ pub(crate) fn end_call(span: &Span, result: &Result<Answer, Error>, attempts: u3
     }
 }
 
-pub(crate) fn end_attempt(span: &Span, outcome: &Result<Answer, Failure>, secrets: &[&str]) {
+pub(crate) fn end_attempt(span: &Span, outcome: &Outcome, secrets: &[&str]) {
     match outcome {
         Ok(answer) => answered(span, answer, secrets),
         Err(failure) => {
@@ -119,7 +119,7 @@ pub(crate) fn failed(span: &Span, error: Option<&Error>) {
 }
 
 /// The status that came, or what kept it from coming.
-pub(crate) fn status_of(outcome: &Result<Answer, Failure>) -> Result<StatusCode, ErrorKind> {
+pub(crate) fn status_of(outcome: &Outcome) -> Result<StatusCode, ErrorKind> {
     outcome.as_ref().map(|answer| answer.status).map_err(|failure| failure.kind)
 }
 
@@ -128,20 +128,6 @@ fn answered(span: &Span, answer: &Answer, secrets: &[&str]) {
     answer.correlation_id().map(|id| span.record("genesys_scripts.correlation_id", redact(id, secrets).as_str()));
 }
 
-fn field(wait: Wait) -> &'static str {
-    match wait {
-        Wait::Login => "genesys_scripts.wait.login",
-        Wait::Quota => "genesys_scripts.wait.quota",
-        Wait::Outage => "genesys_scripts.wait.outage",
-        Wait::InFlight => "genesys_scripts.wait.in_flight",
-        Wait::Backoff => "genesys_scripts.wait.backoff",
-    }
-}
-
-fn address<'a>(host: &'a Host, spec: &Spec<'a>) -> &'a str {
-    spec.address.and_then(Url::host_str).unwrap_or(&host.server.address)
-}
-
-fn port(host: &Host, spec: &Spec<'_>) -> Option<i64> {
-    spec.address.map_or(host.server.port, Url::port_or_known_default).map(i64::from)
+fn goes_to<'a>(host: &'a Host, spec: &Spec<'a>) -> &'a Url {
+    spec.address.unwrap_or(host.site.base())
 }

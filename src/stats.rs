@@ -102,13 +102,17 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn begun(&self) {
-        self.calls.add();
+    /// Logins are no calls.
+    pub(crate) fn begun(&self, is_login: bool) {
+        if !is_login {
+            self.calls.add();
+        }
     }
 
     /// A call has ended, with this error if it failed.
-    pub(crate) fn ended(&self, failed: Option<&Error>) {
+    pub(crate) fn ended(&self, is_login: bool, failed: Option<&Error>) {
         match failed {
+            _ if is_login => {}
             None => self.succeeded.add(),
             Some(error) => count(&self.failed, error.kind()),
         }

@@ -24,14 +24,14 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use tokio::runtime::{self, Handle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Answer;
 use crate::coding::{self, Trouble};
 use crate::error::Error;
 use crate::exact;
-use crate::failure::{Failure, innermost};
+use crate::failure::{Failure, Outcome, innermost};
 use crate::proxy::Proxy;
 use crate::region::is_loopback;
 use crate::retry::after;
@@ -89,15 +89,14 @@ pub(crate) struct Transport {
     tls: Tls,
     /// To loopback: without a proxy, and `http` is allowed.
     direct: bool,
-    /// It may speak HTTP/2, so that one connection is enough for all.
-    one_goes_first: bool,
+    /// It speaks HTTP/2, or may, as long as nothing was answered: one connection is enough for all.
+    speaks_http2: Arc<AtomicBool>,
     middlewares: Vec<Arc<dyn Middleware>>,
     lines: Mutex<Vec<Line>>,
 }
 
 /// A client of one runtime.
 struct Line {
-    /// None until it is first used.
     runtime: Option<runtime::Id>,
     http: Arc<Http>,
     renewed: Option<Instant>,
@@ -110,18 +109,17 @@ impl Transport {
         settings: HttpSettings,
         tls: Tls,
         base: &Url,
-        one_goes_first: bool,
+        may_speak_http2: bool,
         middlewares: Vec<Arc<dyn Middleware>>,
     ) -> Result<Self, Error> {
-        let direct = is_loopback(base);
-        let transport = Self { settings, tls, direct, one_goes_first, middlewares, lines: Mutex::default() };
-        let http = transport.make(one_goes_first, false)?;
-        transport.lines().push(Line { runtime: None, http, renewed: None, used: Instant::now() });
-        Ok(transport)
+        let (direct, speaks_http2) = (is_loopback(base), Arc::new(AtomicBool::new(may_speak_http2)));
+        let transport = Self { settings, tls, direct, speaks_http2, middlewares, lines: Mutex::default() };
+        // What cannot be set up is told now.
+        transport.make(false).map(|_| transport)
     }
 
     /// A client that has no connections yet.
-    pub(crate) fn make(&self, one_goes_first: bool, counts_places: bool) -> Result<Arc<Http>, Error> {
+    pub(crate) fn make(&self, counts_places: bool) -> Result<Arc<Http>, Error> {
         let settings = &self.settings;
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -157,8 +155,8 @@ impl Transport {
             self.middlewares.iter().cloned().fold(builder, reqwest_middleware::ClientBuilder::with_arc).build()
         });
         let proxy = settings.proxy.clone().filter(|_| !self.direct);
-        let (speaks_http2, first) = (AtomicBool::new(one_goes_first), Semaphore::new(1));
-        if !one_goes_first {
+        let (speaks_http2, first) = (Arc::clone(&self.speaks_http2), Arc::new(Semaphore::new(1)));
+        if !speaks_http2.load(Ordering::Relaxed) {
             first.close();
         }
         let (places, heard) = (Arc::new(Semaphore::new(STREAMS)), Mutex::default());
@@ -169,35 +167,29 @@ impl Transport {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client to send with from here, and the attempt's place on its connection, if places are counted. Where all are taken one
-    /// is waited for a moment, before another connection is made.
-    pub(crate) async fn http(&self, now: Instant, until: Instant) -> Result<(Arc<Http>, Option<Place>), Error> {
-        let (http, place) = self.line(now, false)?;
-        if place.is_some() || !http.counts() {
-            return Ok((http, place));
+    /// The client to send with from here, the attempt's place on its connection, if places are counted, and its turn, if one goes
+    /// first: both are held until the attempt is over. Where all places are taken one is waited for a moment, before another
+    /// connection is made.
+    pub(crate) async fn http(&self, now: Instant, until: Instant) -> Result<(Arc<Http>, [Option<Place>; 2]), Error> {
+        let (mut http, mut place) = self.line(now, false)?;
+        if place.is_none() && http.counts() {
+            match Box::pin(timeout(moment(until), Arc::clone(&http.places).acquire_owned())).await {
+                Ok(free) => place = free.ok(),
+                Err(_) => (http, place) = self.line(Instant::now(), true)?,
+            }
         }
-        let free = timeout(moment(until), Arc::clone(&http.places).acquire_owned());
-        match Box::pin(free).await {
-            Ok(Ok(place)) => Ok((http, Some(place))),
-            _ => self.line(Instant::now(), true),
-        }
+        let turn = http.turn(until).await;
+        Ok((http, [place, turn]))
     }
 
     /// Of the clients of this runtime the first that has a place; if none has, one more, or the last.
     fn line(&self, now: Instant, one_more: bool) -> Result<(Arc<Http>, Option<Place>), Error> {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
-        let unused = |line: &Line| now.saturating_duration_since(line.used);
         let (mut lines, mut full) = (self.lines(), None);
-        for line in lines.iter_mut().filter(|line| line.runtime == here || line.runtime.is_none()) {
-            // An HTTP/2 connection is closed by now, and each of those who come now would make one.
-            if unused(line) > self.settings.pool_idle_timeout
-                && line.http.speaks_http2()
-                // That another is full tells that HTTP/2 is spoken.
-                && let Ok(http) = self.make(true, full.is_some())
-            {
-                line.http = http;
-            }
-            (line.runtime, line.used) = (here, now);
+        // What was not used for so long has no connection any more, and its runtime may be gone. Whoever comes now would make one.
+        lines.retain(|line| now.saturating_duration_since(line.used) <= self.settings.pool_idle_timeout);
+        for line in lines.iter_mut().filter(|line| line.runtime == here) {
+            line.used = now;
             let place = line.http.place();
             if place.is_some() || !line.http.counts() {
                 return Ok((Arc::clone(&line.http), place));
@@ -208,15 +200,13 @@ impl Transport {
         if let (Some(full), false) = (full, one_more) {
             return Ok((full, None));
         }
-        // What is not used for so long has no connection any more; its runtime may be gone.
-        lines.retain(|line| unused(line) <= self.settings.pool_idle_timeout);
         if lines.len() >= CLIENTS
             && let Some((oldest, _)) = lines.iter().enumerate().min_by_key(|(_, line)| line.used)
         {
             lines.remove(oldest);
         }
         // With this configuration a client was made before, so this one is too.
-        let http = self.make(self.one_goes_first, counts)?;
+        let http = self.make(counts)?;
         lines.push(Line { runtime: here, http: Arc::clone(&http), renewed: None, used: now });
         let place = http.place();
         Ok((http, place))
@@ -233,7 +223,7 @@ impl Transport {
         if line.renewed.is_some_and(lately) || heard.is_some_and(|at| at > sent && lately(at)) {
             return;
         }
-        if let Ok(http) = self.make(silent.speaks_http2(), silent.counts()) {
+        if let Ok(http) = self.make(silent.counts()) {
             line.http = http;
             line.renewed = Some(now);
         }
@@ -246,13 +236,7 @@ impl Transport {
     }
 
     /// The same as [`Http::exchange`], with an address as it was given.
-    pub(crate) async fn exchange_exact(
-        &self,
-        request: Request,
-        to: &Uri,
-        host: &str,
-        reading: Reading,
-    ) -> Result<Answer, Failure> {
+    pub(crate) async fn exchange_exact(&self, request: Request, to: &Uri, host: &str, reading: Reading) -> Outcome {
         let sent = exact::send(request, to, &self.tls, self.settings.connect_timeout).await;
         let sent = sent.ok_or_else(|| Failure::no_connection(host))?;
         read(sent.map_err(|error| Failure::of_hyper(error, host))?, host, reading).await
@@ -264,10 +248,10 @@ pub(crate) struct Http {
     client: reqwest::Client,
     with_middlewares: Option<ClientWithMiddleware>,
     proxy: Option<Proxy>,
-    /// It does, or may, as long as nothing was answered.
-    speaks_http2: AtomicBool,
+    /// Of the host.
+    speaks_http2: Arc<AtomicBool>,
     /// Who goes first, until an answer came; closed where all may go at once.
-    first: Semaphore,
+    first: Arc<Semaphore>,
     /// From the first attempt on, as HTTP/2 was spoken before.
     counts_places: bool,
     /// On its connection, where HTTP/2 is spoken.
@@ -284,18 +268,12 @@ fn moment(until: Instant) -> Duration {
 }
 
 impl Http {
-    /// Host and port of the proxy that this is reached by.
-    pub(crate) fn proxy(&self, url: &Url) -> Option<&str> {
-        self.proxy.as_ref().filter(|proxy| proxy.is_for(url)).map(Proxy::name)
-    }
-
-    /// Waits for the one who goes first, for a part of the time until then at most. That one holds this until its attempt is
-    /// over, answered or not.
-    pub(crate) async fn turn(&self, until: Instant) -> Option<SemaphorePermit<'_>> {
+    /// Waits for the one who goes first, for a part of the time until then at most.
+    async fn turn(&self, until: Instant) -> Option<Place> {
         if self.first.is_closed() {
             return None;
         }
-        Box::pin(timeout(moment(until), self.first.acquire())).await.ok()?.ok()
+        Box::pin(timeout(moment(until), Arc::clone(&self.first).acquire_owned())).await.ok()?.ok()
     }
 
     /// The request on its way, and its whole answer. It is handed over here, so that no future of ours holds it.
@@ -303,9 +281,9 @@ impl Http {
         &'h self,
         request: Request,
         host: &'h str,
-        proxy: Option<&'h str>,
         reading: Reading,
-    ) -> impl Future<Output = Result<Answer, Failure>> + Send + use<'h> {
+    ) -> impl Future<Output = Outcome> + Send + use<'h> {
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.is_for(request.url()));
         let asked = proxy.map(|proxy| Box::new((proxy, request.url().clone())));
         let then = move |sent: Result<Response, reqwest_middleware::Error>| match sent {
             Ok(response) => {
@@ -323,10 +301,10 @@ impl Http {
     }
 
     /// Why nothing came; where a proxy refused, with what it says when it is asked.
-    async fn failed(&self, error: reqwest_middleware::Error, host: &str, asked: Option<Box<(&str, Url)>>) -> Failure {
-        let (name, url) = asked.map(|asked| *asked).unzip();
-        let failure = Failure::of_transport(error, host, name);
-        let (true, Some(proxy), Some(url)) = (failure.proxy_refused, &self.proxy, url) else { return failure };
+    async fn failed(&self, error: reqwest_middleware::Error, host: &str, asked: Option<Box<(&Proxy, Url)>>) -> Failure {
+        let (proxy, url) = asked.map(|asked| *asked).unzip();
+        let failure = Failure::of_transport(error, host, proxy.map(Proxy::name));
+        let (true, Some(proxy), Some(url)) = (failure.proxy_refused, proxy, url) else { return failure };
         match timeout(PROXY_SAYS, proxy.says(&url)).await.ok().flatten() {
             Some(status) if !status.is_success() => failure.proxy_said(status, host, proxy),
             _ => failure,
@@ -382,7 +360,7 @@ pub(crate) struct Reading {
 
 /// The whole answer.
 #[expect(clippy::manual_async_fn, reason = "the future of an `async fn` has room for each argument twice")]
-fn read(mut response: Response, host: &str, reading: Reading) -> impl Future<Output = Result<Answer, Failure>> + Send {
+fn read(mut response: Response, host: &str, reading: Reading) -> impl Future<Output = Outcome> + Send {
     async move {
         if !response.status().is_success() {
             let words = Box::pin(words_of(&mut response, reading.until)).await;
@@ -439,7 +417,7 @@ fn headed(failure: Failure, response: &Response) -> Failure {
     failure.after_head(response.status(), response.headers())
 }
 
-fn answer(mut response: Response, body: Bytes) -> Answer {
+fn answer(mut response: Response, body: Bytes) -> Box<Answer> {
     Answer::new(response.status(), std::mem::take(response.headers_mut()), body)
 }
 
@@ -537,7 +515,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_goes_first_again_when_the_connection_was_closed_for_being_idle() {
-        for (version, is_fresh) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
+        for (version, is_http2) in [(Version::HTTP_11, false), (Version::HTTP_2, true)] {
             let transport = transport(FAR, None, Vec::new());
             let http = transport.line(Instant::now(), false).unwrap().0;
             http.answered(&answer(version));
@@ -547,8 +525,8 @@ mod tests {
             }
             advance(HttpSettings::default().pool_idle_timeout + Duration::from_secs(1)).await;
             let next = transport.line(Instant::now(), false).unwrap().0;
-            assert_eq!(!Arc::ptr_eq(&http, &next), is_fresh, "{version:?}");
-            assert_eq!(next.turn(soon()).await.is_some(), is_fresh, "{version:?}");
+            assert!(!Arc::ptr_eq(&http, &next), "{version:?}");
+            assert_eq!(next.turn(soon()).await.is_some(), is_http2, "{version:?}");
         }
     }
 

@@ -8,10 +8,9 @@ use http::{Method, StatusCode};
 use crate::answer::Answer;
 use crate::error::cause::{self, Endpoint, RequestFacts};
 use crate::error::{BadRequest, Cause, Envelope, Error, ErrorBody, ErrorKind, GaveUp};
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::id::is_uuid;
 use crate::limits::outage::Failed;
-use crate::limits::quota::TooManyRequests;
 use crate::request::{OnHost, Repeat, Spec};
 use crate::retry::{hint, retry_after};
 use crate::text::redact;
@@ -57,11 +56,11 @@ pub(crate) fn class(status: StatusCode) -> Class {
 
 /// What an attempt's outcome means for the call.
 pub(crate) enum Verdict {
-    Done(Answer),
+    Done(Box<Answer>),
     /// The token was refused; with another one the call may be allowed.
     ReplaceToken(Error),
     /// A limit: wait as long as it says, or as long as a backoff where it does not; not at all where that is beyond the cap.
-    Throttled(TooManyRequests, Error),
+    Throttled(Error),
     /// Another attempt may fare better, not before this long.
     Retry(Option<Duration>, Error),
     Fail(Error),
@@ -69,21 +68,10 @@ pub(crate) enum Verdict {
 
 /// What an outcome says of its route.
 pub(crate) enum Signal {
-    Served,
-    /// Answered, with something that is no failure of the service.
+    /// With something that is no failure of the service.
     Answered,
     Failed(Failed),
     Nothing,
-}
-
-impl Verdict {
-    /// The limit that was met, if one was.
-    pub(crate) fn limit(&self) -> Option<TooManyRequests> {
-        match self {
-            Self::Throttled(limit, _) => Some(limit.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// What was asked, as far as the verdict depends on it.
@@ -102,9 +90,9 @@ pub(crate) struct Asked<'a> {
 
 /// What an outcome means for its call, and what it says of its route. Of a patient call, which is slow by nature (a file, or an
 /// answer the service may hold back), no slowness is a failure.
-pub(crate) fn of(asked: &Asked<'_>, outcome: Result<Answer, Failure>) -> (Verdict, Signal) {
+pub(crate) fn of(asked: &Asked<'_>, outcome: Outcome) -> (Verdict, Signal) {
     match outcome {
-        Ok(answer) if answer.status.is_success() => (Verdict::Done(answer), Signal::Served),
+        Ok(answer) if answer.status.is_success() => (Verdict::Done(answer), Signal::Answered),
         // Without a token to lose, it can be followed; whose call it is checks where to.
         Ok(answer) if answer.status.is_redirection() && asked.endpoint() == Endpoint::SignedUrl => {
             (Verdict::Done(answer), Signal::Answered)
@@ -148,7 +136,7 @@ fn of_refusal(asked: &Asked<'_>, answer: &Answer) -> (Verdict, Signal) {
     let error = if is_beyond_cap { error.gave_up(GaveUp::WaitBeyondCap) } else { error };
     let error = error.with_retry_after(wait);
     let verdict = if status == StatusCode::TOO_MANY_REQUESTS || error.is_throttled() {
-        Verdict::Throttled(TooManyRequests { wait, limit: error.limit_key().map(str::to_owned) }, error)
+        Verdict::Throttled(error)
     } else if is_beyond_cap {
         Verdict::Fail(error)
     } else if asked.spec.operation.is_of_script() && cause::is_invalid_definition(&error) {
@@ -199,7 +187,7 @@ impl Asked<'_> {
 }
 
 /// Whether the service may have acted on an attempt without its answer reaching us.
-pub(crate) fn is_lost(outcome: &Result<Answer, Failure>) -> bool {
+pub(crate) fn is_lost(outcome: &Outcome) -> bool {
     match outcome {
         Ok(answer) => !answer.status.is_success() && class(answer.status).lost,
         Err(failure) => !failure.never_sent,
@@ -373,8 +361,8 @@ mod tests {
     fn a_limit_has_the_name_that_the_service_gives_it_and_no_other() {
         let named = r#"{"status":429,"code":"too.many.requests","limit":{"key":"scripts.max","namespace":"scripter"}}"#;
         for (body, name) in [(named, Some("scripts.max")), (r#"{"limit":{"namespace":"x"}}"#, None), ("", None)] {
-            let (Verdict::Throttled(limit, _), _) = read_answered(429, "9", body) else { panic!("a 429 is a limit") };
-            assert_eq!(limit, TooManyRequests { wait: Some(Duration::from_secs(9)), limit: name.map(str::to_owned) });
+            let (Verdict::Throttled(error), _) = read_answered(429, "9", body) else { panic!("a 429 is a limit") };
+            assert_eq!((error.retry_after(), error.limit_key()), (Some(Duration::from_secs(9)), name));
         }
     }
 

@@ -27,15 +27,21 @@ pub(crate) enum Wait {
 impl Wait {
     pub(crate) const ALL: [Self; 5] = [Self::Login, Self::Quota, Self::Outage, Self::InFlight, Self::Backoff];
 
+    /// The field of a call's span.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Login => "genesys_scripts.wait.login",
+            Self::Quota => "genesys_scripts.wait.quota",
+            Self::Outage => "genesys_scripts.wait.outage",
+            Self::InFlight => "genesys_scripts.wait.in_flight",
+            Self::Backoff => "genesys_scripts.wait.backoff",
+        }
+    }
+
+    /// The label of a metric.
     #[cfg(feature = "metrics")]
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Quota => "quota",
-            Self::Outage => "outage",
-            Self::InFlight => "in_flight",
-            Self::Backoff => "backoff",
-        }
+        self.field().trim_start_matches("genesys_scripts.wait.")
     }
 }
 

@@ -26,6 +26,7 @@ use crate::call::{self, Authority, Call};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
 use crate::json::{came, unexpected};
+use crate::limits::quota::QuotaGate;
 use crate::request::{self, Body, Operation, Spec};
 use crate::text::{decoded, redact, shown};
 
@@ -98,7 +99,8 @@ pub(crate) async fn by_refresh_token(slot: &TokenSlot, token: &SecretString) -> 
 /// Revokes this very token; one that is void already counts as revoked.
 pub(crate) async fn revoke(client: &ClientShared, token: Arc<Token>, timeout: Duration) -> Result<(), Error> {
     let spec = Spec { authorization: Some(token.bearer().clone()), ..Spec::of(&request::DELETE_TOKEN, &[]) };
-    let call = Call { spec: &spec, authority: Authority::Own { secrets: vec![token.secret()] }, timeout };
+    let quota = QuotaGate::new(Arc::clone(&client.random));
+    let call = Call { spec: &spec, authority: Authority::Own { secrets: vec![token.secret()], quota }, timeout };
     match call::run(client, &call).await {
         Err(error) if error.kind() == ErrorKind::Unauthorized => Ok(()),
         result => result.map(drop),

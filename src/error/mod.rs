@@ -209,16 +209,6 @@ impl Error {
         Self::new(ErrorKind::Throttled, what).with_bad_request(BadRequest::login_throttled())
     }
 
-    /// Nothing more is sent for now: with what the call's last attempt met, if there was one.
-    pub(crate) fn unavailable(last: Option<Self>, what: String) -> Self {
-        Self::instead_of(last, ErrorKind::Unavailable, what)
-    }
-
-    /// The call's time ran out before it could be sent again: with what its last attempt met, if there was one.
-    pub(crate) fn unanswered(last: Option<Self>, what: String) -> Self {
-        Self::instead_of(last, ErrorKind::Timeout, what)
-    }
-
     /// A limit does not let it be sent again: with what its last attempt met, which says more where it was that limit.
     pub(crate) fn not_allowed(last: Option<Self>, what: String) -> Self {
         match last {
@@ -227,7 +217,8 @@ impl Error {
         }
     }
 
-    fn instead_of(last: Option<Self>, kind: ErrorKind, what: String) -> Self {
+    /// Nothing more is sent, for this: with what the call's last attempt met, if there was one.
+    pub(crate) fn instead_of(last: Option<Self>, kind: ErrorKind, what: String) -> Self {
         let mut error = last.unwrap_or_else(|| Self::new(kind, ""));
         error.0.kind = kind;
         error.0.what = what.into();

@@ -48,7 +48,7 @@ pub fn models(data: &[u8]) {
     list(data);
 }
 
-fn answer(body: &[u8]) -> crate::answer::Answer {
+fn answer(body: &[u8]) -> Box<crate::answer::Answer> {
     crate::answer::Answer::new(StatusCode::OK, HeaderMap::new(), body.to_vec().into())
 }
 

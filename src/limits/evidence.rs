@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::outage::Counts;
 use crate::error::cause::Found;
 use crate::retry::after;
 
@@ -89,13 +90,35 @@ pub(crate) struct Finding {
     pub(crate) broken: bool,
     /// How often it failed in a row.
     pub(crate) failed: u32,
-    /// Others of the route that were served meanwhile, how often these had failed before, and of these been refused.
-    pub(crate) others_served: u32,
-    pub(crate) others_failed: u32,
-    pub(crate) others_refused: u32,
-    /// The same of this very key, for other tokens.
-    pub(crate) elsewhere_served: u32,
-    pub(crate) elsewhere_failed: u32,
+    /// Others of the route, and this very key for other tokens.
+    others: Fared,
+    elsewhere: Fared,
+}
+
+/// So many were served meanwhile, how often these had failed before, and of these been refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fared {
+    served: u32,
+    failed: u32,
+    refused: u32,
+}
+
+impl Fared {
+    fn all(self) -> u32 {
+        self.served.saturating_add(self.failed)
+    }
+
+    /// Of so many failures in a row, if these befell them as often.
+    fn chance(self, failures: u32, befell: u32) -> f64 {
+        let (served, failed) = (f64::from(self.served), f64::from(befell));
+        ((failed + 1.0) / (served + failed + 2.0)).powf(f64::from(failures))
+    }
+
+    /// Whether so many failures cannot be chance, as these fared.
+    fn is_no_chance_of(self, failures: u32) -> bool {
+        // With nothing to compare with, any number of them may be.
+        self.served > 0 && failures >= FEWEST && self.chance(failures, self.failed) < CHANCE
+    }
 }
 
 impl Evidence {
@@ -104,10 +127,14 @@ impl Evidence {
         self.lock().broken.get(&key).is_some_and(|broken| now < broken.until)
     }
 
-    /// Whether the key was served of late; none where nothing was.
-    pub(crate) fn was_served(&self, key: u64) -> Option<bool> {
+    /// What a failure of the key counts towards an outage, as it was served of late or not.
+    pub(crate) fn counts(&self, key: u64) -> Counts {
         let state = self.lock();
-        (!state.served.is_empty()).then(|| state.served.iter().any(|served| served.key == key))
+        match state.served.iter().any(|served| served.key == key) {
+            true => Counts::Yes,
+            false if state.served.is_empty() => Counts::Unknown,
+            false => Counts::Once,
+        }
     }
 
     pub(crate) fn served(&self, key: u64, who: u64, sent: Instant, failed_before: u32, refused_before: u32) {
@@ -140,30 +167,19 @@ impl Evidence {
             }
             None => (began, failures),
         };
-        let count = |of: &dyn Fn(&Served) -> bool| {
+        let fared = |of: &dyn Fn(&Served) -> bool| {
             let meanwhile = served.iter().filter(|other| other.sent > since && of(other));
-            meanwhile.fold((0_u32, 0_u32, 0_u32), |(served, failed, refused), other| {
-                let failed = failed.saturating_add(other.failed_before);
-                (served.saturating_add(1), failed, refused.saturating_add(other.refused_before))
+            meanwhile.fold(Fared::default(), |sum, other| Fared {
+                served: sum.served.saturating_add(1),
+                failed: sum.failed.saturating_add(other.failed_before),
+                refused: sum.refused.saturating_add(other.refused_before),
             })
         };
-        let (others_served, others_failed, others_refused) = count(&|other| other.key != key);
-        let (elsewhere_served, elsewhere_failed, _) = count(&|other| other.key == key && other.who != who);
+        let (others, elsewhere) =
+            (fared(&|other| other.key != key), fared(&|other| other.key == key && other.who != who));
         // What was served meanwhile, or just before, to whomever, is not broken: it fails now and then, or for a moment.
         let is_served = last_served.is_some_and(|sent| sent > since || now < after(sent, MOMENT));
-        let mut finding = Finding {
-            broken: false,
-            failed,
-            others_served,
-            others_failed,
-            others_refused,
-            elsewhere_served,
-            elsewhere_failed,
-        };
-        if !is_served
-            && is_no_chance(failed, others_served, others_failed)
-            && (broken.contains_key(&key) || broken.len() < KEYS)
-        {
+        if !is_served && others.is_no_chance_of(failed) && (broken.contains_key(&key) || broken.len() < KEYS) {
             let fresh = Broken { failures, since: began, last: now, until: now, spell: SPELL / 2 };
             let found = broken.entry(key).or_insert(fresh);
             if now >= found.until {
@@ -171,8 +187,8 @@ impl Evidence {
                 found.until = after(now, found.spell);
             }
         }
-        finding.broken = broken.get(&key).is_some_and(|broken| now < broken.until);
-        finding
+        let broken = broken.get(&key).is_some_and(|broken| now < broken.until);
+        Finding { broken, failed, others, elsewhere }
     }
 
     pub(crate) fn forget(&self) {
@@ -187,35 +203,17 @@ impl Evidence {
 impl Finding {
     /// What that makes of an answer that is given for a broken script and for load alike.
     pub(crate) fn cause(self) -> Option<Found> {
-        let Self { broken, failed, others_served, others_failed, others_refused, .. } = self;
-        let Self { elsewhere_served, elsewhere_failed, .. } = self;
-        let others = others_served.saturating_add(others_failed);
+        let Self { broken, failed, others, elsewhere } = self;
         // What befalls the others so seldom does not befall one so often.
-        let is_load = others_refused > 0 && chance(failed, others_served, others_refused) > CREDIBLE;
-        let follows_token = is_no_chance(failed, elsewhere_served, elsewhere_failed);
-        match (broken, is_load) {
-            (true, _) => Some(Found::BrokenScript { failed, others_served, others }),
-            (false, _) if follows_token => Some(Found::Token {
-                failed,
-                others_served: elsewhere_served,
-                others: elsewhere_served.saturating_add(elsewhere_failed),
-            }),
-            (false, true) => Some(Found::Overload { others_refused, others }),
-            (false, false) => None,
+        let is_load = others.refused > 0 && others.chance(failed, others.refused) > CREDIBLE;
+        if broken {
+            return Some(Found::BrokenScript { failed, others_served: others.served, others: others.all() });
         }
+        if elsewhere.is_no_chance_of(failed) {
+            return Some(Found::Token { failed, others_served: elsewhere.served, others: elsewhere.all() });
+        }
+        is_load.then(|| Found::Overload { others_refused: others.refused, others: others.all() })
     }
-}
-
-/// Whether so many failures cannot be chance, as the others fared.
-fn is_no_chance(failures: u32, others_served: u32, others_failed: u32) -> bool {
-    // With nothing to compare with, any number of them may be.
-    others_served > 0 && failures >= FEWEST && chance(failures, others_served, others_failed) < CHANCE
-}
-
-/// Of so many failures in a row, if each befell the others as often.
-fn chance(failures: u32, others_served: u32, others_failed: u32) -> f64 {
-    let (served, failed) = (f64::from(others_served), f64::from(others_failed));
-    ((failed + 1.0) / (served + failed + 2.0)).powf(f64::from(failures))
 }
 
 #[cfg(test)]
@@ -257,7 +255,8 @@ mod tests {
             assert!(!fails(&evidence, began, failures).await.broken, "three are not yet no chance");
         }
         let finding = fails(&evidence, began, 4).await;
-        assert_eq!(finding, Finding { broken: true, failed: 4, others_served: 64, ..Finding::default() });
+        let others = Fared { served: 64, ..Fared::default() };
+        assert_eq!(finding, Finding { broken: true, failed: 4, others, ..Finding::default() });
         assert!(evidence.is_broken(BROKEN, Instant::now()));
         assert!(!evidence.is_broken(7, Instant::now()));
     }

@@ -4,14 +4,14 @@
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use super::queue::Crowd;
-use crate::error::Error;
+use crate::error::ErrorKind;
 
 /// The slots of one host, given first come, first served.
 pub(crate) struct InFlight {
     slots: Semaphore,
     bound: usize,
-    waiting: Crowd,
+    waiting: Semaphore,
+    pub(super) most_waiting: usize,
 }
 
 /// What of its host's slots one route may take while other routes are in use: not the last eighth, so that a route that
@@ -24,38 +24,11 @@ pub(crate) struct Slot<'a> {
     _of_host: SemaphorePermit<'a>,
 }
 
-/// Why there is no slot, and how many there are.
-pub(crate) enum NoSlot {
-    /// So many wait already.
-    QueueFull { most: usize, bound: usize },
-    /// None was free before the deadline.
-    Deadline { bound: usize },
-}
-
-impl NoSlot {
-    /// With what the call's last attempt met.
-    pub(crate) fn into_error(self, host: &str, last: Option<Error>) -> Error {
-        match self {
-            Self::QueueFull { most, bound } => Error::unavailable(
-                last,
-                format!(
-                    "{most} calls of this client wait for {host} already (`max_waiting`), and {bound} are in flight"
-                ),
-            ),
-            Self::Deadline { bound } => Error::unanswered(
-                last,
-                format!(
-                    "the call's time ran out while {bound} others of this client were in flight to {host} (`max_in_flight`)"
-                ),
-            ),
-        }
-    }
-}
-
 impl InFlight {
     pub(crate) fn new(bound: usize, most_waiting: usize) -> Self {
+        let most_waiting = most_waiting.min(Semaphore::MAX_PERMITS);
         let bound = bound.clamp(1, Semaphore::MAX_PERMITS);
-        Self { slots: Semaphore::new(bound), bound, waiting: Crowd::new(most_waiting) }
+        Self { slots: Semaphore::new(bound), bound, waiting: Semaphore::new(most_waiting), most_waiting }
     }
 
     pub(crate) fn share(&self) -> Share {
@@ -71,13 +44,21 @@ impl InFlight {
         Some(Slot { _of_route: of_route, _of_host: self.slots.try_acquire().ok()? })
     }
 
-    /// The same, waited for.
-    pub(crate) async fn slot<'a>(&'a self, share: Option<&'a Share>, deadline: Instant) -> Result<Slot<'a>, NoSlot> {
+    /// The same, waited for; or why there is none at this host.
+    pub(crate) async fn slot<'a>(
+        &'a self,
+        share: Option<&'a Share>,
+        deadline: Instant,
+        host: &str,
+    ) -> Result<Slot<'a>, (ErrorKind, String)> {
         if let Some(slot) = self.free(share) {
             return Ok(slot);
         }
-        let (most, bound) = (self.waiting.most(), self.bound);
-        let _waiting = self.waiting.enter().ok_or(NoSlot::QueueFull { most, bound })?;
+        let (most, bound) = (self.most_waiting, self.bound);
+        let _waiting = self.waiting.try_acquire().map_err(|_| {
+            let what = format!("{most} calls wait for {host} already (`max_waiting`), and {bound} are in flight");
+            (ErrorKind::Unavailable, what)
+        })?;
         // The semaphores are never closed.
         let both = async {
             let of_route = match share {
@@ -86,7 +67,11 @@ impl InFlight {
             };
             Some(Slot { _of_route: of_route, _of_host: self.slots.acquire().await.ok()? })
         };
-        timeout_at(deadline, both).await.ok().flatten().ok_or(NoSlot::Deadline { bound })
+        timeout_at(deadline, both).await.ok().flatten().ok_or_else(|| {
+            let what =
+                format!("the call's time ran out while {bound} others were in flight to {host} (`max_in_flight`)");
+            (ErrorKind::Timeout, what)
+        })
     }
 
     pub(crate) fn taken(&self) -> usize {
@@ -94,7 +79,7 @@ impl InFlight {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.count()
+        self.most_waiting.saturating_sub(self.waiting.available_permits())
     }
 }
 
@@ -119,7 +104,7 @@ mod tests {
     async fn who_waits_is_counted() {
         let in_flight = InFlight::new(1, 1);
         let taken = in_flight.free(None);
-        let waits = in_flight.slot(None, Instant::now() + std::time::Duration::from_secs(1));
+        let waits = in_flight.slot(None, Instant::now() + std::time::Duration::from_secs(1), "host");
         let looks = async {
             assert_eq!(in_flight.waiting(), 1);
             drop(taken);
@@ -134,9 +119,8 @@ mod tests {
             let in_flight = InFlight::new(bound, most);
             let taken: Vec<_> = std::iter::from_fn(|| in_flight.free(None)).collect();
             let deadline = Instant::now() + std::time::Duration::from_secs(1);
-            let calls = (0..=most).map(|_| async {
-                in_flight.slot(None, deadline).await.map_err(|why| why.into_error("host", None).to_string()).err()
-            });
+            let calls = (0..=most)
+                .map(|_| async { in_flight.slot(None, deadline, "host").await.map_err(|(_, what)| what).err() });
             let told: Vec<_> = futures_util::future::join_all(calls).await.into_iter().flatten().collect();
             let too_many: Vec<_> = told.iter().filter(|told| told.contains("max_waiting")).collect();
             let numbers = [format!("{most} calls"), format!(" {bound} are in flight")];

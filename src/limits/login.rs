@@ -5,6 +5,7 @@
 //! the others wait their turn. A probe that succeeds opens the gate again, a little wider with each success. Of the
 //! logins that were in flight when the gate closed none opens it, and none closes it once more.
 
+use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::queue::Crowd;
 use crate::error::Error;
 use crate::random::Random;
 use crate::retry::after;
@@ -33,7 +33,7 @@ pub(crate) struct LoginGate {
     /// One waiter at a time watches the gate; the others queue behind it, in order.
     turn: Semaphore,
     changed: Notify,
-    waiting: Crowd,
+    waiting: Semaphore,
     random: Arc<Random>,
 }
 
@@ -60,22 +60,11 @@ struct Closed {
     probes: usize,
 }
 
-/// Why a login was not let in.
-#[derive(Debug)]
-pub(crate) struct GateRefused {
-    /// When the next login may be tried, as far as is known.
-    possible_at: Option<Instant>,
-}
-
-impl GateRefused {
-    /// What was met last, if it was the limit, tells more.
-    pub(crate) fn into_error(self, last: Option<Error>) -> Error {
-        let wait = self.possible_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let throttled = last.filter(Error::is_throttled);
-        throttled
-            .unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"))
-            .with_retry_after(wait)
-    }
+/// A login was not let in; the next may be tried then, as far as is known. What was met last, if it was the limit, tells more.
+pub(crate) fn refused(possible_at: Option<Instant>, last: Option<Error>) -> Error {
+    let throttled = last.filter(Error::is_throttled);
+    let error = throttled.unwrap_or_else(|| Error::login_throttled("logins of this OAuth client are throttled"));
+    error.with_retry_after(possible_at.map(|at| at.saturating_duration_since(Instant::now())))
 }
 
 /// Leave to send one login. Dropped without a word, it was not sent or failed for another reason.
@@ -85,23 +74,23 @@ pub(crate) struct LoginPass<'a> {
     given: Instant,
     /// How often the gate had closed by then.
     closings: u64,
-    settled: bool,
 }
 
 impl LoginGate {
     pub(crate) fn new(random: Arc<Random>) -> Self {
         let (state, turn) = (Mutex::default(), Semaphore::new(1));
-        Self { state, turn, changed: Notify::new(), waiting: Crowd::new(QUEUE), random }
+        Self { state, turn, changed: Notify::new(), waiting: Semaphore::new(QUEUE), random }
     }
 
-    /// Waits until a login may be sent. Dropping the future gives up the position in the queue, no more.
-    pub(crate) async fn admit(&self, deadline: Instant) -> Result<LoginPass<'_>, GateRefused> {
+    /// Waits until a login may be sent, or says when the next may be tried, as far as is known. Dropping the future gives up the
+    /// position in the queue, no more.
+    pub(crate) async fn admit(&self, deadline: Instant) -> Result<LoginPass<'_>, Option<Instant>> {
         let _waiting = {
             let mut state = self.lock();
             if state.closed.is_none() {
                 return Ok(self.pass(&mut state));
             }
-            self.waiting.enter().ok_or_else(|| state.refused())?
+            self.waiting.try_acquire().map_err(|_| state.not_before())?
         };
         // The semaphore is never closed.
         let mut turn = pin!(self.turn.acquire());
@@ -111,7 +100,7 @@ impl LoginGate {
             }
             let (now, state) = (Instant::now(), self.lock());
             if now >= deadline {
-                return Err(state.refused());
+                return Err(state.not_before());
             }
             if state.looked.is_none_or(|looked| now >= after(looked, 2 * LOOK)) {
                 break None;
@@ -124,7 +113,7 @@ impl LoginGate {
                 state.looked = Some(now);
                 let Some(until) = state.blocked_until(now) else { return Ok(self.pass(&mut state)) };
                 if now >= deadline || state.not_before() >= Some(deadline) {
-                    return Err(state.refused());
+                    return Err(state.not_before());
                 }
                 until.min(deadline).min(after(now, LOOK))
             };
@@ -146,7 +135,7 @@ impl LoginGate {
         if state.window_began.is_none_or(|began| now.saturating_duration_since(began) >= WINDOW) {
             state.window_began = Some(now);
         }
-        LoginPass { gate: self, given: now, closings: state.closings, settled: false }
+        LoginPass { gate: self, given: now, closings: state.closings }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -159,10 +148,6 @@ impl State {
         self.closed.as_ref().map(|closed| closed.not_before)
     }
 
-    fn refused(&self) -> GateRefused {
-        GateRefused { possible_at: self.not_before() }
-    }
-
     /// Until when no login may be sent, unless one that is under way is answered; none where one may be now.
     fn blocked_until(&self, now: Instant) -> Option<Instant> {
         let closed = self.closed.as_ref()?;
@@ -170,10 +155,10 @@ impl State {
         Some(closed.not_before).max(answered).filter(|until| *until > now)
     }
 
-    /// After a login that was let in then got nowhere, nobody is let in before the next probe, which comes no later than the
+    /// After a login that was let in so got nowhere, nobody is let in before the next probe, which comes no later than the
     /// end of the assumed window.
-    fn probe_later(&mut self, probes: usize, given: Instant, at_least: Duration, random: &Random) {
-        let now = Instant::now();
+    fn probe_later(&mut self, probes: usize, pass: &LoginPass<'_>, at_least: Duration) {
+        let (now, given, random) = (Instant::now(), pass.given, &pass.gate.random);
         let distance = Duration::from_secs(PROBES.get(probes).or(PROBES.last()).copied().unwrap_or(1));
         let mut not_before = after(now, distance.mul_f64(0.75 + random.fraction() / 2.0).max(at_least));
         // What was sent before that end and is answered after it says nothing of the next window.
@@ -193,38 +178,37 @@ impl LoginPass<'_> {
     }
 
     /// The login got through, whatever became of it otherwise: its limit was not in the way.
-    pub(crate) fn accepted(mut self) {
-        let (gate, given) = (self.gate, self.given);
-        self.settle(|state| {
+    pub(crate) fn accepted(self) {
+        let pass = ManuallyDrop::new(self);
+        pass.settle(|state| {
             let Some(closed) = &mut state.closed else { return };
             if closed.allowed == 1 {
                 // The window that was closed is over; this login opened the next.
-                state.window_began = Some(given);
+                state.window_began = Some(pass.given);
             }
             closed.allowed = closed.allowed.saturating_add(1);
             closed.probes = 0;
-            if gate.waiting.count() == 0 {
+            if pass.gate.waiting.available_permits() == QUEUE {
                 state.closed = None;
             }
         });
     }
 
     /// The token endpoint reported its limit.
-    pub(crate) fn throttled(mut self, retry_after: Option<Duration>) {
-        let (given, random) = (self.given, &self.gate.random);
-        self.settle(|state| {
+    pub(crate) fn throttled(self, retry_after: Option<Duration>) {
+        let pass = ManuallyDrop::new(self);
+        pass.settle(|state| {
             let probes = match &state.closed {
                 Some(closed) if closed.allowed == 1 => closed.probes + 1,
                 _ => 0,
             };
-            state.probe_later(probes, given, retry_after.unwrap_or_default(), random);
+            state.probe_later(probes, &pass, retry_after.unwrap_or_default());
             state.closings += 1;
         });
     }
 
     /// Applies what the login told, unless the gate has closed since it was let in: then it is known already.
-    fn settle(&mut self, told: impl FnOnce(&mut State)) {
-        self.settled = true;
+    fn settle(&self, told: impl FnOnce(&mut State)) {
         let mut state = self.gate.lock();
         if self.closings == state.closings {
             if let Some(closed) = &mut state.closed {
@@ -239,13 +223,9 @@ impl LoginPass<'_> {
 
 impl Drop for LoginPass<'_> {
     fn drop(&mut self) {
-        if self.settled {
-            return;
-        }
-        let (given, random) = (self.given, &self.gate.random);
         self.settle(|state| {
             if let Some(Closed { allowed: 1, probes, .. }) = state.closed {
-                state.probe_later(probes, given, Duration::ZERO, random);
+                state.probe_later(probes, self, Duration::ZERO);
             }
         });
     }
@@ -472,6 +452,6 @@ mod tests {
         let began = Instant::now();
         let refused = gate.admit(began + Duration::from_secs(5)).await.err().unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
-        assert!(refused.possible_at.unwrap() >= began + Duration::from_secs(30));
+        assert!(refused.unwrap() >= began + Duration::from_secs(30));
     }
 }

@@ -10,7 +10,9 @@ pub(crate) mod window;
 
 use std::sync::Arc;
 
-use crate::metrics::{Meter, Server};
+use reqwest::Url;
+
+use crate::metrics::Meter;
 use crate::request::Operation;
 
 /// One operation of a host: whether it is up, and what of it fares how.
@@ -22,15 +24,10 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub(crate) fn new(
-        operation: &'static Operation,
-        server: &Server,
-        share: in_flight::Share,
-        most_waiting: usize,
-    ) -> Self {
-        let meter = Arc::new(Meter::new(operation, server));
-        let outage = outage::Outage::new(most_waiting, Arc::clone(&meter));
-        Self { share, outage, evidence: evidence::Evidence::default(), meter }
+    pub(crate) fn new(operation: &'static Operation, base: &Url, in_flight: &in_flight::InFlight) -> Self {
+        let meter = Arc::new(Meter::new(operation, base));
+        let outage = outage::Outage::new(in_flight.most_waiting, Arc::clone(&meter));
+        Self { share: in_flight.share(), outage, evidence: evidence::Evidence::default(), meter }
     }
 
     /// Whatever it learned, and whoever waits for it.

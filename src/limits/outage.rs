@@ -4,11 +4,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::queue::Crowd;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::metrics::{Meter, Raised};
 use crate::retry::after;
 
@@ -38,7 +37,8 @@ const OWN_TIME: Duration = Duration::from_secs(25);
 pub(crate) struct Outage {
     state: Mutex<State>,
     changed: Notify,
-    waiting: Crowd,
+    /// So many may wait.
+    waiting: Semaphore,
     meter: Arc<Meter>,
 }
 
@@ -66,33 +66,29 @@ struct Row {
 }
 
 impl Row {
-    fn count(&mut self, counts: Counts, who: u64) {
-        if self.agents.len() < MANY_AGENTS && !self.agents.contains(&who) {
-            self.agents.push(who);
-        }
-        let counted = match counts {
-            Counts::No => false,
-            Counts::Yes => {
-                self.is_certain = true;
-                true
-            }
-            Counts::Once(key) | Counts::Unknown(key) => {
-                let is_new = !self.doubtful.contains(&key);
-                if is_new && self.doubtful.len() < MANY_KEYS {
-                    self.doubtful.push(key);
-                }
-                self.is_certain |= self.doubtful.len() >= MANY_KEYS;
-                is_new || matches!(counts, Counts::Unknown(_))
-            }
-        };
+    fn count(&mut self, counts: Counts, call: &Patience) {
+        self.is_certain |= counts == Counts::Yes;
+        add(&mut self.agents, MANY_AGENTS, call.who);
+        let may_be_broken = matches!(counts, Counts::Once | Counts::Unknown);
+        let is_new = may_be_broken && add(&mut self.doubtful, MANY_KEYS, call.key);
+        let counted = is_new || matches!(counts, Counts::Yes | Counts::Unknown);
         self.length = self.length.saturating_add(u32::from(counted));
     }
 
     /// Whether nothing yet speaks against what the call asks for, or against whose it is.
     fn is_open_to(&self, call: &Patience) -> bool {
-        let may_be_of_keys = !self.is_certain && !self.doubtful.contains(&call.key);
-        may_be_of_keys || self.agents.len() < MANY_AGENTS && !self.agents.contains(&call.who)
+        let spares = |failed: &[u64], most, one| failed.len() < most && !failed.contains(&one);
+        !self.is_certain && spares(&self.doubtful, MANY_KEYS, call.key) || spares(&self.agents, MANY_AGENTS, call.who)
     }
+}
+
+/// Notes one that failed, unless so many are noted; whether it was not among them.
+fn add(failed: &mut Vec<u64>, most: usize, one: u64) -> bool {
+    let is_new = !failed.contains(&one);
+    if is_new && failed.len() < most {
+        failed.push(one);
+    }
+    is_new
 }
 
 struct Down {
@@ -117,10 +113,10 @@ pub(crate) enum Permit {
 pub(crate) enum Counts {
     /// It is not the first attempt of its call.
     No,
-    /// Once for this key, which was not served of late.
-    Once(u64),
-    /// For this key; nothing was served of late.
-    Unknown(u64),
+    /// Once for its key, which was not served of late.
+    Once,
+    /// For its key; nothing was served of late.
+    Unknown,
     Yes,
 }
 
@@ -150,7 +146,8 @@ impl IsDown {
         let now = Instant::now();
         let lasts = now.saturating_duration_since(since).as_secs();
         let what = format!("{host} has failed every `{operation}` for {lasts} s (last, {met})");
-        Error::unavailable(last, what).with_retry_after(Some(next_probe.saturating_duration_since(now)))
+        Error::instead_of(last, ErrorKind::Unavailable, what)
+            .with_retry_after(Some(next_probe.saturating_duration_since(now)))
     }
 }
 
@@ -195,7 +192,8 @@ impl Patience {
 
 impl Outage {
     pub(crate) fn new(most_waiting: usize, meter: Arc<Meter>) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), waiting: Crowd::new(most_waiting), meter }
+        let waiting = Semaphore::new(most_waiting.min(Semaphore::MAX_PERMITS));
+        Self { state: Mutex::default(), changed: Notify::new(), waiting, meter }
     }
 
     /// Waits until an attempt could be sent, if it may wait that long, and not too many do.
@@ -210,7 +208,7 @@ impl Outage {
                 if state.row.is_open_to(call) || !call.is_broken && now >= down.told.next_probe {
                     return Ok(());
                 }
-                waiting = waiting.or_else(|| self.waiting.enter());
+                waiting = waiting.or_else(|| self.waiting.try_acquire().ok());
                 let ends = call.ends(down, now);
                 if now >= ends || waiting.is_none() {
                     return Err(down.told.clone());
@@ -309,42 +307,39 @@ impl Outage {
         now: Instant,
     ) -> Option<IsDown> {
         let mut state = self.lock();
-        let next_probe = after(now, what.wait.unwrap_or_default());
-        if state.answered.is_some_and(|answered| sent <= answered) {
+        let State { row, down, last_failed, answered } = &mut *state;
+        if answered.is_some_and(|answered| sent <= answered) {
             return None;
         }
-        let State { row, down, .. } = &mut *state;
-        if let Some(down) = down {
-            row.count(counts, call.who);
-            if permit != Permit::Probe {
-                return None;
+        if down.is_none() && last_failed.is_some_and(|last| now.saturating_duration_since(last) > STALE) {
+            *row = Row::default();
+        }
+        *last_failed = Some(now);
+        row.count(counts, call);
+        let next_probe = after(now, what.wait.unwrap_or_default());
+        let over = match down {
+            Some(down) if permit == Permit::Probe => {
+                down.failed_probes += 1;
+                down.told.last = what.text;
+                down.told.next_probe = down.told.next_probe.max(next_probe);
+                call.one_more_from(down).filter(|from| now >= *from).map(|_| down.told.clone())
             }
-            down.failed_probes += 1;
-            down.told.last = what.text;
-            down.told.next_probe = down.told.next_probe.max(next_probe);
-            let over = call.one_more_from(down).filter(|from| now >= *from).map(|_| down.told.clone());
-            drop(state);
-            self.changed.notify_waiters();
-            return over;
-        }
-        if state.last_failed.is_some_and(|last| now.saturating_duration_since(last) > STALE) {
-            state.row = Row::default();
-        }
-        state.last_failed = Some(now);
-        let row = &mut state.row;
-        row.count(counts, call.who);
-        if row.length > 0 {
-            let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
-            let lasts = now.saturating_duration_since(failed) >= ROW_LASTS;
-            if row.length >= AT_ONCE || row.length >= ROW && lasts {
+            None if row.length > 0 => {
+                let (since, failed) = *row.began.get_or_insert((sent, if what.silent { sent } else { now }));
+                let lasts = now.saturating_duration_since(failed) >= ROW_LASTS;
+                if row.length < AT_ONCE && !(row.length >= ROW && lasts) {
+                    return None;
+                }
                 let told = IsDown { since, next_probe, last: what.text };
                 let _down = self.meter.down();
-                state.down = Some(Down { asked_since: since, probes: 0, failed_probes: 0, told, _down });
-                drop(state);
-                self.changed.notify_waiters();
+                *down = Some(Down { asked_since: since, probes: 0, failed_probes: 0, told, _down });
+                None
             }
-        }
-        None
+            _ => return None,
+        };
+        drop(state);
+        self.changed.notify_waiters();
+        over
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -371,8 +366,8 @@ mod tests {
     }
 
     fn bounded(most_waiting: usize) -> Outage {
-        let server = crate::metrics::Server { address: "here".to_owned(), port: None };
-        Outage::new(most_waiting, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &server)))
+        let base = "https://api.example".parse().unwrap();
+        Outage::new(most_waiting, Arc::new(Meter::new(&crate::request::GET_SCRIPT, &base)))
     }
 
     fn fail(outage: &Outage, permit: Permit, sent: Instant, first_of_call: bool, what: Failed) -> Option<IsDown> {
@@ -403,8 +398,9 @@ mod tests {
         assert_eq!(goes(many + 1), None, "so many tokens at once are not refused");
     }
 
-    fn fail_as(outage: &Outage, counts: Counts) {
-        outage.failed(Permit::Normal, Instant::now(), counts, &within(100), refused(), Instant::now());
+    fn fail_as(outage: &Outage, counts: Counts, key: u64) {
+        let call = Patience { key, ..within(100) };
+        outage.failed(Permit::Normal, Instant::now(), counts, &call, refused(), Instant::now());
     }
 
     /// As `call.rs` does it.
@@ -510,10 +506,10 @@ mod tests {
         let outage = fresh();
         for call in 0..100 {
             sleep(ROW_LASTS / 20).await;
-            fail_as(&outage, Counts::Once(call % 9));
+            fail_as(&outage, Counts::Once, call % 9);
         }
         assert_eq!(outage.standing(), None, "nine scripts");
-        fail_as(&outage, Counts::Once(9));
+        fail_as(&outage, Counts::Once, 9);
         assert!(outage.standing().is_some(), "ten");
     }
 
@@ -521,10 +517,10 @@ mod tests {
     async fn while_all_that_failed_may_be_broken_itself_only_that_waits() {
         let of = |key| Patience { key, ..within(15) };
         for counts in [Counts::Once, Counts::Unknown] {
-            for certain in [Counts::Yes, Counts::Once(29), Counts::Unknown(29)] {
+            for certain in [Counts::Yes, Counts::Once, Counts::Unknown] {
                 let outage = fresh();
                 for key in 0..10 {
-                    fail_as(&outage, counts(key));
+                    fail_as(&outage, counts, key);
                     sleep(ROW_LASTS / 9).await;
                 }
                 assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Probe));
@@ -532,12 +528,12 @@ mod tests {
                     assert_eq!(outage.take(&of(key), Instant::now()), Some(Permit::Normal));
                     let asked = Instant::now();
                     assert_eq!((outage.wait(&mut of(key)).await, asked.elapsed()), (Ok(()), Duration::ZERO));
-                    fail_as(&outage, counts(key));
+                    fail_as(&outage, counts, key);
                     assert_eq!(outage.take(&of(key), Instant::now()), None, "it failed");
                 }
                 assert_eq!(outage.take(&of(30), Instant::now()), Some(Permit::Normal));
                 // One that was served of late, or enough different ones.
-                fail_as(&outage, certain);
+                fail_as(&outage, certain, 29);
                 assert_eq!(outage.take(&of(30), Instant::now()), None, "after {certain:?}");
                 outage.answered(Instant::now());
                 assert_eq!(outage.take(&of(0), Instant::now()), Some(Permit::Normal));

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -115,40 +114,6 @@ impl Queue {
     /// When the one that waits here could be served, where that is after its deadline.
     pub(super) fn too_late(&self, position: Position) -> Option<Instant> {
         self.waiting.get(&position)?.too_late
-    }
-}
-
-/// Who waits where order is kept otherwise: so many, and no more.
-pub(super) struct Crowd {
-    count: AtomicUsize,
-    most: usize,
-}
-
-/// One of them, until it is dropped.
-pub(super) struct Member<'a>(&'a AtomicUsize);
-
-impl Crowd {
-    pub(super) fn new(most: usize) -> Self {
-        Self { count: AtomicUsize::new(0), most }
-    }
-
-    pub(super) fn enter(&self) -> Option<Member<'_>> {
-        let before = self.count.fetch_add(1, Ordering::Relaxed);
-        Some(Member(&self.count)).filter(|_| before < self.most)
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn most(&self) -> usize {
-        self.most
-    }
-}
-
-impl Drop for Member<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

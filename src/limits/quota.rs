@@ -54,42 +54,33 @@ pub(crate) struct TooManyRequests {
     pub(crate) limit: Option<String>,
 }
 
+impl TooManyRequests {
+    pub(crate) fn of(error: &Error) -> Self {
+        Self { wait: error.retry_after(), limit: error.limit_key().map(str::to_owned) }
+    }
+}
+
 /// A call may not be sent in time, or, where so many wait already, not wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct QuotaRefused {
-    why: Why,
+    why: GaveUp,
     /// When it could be sent, as far as is known.
     available_at: Option<Instant>,
     /// The limit's name, where a 429 gave it.
     limit: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Why {
-    /// So many wait already.
-    QueueFull(usize),
-    Deadline,
-    /// It has waited long enough for a limit that does not say when it ends.
-    NoEndSaid,
-}
-
 impl QuotaRefused {
     /// With what the call's last attempt met. What is known to be broken was `hardly_waited` for.
-    pub(crate) fn into_error(self, operation: &str, hardly_waited: bool, last: Option<Error>) -> Error {
-        let what = match (&self.why, self.limit) {
-            (Why::QueueFull(most), _) => {
-                format!("{most} calls of this agent wait for the quota of `{operation}` already")
-            }
-            (Why::NoEndSaid, _) => format!("the service allows this agent's token no more of `{operation}`"),
-            (Why::Deadline, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
-            (Why::Deadline, None) => format!("what this agent's token may ask of `{operation}` is spent"),
+    pub(crate) fn into_error(self, operation: &str, most: usize, hardly_waited: bool, last: Option<Error>) -> Error {
+        let what = match (self.why, self.limit) {
+            (GaveUp::QueueFull, _) => format!("{most} calls of this agent wait for the quota of `{operation}` already"),
+            (GaveUp::NoEndSaid, _) => format!("the service allows this agent's token no more of `{operation}`"),
+            (_, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
+            (_, None) => format!("what this agent's token may ask of `{operation}` is spent"),
         };
-        let gave_up = match self.why {
-            Why::QueueFull(_) => GaveUp::QueueFull,
-            Why::NoEndSaid => GaveUp::NoEndSaid,
-            Why::Deadline if hardly_waited => GaveUp::NotWaited,
-            Why::Deadline => GaveUp::DeadlineWouldPass,
-        };
+        let is_late = self.why == GaveUp::DeadlineWouldPass;
+        let gave_up = if is_late && hardly_waited { GaveUp::NotWaited } else { self.why };
         let available_in = self.available_at.map(|at| at.saturating_duration_since(Instant::now()));
         Error::not_allowed(last, what).gave_up(gave_up).with_retry_after(available_in)
     }
@@ -112,6 +103,7 @@ struct State {
     retired: bool,
 }
 
+#[derive(Default)]
 struct Operation {
     name: &'static str,
     /// The window that its own answers show.
@@ -146,13 +138,6 @@ struct Limit {
     /// 429s in a row that did not say how long to wait, and when the first of them came.
     blind: u32,
     blind_since: Instant,
-}
-
-impl Limit {
-    /// Of the first 429, which answers what was sent then.
-    fn new(sent: Instant, now: Instant) -> Self {
-        Self { shut_until: now, shut_since: sent, ends: now, name: None, blind: 0, blind_since: now }
-    }
 }
 
 impl QuotaGate {
@@ -194,10 +179,9 @@ impl QuotaGate {
                 let one = state.operation(operation);
                 let late = now >= deadline || possible_at.is_some_and(|at| at > deadline);
                 let why = match (late, patience.is_some_and(|until| now >= until)) {
-                    (true, _) => Some(Why::Deadline),
-                    (_, true) => Some(Why::NoEndSaid),
-                    _ => Some(Why::QueueFull(most_waiting))
-                        .filter(|_| waiting.is_none() && one.queue.len() >= most_waiting),
+                    (true, _) => Some(GaveUp::DeadlineWouldPass),
+                    (_, true) => Some(GaveUp::NoEndSaid),
+                    _ => Some(GaveUp::QueueFull).filter(|_| waiting.is_none() && one.queue.len() >= most_waiting),
                 };
                 if let Some(why) = why {
                     let (ends, limit) = one.limit.as_ref().map(|limit| (limit.ends, limit.name.clone())).unzip();
@@ -284,14 +268,7 @@ impl State {
             let first = Round { may: tells.then_some(FIRST_CALLS), ..Round::default() };
             // Few agents call more than one or two operations.
             self.operations.reserve_exact(1);
-            self.operations.push(Operation {
-                name,
-                window: None,
-                pending: 0,
-                first,
-                limit: None,
-                queue: Queue::default(),
-            });
+            self.operations.push(Operation { name, first, ..Operation::default() });
             self.operations.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "it was found there, or just put there")]
@@ -430,7 +407,8 @@ impl Operation {
 
     /// A 429 has shut it.
     fn shut(&mut self, refusal: TooManyRequests, sent: Instant, now: Instant, policy: &RetryPolicy, random: &Random) {
-        let limit = self.limit.get_or_insert_with(|| Box::new(Limit::new(sent, now)));
+        let first = Limit { shut_until: now, shut_since: sent, ends: now, name: None, blind: 0, blind_since: now };
+        let limit = self.limit.get_or_insert_with(|| Box::new(first));
         // No wait at all is no word on it: taken at that, one call alone would ask again and again.
         let said = refusal.wait.filter(|wait| !wait.is_zero());
         let wait = said.unwrap_or_else(|| policy.backoff_bound(limit.blind));
@@ -572,28 +550,28 @@ mod tests {
     async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
         let refused = |why, limit: Option<&str>| {
             let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
-            let error = QuotaRefused { why, available_at, limit }.into_error(READ, false, None);
+            let error = QuotaRefused { why, available_at, limit }.into_error(READ, 7, false, None);
             assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
             error.to_string()
         };
-        let named = refused(Why::Deadline, Some("scripts.max"));
+        let named = refused(GaveUp::DeadlineWouldPass, Some("scripts.max"));
         assert!(
             named.contains("limit scripts.max for `get script` is reached; the next attempt would have come after"),
             "{named}"
         );
-        let unnamed = refused(Why::Deadline, None);
+        let unnamed = refused(GaveUp::DeadlineWouldPass, None);
         assert!(
             unnamed.contains("may ask of `get script` is spent; the next attempt would have come after"),
             "{unnamed}"
         );
-        let full = refused(Why::QueueFull(7), Some("scripts.max"));
+        let full = refused(GaveUp::QueueFull, Some("scripts.max"));
         assert!(
             full.contains(
                 "7 calls of this agent wait for the quota of `get script` already; not waited for: `max_waiting`"
             ),
             "{full}"
         );
-        let endless = refused(Why::NoEndSaid, None);
+        let endless = refused(GaveUp::NoEndSaid, None);
         assert!(
             endless.contains("no more of `get script`; not waited for longer: the service does not say when"),
             "{endless}"
@@ -1002,7 +980,7 @@ mod tests {
                         &RetryPolicy::default(),
                     ),
                     Err(told) => {
-                        let why = if waits == 15 { Why::NoEndSaid } else { Why::Deadline };
+                        let why = if waits == 15 { GaveUp::NoEndSaid } else { GaveUp::DeadlineWouldPass };
                         assert_eq!(told.why, why);
                         break;
                     }
@@ -1035,7 +1013,7 @@ mod tests {
                         refused(None),
                         &RetryPolicy::default(),
                     ),
-                    Err(told) => break assert_eq!(told.why, Why::NoEndSaid),
+                    Err(told) => break assert_eq!(told.why, GaveUp::NoEndSaid),
                 }
             }
             assert_eq!(refused_at.elapsed().as_secs(), 15, "{told_of:?}");
@@ -1089,7 +1067,7 @@ mod tests {
         let told_so = gate.wait(READ, asked, asked + secs(30), None, 20_000).await.unwrap_err();
         assert_eq!(asked.elapsed(), Duration::ZERO);
         let available = told_so.available_at.unwrap() - asked;
-        assert_eq!(told_so.why, Why::Deadline);
+        assert_eq!(told_so.why, GaveUp::DeadlineWouldPass);
         assert!((secs(60)..secs(60) + SPREAD).contains(&available), "{available:?}");
 
         // Those who wait already, as soon as it is known.

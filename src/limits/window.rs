@@ -48,11 +48,10 @@ impl QuotaHeaders {
 
     /// What they are worth where the answer was sent and received then. No window is taken to last longer than the cap.
     pub(super) fn observed(self, sent: Instant, now: Instant, cap: Duration) -> Observed {
-        let Self { allowed, count, reset } = self;
-        let reset = reset.min(cap);
-        let latest = after(now, reset);
-        let earliest = after(sent, reset.saturating_sub(ROUNDING)).min(latest);
-        Observed { allowed, count, reset, sent, now, ends: (earliest, latest) }
+        let told = Self { reset: self.reset.min(cap), ..self };
+        let latest = after(now, told.reset);
+        let earliest = after(sent, told.reset.saturating_sub(ROUNDING)).min(latest);
+        Observed { told, sent, now, ends: (earliest, latest) }
     }
 }
 
@@ -69,9 +68,7 @@ fn number(value: &HeaderValue) -> Option<u32> {
 /// The headers of an answer, with when it was sent and received, and between when and when its window so ends.
 #[derive(Clone, Copy)]
 pub(super) struct Observed {
-    allowed: u32,
-    count: u32,
-    reset: Duration,
+    told: QuotaHeaders,
     sent: Instant,
     now: Instant,
     ends: (Instant, Instant),
@@ -100,12 +97,12 @@ impl Window {
         Self {
             number,
             apart,
-            allowed: seen.allowed,
-            used: seen.count,
+            allowed: seen.told.allowed,
+            used: seen.told.count,
             used_since: seen.now,
             ends: Some(seen.ends),
             ended: None,
-            length: seen.reset,
+            length: seen.told.reset,
             spread: random.below(SPREAD),
         }
     }
@@ -142,11 +139,11 @@ impl Window {
 
     fn looks_like(&self, seen: &Observed) -> bool {
         let ends_agree = self.ends.is_none_or(|ends| seen.ends.0 <= ends.1 && ends.0 <= seen.ends.1);
-        seen.allowed == self.allowed && ends_agree
+        seen.told.allowed == self.allowed && ends_agree
     }
 
     fn counts_apart(&self, seen: &Observed) -> bool {
-        seen.count < self.used && self.used_since < seen.sent
+        seen.told.count < self.used && self.used_since < seen.sent
     }
 
     pub(super) fn note(&mut self, seen: &Observed) {
@@ -156,10 +153,10 @@ impl Window {
             (self.used, self.used_since) = (0, seen.now);
         }
         self.ends = Some(ends.map_or(seen.ends, |ends| (ends.0.max(seen.ends.0), ends.1.min(seen.ends.1))));
-        self.allowed = seen.allowed;
-        self.length = self.length.max(seen.reset);
-        if seen.count > self.used {
-            (self.used, self.used_since) = (seen.count, seen.now);
+        self.allowed = seen.told.allowed;
+        self.length = self.length.max(seen.told.reset);
+        if seen.told.count > self.used {
+            (self.used, self.used_since) = (seen.told.count, seen.now);
         }
     }
 }

@@ -338,7 +338,7 @@ fn not_in_time(time: Duration, said: Option<String>, last: Option<Error>) -> Err
             format!("the script was not imported within {time:.0} s{said}; it may still be: {WAIT}")
         }
     };
-    Error::unanswered(last, what)
+    Error::instead_of(last, ErrorKind::Timeout, what)
 }
 
 /// Whether it is an answer to the question for a status that has none in it.

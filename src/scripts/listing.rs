@@ -149,7 +149,7 @@ pub struct ListingPages {
 }
 
 /// A page; none where there is said to be none, and that is so.
-type Fetched = Result<Option<(ScriptListing, Answer)>, Error>;
+type Fetched = Result<Option<(ScriptListing, Box<Answer>)>, Error>;
 
 /// What a page of a list may say.
 const KNOWN: [&str; 11] = [

@@ -406,7 +406,7 @@ impl Agent {
     async fn one(&self, id: &ScriptId, spec: &Spec<'_>) -> Result<Script, Error> {
         // Errors have ids, too.
         let is_blank = |script: &Script| script.id != *id && script.name.is_none() && script.pages.is_empty();
-        decode_unless_error(&[], is_blank, "a script", spec, &self.run(spec).await?)
+        decode_unless_error(&[], is_blank, "a script", spec, &*self.run(spec).await?)
     }
 
     /// A call, and its answer as the page it should be.
@@ -417,21 +417,21 @@ impl Agent {
         };
         let known =
             ["id", "name", "rootContainer", "properties", "versionId", "createdDate", "modifiedDate", "selfUri"];
-        decode_unless_error(&known, is_blank, "a page", spec, &self.run(spec).await?)
+        decode_unless_error(&known, is_blank, "a page", spec, &*self.run(spec).await?)
     }
 
     /// A call of whose answer nothing is kept.
     async fn done(&self, spec: &Spec<'_>) -> Result<(), Error> {
-        done(spec, &self.run(spec).await?)
+        done(spec, &*self.run(spec).await?)
     }
 
     /// A call, and its answer as the list it should be.
     async fn list<T: DeserializeOwned>(&self, what: &str, spec: &Spec<'_>) -> Result<Items<T>, Error> {
-        decode_list(what, spec, &self.run(spec).await?)
+        decode_list(what, spec, &*self.run(spec).await?)
     }
 
     /// A call, and its answer whatever JSON it is.
     async fn json(&self, spec: &Spec<'_>) -> Result<Json, Error> {
-        decode_any_unless_error("JSON", spec, &self.run(spec).await?)
+        decode_any_unless_error("JSON", spec, &*self.run(spec).await?)
     }
 }

@@ -1,5 +1,7 @@
 //! Scripts in and out of an organisation: upload and import, export and download.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use http::header::{DATE, LOCATION};
@@ -22,6 +24,7 @@ use crate::error::{Error, ErrorBody, ErrorKind};
 use crate::exact::Address;
 use crate::id::{ScriptId, UploadId};
 use crate::json::{decode, decode_unless_error, has_code, is_error_without, misshapen};
+use crate::limits::quota::QuotaGate;
 use crate::region::{is_loopback, is_private};
 use crate::request::{self, Spec};
 use crate::retry::after;
@@ -106,7 +109,7 @@ impl Agent {
         &self,
         id: &UploadId,
         query: &ReadUploadStatus,
-    ) -> Result<(ImportStatus, Answer), Error> {
+    ) -> Result<(ImportStatus, Box<Answer>), Error> {
         let ids = [id.as_str()];
         let spec = Spec::of(&request::GET_UPLOAD_STATUS, &ids).query(query.query());
         let spec = Spec { patient: query.long_poll, ..spec };
@@ -192,7 +195,7 @@ impl Agent {
             .map(|(export, _)| export)
     }
 
-    async fn exported(&self, spec: &Spec<'_>) -> Result<(ExportResponse, Answer), Error> {
+    async fn exported(&self, spec: &Spec<'_>) -> Result<(ExportResponse, Box<Answer>), Error> {
         let answer = self.run(spec).await?;
         let is_blank = |export: &ExportResponse| export.url.is_none();
         let export = decode_unless_error(&["url"], is_blank, "an export", spec, &answer)?;
@@ -224,7 +227,7 @@ impl Agent {
         let spec = Spec::of(&request::EXPORT_SCRIPT, &ids).body(options.body());
         let (export, answer) = agent.exported(&spec).await?;
         match export.url {
-            Some(url) => agent.download(&url, Some((id.as_str(), &answer))).await,
+            Some(url) => agent.download(&url, Some((id.as_str(), &*answer))).await,
             None => Err(misshapen("an export with its URL", &spec, &answer, None)),
         }
     }
@@ -284,7 +287,8 @@ impl Agent {
             spec.exact = address.exact().filter(|_| client.host(&spec).transport.sends_exact(url));
             let is_altered = address.is_altered() && spec.exact.is_none();
             let secrets = spec.secrets();
-            let authority = Authority::Own { secrets: secrets.iter().map(String::as_str).collect() };
+            let quota = QuotaGate::new(Arc::clone(&client.random));
+            let authority = Authority::Own { secrets: secrets.iter().map(String::as_str).collect(), quota };
             let call = Call { spec: &spec, authority, timeout: self.until(deadline).timeout() };
             let result = call::run(client, &call).await;
             self.note(&result);
