@@ -431,7 +431,8 @@ impl Work {
 fn builder(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::ClientBuilder> {
     // reqwest alone wants a crypto provider of the process, even where all is http.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder().redirect(reqwest::redirect::Policy::none());
+    // By HTTP/1.1, as the run that it explains: how many streams a server lets a connection have would bound what is sent at once.
+    let mut builder = Client::builder().http1_only().redirect(reqwest::redirect::Policy::none());
     if let Some(pem) = ca {
         builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
     }
