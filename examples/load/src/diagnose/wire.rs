@@ -246,17 +246,19 @@ impl Subject for Wire<'_> {
         let mut ended = Vec::new();
         {
             let at_a_time = if at_once { logins.len().max(1) } else { 1 };
-            let ends = stream::iter(&logins).map(|login| self.log_in_once(login)).buffer_unordered(at_a_time);
+            // A token is as old as its own login, and not as the last one.
+            let log_in = async |login| (self.log_in_once(login).await, Instant::now());
+            let ends = stream::iter(&logins).map(log_in).buffer_unordered(at_a_time);
             let mut ends = std::pin::pin!(ends);
             while let Some(end) = shared.in_time(ends.next()).await.flatten() {
                 ended.push(end);
             }
         }
         self.left_out += logins.len() - ended.len();
-        for result in ended {
+        for (result, at) in ended {
             let end = match result {
                 Ok(token) => {
-                    self.tokens.push((token, Instant::now()));
+                    self.tokens.push((token, at));
                     End::Well
                 }
                 Err(end) => end,
@@ -511,16 +513,38 @@ fn number(n: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use genesys_scripts::simulator::Simulator;
+
     use super::*;
     use crate::target::tests::found;
+
+    /// So many agents that log in as one client.
+    async fn clients(name: &str, url: &str, agents: usize) -> (Args, Target) {
+        let (args, mut target) = found(name, &["--diagnose", "--api-url", url], agents).await;
+        target.client = Some(("load-test".to_owned(), "s3cret".into()));
+        target.agents.iter_mut().for_each(|agent| agent.login = feeder::Login::Client);
+        (args, target)
+    }
+
+    #[tokio::test]
+    async fn a_token_is_as_old_as_its_own_login() {
+        let simulator = Simulator::builder().client_secret("s3cret").latency(Duration::from_millis(100));
+        let simulator = simulator.start().await.unwrap();
+        let (args, target) = clients("ages", simulator.url(), 3).await;
+        let mut wire = Wire::new(&args, &target, &Stop::on_signals().unwrap()).await.unwrap();
+        wire.log_in(3, false, &mut Taken::new()).await;
+        let issued: Vec<_> = wire.tokens.iter().map(|(_, issued)| *issued).collect();
+        assert_eq!(issued.len(), 3);
+        for pair in issued.windows(2) {
+            assert!(pair[1] - pair[0] >= Duration::from_millis(100), "{issued:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn logins_that_nobody_answers_leave_time_for_the_rest() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let here = format!("http://{}", silent.local_addr().unwrap());
-        let (args, mut target) = found("logins", &["--diagnose", "--api-url", &here], 40).await;
-        target.client = Some(("load-test".to_owned(), "s3cret".into()));
-        target.agents.iter_mut().for_each(|agent| agent.login = feeder::Login::Client);
+        let (args, target) = clients("logins", &here, 40).await;
         let mut wire = Wire::new(&args, &target, &Stop::on_signals().unwrap()).await.unwrap();
         let mut taken = Taken::new();
         wire.log_in(40, false, &mut taken).await;
