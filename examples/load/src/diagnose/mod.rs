@@ -79,7 +79,8 @@ pub(crate) async fn command(
     let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed(), &where_to, told).await;
     report.not_tested.splice(..0, not_tested(&wire, &asked, budget));
     if args.workload == Workload::FirstScreen {
-        not_all(&mut report);
+        let pages = "a script's pages, which a first screen asks for too: scripts alone were asked for";
+        experiment::not_all(&mut report, pages);
     }
     let facts = Facts {
         args,
@@ -132,16 +133,6 @@ fn asked(args: &Args, target: &Target, plan: &Plan, ids: u32) -> Asked {
         }
     };
     Asked { agents, shared: args.shared_token, at_once, per_second, all_together, open, per_agent, ids }
-}
-
-/// Nothing may be the matter with a part of the work only.
-fn not_all(report: &mut Report) {
-    report
-        .not_tested
-        .push("a script's pages, which a first screen asks for too: scripts alone were asked for".to_owned());
-    if report.verdict == Verdict::NothingFound {
-        report.verdict = Verdict::NotEnoughEvidence;
-    }
 }
 
 /// What the means did not allow.

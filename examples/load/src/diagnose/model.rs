@@ -528,6 +528,15 @@ fn who_cannot_be_reached_is_down_only_where_it_may_be() {
     }
 }
 
+#[test]
+fn where_the_time_is_over_before_all_was_tried_nothing_is_said_to_be_well() {
+    let mut model = Model::new(1, Vec::new());
+    model.latency = 8.0;
+    let report = diagnosed(model, &asked(), 1);
+    assert_eq!(report.verdict, Verdict::NotEnoughEvidence, "{:?}", report.causes);
+    assert!(report.not_tested.iter().any(|what| what.contains("what was left to try")), "{:?}", report.not_tested);
+}
+
 /// What it comes to where logins ended so, first one after the other and then at once, and nothing else was asked.
 fn of_logins(alone: &[End], at_once: &[End]) -> Vec<(Name, Certainty)> {
     let mut taken = Taken::new();
