@@ -164,12 +164,10 @@ async fn load(args: &Args) -> anyhow::Result<ExitCode> {
 fn tell(args: &Args, facts: &Facts<'_>, plan: &Plan, runs: &[Run], files: Files, jtl: Option<Jtl>) -> bool {
     let summary = summary::text(facts, plan, runs);
     let mut errors = files.write(facts, runs, &summary, jtl);
-    if args.json.as_deref().is_some_and(|path| path.as_os_str() == "-") {
-        output::tell(&summary);
+    let json_to_stdout = args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+    output::people(&summary, json_to_stdout);
+    if json_to_stdout {
         errors.extend(report::json(facts, runs, None).and_then(|json| output::print(&json)).err());
-    } else if let Err(error) = output::print(&summary) {
-        // Nobody asked for more than to be told, and the exit code still tells the verdict.
-        output::tell(&format!("error: {error:#}"));
     }
     for error in &errors {
         output::tell(&format!("error: {error:#}"));

@@ -98,14 +98,13 @@ pub(crate) async fn command(
 }
 
 fn tell(facts: &Facts<'_>, report: &Report, file: Option<Aside>) -> anyhow::Result<()> {
-    let to_stdout = facts.args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
-    if to_stdout {
-        output::tell(&page(report, Style { colour: false }));
-        return output::print(&report::json(facts, &[], Some(report))?);
-    }
-    output::print(&page(report, Style::of_stdout()))?;
+    let json_to_stdout = facts.args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+    let style = if json_to_stdout { Style { colour: false } } else { Style::of_stdout() };
+    output::people(&page(report, style), json_to_stdout);
+    let json = || report::json(facts, &[], Some(report));
     match file {
-        Some(file) => file.write(format!("{}\n", report::json(facts, &[], Some(report))?).as_bytes()),
+        _ if json_to_stdout => output::print(&json()?),
+        Some(file) => file.write(format!("{}\n", json()?).as_bytes()),
         None => Ok(()),
     }
 }
