@@ -133,9 +133,6 @@ async fn load(args: &Args) -> anyhow::Result<ExitCode> {
         failed_conditions: Vec::new(),
         warnings: target.as_ref().map(|target| machine::prepare(args, target, &plan)).unwrap_or_default(),
     };
-    for warning in &facts.warnings {
-        output::tell(&format!("warning: {warning}"));
-    }
     let mut jtl = files.jtl.take().map(|file| {
         let threads = target.as_ref().map(|target| target.threads(args.workload)).unwrap_or_default();
         Jtl::new(file, args.workload.label(), threads)

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::args::{Args, Mode};
+use crate::output;
 use crate::plan::Plan;
 use crate::run::Run;
 use crate::target::Target;
@@ -19,7 +20,8 @@ const LATE_AGENTS_MS: f64 = 100.0;
 /// Of what the cores can do.
 const BUSY: f64 = 0.9;
 
-/// Raises the limit on open files as far as it may be, and tells what the naive mode needs more of than there is.
+/// Raises the limit on open files as far as it may be, and tells people, and whoever asks, what the naive mode needs more of than
+/// there is.
 pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> {
     let mut warnings = Vec::new();
     let files = raise_open_files(&mut warnings);
@@ -44,6 +46,9 @@ pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> 
             "the naive mode may need {connections} connections to one address, and this machine has {ports} local ports for them \
              (net.ipv4.ip_local_port_range)"
         ));
+    }
+    for warning in &warnings {
+        output::tell(&format!("warning: {warning}"));
     }
     warnings
 }

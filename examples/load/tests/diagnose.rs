@@ -256,3 +256,19 @@ async fn a_full_disk_behind_stdout_changes_neither_the_verdict_nor_the_file() {
     std::fs::remove_file(&json).unwrap();
     assert_eq!(report["diagnosis"]["verdict"], "causes", "{report:#}");
 }
+
+/// Of a machine that has too few files for the run.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_this_machine_lacks_is_told_to_people_too() {
+    let simulator = simulator().start().await.unwrap();
+    let script = format!("ulimit -n 100; exec {} \"$@\"", env!("CARGO_BIN_EXE_genesys-load"));
+    let options = ["--diagnose", "--diagnose-requests", "50", "--agents", "100", "--json", "-", "--api-url"];
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh"]).args(options).arg(simulator.url());
+    let ended = ended(command.stdout(Stdio::piped())).await;
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let warning = report["warnings"][0].as_str().unwrap_or_else(|| panic!("{report:#}"));
+    assert!(warning.contains("100 open files"), "{warning}");
+    assert!(ended.stderr.contains(&format!("warning: {warning}")), "{warning} in {}", ended.stderr);
+}
