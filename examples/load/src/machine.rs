@@ -31,14 +31,20 @@ pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> 
         Plan::Closed(_) if naive => u64::from(target.agent_count()),
         _ => 0,
     };
-    let ends = if target.is_here() { 2 } else { 1 };
-    if let Some(files) = files.filter(|files| connections * ends + OTHER_FILES > *files) {
-        let both = if ends == 2 { ", and the simulator in this process the other end" } else { "" };
+    let separate =
+        target.client.is_some() && !args.shared_token && target.region.login_url() != target.region.api_url();
+    let (each, besides) = match separate {
+        // The one is kept for a while after the login.
+        true => (2, ", and one to where it logs in"),
+        false if target.is_here() => (2, ", and the simulator in this process the other end"),
+        false => (1, ""),
+    };
+    if let Some(files) = files.filter(|files| connections * each + OTHER_FILES > *files) {
         warnings.push(format!(
-            "the naive mode may need {} open files at once (a connection for each of {connections} agents{both}), and this process may \
+            "the naive mode may need {} open files at once (a connection for each of {connections} agents{besides}), and this process may \
              have {files}, which is the hard limit: beyond it agents fail for want of files, not by the service. Raise it (ulimit -Hn, \
              LimitNOFILE, /etc/security/limits.conf), use fewer --agents, or a longer --ramp-up",
-            connections * ends
+            connections * each
         ));
     }
     if let Some(ports) = local_ports().filter(|ports| connections > *ports) {

@@ -264,11 +264,14 @@ async fn what_this_machine_lacks_is_told_to_people_too() {
     let simulator = simulator().start().await.unwrap();
     let script = format!("ulimit -n 100; exec {} \"$@\"", env!("CARGO_BIN_EXE_genesys-load"));
     let options = ["--diagnose", "--diagnose-requests", "50", "--agents", "100", "--json", "-", "--api-url"];
-    let mut command = Command::new("sh");
-    command.args(["-c", &script, "sh"]).args(options).arg(simulator.url());
-    let ended = ended(command.stdout(Stdio::piped())).await;
-    let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
-    let warning = report["warnings"][0].as_str().unwrap_or_else(|| panic!("{report:#}"));
-    assert!(warning.contains("100 open files"), "{warning}");
-    assert!(ended.stderr.contains(&format!("warning: {warning}")), "{warning} in {}", ended.stderr);
+    let elsewhere = simulator.url().replace("127.0.0.1", "localhost");
+    for (more, needs) in [(&[][..], "100 open files"), (&["--login-url", &elsewhere], "200 open files")] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).args(options).arg(simulator.url()).args(more);
+        let ended = ended(command.stdout(Stdio::piped())).await;
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+        let warning = report["warnings"][0].as_str().unwrap_or_else(|| panic!("{report:#}"));
+        assert!(warning.contains(needs), "{warning}");
+        assert!(ended.stderr.contains(&format!("warning: {warning}")), "{warning} in {}", ended.stderr);
+    }
 }
