@@ -231,14 +231,15 @@ impl Args {
         self.agents
     }
 
-    /// Why agents would never begin, or nothing would.
-    pub(crate) fn idle(&self) -> Option<String> {
+    /// Why some of so many agents would never begin, or nothing would.
+    pub(crate) fn idle(&self, agents: u32) -> Option<String> {
         if !self.stages.is_empty() && self.stages.iter().all(Stage::is_silent) {
             return Some(
                 "all stages are at rate 0, so that nothing is ever sent; say one like --stage 30s:200/s".to_owned(),
             );
         }
-        let duration = self.duration.filter(|duration| !self.is_open() && self.ramp_up > *duration)?;
+        let last = self.ramp_up * agents.saturating_sub(1) / agents.max(1);
+        let duration = self.duration.filter(|duration| !self.is_open() && last >= *duration)?;
         Some(format!(
             "--ramp-up {} is longer than --duration {}, so that the last agents would never begin",
             humantime::format_duration(self.ramp_up),

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::args::{Args, Mode, Workload};
 use crate::failure::Failure;
 use crate::feeder::{self, Login, Row};
+use crate::numbers;
 use crate::sender::{Answer, Sender, get};
 
 /// The names the official Terraform provider reads.
@@ -63,10 +64,11 @@ pub(crate) enum NoTarget {
 impl Target {
     pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
         // All that can be wrong without a request is told before one.
-        if let Some(why) = args.idle() {
+        let rows = feeder_rows(args)?;
+        let agents = rows.as_ref().map_or_else(|| Self::agents_asked(args), |rows| numbers::count(rows.len()));
+        if let Some(why) = args.idle(agents) {
             return Err(usage(ErrorKind::ValueValidation, why));
         }
-        let rows = feeder_rows(args)?;
         let ca = args.ca.as_deref().map(certificates).transpose()?;
         let region = region(args)?;
         let (region, client, simulator) = match region {
@@ -93,7 +95,6 @@ impl Target {
                     None if args.region.is_some() => return Err(say_script_id("a region is no simulator")),
                     None => first_script(&region, ca.as_deref(), LOOKUP.min(args.call_timeout)).await?,
                 };
-                let agents = args.agents_said().unwrap_or(AGENTS);
                 (0..agents).map(|_| Identity { name: None, script: script.clone(), login: Login::Client }).collect()
             }
         };
@@ -106,7 +107,7 @@ impl Target {
     }
 
     pub(crate) fn agent_count(&self) -> u32 {
-        u32::try_from(self.agents.len()).unwrap_or(u32::MAX)
+        numbers::count(self.agents.len())
     }
 
     /// Each agent's name, and the URL it asks for first.
@@ -167,7 +168,7 @@ fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
     let rows = feeder::read(path).map_err(|error| usage(ErrorKind::ValueValidation, format!("{error:#}")))?;
     let rows = feeder::rows_for(rows, args.agents_said(), args.recycle)
         .map_err(|why| usage(ErrorKind::ValueValidation, why))?;
-    let most = crate::numbers::MOST as usize;
+    let most = numbers::MOST as usize;
     // Of a worker's rows only a share is its own, and how many of them are used its master says.
     if args.command.is_none() && rows.len() > most {
         return Err(usage(
