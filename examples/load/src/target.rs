@@ -9,15 +9,17 @@ use clap::error::ErrorKind;
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{Region, ScriptId};
 use hyper::StatusCode;
-use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use serde::Deserialize;
+use url::Url;
 
 use crate::args::{Args, Mode, Workload};
 use crate::failure::Failure;
 use crate::feeder::{self, Login, Row};
 use crate::numbers;
-use crate::sender::{Answer, Sender, get};
+use crate::sender::{Answer, Means, get};
 
 /// The names the official Terraform provider reads.
 const CLIENT_ID: &str = "GENESYSCLOUD_OAUTHCLIENT_ID";
@@ -197,7 +199,7 @@ fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
 fn certificates(path: &Path) -> Result<Vec<u8>, NoTarget> {
     let refuse = |why: String| usage(ErrorKind::ValueValidation, format!("--ca {}: {why}", path.display()));
     let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    match reqwest::Certificate::from_pem_bundle(&pem) {
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
         _ => Err(refuse("there is no certificate in PEM in it".to_owned())),
     }
@@ -241,7 +243,7 @@ async fn first_script(region: &Region, ca: Option<&[u8]>, timeout: Duration) -> 
     }
 
     let url = format!("{}/_simulator/scripts", region.api_url());
-    let ask = async { Sender::new(region, ca)?.send(get(&url.parse()?, None), timeout).await };
+    let ask = async { Means::new(region, ca)?.sender(None, usize::MAX).send(get(&url.parse()?, None), timeout).await };
     let Answer { status, body, .. } =
         ask.await.with_context(|| format!("cannot ask {url} for the scripts there are")).map_err(unreachable)?;
     if status != StatusCode::OK {

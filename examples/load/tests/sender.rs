@@ -193,12 +193,15 @@ async fn over_tls_an_experiment_sends_as_the_run_does() {
     let args = ["--diagnose", "--diagnose-requests", "200", "--agents", "20", "--ca", ca];
     let (report, said) = load(&format!("https://localhost:{port}"), &args, &[]).await;
     assert_eq!(report["diagnosis"]["verdict"], "nothing_found", "{said}");
-    let asked = asked.lock().unwrap();
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
     assert!(asked.len() > 100, "{}", asked.len());
-    for (spoken, path, came) in asked.iter() {
-        assert_eq!(*spoken, Version::HTTP_11, "{path}");
+    for (spoken, path, came) in asked {
+        assert_eq!(spoken, Version::HTTP_11, "{path}");
         assert!(came.starts_with("application/json "), "{path}: {came}");
     }
+    // Whom it does not trust it does not take for one that is down.
+    let (report, said) = load(&format!("https://localhost:{port}"), &["--diagnose", "--agents", "5"], &[]).await;
+    assert_eq!(report["diagnosis"]["causes"][0]["name"], "client_made", "{said}");
 }
 
 /// Opens the way to any name, as if all were this machine; keeps the heads.
