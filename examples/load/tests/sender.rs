@@ -277,6 +277,18 @@ async fn other_machines_are_reached_through_the_proxy_of_the_environment() {
     assert!(!said.contains("wrong"), "{said}");
 }
 
+/// The crate takes it for none.
+#[tokio::test]
+async fn a_proxy_that_only_the_crate_refuses_does_not_end_the_naive_way() {
+    let identity = Identity::new("refused");
+    let (port, _) = service(&identity, &[HTTP1]).await;
+    let (at, _) = proxy(None, false).await;
+    let way = format!("http://localhost:{at}/a-path");
+    let args = ["--ca", identity.pem.to_str().unwrap(), "--agents", "2"];
+    let (run, said) = naive(&format!("https://{NAME}:{port}"), &args, &[("HTTPS_PROXY", &way)]).await;
+    assert_eq!(run["served"], 2, "{said}");
+}
+
 /// A service that gives tokens, and sends these bytes for a script and no more.
 async fn says(bytes: &'static [u8], then_waits: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
