@@ -105,7 +105,7 @@ impl Target {
 
     /// How many agents there would be, were there a target.
     pub(crate) fn agents_asked(args: &Args) -> u32 {
-        args.agents_said().unwrap_or(AGENTS)
+        args.agents.unwrap_or(AGENTS)
     }
 
     pub(crate) fn agent_count(&self) -> u32 {
@@ -168,8 +168,8 @@ fn region_of(url: &str) -> Option<String> {
 fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
     let Some(path) = &args.feeder else { return Ok(None) };
     let rows = feeder::read(path).map_err(|error| usage(ErrorKind::ValueValidation, format!("{error:#}")))?;
-    let rows = feeder::rows_for(rows, args.agents_said(), args.recycle)
-        .map_err(|why| usage(ErrorKind::ValueValidation, why))?;
+    let rows =
+        feeder::rows_for(rows, args.agents, args.recycle).map_err(|why| usage(ErrorKind::ValueValidation, why))?;
     let most = numbers::MOST as usize;
     // Of a worker's rows only a share is its own, and how many of them are used its master says.
     if args.command.is_none() && rows.len() > most {

@@ -76,7 +76,7 @@ pub(crate) async fn command(
     };
     let budget = args.diagnose_requests as usize;
     let where_to = summary::target(args);
-    let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed(), &where_to, told).await;
+    let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed, &where_to, told).await;
     report.not_tested.splice(..0, not_tested(&wire, &asked, budget));
     if args.workload == Workload::FirstScreen {
         let pages = "a script's pages, which a first screen asks for too: scripts alone were asked for";
