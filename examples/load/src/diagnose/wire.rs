@@ -25,6 +25,7 @@ use crate::args::Args;
 use crate::failure::Failure;
 use crate::feeder;
 use crate::naive::{self, Known, Refusal};
+use crate::numbers;
 use crate::sender::{self, Answer, Means, get};
 use crate::stop::Stop;
 use crate::target::Target;
@@ -136,7 +137,7 @@ impl<'a> Wire<'a> {
 
     /// Scripts that the user's run asks for.
     pub(crate) fn script_count(&self) -> u32 {
-        number(self.scripts.len())
+        numbers::count(self.scripts.len())
     }
 
     /// Logins for which there was no time.
@@ -192,15 +193,15 @@ impl Subject for Wire<'_> {
     }
 
     fn ids(&self) -> u32 {
-        number(self.urls.len())
+        numbers::count(self.urls.len())
     }
 
     fn addresses(&self) -> u32 {
-        number(self.shared.senders.len())
+        numbers::count(self.shared.senders.len())
     }
 
     fn tokens(&self) -> u32 {
-        number(self.tokens.len())
+        numbers::count(self.tokens.len())
     }
 
     async fn log_in(&mut self, agents: usize, at_once: bool, taken: &mut Taken) {
@@ -307,7 +308,7 @@ impl Shared {
     /// The number of a connection, and whether it is seen for the first time.
     fn connection(&self, local: SocketAddr) -> (u32, bool) {
         let mut connections = self.connections();
-        let next = number(connections.len());
+        let next = numbers::count(connections.len());
         let mut fresh = false;
         let known = *connections.entry(local).or_insert_with(|| {
             fresh = true;
@@ -438,10 +439,6 @@ fn broken(error: &anyhow::Error) -> End {
 
 fn refused(status: StatusCode, body: &[u8], secrets: &[&str]) -> End {
     End::Refused(status.as_u16(), Refusal::of(body).words(secrets))
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
