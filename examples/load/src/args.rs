@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use genesys_scripts::{Region, ScriptId};
-use serde::Serialize;
 
 use crate::numbers;
 use crate::plan::{Closed, Open, Plan, Stage};
@@ -32,7 +31,7 @@ pub(crate) struct Args {
 
     /// How many agents there are [default: 150, or as many as the feeder has rows].
     #[arg(long, value_parser = numbers::agents, allow_hyphen_values = true)]
-    agents: Option<u32>,
+    pub(crate) agents: Option<u32>,
 
     /// Spread the agents' starts evenly over this time: 30s, 1500ms, 5m. With 0s all start at once. With --rate, the
     /// time in which the rate grows from 0.
@@ -66,7 +65,7 @@ pub(crate) struct Args {
 
     /// Decides what is random of --poisson, and the order of --diagnose.
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(crate) seed: u64,
 
     /// What an agent does.
     #[arg(long, value_enum, default_value_t = Workload::Script)]
@@ -174,8 +173,7 @@ Shapes of load:
   spike        --stage 30s:20/s --stage 5s:400/s --stage 30s:20/s
   soak         --agents 150 --duration 8h --think-time 20s   or: --rate 50/s --duration 8h";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
     /// A script by its id.
     Script,
@@ -195,8 +193,7 @@ impl Workload {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// First naive, then resilient; a login limit that the one has spent is spent for the other too.
     Both,
@@ -226,19 +223,15 @@ impl Mode {
 }
 
 impl Args {
-    /// How many agents, where that is said.
-    pub(crate) fn agents_said(&self) -> Option<u32> {
-        self.agents
-    }
-
-    /// Why agents would never begin, or nothing would.
-    pub(crate) fn idle(&self) -> Option<String> {
+    /// Why some of so many agents would never begin, or nothing would.
+    pub(crate) fn idle(&self, agents: u32) -> Option<String> {
         if !self.stages.is_empty() && self.stages.iter().all(Stage::is_silent) {
             return Some(
                 "all stages are at rate 0, so that nothing is ever sent; say one like --stage 30s:200/s".to_owned(),
             );
         }
-        let duration = self.duration.filter(|duration| !self.is_open() && self.ramp_up > *duration)?;
+        let last = self.ramp_up * agents.saturating_sub(1) / agents.max(1);
+        let duration = self.duration.filter(|duration| !self.is_open() && last >= *duration)?;
         Some(format!(
             "--ramp-up {} is longer than --duration {}, so that the last agents would never begin",
             humantime::format_duration(self.ramp_up),
@@ -270,13 +263,5 @@ impl Args {
     /// Whether iterations come by the clock.
     pub(crate) fn is_open(&self) -> bool {
         self.rate.is_some() || !self.stages.is_empty()
-    }
-
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    pub(crate) fn poisson(&self) -> bool {
-        self.poisson
     }
 }

@@ -5,8 +5,6 @@
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
-
 use crate::output::{self, Aside};
 use crate::run::Sample;
 
@@ -48,27 +46,6 @@ const HEADER: [&str; 17] = [
     "Connect",
 ];
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time_stamp: u64,
-    elapsed: u64,
-    label: &'a str,
-    response_code: &'a str,
-    response_message: &'a str,
-    thread_name: &'a str,
-    data_type: &'a str,
-    success: bool,
-    failure_message: &'a str,
-    bytes: u64,
-    sent_bytes: u64,
-    grp_threads: u64,
-    all_threads: u64,
-    url: &'a str,
-    latency: u64,
-    idle_time: u64,
-    connect: u64,
-}
-
 impl Jtl {
     pub(crate) fn new(file: Aside, label: &'static str, threads: Vec<(String, String)>) -> Self {
         let mut lines = no_lines();
@@ -100,26 +77,27 @@ impl Jtl {
             },
         };
         let (name, url) = self.threads.get(agent as usize).map_or(("agent", "null"), |(name, url)| (name, url));
-        let line = Line {
-            time_stamp: began_at.duration_since(UNIX_EPOCH).map_or(0, millis),
-            elapsed: millis(sample.service_time()),
-            label: &format!("{mode}: {}", self.label),
-            response_code: &code,
-            response_message: message,
-            thread_name: &format!("{mode} {name} 1-{}", agent + 1),
-            data_type: "text",
-            success: sample.outcome.result.is_ok(),
-            failure_message: failure,
-            bytes: sample.outcome.bytes,
-            sent_bytes: 0,
-            grp_threads: in_flight,
-            all_threads: in_flight,
+        let in_flight = in_flight.to_string();
+        let line: [&str; HEADER.len()] = [
+            &began_at.duration_since(UNIX_EPOCH).map_or(0, millis).to_string(),
+            &millis(sample.service_time()).to_string(),
+            &format!("{mode}: {}", self.label),
+            &code,
+            message,
+            &format!("{mode} {name} 1-{}", agent + 1),
+            "text",
+            if sample.outcome.result.is_ok() { "true" } else { "false" },
+            failure,
+            &sample.outcome.bytes.to_string(),
+            "0",
+            &in_flight,
+            &in_flight,
             url,
-            latency: millis(sample.outcome.first_byte),
-            idle_time: 0,
-            connect: 0,
-        };
-        let line = self.lines.serialize(line).map_err(io::Error::from);
+            &millis(sample.outcome.first_byte).to_string(),
+            "0",
+            "0",
+        ];
+        let line = self.lines.write_record(line).map_err(io::Error::from);
         if let Err(error) = line.and_then(|()| self.pass_on(AT_ONCE)) {
             output::tell(&format!("warning: the --jtl file has no line from here on: {error}"));
             self.error = Some(error);

@@ -51,7 +51,7 @@ use plan::Plan;
 use progress::Progress;
 use recorder::Recorder;
 use report::Facts;
-use run::Run;
+use run::{Run, Sent};
 use stop::Stop;
 use target::{NoTarget, Target};
 
@@ -133,9 +133,6 @@ async fn load(args: &Args) -> anyhow::Result<ExitCode> {
         failed_conditions: Vec::new(),
         warnings: target.as_ref().map(|target| machine::prepare(args, target, &plan)).unwrap_or_default(),
     };
-    for warning in &facts.warnings {
-        output::tell(&format!("warning: {warning}"));
-    }
     let mut jtl = files.jtl.take().map(|file| {
         let threads = target.as_ref().map(|target| target.threads(args.workload)).unwrap_or_default();
         Jtl::new(file, args.workload.label(), threads)
@@ -164,12 +161,10 @@ async fn load(args: &Args) -> anyhow::Result<ExitCode> {
 fn tell(args: &Args, facts: &Facts<'_>, plan: &Plan, runs: &[Run], files: Files, jtl: Option<Jtl>) -> bool {
     let summary = summary::text(facts, plan, runs);
     let mut errors = files.write(facts, runs, &summary, jtl);
-    if args.json.as_deref().is_some_and(|path| path.as_os_str() == "-") {
-        output::tell(&summary);
+    let json_to_stdout = args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+    output::people(&summary, json_to_stdout);
+    if json_to_stdout {
         errors.extend(report::json(facts, runs, None).and_then(|json| output::print(&json)).err());
-    } else if let Err(error) = output::print(&summary) {
-        // Nobody asked for more than to be told, and the exit code still tells the verdict.
-        output::tell(&format!("error: {error:#}"));
     }
     for error in &errors {
         output::tell(&format!("error: {error:#}"));
@@ -208,21 +203,20 @@ async fn one_mode(
     jtl: Option<Jtl>,
     stop: &Stop,
 ) -> anyhow::Result<(Run, Option<Jtl>)> {
-    let naive = naive::Shared::new(args, target, plan)?;
-    let client = resilient::client(args, target)?;
-    let agents: Vec<Arc<Agent>> = match mode {
+    let (agents, sent): (Vec<Agent>, Box<dyn Fn() -> Sent + Send>) = match mode {
         Mode::Resilient => {
-            resilient::agents(args, target, &client)?.into_iter().map(Agent::Resilient).map(Arc::new).collect()
+            let client = resilient::client(args, target)?;
+            let agents = resilient::agents(args, target, &client)?.into_iter().map(Agent::Resilient);
+            (agents.collect(), Box::new(move || resilient::sent(&client)))
         }
         _ => {
-            let agent = |identity| naive::Agent::new(&naive, identity, args.workload, &target.region);
-            target
-                .agents
-                .iter()
-                .map(|identity| Ok(Arc::new(Agent::Naive(agent(identity)?))))
-                .collect::<anyhow::Result<_>>()?
+            let shared = naive::Shared::new(args, target, plan)?;
+            let agent = |identity| naive::Agent::new(&shared, identity, args.workload, &target.region);
+            let agents = target.agents.iter().map(|identity| agent(identity).map(Agent::Naive));
+            (agents.collect::<anyhow::Result<_>>()?, Box::new(move || shared.sent()))
         }
     };
+    let agents = agents.into_iter().map(Arc::new).collect();
     let cpu_before = machine::cpu_time();
     let recorder = Arc::new(Recorder::new(Run::new(mode.name(), target.agent_count())?, jtl));
     let progress = Progress::of(mode.name(), plan.iterations(), &recorder);
@@ -232,9 +226,6 @@ async fn one_mode(
     ended?;
     let Some((mut run, jtl)) = noted else { anyhow::bail!("the run's numbers are gone") };
     run.cpu = machine::cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
-    run.sent = match mode {
-        Mode::Resilient => resilient::sent(&client),
-        _ => naive.sent(),
-    };
+    run.sent = sent();
     Ok((run, jtl))
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::args::{Args, Mode};
+use crate::output;
 use crate::plan::Plan;
 use crate::run::Run;
 use crate::target::Target;
@@ -19,7 +20,8 @@ const LATE_AGENTS_MS: f64 = 100.0;
 /// Of what the cores can do.
 const BUSY: f64 = 0.9;
 
-/// Raises the limit on open files as far as it may be, and tells what the naive mode needs more of than there is.
+/// Raises the limit on open files as far as it may be, and tells people, and whoever asks, what the naive mode needs more of than
+/// there is.
 pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> {
     let mut warnings = Vec::new();
     let files = raise_open_files(&mut warnings);
@@ -29,14 +31,20 @@ pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> 
         Plan::Closed(_) if naive => u64::from(target.agent_count()),
         _ => 0,
     };
-    let ends = if target.is_here() { 2 } else { 1 };
-    if let Some(files) = files.filter(|files| connections * ends + OTHER_FILES > *files) {
-        let both = if ends == 2 { ", and the simulator in this process the other end" } else { "" };
+    let separate =
+        target.client.is_some() && !args.shared_token && target.region.login_url() != target.region.api_url();
+    let (each, besides) = match separate {
+        // The one is kept for a while after the login.
+        true => (2, ", and one to where it logs in"),
+        false if target.is_here() => (2, ", and the simulator in this process the other end"),
+        false => (1, ""),
+    };
+    if let Some(files) = files.filter(|files| connections * each + OTHER_FILES > *files) {
         warnings.push(format!(
-            "the naive mode may need {} open files at once (a connection for each of {connections} agents{both}), and this process may \
+            "the naive mode may need {} open files at once (a connection for each of {connections} agents{besides}), and this process may \
              have {files}, which is the hard limit: beyond it agents fail for want of files, not by the service. Raise it (ulimit -Hn, \
              LimitNOFILE, /etc/security/limits.conf), use fewer --agents, or a longer --ramp-up",
-            connections * ends
+            connections * each
         ));
     }
     if let Some(ports) = local_ports().filter(|ports| connections > *ports) {
@@ -44,6 +52,9 @@ pub(crate) fn prepare(args: &Args, target: &Target, plan: &Plan) -> Vec<String> 
             "the naive mode may need {connections} connections to one address, and this machine has {ports} local ports for them \
              (net.ipv4.ip_local_port_range)"
         ));
+    }
+    for warning in &warnings {
+        output::tell(&format!("warning: {warning}"));
     }
     warnings
 }

@@ -12,12 +12,13 @@ use genesys_scripts::{Region, ScriptId};
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, InvalidHeaderValue};
 use hyper::{Request, StatusCode, Uri};
-use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::sync::{Barrier, OnceCell};
 use tokio::time::Instant;
+use url::Url;
+use url::form_urlencoded::Serializer;
 
 use crate::args::{Args, Workload};
 use crate::failure::Failure;
@@ -25,7 +26,7 @@ use crate::feeder::Login;
 use crate::output;
 use crate::plan::{Closed, Plan};
 use crate::run::{Outcome, Sent};
-use crate::sender::{Answer, Sender, get};
+use crate::sender::{Answer, Means, Sender, get};
 use crate::target::{Identity, Target};
 
 /// What all agents share.
@@ -48,7 +49,7 @@ impl Shared {
     pub(crate) fn new(args: &Args, target: &Target, plan: &Plan) -> anyhow::Result<Arc<Self>> {
         let at_once = matches!(plan, Plan::Closed(Closed { ramp_up: Duration::ZERO, .. }));
         Ok(Arc::new(Self {
-            sender: Sender::new(&target.region, target.ca.as_deref())?,
+            sender: Means::new(&target.region, target.ca.as_deref())?.sender(None, usize::MAX),
             login: format!("{}/oauth/token", target.region.login_url()).parse()?,
             client: target.client.clone(),
             timeout: args.call_timeout,
@@ -115,8 +116,8 @@ impl Token {
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Issued {
-    pub(crate) access_token: SecretString,
+struct Issued {
+    access_token: SecretString,
 }
 
 /// What a script, and a page of one, is known by; nothing else is looked at.
@@ -127,7 +128,7 @@ pub(crate) struct Known {
 }
 
 /// What asks for a script, one after the other.
-pub(crate) fn urls(region: &Region, script: &ScriptId, workload: Workload) -> anyhow::Result<Vec<(&'static str, Url)>> {
+pub(crate) fn urls(region: &Region, script: &ScriptId, workload: Workload) -> anyhow::Result<Vec<(&'static str, Uri)>> {
     let paths: &[(&str, &[&str], &[&str])] = match workload {
         Workload::Script => &[("get script", &[], &[])],
         Workload::Published => &[("get published script", &["published"], &[])],
@@ -140,7 +141,7 @@ pub(crate) fn urls(region: &Region, script: &ScriptId, workload: Workload) -> an
             path.pop_if_empty().extend(["api", "v2", "scripts"]).extend(*before);
             path.push(script.as_str()).extend(*after);
         }
-        urls.push((*what, url));
+        urls.push((*what, url.as_str().parse()?));
     }
     Ok(urls)
 }
@@ -152,15 +153,13 @@ impl Agent {
         workload: Workload,
         region: &Region,
     ) -> anyhow::Result<Self> {
-        let urls = urls(region, &identity.script, workload)?.into_iter();
-        let uris = urls.map(|(what, url)| Ok((what, url.as_str().parse()?))).collect::<anyhow::Result<_>>()?;
         let token = match &identity.login {
             Login::AccessToken(token) => Some(header("Bearer", token.expose_secret())?),
             _ => None,
         };
         Ok(Self {
             shared: Arc::clone(shared),
-            uris,
+            uris: urls(region, &identity.script, workload)?,
             login: identity.login.clone(),
             token: Token { got: OnceCell::new_with(token), ..Token::default() },
             met: AtomicBool::new(false),
@@ -224,19 +223,11 @@ impl Agent {
     }
 
     async fn log_in(&self) -> Result<HeaderValue, Failure> {
-        let Some((id, secret)) = &self.shared.client else {
+        let Some(client) = &self.shared.client else {
             return Err(Failure::other("log in: no client credentials"));
         };
-        let mut secrets = vec![secret.expose_secret()];
-        if let Login::RefreshToken(token) = &self.login {
-            secrets.push(token.expose_secret());
-        }
-        let basic = header("Basic", &BASE64_STANDARD.encode(format!("{id}:{}", secret.expose_secret())));
-        let mut request = Request::post(&self.shared.login)
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form(&self.login).into())
+        let (request, secrets) = login(&self.shared.login, client, &self.login)
             .map_err(|error| Failure::other(format!("log in: {error}")))?;
-        request.headers_mut().insert(AUTHORIZATION, basic.map_err(|error| Failure::other(format!("log in: {error}")))?);
         let sent = &self.shared.sent;
         sent.login_attempts.fetch_add(1, Ordering::Relaxed);
         let answer = self.shared.exchange("log in", request, Duration::ZERO).await?;
@@ -249,9 +240,7 @@ impl Agent {
             }
             return Err(failure);
         }
-        let issued = serde_json::from_slice::<Issued>(&answer.body);
-        let bearer = issued.ok().and_then(|issued| header("Bearer", issued.access_token.expose_secret()).ok());
-        bearer.ok_or_else(|| Failure::other("log in: the answer holds no token that can be sent"))
+        bearer(&answer.body).ok_or_else(|| Failure::other("log in: the answer holds no token that can be sent"))
     }
 }
 
@@ -266,30 +255,47 @@ fn told(wait: Duration) -> Duration {
     wait
 }
 
+/// A login as a plain client sends it, and what of it must not be told.
+pub(crate) fn login<'a>(
+    to: &Uri,
+    (id, secret): &'a (String, SecretString),
+    login: &'a Login,
+) -> anyhow::Result<(Request<Full<Bytes>>, Vec<&'a str>)> {
+    let mut secrets = vec![secret.expose_secret()];
+    if let Login::RefreshToken(token) = login {
+        secrets.push(token.expose_secret());
+    }
+    let basic = header("Basic", &BASE64_STANDARD.encode(format!("{id}:{}", secret.expose_secret())))?;
+    let request = Request::post(to).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    Ok((request.header(AUTHORIZATION, basic).body(form(login).into())?, secrets))
+}
+
+/// The token of a login's answer, ready to be sent.
+pub(crate) fn bearer(body: &[u8]) -> Option<HeaderValue> {
+    let issued = serde_json::from_slice::<Issued>(body).ok()?;
+    header("Bearer", issued.access_token.expose_secret()).ok()
+}
+
 /// What a login sends.
-pub(crate) fn form(login: &Login) -> String {
+fn form(login: &Login) -> String {
     match login {
-        Login::RefreshToken(token) => refresh(token.expose_secret()),
+        Login::RefreshToken(token) => {
+            let mut form = Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token").append_pair("refresh_token", token.expose_secret()).finish()
+        }
         _ => "grant_type=client_credentials".to_owned(),
     }
 }
 
-/// The form of a refresh, encoded.
-fn refresh(token: &str) -> String {
-    let Ok(mut form) = Url::parse("form:") else { return String::new() };
-    form.query_pairs_mut().append_pair("grant_type", "refresh_token").append_pair("refresh_token", token);
-    form.query().unwrap_or_default().to_owned()
-}
-
 /// What must not be told, as a header.
-fn header(scheme: &str, secret: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+pub(crate) fn header(scheme: &str, secret: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     let mut header = HeaderValue::try_from(format!("{scheme} {secret}"))?;
     header.set_sensitive(true);
     Ok(header)
 }
 
 /// As it was given: a header may hold more than ASCII.
-fn token_of(bearer: &HeaderValue) -> String {
+pub(crate) fn token_of(bearer: &HeaderValue) -> String {
     let bearer = String::from_utf8_lossy(bearer.as_bytes());
     bearer.strip_prefix("Bearer ").unwrap_or(&bearer).to_owned()
 }
@@ -298,21 +304,31 @@ fn token_of(bearer: &HeaderValue) -> String {
 #[derive(Default, Deserialize)]
 pub(crate) struct Refusal {
     #[serde(alias = "error")]
-    pub(crate) code: Option<String>,
+    code: Option<String>,
     #[serde(alias = "error_description")]
-    pub(crate) message: Option<String>,
+    message: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// For a terminal: without a secret that the service may echo, escaped, and cut.
+    pub(crate) fn words(&self, secrets: &[&str]) -> String {
+        let secrets = || secrets.iter().filter(|secret| !secret.is_empty());
+        let clean = |part: &String| {
+            let part = secrets().fold(part.clone(), |part, secret| part.replace(secret, "[REDACTED]"));
+            format!("{:?}", part.chars().take(200).collect::<String>())
+        };
+        [&self.code, &self.message].into_iter().flatten().map(clean).collect::<Vec<_>>().join(" ")
+    }
 }
 
 fn refused(what: &str, status: StatusCode, body: &[u8], secrets: &[&str]) -> Failure {
-    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    let refusal = Refusal::of(body);
     let kind = format!("{what}: HTTP {} {:?}", status.as_u16(), refusal.code);
-    let mut text = format!("{what}: HTTP {}", status.as_u16());
-    for part in [&refusal.code, &refusal.message].into_iter().flatten() {
-        // The service's words go to a terminal: without a secret it may echo, escaped, and cut.
-        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
-        let clean = secrets.fold(part.clone(), |part, secret| part.replace(secret, "[REDACTED]"));
-        text.push_str(&format!(" {:?}", clean.chars().take(200).collect::<String>()));
-    }
+    let text = format!("{what}: HTTP {} {}", status.as_u16(), refusal.words(secrets)).trim_end().to_owned();
     let class = || class_of_400(refusal.code.as_deref(), refusal.message.as_deref());
     let bad_request = (status == StatusCode::BAD_REQUEST).then(class);
     Failure { kind, text, bad_request, cause: None, status: Some(status.as_u16()), machine: None, timed_out: false }

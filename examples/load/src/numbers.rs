@@ -8,6 +8,11 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most agents, and the most requests a second.
 pub(crate) const MOST: u32 = 100_000;
 
+/// How many there are, where there are never more than that.
+pub(crate) fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 pub(crate) fn agents(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(agents) if (1..=MOST).contains(&agents) => Ok(agents),

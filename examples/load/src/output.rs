@@ -22,6 +22,16 @@ pub(crate) fn tell(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// What people are told: to stdout, where that is not for results. Nobody asked for more than to be told, so that what cannot
+/// be is no failure.
+pub(crate) fn people(text: &str, to_stderr: bool) {
+    if to_stderr {
+        tell(text);
+    } else if let Err(error) = print(text) {
+        tell(&format!("error: {error:#}"));
+    }
+}
+
 /// Where results under way are.
 static UNDER_WAY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 

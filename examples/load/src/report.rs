@@ -1,6 +1,6 @@
 //! The same numbers for machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use genesys_scripts::BadRequest;
@@ -146,8 +146,7 @@ impl Timeline {
             let ms = |slice: &crate::timeline::Slice| slice.response.value_at_quantile(quantile) as f64 / 1000.0;
             slices.iter().map(|slice| (!slice.response.is_empty()).then(|| ms(slice))).collect()
         };
-        let labels: BTreeMap<&String, ()> =
-            slices.iter().flat_map(|slice| slice.outcomes.keys()).map(|label| (label, ())).collect();
+        let labels: BTreeSet<&String> = slices.iter().flat_map(|slice| slice.outcomes.keys()).collect();
         let outcome =
             |label: &String| slices.iter().map(|slice| slice.outcomes.get(label).copied().unwrap_or(0)).collect();
         Self {
@@ -158,7 +157,7 @@ impl Timeline {
             p50_ms: within(0.5),
             p99_ms: within(0.99),
             max_ms: within(1.0),
-            outcomes: labels.into_keys().map(|label| (label.clone(), outcome(label))).collect(),
+            outcomes: labels.into_iter().map(|label| (label.clone(), outcome(label))).collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the naive mode sends with: hyper's own pool of connections, one for all agents, with nothing between it and them.
+//! What the naive mode and the experiment send with: hyper's own pool of connections, one for all agents, with nothing between it and them.
 //! HTTP/1.1, as the reported plan of JMeter: a connection for each request under way. Over HTTP/2 one connection would carry
 //! all of them, and how many streams a server lets it have would bound the load. No retry, no redirect, no bound.
 //!
@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,11 +17,11 @@ use futures_util::TryFutureExt as _;
 use genesys_scripts::Region;
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{HeaderMap, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
@@ -40,12 +41,21 @@ pub(crate) struct Sender(Client<HttpsConnector<Way>, Full<Bytes>>);
 
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// How long the status took.
     pub(crate) first_byte: Duration,
+    /// This end of its connection.
+    pub(crate) local: Option<SocketAddr>,
 }
 
-impl Sender {
+/// What all senders to one target have in common.
+pub(crate) struct Means {
+    tls: ClientConfig,
+    proxies: Arc<Matcher>,
+}
+
+impl Means {
     /// Trusts the system's certificates, and those of the PEM. Never goes through a proxy to this machine, which would see the
     /// secret in clear.
     pub(crate) fn new(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<Self> {
@@ -57,26 +67,36 @@ impl Sender {
             Matcher::from_system()
         };
         let tls = tls(ca, hosts.iter().any(|url| url.starts_with("https:")))?;
+        Ok(Self { tls, proxies: Arc::new(proxies) })
+    }
+
+    /// One that sends from this address, and keeps so many connections that are not in use.
+    pub(crate) fn sender(&self, address: Option<IpAddr>, most_idle: usize) -> Sender {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
-        let to_proxy = HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http().enable_http1();
-        let way = Way { to_proxy: to_proxy.wrap_connector(tcp.clone()), tcp, proxies: Arc::new(proxies) };
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-        let client =
-            Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https.wrap_connector(way));
-        Ok(Self(client))
+        tcp.set_local_address(address);
+        let https = || HttpsConnectorBuilder::new().with_tls_config(self.tls.clone()).https_or_http().enable_http1();
+        let to_proxy = https().wrap_connector(tcp.clone());
+        let way = Way { tcp, to_proxy, proxies: Arc::clone(&self.proxies) };
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_max_idle_per_host(most_idle);
+        Sender(client.build(https().wrap_connector(way)))
     }
+}
 
+impl Sender {
     /// The whole answer, or why there is none.
     pub(crate) async fn send(&self, mut request: Request<Full<Bytes>>, within: Duration) -> anyhow::Result<Answer> {
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         let started = Instant::now();
         let answer = async {
-            let response = self.0.request(request).await?;
-            let (status, first_byte) = (response.status(), started.elapsed());
-            Ok(Answer { status, body: response.into_body().collect().await?.to_bytes(), first_byte })
+            let (head, body) = self.0.request(request).await?.into_parts();
+            let first_byte = started.elapsed();
+            let local = head.extensions.get::<HttpInfo>().map(HttpInfo::local_addr);
+            let body = body.collect().await?.to_bytes();
+            Ok(Answer { status: head.status, headers: head.headers, body, first_byte, local })
         };
         let over = || io::Error::new(io::ErrorKind::TimedOut, "the time was over before there was a whole answer");
         timeout(within, answer).await.unwrap_or_else(|_| Err(over().into()))

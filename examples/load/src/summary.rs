@@ -44,16 +44,15 @@ fn units(plan: &Plan) -> &'static str {
 }
 
 fn heading(facts: &Facts<'_>, plan: &Plan, runs: &[Run]) -> String {
-    let args = facts.args;
     let agents = match runs.first().map_or(0, |run| run.agents) {
         1 => "1 agent".to_owned(),
         agents => format!("{agents} agents"),
     };
-    let token = if args.shared_token { "one token for all" } else { "each with a token of its own" };
-    format!("{agents} {}, {token}\nagainst {}\n\n", pace(args, plan), facts.target)
+    let token = if facts.args.shared_token { "one token for all" } else { "each with a token of its own" };
+    format!("{agents} {}, {token}\nagainst {}\n\n", pace(plan), facts.target)
 }
 
-fn pace(args: &Args, plan: &Plan) -> String {
+fn pace(plan: &Plan) -> String {
     let duration = |duration: Duration| humantime::format_duration(duration).to_string();
     match plan {
         Plan::Closed(Closed { ramp_up, iterations, duration: until, think_time, .. }) => {
@@ -80,7 +79,7 @@ fn pace(args: &Args, plan: &Plan) -> String {
                 format!("{rate} for {}", duration(stage.lasts))
             };
             let stages: Vec<_> = open.stages.iter().map(stage).collect();
-            let random = if args.poisson() { " at random (Poisson)" } else { "" };
+            let random = if open.poisson { " at random (Poisson)" } else { "" };
             format!("in turn, {}{random}", stages.join(", then "))
         }
     }

@@ -9,14 +9,17 @@ use clap::error::ErrorKind;
 use genesys_scripts::simulator::Simulator;
 use genesys_scripts::{Region, ScriptId};
 use hyper::StatusCode;
-use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
 use serde::Deserialize;
+use url::Url;
 
 use crate::args::{Args, Mode, Workload};
 use crate::failure::Failure;
 use crate::feeder::{self, Login, Row};
-use crate::sender::{Answer, Sender, get};
+use crate::numbers;
+use crate::sender::{Answer, Means, get};
 
 /// The names the official Terraform provider reads.
 const CLIENT_ID: &str = "GENESYSCLOUD_OAUTHCLIENT_ID";
@@ -63,10 +66,11 @@ pub(crate) enum NoTarget {
 impl Target {
     pub(crate) async fn find(args: &Args) -> Result<Self, NoTarget> {
         // All that can be wrong without a request is told before one.
-        if let Some(why) = args.idle() {
+        let rows = feeder_rows(args)?;
+        let agents = rows.as_ref().map_or_else(|| Self::agents_asked(args), |rows| numbers::count(rows.len()));
+        if let Some(why) = args.idle(agents) {
             return Err(usage(ErrorKind::ValueValidation, why));
         }
-        let rows = feeder_rows(args)?;
         let ca = args.ca.as_deref().map(certificates).transpose()?;
         let region = region(args)?;
         let (region, client, simulator) = match region {
@@ -93,7 +97,6 @@ impl Target {
                     None if args.region.is_some() => return Err(say_script_id("a region is no simulator")),
                     None => first_script(&region, ca.as_deref(), LOOKUP.min(args.call_timeout)).await?,
                 };
-                let agents = args.agents_said().unwrap_or(AGENTS);
                 (0..agents).map(|_| Identity { name: None, script: script.clone(), login: Login::Client }).collect()
             }
         };
@@ -102,11 +105,11 @@ impl Target {
 
     /// How many agents there would be, were there a target.
     pub(crate) fn agents_asked(args: &Args) -> u32 {
-        args.agents_said().unwrap_or(AGENTS)
+        args.agents.unwrap_or(AGENTS)
     }
 
     pub(crate) fn agent_count(&self) -> u32 {
-        u32::try_from(self.agents.len()).unwrap_or(u32::MAX)
+        numbers::count(self.agents.len())
     }
 
     /// Each agent's name, and the URL it asks for first.
@@ -165,9 +168,9 @@ fn region_of(url: &str) -> Option<String> {
 fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
     let Some(path) = &args.feeder else { return Ok(None) };
     let rows = feeder::read(path).map_err(|error| usage(ErrorKind::ValueValidation, format!("{error:#}")))?;
-    let rows = feeder::rows_for(rows, args.agents_said(), args.recycle)
-        .map_err(|why| usage(ErrorKind::ValueValidation, why))?;
-    let most = crate::numbers::MOST as usize;
+    let rows =
+        feeder::rows_for(rows, args.agents, args.recycle).map_err(|why| usage(ErrorKind::ValueValidation, why))?;
+    let most = numbers::MOST as usize;
     // Of a worker's rows only a share is its own, and how many of them are used its master says.
     if args.command.is_none() && rows.len() > most {
         return Err(usage(
@@ -196,7 +199,7 @@ fn feeder_rows(args: &Args) -> Result<Option<Vec<Row>>, NoTarget> {
 fn certificates(path: &Path) -> Result<Vec<u8>, NoTarget> {
     let refuse = |why: String| usage(ErrorKind::ValueValidation, format!("--ca {}: {why}", path.display()));
     let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    match reqwest::Certificate::from_pem_bundle(&pem) {
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
         _ => Err(refuse("there is no certificate in PEM in it".to_owned())),
     }
@@ -240,7 +243,7 @@ async fn first_script(region: &Region, ca: Option<&[u8]>, timeout: Duration) -> 
     }
 
     let url = format!("{}/_simulator/scripts", region.api_url());
-    let ask = async { Sender::new(region, ca)?.send(get(&url.parse()?, None), timeout).await };
+    let ask = async { Means::new(region, ca)?.sender(None, usize::MAX).send(get(&url.parse()?, None), timeout).await };
     let Answer { status, body, .. } =
         ask.await.with_context(|| format!("cannot ask {url} for the scripts there are")).map_err(unreachable)?;
     if status != StatusCode::OK {

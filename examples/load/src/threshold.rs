@@ -1,6 +1,5 @@
 //! `--fail-if`: what must not hold of a run, for a CI to judge by.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::numbers;
@@ -9,7 +8,7 @@ use crate::run::Run;
 #[derive(Clone, Debug)]
 pub(crate) struct Threshold {
     metric: Metric,
-    comparison: Comparison,
+    holds: Comparison,
     /// Milliseconds, a number, or a part of 1: as the metric has it.
     limit: f64,
     text: String,
@@ -28,14 +27,11 @@ enum Metric {
     Late,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Comparison {
-    Above,
-    AtLeast,
-    Below,
-    AtMost,
-    Equal,
-}
+type Comparison = fn(&f64, &f64) -> bool;
+
+/// The longer ones first.
+const COMPARISONS: [(&str, Comparison); 5] =
+    [(">=", f64::ge), ("<=", f64::le), ("==", f64::eq), (">", f64::gt), ("<", f64::lt)];
 
 const METRICS: &str = "failed, served, rate, mean, p50 to p99.99, max, late";
 
@@ -45,16 +41,8 @@ impl Threshold {
             || "say what must not be, like 'failed > 0', 'failed > 1%', 'p99 > 500ms' or 'rate < 190/s'".to_owned();
         let at = text.find(['<', '>', '=']).ok_or_else(form)?;
         let (metric, rest) = text.split_at(at);
-        let (comparison, value) = [
-            (">=", Comparison::AtLeast),
-            ("<=", Comparison::AtMost),
-            ("==", Comparison::Equal),
-            (">", Comparison::Above),
-            ("<", Comparison::Below),
-        ]
-        .into_iter()
-        .find_map(|(sign, comparison)| Some((comparison, rest.strip_prefix(sign)?.trim())))
-        .ok_or_else(form)?;
+        let read = |(sign, holds)| Some((holds, rest.strip_prefix(sign)?.trim()));
+        let (holds, value): (Comparison, &str) = COMPARISONS.into_iter().find_map(read).ok_or_else(form)?;
         let metric = metric.trim();
         let (metric, limit) = match metric {
             "failed" => match value.strip_suffix('%') {
@@ -68,38 +56,26 @@ impl Threshold {
             "late" => (Metric::Late, milliseconds(value)?),
             _ => (Metric::Quantile(quantile(metric)?), milliseconds(value)?),
         };
-        Ok(Self { metric, comparison, limit, text: text.trim().to_owned() })
+        Ok(Self { metric, holds, limit, text: text.trim().to_owned() })
     }
 
     /// What the run has, if that is what must not be. Response times of which there are none are never good enough.
     pub(crate) fn crossed(&self, run: &Run) -> Option<String> {
         let seconds = run.elapsed.as_secs_f64();
         let none_served = run.served == 0;
+        let text = &self.text;
         let (value, unit) = match self.metric {
             Metric::Failed => (run.failed() as f64, ""),
             Metric::FailedPart => (part(run.failed(), run.ended()), "%"),
             Metric::Served => (run.served as f64, ""),
             Metric::Rate => (if seconds > 0.0 { run.served as f64 / seconds } else { 0.0 }, "/s"),
             Metric::Late => (run.late_ms(0.99), "ms"),
-            Metric::Mean | Metric::Quantile(_) if none_served => return Some(format!("{self}: nothing was served")),
+            Metric::Mean | Metric::Quantile(_) if none_served => return Some(format!("{text}: nothing was served")),
             Metric::Mean => (run.mean_ms(), "ms"),
             Metric::Quantile(quantile) => (run.latency_ms(quantile), "ms"),
         };
-        let holds = match self.comparison {
-            Comparison::Above => value > self.limit,
-            Comparison::AtLeast => value >= self.limit,
-            Comparison::Below => value < self.limit,
-            Comparison::AtMost => value <= self.limit,
-            Comparison::Equal => value == self.limit,
-        };
         let shown = if unit == "%" { value * 100.0 } else { value };
-        holds.then(|| format!("{self}: it is {}{unit}", (shown * 100.0).round() / 100.0))
-    }
-}
-
-impl fmt::Display for Threshold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        (self.holds)(&value, &self.limit).then(|| format!("{text}: it is {}{unit}", (shown * 100.0).round() / 100.0))
     }
 }
 

@@ -40,9 +40,14 @@ impl Ended {
 
 async fn load(args: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(args);
+    ended(command.stdout(Stdio::piped())).await
+}
+
+async fn ended(command: &mut Command) -> Ended {
     command.env("GENESYSCLOUD_OAUTHCLIENT_ID", "load-test").env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "simulator");
-    let output = command.output().await.unwrap();
+    let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let output = child.wait_with_output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let ended = Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) };
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
@@ -230,4 +235,43 @@ async fn a_refresh_token_that_a_login_echoes_is_not_told() {
     assert_eq!((ended.code, ended.causes()), (Some(1), vec!["login_refused".to_owned()]), "{}", ended.stderr);
     let told = format!("{}{}", ended.stdout, ended.stderr);
     assert!(told.contains("[REDACTED] is no good for [REDACTED]") && !told.contains("s3cr3t"), "{told}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_behind_stdout_changes_neither_the_verdict_nor_the_file() {
+    let simulator = simulator().fault(Fault::InvalidScriptDefinition, 1.0).start().await.unwrap();
+    let json = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("full-{}.json", std::process::id()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
+    command.args(["--diagnose", "--agents", "10", "--api-url", simulator.url(), "--json"]).arg(&json);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = ended(command.stdout(full)).await;
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains("cannot write to stdout"),
+        "{:?} {}",
+        ended.code,
+        ended.stderr
+    );
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    std::fs::remove_file(&json).unwrap();
+    assert_eq!(report["diagnosis"]["verdict"], "causes", "{report:#}");
+}
+
+/// Of a machine that has too few files for the run.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_this_machine_lacks_is_told_to_people_too() {
+    let simulator = simulator().start().await.unwrap();
+    let script = format!("ulimit -n 100; exec {} \"$@\"", env!("CARGO_BIN_EXE_genesys-load"));
+    let options = ["--diagnose", "--diagnose-requests", "50", "--agents", "100", "--json", "-", "--api-url"];
+    let elsewhere = simulator.url().replace("127.0.0.1", "localhost");
+    for (more, needs) in [(&[][..], "100 open files"), (&["--login-url", &elsewhere], "200 open files")] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).args(options).arg(simulator.url()).args(more);
+        let ended = ended(command.stdout(Stdio::piped())).await;
+        let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+        let warning = report["warnings"][0].as_str().unwrap_or_else(|| panic!("{report:#}"));
+        assert!(warning.contains(needs), "{warning}");
+        assert!(ended.stderr.contains(&format!("warning: {warning}")), "{warning} in {}", ended.stderr);
+    }
 }

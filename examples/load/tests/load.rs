@@ -556,6 +556,19 @@ async fn a_run_that_ends_before_all_have_begun_still_ends() {
     }
 }
 
+/// The last of two starts half way up.
+#[tokio::test]
+async fn a_ramp_up_may_be_longer_than_the_run_where_the_last_agent_still_begins() {
+    let args = ["--agents", "2", "--ramp-up", "1s", "--duration", "700ms", "--think-time", "5s"];
+    let (ended, runs) = numbers("long-ramp", &args, None).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for run in &runs {
+        assert_eq!(number(run, "started"), 2, "{run}");
+    }
+    let never = load(&["--agents", "4", "--ramp-up", "1s", "--duration", "700ms"], None).await;
+    assert!(never.code == Some(2) && never.stderr.contains("last agents would never begin"), "{}", never.stderr);
+}
+
 #[tokio::test]
 async fn a_feeder_of_refresh_tokens_spends_each_once() {
     let simulator = Simulator::builder().client_secret("simulator").start().await.unwrap();

@@ -164,3 +164,17 @@ async fn an_experiment_whose_logins_are_not_answered_can_be_told_to_end() {
         assert!(not_tested.contains("more logins"), "{not_tested}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_experiment_that_is_cut_short_says_so_and_not_that_nothing_was_found() {
+    let url = service(|_| GOOD).await;
+    let child = begin(&["--diagnose", "--api-url", &url, "--script-id", ID, "--agents", "40"]);
+    sleep(Duration::from_millis(1_200)).await;
+    interrupt(&child);
+    let (report, said, code) = end(child).await;
+    let diagnosis = &report["diagnosis"];
+    assert_eq!((code, diagnosis["verdict"].as_str()), (Some(130), Some("not_enough_evidence")), "{said}");
+    assert!(diagnosis["not_tested"].to_string().contains("what was left to try"), "{diagnosis:#}");
+    assert!(said.contains("not all that is asked for was tried"), "{said}");
+}

@@ -112,8 +112,14 @@ async fn answer(request: Request<Incoming>, asked: Asked) -> Result<Response<Ful
 
 /// The naive run's numbers, and all that was said.
 async fn naive(url: &str, args: &[&str], environment: &[(&str, &str)]) -> (Value, String) {
+    let (mut report, said) = load(url, &[&["--mode", "naive"], args].concat(), environment).await;
+    (report["runs"][0].take(), said)
+}
+
+/// The report, and all that was said.
+async fn load(url: &str, args: &[&str], environment: &[(&str, &str)]) -> (Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
-    command.args(["--mode", "naive", "--json", "-", "--script-id", ID, "--api-url", url]).args(args);
+    command.args(["--json", "-", "--script-id", ID, "--api-url", url]).args(args);
     command.stdin(Stdio::null()).kill_on_drop(true);
     command.env("GENESYSCLOUD_OAUTHCLIENT_ID", "load-test").env("GENESYSCLOUD_OAUTHCLIENT_SECRET", "s3cret");
     for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "ALL_PROXY", "NO_PROXY"] {
@@ -125,8 +131,7 @@ async fn naive(url: &str, args: &[&str], environment: &[(&str, &str)]) -> (Value
     let output = command.output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!said.contains("panicked") && !said.contains("s3cret"), "{said}");
-    let mut report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
-    (report["runs"][0].take(), said)
+    (serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}")), said)
 }
 
 #[tokio::test]
@@ -177,6 +182,26 @@ async fn over_tls_each_request_has_a_connection_of_its_own() {
     let ca = identity.pem.to_str().unwrap();
     let (run, said) = naive(&format!("https://localhost:{port}"), &["--ca", ca, "--agents", "40"], &[]).await;
     assert_eq!((&run["served"], counts.lock().unwrap().1), (&40.into(), 40), "{said}");
+}
+
+/// As the run that it explains: over HTTP/2 fewer would arrive at once than of that.
+#[tokio::test]
+async fn over_tls_an_experiment_sends_as_the_run_does() {
+    let identity = Identity::new("experiment");
+    let (port, asked) = service(&identity, &[H2, HTTP1]).await;
+    let ca = identity.pem.to_str().unwrap();
+    let args = ["--diagnose", "--diagnose-requests", "200", "--agents", "20", "--ca", ca];
+    let (report, said) = load(&format!("https://localhost:{port}"), &args, &[]).await;
+    assert_eq!(report["diagnosis"]["verdict"], "nothing_found", "{said}");
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
+    assert!(asked.len() > 100, "{}", asked.len());
+    for (spoken, path, came) in asked {
+        assert_eq!(spoken, Version::HTTP_11, "{path}");
+        assert!(came.starts_with("application/json "), "{path}: {came}");
+    }
+    // Whom it does not trust it does not take for one that is down.
+    let (report, said) = load(&format!("https://localhost:{port}"), &["--diagnose", "--agents", "5"], &[]).await;
+    assert_eq!(report["diagnosis"]["causes"][0]["name"], "client_made", "{said}");
 }
 
 /// Opens the way to any name, as if all were this machine; keeps the heads.
@@ -250,6 +275,18 @@ async fn other_machines_are_reached_through_the_proxy_of_the_environment() {
         naive(&format!("https://{NAME}:1"), &["--ca", ca, "--agents", "2"], &[("HTTPS_PROXY", &way)]).await;
     assert!(run["failed"] == 2 && said.contains("log in: ") && said.contains("roxy authorization required"), "{said}");
     assert!(!said.contains("wrong"), "{said}");
+}
+
+/// The crate takes it for none.
+#[tokio::test]
+async fn a_proxy_that_only_the_crate_refuses_does_not_end_the_naive_way() {
+    let identity = Identity::new("refused");
+    let (port, _) = service(&identity, &[HTTP1]).await;
+    let (at, _) = proxy(None, false).await;
+    let way = format!("http://localhost:{at}/a-path");
+    let args = ["--ca", identity.pem.to_str().unwrap(), "--agents", "2"];
+    let (run, said) = naive(&format!("https://{NAME}:{port}"), &args, &[("HTTPS_PROXY", &way)]).await;
+    assert_eq!(run["served"], 2, "{said}");
 }
 
 /// A service that gives tokens, and sends these bytes for a script and no more.

@@ -117,3 +117,18 @@ async fn bad_usage_is_told_before_a_master_is_asked() {
     }
     std::fs::remove_file(feeder).unwrap();
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_behind_stdout_is_no_failure_of_a_worker_that_is_sent_home() {
+    let master = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = master.local_addr().unwrap().to_string();
+    tokio::spawn(async move { takes_in(master.accept().await.unwrap().0).await });
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-load"));
+    command.args(["worker", "--locust", &address]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(0) && said.contains("cannot write to stdout"), "{:?} {said}", output.status);
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use genesys_doctor::cause::{Name, Report};
+use genesys_doctor::cause::{Name, Report, Verdict};
 
 use super::design::{Cell, Design, MOST_BLOCKS, Means, Order, PER_TOKEN, QUIET};
 use super::factors;
@@ -85,7 +85,19 @@ pub(crate) async fn experiment(
         }
         before = Some(names);
     }
-    judge::judge(&taken, asked, target).report
+    let mut report = judge::judge(&taken, asked, target).report;
+    if subject.is_over() {
+        not_all(&mut report, "what was left to try when the time was over, or it was told to end");
+    }
+    report
+}
+
+/// Nothing may be the matter with a part of the work only.
+pub(crate) fn not_all(report: &mut Report, rest: &str) {
+    report.not_tested.push(rest.to_owned());
+    if report.verdict == Verdict::NothingFound {
+        report.verdict = Verdict::NotEnoughEvidence;
+    }
 }
 
 /// One after the other first, and whether a token outlives the next login; then the rest as they are asked for, and

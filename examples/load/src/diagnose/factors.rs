@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use genesys_doctor::hypothesis;
 
 use super::sample::{Arm, Sample, Taken};
+use crate::numbers;
 
 /// Windows of time, in seconds, in which starts are counted.
 pub(crate) const WINDOWS: [f64; 5] = [0.05, 0.1, 0.2, 0.5, 1.0];
@@ -105,7 +106,7 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Optio
         }
         let arrivals = WINDOWS.map(|window| {
             let before = starts.partition_point(|start| *start < at - window);
-            number(starts.len() - before)
+            numbers::count(starts.len() - before)
         });
         starts.push_back(at);
         let counted = failed(sample);
@@ -155,8 +156,8 @@ impl LetIn {
         let until = |second: f64| starts.partition_point(|start| *start < second);
         let forgotten = until(sample.at - MINUTE);
         Count {
-            sent_before: number(until(sample.at) - forgotten),
-            at_most: number(until(sample.at + sample.took) - forgotten),
+            sent_before: numbers::count(until(sample.at) - forgotten),
+            at_most: numbers::count(until(sample.at + sample.took) - forgotten),
         }
     }
 }
@@ -361,8 +362,8 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     let few: Vec<&Row<'_>> = rows.iter().filter(|row| class(row.sample.arm) < 7).collect();
     let size = few.len().div_ceil(BINS).max(1);
     let bins: Vec<&[&Row<'_>]> = few.chunks(size).collect();
-    let failed: Vec<u32> = bins.iter().map(|bin| number(bin.iter().filter(|row| row.failed).count())).collect();
-    let all: Vec<u32> = bins.iter().map(|bin| number(bin.len())).collect();
+    let failed: Vec<u32> = bins.iter().map(|bin| numbers::count(bin.iter().filter(|row| row.failed).count())).collect();
+    let all: Vec<u32> = bins.iter().map(|bin| numbers::count(bin.len())).collect();
     let (ratio, from, to) = hypothesis::best_span(&failed, &all);
     let span = bins.get(from..=to).filter(|_| ratio > 0.0)?;
     // To the first and the last that failed.
@@ -417,10 +418,6 @@ fn widened(rows: &[Row<'_>], from: f64, to: f64) -> (f64, f64) {
     let (from, inside) = grown(inside, &mut rows.get(..first).unwrap_or_default().iter().rev(), from);
     let (to, _) = grown(inside, &mut rows.get(end..).unwrap_or_default().iter(), to);
     (from, to)
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// The samples in the order in which they were sent.

@@ -446,7 +446,8 @@ impl Case<'_> {
             End::Refused(404 | 410, _) => Name::WrongAddress,
             End::Refused(300..=399, _) => Name::Redirected,
             End::Refused(502 | 504, _) => Name::GatewayFailure,
-            End::Refused(500.., _) | End::Unreachable(_) | End::Broken(_) => Name::ServiceDown,
+            End::Unreachable(why) => unreachable(why),
+            End::Refused(500.., _) | End::Broken(_) => Name::ServiceDown,
             End::Timeout => Name::Timeout,
             End::Machine(_) => Name::GeneratorLimited,
             _ => Name::AllRefused,
@@ -490,7 +491,7 @@ impl Case<'_> {
                 Name::LoginThrottled if well > 0 => (kind, Certainty::Certain),
                 Name::LoginRefused if well == 0 && only => (kind, Certainty::Certain),
                 Name::LoginRefused if by_number => (Name::LoginThrottled, Certainty::Likely),
-                Name::WrongAddress if well == 0 => (kind, Certainty::Possible),
+                Name::WrongAddress if well == 0 && matches!(end, End::NoScript) => (kind, Certainty::Possible),
                 Name::GeneratorLimited => (kind, Certainty::Likely),
                 _ if well == 0 => (kind, Certainty::Likely),
                 _ => (named_by_code(end).unwrap_or(Name::Transient), Certainty::Possible),
@@ -601,11 +602,23 @@ fn of_login(end: &End) -> Name {
         End::Refused(400, text) if text.to_ascii_lowercase().contains("rate limit") => Name::LoginThrottled,
         End::Refused(400..=499, _) => Name::LoginRefused,
         End::Refused(300..=399, _) => Name::Redirected,
-        End::Refused(500.., _) | End::Unreachable(_) | End::Broken(_) => Name::ServiceDown,
+        End::Unreachable(why) => unreachable(why),
+        End::Refused(500.., _) | End::Broken(_) => Name::ServiceDown,
         End::Timeout => Name::Timeout,
         End::Machine(_) => Name::GeneratorLimited,
         // A good answer without a token may be anybody's.
         _ => Name::WrongAddress,
+    }
+}
+
+/// What is the matter where no connection can be made: a service that is well later has no other name and no other certificate.
+fn unreachable(why: &str) -> Name {
+    // As Unix and Windows say it.
+    let no_host = ["lookup", "No such host"].iter().any(|words| why.contains(words));
+    match why {
+        _ if no_host => Name::WrongAddress,
+        _ if why.contains("certificate") => Name::ClientMade,
+        _ => Name::ServiceDown,
     }
 }
 

@@ -76,10 +76,11 @@ pub(crate) async fn command(
     };
     let budget = args.diagnose_requests as usize;
     let where_to = summary::target(args);
-    let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed(), &where_to, told).await;
+    let mut report = experiment::experiment(&mut wire, &asked, budget, args.seed, &where_to, told).await;
     report.not_tested.splice(..0, not_tested(&wire, &asked, budget));
     if args.workload == Workload::FirstScreen {
-        not_all(&mut report);
+        let pages = "a script's pages, which a first screen asks for too: scripts alone were asked for";
+        experiment::not_all(&mut report, pages);
     }
     let facts = Facts {
         args,
@@ -97,14 +98,13 @@ pub(crate) async fn command(
 }
 
 fn tell(facts: &Facts<'_>, report: &Report, file: Option<Aside>) -> anyhow::Result<()> {
-    let to_stdout = facts.args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
-    if to_stdout {
-        output::tell(&page(report, Style { colour: false }));
-        return output::print(&report::json(facts, &[], Some(report))?);
-    }
-    output::print(&page(report, Style::of_stdout()))?;
+    let json_to_stdout = facts.args.json.as_deref().is_some_and(|path| path.as_os_str() == "-");
+    let style = if json_to_stdout { Style { colour: false } } else { Style::of_stdout() };
+    output::people(&page(report, style), json_to_stdout);
+    let json = || report::json(facts, &[], Some(report));
     match file {
-        Some(file) => file.write(format!("{}\n", report::json(facts, &[], Some(report))?).as_bytes()),
+        _ if json_to_stdout => output::print(&json()?),
+        Some(file) => file.write(format!("{}\n", json()?).as_bytes()),
         None => Ok(()),
     }
 }
@@ -132,16 +132,6 @@ fn asked(args: &Args, target: &Target, plan: &Plan, ids: u32) -> Asked {
         }
     };
     Asked { agents, shared: args.shared_token, at_once, per_second, all_together, open, per_agent, ids }
-}
-
-/// Nothing may be the matter with a part of the work only.
-fn not_all(report: &mut Report) {
-    report
-        .not_tested
-        .push("a script's pages, which a first screen asks for too: scripts alone were asked for".to_owned());
-    if report.verdict == Verdict::NothingFound {
-        report.verdict = Verdict::NotEnoughEvidence;
-    }
 }
 
 /// What the means did not allow.

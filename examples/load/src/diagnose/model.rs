@@ -512,6 +512,31 @@ fn of_few_requests_nothing_sure_is_said() {
     }
 }
 
+const NO_HOST: &str = "failed to lookup address information: Name or service not known";
+const UNTRUSTED: &str = "invalid peer certificate: UnknownIssuer";
+
+#[test]
+fn who_cannot_be_reached_is_down_only_where_it_may_be() {
+    for (why, name) in [
+        ("Connection refused (os error 111)", Name::ServiceDown),
+        (NO_HOST, Name::WrongAddress),
+        ("No such host is known. (os error 11001)", Name::WrongAddress),
+        (UNTRUSTED, Name::ClientMade),
+    ] {
+        let trouble = Trouble(When::Always, End::Unreachable(why.to_owned()), 1.0);
+        assert_eq!(names(&diagnosed(Model::new(1, vec![trouble]), &asked(), 1)), [name], "{why}");
+    }
+}
+
+#[test]
+fn where_the_time_is_over_before_all_was_tried_nothing_is_said_to_be_well() {
+    let mut model = Model::new(1, Vec::new());
+    model.latency = 8.0;
+    let report = diagnosed(model, &asked(), 1);
+    assert_eq!(report.verdict, Verdict::NotEnoughEvidence, "{:?}", report.causes);
+    assert!(report.not_tested.iter().any(|what| what.contains("what was left to try")), "{:?}", report.not_tested);
+}
+
 /// What it comes to where logins ended so, first one after the other and then at once, and nothing else was asked.
 fn of_logins(alone: &[End], at_once: &[End]) -> Vec<(Name, Certainty)> {
     let mut taken = Taken::new();
@@ -534,12 +559,16 @@ fn logins_that_fail_are_refused_only_where_they_were_refused() {
     let request = said("\"invalid_request\" \"the refresh token is no good\"");
     let client = said("\"invalid_client\" \"authentication failed\"");
     let reset = End::Broken("connection reset".to_owned());
+    let unreachable = |why: &str| End::Unreachable(why.to_owned());
     for (end, name, certainty) in [
         (limit.clone(), Name::LoginThrottled, Likely),
         (End::Refused(429, String::new()), Name::LoginThrottled, Likely),
         (client.clone(), Name::LoginRefused, Certain),
         (End::Timeout, Name::Timeout, Likely),
         (reset, Name::ServiceDown, Likely),
+        (unreachable("Connection refused (os error 111)"), Name::ServiceDown, Likely),
+        (unreachable(NO_HOST), Name::WrongAddress, Likely),
+        (unreachable(UNTRUSTED), Name::ClientMade, Likely),
         (End::Refused(503, String::new()), Name::ServiceDown, Likely),
         (End::Refused(302, String::new()), Name::Redirected, Likely),
         (End::Machine("open files"), Name::GeneratorLimited, Likely),

@@ -1,6 +1,6 @@
 //! What the experiment takes down: each request as it was sent, and how it ended.
 
-use std::collections::HashMap;
+use crate::numbers;
 
 /// Which of the experiment's arms a request belongs to. Arms differ in one thing from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,7 +72,7 @@ pub(crate) struct Login {
 }
 
 /// How a request ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Well,
     /// A status, and what the body calls it.
@@ -130,7 +130,6 @@ pub(crate) struct Taken {
     pub(crate) samples: Vec<Sample>,
     pub(crate) logins: Vec<Login>,
     ends: Vec<End>,
-    known: HashMap<End, u32>,
 }
 
 impl Taken {
@@ -138,24 +137,19 @@ impl Taken {
     pub(crate) const WELL: u32 = 0;
 
     pub(crate) fn new() -> Self {
-        let known = HashMap::from([(End::Well, Self::WELL)]);
-        Self { samples: Vec::new(), logins: Vec::new(), ends: vec![End::Well], known }
+        Self { samples: Vec::new(), logins: Vec::new(), ends: vec![End::Well] }
     }
 
     /// The number of a way to end. Of too many, one that ended alike.
     pub(crate) fn end(&mut self, end: End) -> u32 {
-        if let Some(number) = self.known.get(&end) {
-            return *number;
+        let known = || self.ends.iter();
+        let alike = |known: &End| self.ends.len() >= ENDS && known.code() == end.code();
+        let number = known().position(|known| *known == end).or_else(|| known().position(alike));
+        let number = number.unwrap_or(self.ends.len());
+        if number == self.ends.len() {
+            self.ends.push(end);
         }
-        if self.ends.len() >= ENDS
-            && let Some(alike) = self.ends.iter().position(|known| known.code() == end.code())
-        {
-            return u32::try_from(alike).unwrap_or(u32::MAX);
-        }
-        let number = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        self.ends.push(end.clone());
-        self.known.insert(end, number);
-        number
+        numbers::count(number)
     }
 
     pub(crate) fn of(&self, number: u32) -> &End {

@@ -1,6 +1,7 @@
 //! The experiment's requests over sockets: each is sent once, as a plain client sends it, and taken down as it ended.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
-use genesys_scripts::{Region, ScriptId};
-use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use reqwest::{Certificate, Client, StatusCode, Url};
-use secrecy::{ExposeSecret as _, SecretString};
+use genesys_scripts::ScriptId;
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, StatusCode, Uri};
+use hyper_util::client::legacy;
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -23,7 +24,9 @@ use super::sample::{End, Login, Sample, Taken};
 use crate::args::Args;
 use crate::failure::Failure;
 use crate::feeder;
-use crate::naive::{self, Issued, Known, Refusal};
+use crate::naive::{self, Known, Refusal};
+use crate::numbers;
+use crate::sender::{self, Answer, Means, get};
 use crate::stop::Stop;
 use crate::target::Target;
 
@@ -61,8 +64,8 @@ const NODES: [&str; 14] = [
 
 /// What one address sends with.
 struct Sender {
-    kept: Vec<(Client, AtomicU32)>,
-    fresh: Client,
+    kept: Vec<(sender::Sender, AtomicU32)>,
+    fresh: sender::Sender,
 }
 
 /// What all requests share.
@@ -80,11 +83,11 @@ struct Shared {
 pub(crate) struct Wire<'a> {
     shared: Arc<Shared>,
     target: &'a Target,
-    login: String,
+    login: Uri,
     scripts: Vec<ScriptId>,
-    urls: Vec<Url>,
+    urls: Vec<Uri>,
     workload: crate::args::Workload,
-    tokens: Vec<(SecretString, Instant)>,
+    tokens: Vec<(HeaderValue, Instant)>,
     /// Of the identities there are, so many have been used.
     used: usize,
     /// Logins for which there was no time.
@@ -110,10 +113,9 @@ impl<'a> Wire<'a> {
                 scripts.push(agent.script.clone());
             }
         }
-        let mut senders = vec![sender(target, None)?];
-        for address in other_addresses(&target.region.api_url()) {
-            senders.push(sender(target, Some(address))?);
-        }
+        let means = Means::new(&target.region, target.ca.as_deref())?;
+        let others = other_addresses(&target.region.api_url()).into_iter().map(Some);
+        let senders = std::iter::once(None).chain(others).map(|address| sender(&means, address)).collect();
         let shared = Shared {
             began: Instant::now(),
             senders,
@@ -122,7 +124,7 @@ impl<'a> Wire<'a> {
             connections: Mutex::default(),
             stop: stop.clone(),
         };
-        let login = format!("{}/oauth/token", target.region.login_url());
+        let login = format!("{}/oauth/token", target.region.login_url()).parse()?;
         let (shared, tokens, workload) = (Arc::new(shared), Vec::new(), args.workload);
         let mut wire =
             Self { shared, target, login, scripts, urls: Vec::new(), workload, tokens, used: 0, left_out: 0 };
@@ -135,7 +137,7 @@ impl<'a> Wire<'a> {
 
     /// Scripts that the user's run asks for.
     pub(crate) fn script_count(&self) -> u32 {
-        number(self.scripts.len())
+        numbers::count(self.scripts.len())
     }
 
     /// Logins for which there was no time.
@@ -153,56 +155,30 @@ impl<'a> Wire<'a> {
     }
 
     /// Adds those that a list names, if there is one.
-    async fn more_scripts(&mut self, path: &str, token: Option<&SecretString>) {
+    async fn more_scripts(&mut self, path: &str, token: Option<&HeaderValue>) {
         let Some(sender) = self.shared.senders.first() else { return };
-        let mut request = sender.fresh.get(format!("{}{path}", self.target.region.api_url()));
-        if let Some(token) = token {
-            request = request.bearer_auth(token.expose_secret());
-        }
-        let Ok(response) = request.header(ACCEPT, "application/json").timeout(self.shared.timeout).send().await else {
-            return;
-        };
-        let good = response.status() == StatusCode::OK;
-        let Ok(body) = response.bytes().await else { return };
-        let listed: Vec<Listed> = serde_json::from_slice(&body)
-            .or_else(|_| serde_json::from_slice::<Page>(&body).map(|page| page.entities))
+        let Ok(url) = format!("{}{path}", self.target.region.api_url()).parse() else { return };
+        let Ok(answer) = sender.fresh.send(get(&url, token), self.shared.timeout).await else { return };
+        let listed: Vec<Listed> = serde_json::from_slice(&answer.body)
+            .or_else(|_| serde_json::from_slice::<Page>(&answer.body).map(|page| page.entities))
             .unwrap_or_default();
-        for Listed { id } in listed.into_iter().filter(|_| good) {
+        for Listed { id } in listed.into_iter().filter(|_| answer.status == StatusCode::OK) {
             if self.scripts.len() < IDS && !self.scripts.contains(&id) {
                 self.scripts.push(id);
             }
         }
     }
 
-    async fn log_in_once(&self, login: &feeder::Login) -> Result<SecretString, End> {
-        let (Some((id, secret)), Some(sender)) = (&self.target.client, self.shared.senders.first()) else {
+    async fn log_in_once(&self, login: &feeder::Login) -> Result<HeaderValue, End> {
+        let (Some(client), Some(sender)) = (&self.target.client, self.shared.senders.first()) else {
             return Err(End::NoScript);
         };
-        let body = naive::form(login);
-        let client = sender.kept.first().map_or(&sender.fresh, |(client, _)| client);
-        let request = client
-            .post(&self.login)
-            .basic_auth(id, Some(secret.expose_secret()))
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(ACCEPT, "application/json")
-            .timeout(self.shared.timeout)
-            .body(body);
-        let answer = async {
-            let response = request.send().await?;
-            Ok::<_, reqwest::Error>((response.status(), response.bytes().await?))
-        };
-        match answer.await {
-            Err(error) => Err(broken(&error)),
-            Ok((StatusCode::OK, body)) => {
-                serde_json::from_slice::<Issued>(&body).map(|issued| issued.access_token).map_err(|_| End::NoScript)
-            }
-            Ok((status, body)) => {
-                let mut secrets = vec![secret.expose_secret()];
-                if let feeder::Login::RefreshToken(token) = login {
-                    secrets.push(token.expose_secret());
-                }
-                Err(refused(status, &body, &secrets))
-            }
+        let (request, secrets) = naive::login(&self.login, client, login).map_err(|_| End::NoScript)?;
+        let kept = sender.kept.first().map_or(&sender.fresh, |(kept, _)| kept);
+        let answer = kept.send(request, self.shared.timeout).await.map_err(|error| broken(&error))?;
+        match answer.status {
+            StatusCode::OK => naive::bearer(&answer.body).ok_or(End::NoScript),
+            status => Err(refused(status, &answer.body, &secrets)),
         }
     }
 }
@@ -217,22 +193,25 @@ impl Subject for Wire<'_> {
     }
 
     fn ids(&self) -> u32 {
-        number(self.urls.len())
+        numbers::count(self.urls.len())
     }
 
     fn addresses(&self) -> u32 {
-        number(self.shared.senders.len())
+        numbers::count(self.shared.senders.len())
     }
 
     fn tokens(&self) -> u32 {
-        number(self.tokens.len())
+        numbers::count(self.tokens.len())
     }
 
     async fn log_in(&mut self, agents: usize, at_once: bool, taken: &mut Taken) {
         let mut logins = Vec::new();
         for _ in 0..agents {
             match self.target.agents.get(self.used).map(|agent| &agent.login) {
-                Some(feeder::Login::AccessToken(token)) => self.tokens.push((token.clone(), Instant::now())),
+                Some(feeder::Login::AccessToken(token)) => {
+                    let bearer = naive::header("Bearer", token.expose_secret()).ok();
+                    self.tokens.extend(bearer.map(|bearer| (bearer, Instant::now())));
+                }
                 Some(login) => logins.push(login.clone()),
                 // One more than there are: only a client has one to spare.
                 None if matches!(self.target.agents.first().map(|a| &a.login), Some(feeder::Login::Client)) => {
@@ -246,17 +225,19 @@ impl Subject for Wire<'_> {
         let mut ended = Vec::new();
         {
             let at_a_time = if at_once { logins.len().max(1) } else { 1 };
-            let ends = stream::iter(&logins).map(|login| self.log_in_once(login)).buffer_unordered(at_a_time);
+            // A token is as old as its own login, and not as the last one.
+            let log_in = async |login| (self.log_in_once(login).await, Instant::now());
+            let ends = stream::iter(&logins).map(log_in).buffer_unordered(at_a_time);
             let mut ends = std::pin::pin!(ends);
             while let Some(end) = shared.in_time(ends.next()).await.flatten() {
                 ended.push(end);
             }
         }
         self.left_out += logins.len() - ended.len();
-        for result in ended {
+        for (result, at) in ended {
             let end = match result {
                 Ok(token) => {
-                    self.tokens.push((token, Instant::now()));
+                    self.tokens.push((token, at));
                     End::Well
                 }
                 Err(end) => end,
@@ -327,7 +308,7 @@ impl Shared {
     /// The number of a connection, and whether it is seen for the first time.
     fn connection(&self, local: SocketAddr) -> (u32, bool) {
         let mut connections = self.connections();
-        let next = number(connections.len());
+        let next = numbers::count(connections.len());
         let mut fresh = false;
         let known = *connections.entry(local).or_insert_with(|| {
             fresh = true;
@@ -341,8 +322,8 @@ impl Shared {
 struct Work {
     shared: Arc<Shared>,
     cell: Cell,
-    urls: Vec<Url>,
-    tokens: Vec<(SecretString, Instant)>,
+    urls: Vec<Uri>,
+    tokens: Vec<(HeaderValue, Instant)>,
     next: AtomicUsize,
     due: tokio::sync::Mutex<Instant>,
     ends: Instant,
@@ -376,14 +357,7 @@ impl Work {
             && idle.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |idle| idle.checked_sub(1)).is_ok();
         let at = shared.began.elapsed();
         let in_flight = shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        let request = client.get(url.clone()).bearer_auth(token.expose_secret()).header(ACCEPT, "application/json");
-        let answer = async {
-            let response = request.timeout(shared.timeout).send().await?;
-            let local = response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr);
-            let (status, node) = (response.status(), node(response.headers()));
-            Ok::<_, reqwest::Error>((status, local, node, response.bytes().await?))
-        };
-        let answer = answer.await;
+        let answer = client.send(get(url, Some(token)), shared.timeout).await;
         shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         let took = shared.began.elapsed().saturating_sub(at).as_secs_f64();
         // Without an answer it is known where there was no choice of connections.
@@ -391,7 +365,7 @@ impl Work {
         let (mut connection, mut fresh, mut named) = (None, !had, None);
         let end = match answer {
             Err(error) => broken(&error),
-            Ok((status, local, node, body)) => {
+            Ok(Answer { status, headers, body, local, .. }) => {
                 if let Some((number, first)) = local.map(|local| shared.connection(local)) {
                     connection = Some(number);
                     (fresh, fresh_known) = (first, true);
@@ -399,11 +373,11 @@ impl Work {
                 if !order.new_connection {
                     idle.fetch_add(1, Ordering::Relaxed);
                 }
-                named = node;
+                named = node(&headers);
                 match status {
                     StatusCode::OK if serde_json::from_slice::<Known>(&body).is_ok() => End::Well,
                     StatusCode::OK => End::NoScript,
-                    status => refused(status, &body, &[token.expose_secret()]),
+                    status => refused(status, &body, &[&naive::token_of(token)]),
                 }
             }
         };
@@ -427,37 +401,15 @@ impl Work {
     }
 }
 
-/// Never through a proxy to this machine, which would see the secret in clear.
-fn builder(region: &Region, ca: Option<&[u8]>) -> anyhow::Result<reqwest::ClientBuilder> {
-    // reqwest alone wants a crypto provider of the process, even where all is http.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder().redirect(reqwest::redirect::Policy::none());
-    if let Some(pem) = ca {
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem)?);
-    }
-    // A region is https, or on loopback.
-    let clear = [region.api_url(), region.login_url()].iter().any(|url| Target::is_loopback(url));
-    Ok(if clear { builder.no_proxy() } else { builder })
-}
-
-fn sender(target: &Target, address: Option<IpAddr>) -> anyhow::Result<Sender> {
-    let client = |most_idle: usize| {
-        let mut builder = builder(&target.region, target.ca.as_deref())?;
-        if target.region.api_url().starts_with("http:") && target.region.login_url().starts_with("http:") {
-            // The system's certificates take long to read, for so many clients.
-            builder = builder.tls_certs_only([]);
-        }
-        let builder = builder.retry(reqwest::retry::never()).local_address(address).pool_max_idle_per_host(most_idle);
-        Ok::<_, anyhow::Error>(builder.build()?)
-    };
-    let kept = (0..POOLS).map(|_| Ok((client(usize::MAX)?, AtomicU32::new(0)))).collect::<anyhow::Result<_>>()?;
-    Ok(Sender { kept, fresh: client(0)? })
+fn sender(means: &Means, address: Option<IpAddr>) -> Sender {
+    let kept = (0..POOLS).map(|_| (means.sender(address, usize::MAX), AtomicU32::new(0))).collect();
+    Sender { kept, fresh: means.sender(address, 0) }
 }
 
 /// On loopback a machine may have more addresses than one. Elsewhere there is no knowing which may be used.
 fn other_addresses(api: &str) -> Vec<IpAddr> {
-    let host = Url::parse(api).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-    if !host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()) {
+    let host = api.parse::<Uri>().ok().and_then(|url| url.host()?.parse::<Ipv4Addr>().ok());
+    if !host.is_some_and(|address| address.is_loopback()) {
         return Vec::new();
     }
     let ours = |last| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
@@ -472,54 +424,57 @@ fn node(headers: &HeaderMap) -> Option<String> {
 }
 
 /// No whole answer came.
-fn broken(error: &reqwest::Error) -> End {
-    if let Some(what) = Failure::of_machine(error) {
+fn broken(error: &anyhow::Error) -> End {
+    if let Some(what) = error.chain().find_map(Failure::of_machine) {
         return End::Machine(what);
     }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let why = innermost.to_string().chars().take(80).collect();
-    match error {
-        _ if error.is_timeout() => End::Timeout,
-        _ if error.is_connect() => End::Unreachable(why),
+    let why = error.root_cause().to_string().chars().take(80).collect();
+    let over = error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut);
+    match error.downcast_ref::<legacy::Error>() {
+        _ if over => End::Timeout,
+        Some(error) if error.is_connect() => End::Unreachable(why),
         _ => End::Broken(why),
     }
 }
 
 fn refused(status: StatusCode, body: &[u8], secrets: &[&str]) -> End {
-    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-    let mut text = String::new();
-    for part in [&refusal.code, &refusal.message].into_iter().flatten() {
-        // Without a secret it may echo, escaped, and cut.
-        let secrets = secrets.iter().filter(|secret| !secret.is_empty());
-        let clean = secrets.fold(part.clone(), |part, secret| part.replace(secret, "[REDACTED]"));
-        text.push_str(&format!(
-            "{}{:?}",
-            if text.is_empty() { "" } else { " " },
-            clean.chars().take(100).collect::<String>()
-        ));
-    }
-    End::Refused(status.as_u16(), text)
-}
-
-fn number(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+    End::Refused(status.as_u16(), Refusal::of(body).words(secrets))
 }
 
 #[cfg(test)]
 mod tests {
+    use genesys_scripts::simulator::Simulator;
+
     use super::*;
     use crate::target::tests::found;
+
+    /// So many agents that log in as one client.
+    async fn clients(name: &str, url: &str, agents: usize) -> (Args, Target) {
+        let (args, mut target) = found(name, &["--diagnose", "--api-url", url], agents).await;
+        target.client = Some(("load-test".to_owned(), "s3cret".into()));
+        target.agents.iter_mut().for_each(|agent| agent.login = feeder::Login::Client);
+        (args, target)
+    }
+
+    #[tokio::test]
+    async fn a_token_is_as_old_as_its_own_login() {
+        let simulator = Simulator::builder().client_secret("s3cret").latency(Duration::from_millis(100));
+        let simulator = simulator.start().await.unwrap();
+        let (args, target) = clients("ages", simulator.url(), 3).await;
+        let mut wire = Wire::new(&args, &target, &Stop::on_signals().unwrap()).await.unwrap();
+        wire.log_in(3, false, &mut Taken::new()).await;
+        let issued: Vec<_> = wire.tokens.iter().map(|(_, issued)| *issued).collect();
+        assert_eq!(issued.len(), 3);
+        for pair in issued.windows(2) {
+            assert!(pair[1] - pair[0] >= Duration::from_millis(100), "{issued:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn logins_that_nobody_answers_leave_time_for_the_rest() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let here = format!("http://{}", silent.local_addr().unwrap());
-        let (args, mut target) = found("logins", &["--diagnose", "--api-url", &here], 40).await;
-        target.client = Some(("load-test".to_owned(), "s3cret".into()));
-        target.agents.iter_mut().for_each(|agent| agent.login = feeder::Login::Client);
+        let (args, target) = clients("logins", &here, 40).await;
         let mut wire = Wire::new(&args, &target, &Stop::on_signals().unwrap()).await.unwrap();
         let mut taken = Taken::new();
         wire.log_in(40, false, &mut taken).await;

@@ -344,7 +344,7 @@ impl<'a> Worker<'a> {
         let joined = self.joined;
         if joined {
             let done = self.crew.stats().in_all();
-            output::print(&format!("{}: {done}", self.id))?;
+            output::people(&format!("{}: {done}", self.id), false);
         }
         let silent = humantime::format_duration(self.options.master_timeout);
         match end {

@@ -6,11 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::message::Users;
-use crate::failure::Failure;
+use crate::failure::{Failure, KINDS};
 use crate::run::Outcome;
-
-/// Kinds of failures told apart; what the wire says has no bound, and the master keeps them all.
-const KINDS: usize = 200;
 
 /// Of requests of one name, since the last report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,6 +154,7 @@ impl Stats {
     fn add_failure(&mut self, name: &str, failure: &Failure, now: f64) {
         let mut key = format!("{name}: {}", failure.kind);
         let mut text = failure.text.as_str();
+        // The master keeps them all.
         if !self.errors.contains_key(&key) && self.errors.len() >= KINDS {
             (key, text) = (format!("{name}: others"), "failures of other kinds");
         }
