@@ -255,7 +255,8 @@ impl TokenSlot {
     pub(crate) fn share(&self, sharing: &Arc<Sharing>, identity: &str) {
         let client = self.credentials.oauth_client().map_or("", |client| &client.id);
         let key = SessionKey::of(&[self.client.login.site.base().as_str(), client, identity]);
-        self.lock().line = Some(Arc::new(Line::new(Arc::clone(sharing), key)));
+        let mut state = self.lock();
+        state.line = Some(Arc::new(Line::new(Arc::clone(sharing), key, state.refresh_token())));
     }
 
     pub(crate) fn is_shared(&self) -> bool {

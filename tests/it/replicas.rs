@@ -1392,3 +1392,61 @@ async fn of_another_replicas_lease_that_is_over_nothing_is_told() {
         assert!(!error.to_string().contains("another replica"), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restored_session_was_refreshed_to_before_the_store_was_ever_reached_is_shared_when_it_is_back() {
+    // A restart finds the store away, which holds what the agent is restored from. Its next login comes at any moment around the
+    // store's return.
+    for step in 0..40 {
+        let (simulator, first) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        replica(&simulator, first.clone()).agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+        let way = first.to();
+        way.set(Some(Broken::Fails));
+        let restored = Credentials::refresh_token(oauth(), refresh_token_in(&first.store, &first.key()).await);
+        let agent = replica(&simulator, way.clone()).agent(restored).shared_as("anna");
+        for _ in 0..2 {
+            agent.script(&script).await.unwrap();
+            later().await;
+            simulator.expire_tokens();
+        }
+        way.set(None);
+        sleep(Duration::from_millis(100 * step)).await;
+        agent.script(&script).await.unwrap_or_else(|error| panic!("{} ms after its return: {error}", 100 * step));
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, first.to()).agent(stored()).shared_as("anna");
+        other.script(&script).await.unwrap();
+        later().await;
+        simulator.expire_tokens();
+        serve_all([&agent, &other], &script).await;
+        assert_eq!(refused_logins(&simulator), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restored_session_was_refreshed_to_while_the_store_was_away_takes_no_other_sessions_place() {
+    for logs_out in [false, true] {
+        let (simulator, first) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        let client = replica(&simulator, first.clone());
+        client.agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+        let way = first.to();
+        way.set(Some(Broken::Fails));
+        let restored = Credentials::refresh_token(oauth(), refresh_token_in(&first.store, &first.key()).await);
+        let agent = replica(&simulator, way.clone()).agent(restored).shared_as("anna");
+        agent.script(&script).await.unwrap();
+        // Meanwhile, at a replica that reaches it, somebody logs in anew, or out again.
+        let new = client.agent(code(&simulator)).shared_as("anna");
+        new.log_in().await.unwrap();
+        if logs_out {
+            new.log_out().await.unwrap();
+        }
+        way.set(None);
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, first.to()).agent(stored()).shared_as("anna");
+        assert_eq!(other.script(&script).await.is_err(), logs_out);
+        let access =
+            |agent: &Agent| agent.session().map(|session| session.access_token.unwrap().expose_secret().to_owned());
+        assert_eq!(access(&other), access(&new));
+    }
+}

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep};
 
 use super::{Begun, Grant, LoginResult, Token, TokenSlot, exchange, is_one_time, must_log_in};
@@ -42,6 +43,8 @@ pub(crate) struct Line {
     /// Stores what a login brings, until it is stored.
     keeper: Arc<Keeper<Arc<Bound>>>,
     place: Mutex<Place>,
+    /// The refresh token that the agent was made of, which the store may hold, too.
+    origin: Option<SecretString>,
     /// The number of the last login or logout that an agent of this client has told of this identity.
     newest: Arc<AtomicU64>,
 }
@@ -75,10 +78,10 @@ enum Turn {
 }
 
 impl Line {
-    pub(crate) fn new(sharing: Arc<Sharing>, key: SessionKey) -> Self {
+    pub(super) fn new(sharing: Arc<Sharing>, key: SessionKey, origin: Option<SecretString>) -> Self {
         let keeper = Keeper::of_replicas(|session, bound: Arc<Bound>| async move { bound.store(session).await });
         let (newest, owner) = (sharing.newest(&key), fastrand::u64(1..));
-        Self { sharing, key, owner, keeper: Arc::new(keeper), place: Mutex::default(), newest }
+        Self { sharing, key, owner, keeper: Arc::new(keeper), place: Mutex::default(), origin, newest }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -88,6 +91,13 @@ impl Line {
     /// Whether it takes the place of whatever is stored: nobody has logged in or out since.
     fn stands(&self, overrides: Option<u64>) -> bool {
         overrides == Some(self.newest.load(Ordering::SeqCst))
+    }
+
+    /// Whether a stored session is what the agent was made of, and was refreshed since to one that has this token.
+    fn is_spent(&self, stored: &Session, refresh_token: Option<&SecretString>) -> bool {
+        let [origin, stored, now] = [self.origin.as_ref(), stored.refresh_token.as_ref(), refresh_token]
+            .map(|token| token.map(SecretString::expose_secret));
+        origin.is_some() && stored == origin && now.is_some() && now != origin
     }
 
     /// Has what a login brought stored: by its lease, or, without one, when the store is back.
@@ -266,7 +276,11 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     }
     // What is got from the other's session from here on is as good as that.
     line.place().overrides = None;
-    let Session { access_token, refresh_token, expires_at } = line.sharing.open(&line.key, stored)?;
+    let stored = line.sharing.open(&line.key, stored)?;
+    if line.is_spent(&stored, slot.lock().refresh_token().as_ref()) {
+        return None;
+    }
+    let Session { access_token, refresh_token, expires_at } = stored;
     let anew = matches!(slot.credentials, Credentials::Client(_) | Credentials::Source(_));
     begun.grant = match (refresh_token, &access_token) {
         (Some(refresh_token), _) => Grant::RefreshToken(refresh_token),
@@ -323,7 +337,7 @@ impl Bound {
         {
             return Ok(());
         }
-        match self.lease().await? {
+        match self.lease(&session).await? {
             Some(fence) => self.store_by(fence, sealed).await.map(drop),
             // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
             None => Ok(()),
@@ -349,14 +363,18 @@ impl Bound {
 
     /// A lease for what was got while the store was away, or came too late for its own, unless another has stored a session since. Its
     /// owner is another than that of logins: it must not come between the lease of the next login and what that brings.
-    async fn lease(&self) -> Result<Option<u64>, BoxError> {
+    async fn lease(&self, session: &Session) -> Result<Option<u64>, BoxError> {
         let Line { sharing, key, owner, .. } = &*self.line;
         let mut known = self.known;
+        let is_spent = |stored: &StoredSession| {
+            let stored = sharing.open(key, stored);
+            stored.is_some_and(|stored| self.line.is_spent(&stored, session.refresh_token.as_ref()))
+        };
         loop {
             let leased = sharing.ask("lease", |store| async move { store.lease(key, known, *owner ^ 1, LEASE).await });
             match leased.await.map_err(|Away(why)| why)? {
                 Lease::Granted { fence } => return Ok(Some(fence)),
-                Lease::Newer(stored) if self.line.stands(self.overrides) => known = stored.version,
+                Lease::Newer(stored) if self.line.stands(self.overrides) || is_spent(&stored) => known = stored.version,
                 Lease::Newer(_) => return Ok(None),
                 Lease::Taken { .. } => return Err("another replica logs the agent in just now".into()),
             }
