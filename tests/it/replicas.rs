@@ -29,6 +29,8 @@ enum Broken {
     Slow,
     /// It does what it is asked, and says so to all but the next.
     LosesOneAnswer,
+    /// It fails, but not when it is asked whether it is there.
+    FailsWhenNeeded,
 }
 
 const WAYS: [Broken; 4] = [Broken::Fails, Broken::Hangs, Broken::Panics, Broken::Slow];
@@ -72,7 +74,7 @@ impl Way {
         };
         let broken = *self.broken.lock().unwrap();
         match broken {
-            Some(Broken::Fails) => return Err("the store fails".into()),
+            Some(Broken::Fails | Broken::FailsWhenNeeded) => return Err("the store fails".into()),
             Some(Broken::Hangs) => std::future::pending().await,
             Some(Broken::Panics) => panic!("the store's"),
             Some(Broken::Slow) => sleep(Duration::from_secs(2)).await,
@@ -110,7 +112,7 @@ impl SessionStore for Way {
         if length.is_zero() {
             let broken = *self.broken.lock().unwrap();
             return match broken {
-                None => Ok(Lease::Granted { fence: 1 }),
+                None | Some(Broken::FailsWhenNeeded) => Ok(Lease::Granted { fence: 1 }),
                 Some(_) => Err("the store fails".into()),
             };
         }
@@ -1107,6 +1109,21 @@ async fn a_short_absence_is_waited_for_by_who_holds_nothing() {
         let error = agent().script(&script).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed()), (ErrorKind::Unavailable, Duration::ZERO), "{way:?}: {error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_there_and_fails_whoever_needs_it_is_waited_for_as_long_as_one_that_is_away() {
+    let (simulator, way) = (simulator(), Way::default());
+    way.set(Some(Broken::FailsWhenNeeded));
+    let client = replica(&simulator, way.clone());
+    let agent = client.agent(stored()).shared_as("anna").with_timeout(Duration::from_secs(300));
+    let began = Instant::now();
+    let error = agent.log_in().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error}");
+    let waited = began.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&waited), "{waited:?}");
+    assert!(way.asked().len() < 10, "{:?}", way.asked());
+    assert!(client.shut_down(Duration::ZERO).await.is_complete());
 }
 
 #[tokio::test(start_paused = true)]

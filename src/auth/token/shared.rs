@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{Begun, Grant, LoginResult, Token, TokenSlot, exchange, is_one_time, must_log_in};
 use crate::auth::credentials::{Credentials, Session};
 use crate::auth::keeper::Keeper;
-use crate::auth::sharing::{Away, Sharing};
+use crate::auth::sharing::{Away, SHORT_ABSENCE, Sharing};
 use crate::auth::store::{Lease, SessionKey, StoredSession};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
@@ -216,7 +216,7 @@ impl Line {
 pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> LoginResult {
     let settings = &slot.client.settings;
     let until = after(Instant::now(), settings.login_timeout.saturating_add(settings.login_throttle_timeout));
-    let mut taken_over = None;
+    let (mut taken_over, mut patience) = (None, None);
     loop {
         let turn = match taken_over.take() {
             Some(newer) => Turn::Newer(newer),
@@ -228,7 +228,14 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
         }
         begun.fence = None;
         let fence = match turn {
-            Turn::Away(_) if needs_the_store(slot, &begun, line) && line.sharing.comes_back().await => continue,
+            // It may be back for others alone.
+            Turn::Away(_)
+                if needs_the_store(slot, &begun, line)
+                    && Instant::now() < *patience.get_or_insert_with(|| after(Instant::now(), SHORT_ABSENCE))
+                    && line.sharing.comes_back().await =>
+            {
+                continue;
+            }
             Turn::Away(why) => return alone(slot, &begun, line, why).await,
             Turn::Newer(stored) => match take_over(slot, &mut begun, line, &stored) {
                 Some(token) => return Ok(token),
