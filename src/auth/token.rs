@@ -368,12 +368,12 @@ impl TokenSlot {
         }
     }
 
-    /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
-    /// again may.
+    /// Forgets everything, as the agent logs out, and gives the tokens to revoke: its own, and another replica's that is newer.
+    /// Credentials that can log in again may.
     ///
     /// A login under way is waited for: the token it brings would outlive the logout.
-    pub(crate) async fn clear(&self, deadline: Instant) -> Option<Arc<Token>> {
-        let cleared = self.clear_state(deadline).await;
+    pub(crate) async fn clear(&self, deadline: Instant) -> Vec<Arc<Token>> {
+        let mut tokens = Vec::from_iter(self.clear_state(deadline).await);
         let (keeper, line) = {
             let state = self.lock();
             (state.keeper.clone(), state.line.clone())
@@ -382,10 +382,10 @@ impl TokenSlot {
             // What is void is not stored after the user has removed it.
             keeper.forget(deadline).await;
         }
-        match line {
-            Some(line) => line.log_out(self, deadline).await.or(cleared),
-            None => cleared,
+        if let Some(line) = line {
+            tokens.extend(line.log_out(self, deadline).await);
         }
+        tokens
     }
 
     /// How long a sign of life of the login's runtime is waited for.

@@ -775,6 +775,28 @@ async fn who_logs_out_is_logged_out_at_all_replicas() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_logs_out_has_no_token_left_that_is_good() {
+    let simulator = Simulator::builder().token_ttl(Duration::from_secs(3600)).rate_limit(0).in_process().unwrap();
+    let (script, store) = (script_of(&simulator), MemoryStore::default());
+    let clients: Vec<_> = (0..2).map(|_| replica(&simulator, store.clone())).collect();
+    let desks = desks(&simulator, &clients, 1).await;
+    let [one, other] = [&desks[0][0], &desks[0][1]];
+    serve_all([one, other], &script).await;
+    // One replaces the token before it expires; the other holds the old one, which is good for a minute still.
+    sleep(Duration::from_secs(3600 - 60)).await;
+    other.script(&script).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(simulator.stats().tokens_issued, 2);
+    let tokens = [one, other].map(|agent| agent.session().unwrap().access_token.unwrap());
+    one.log_out().await.unwrap();
+    assert_eq!(simulator.stats().tokens_revoked, 2);
+    for token in tokens {
+        let kept = builder(&simulator).build().unwrap().agent(Credentials::access_token(token));
+        assert_eq!(kept.script(&script).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_logout_while_the_store_is_away_is_told_it_when_it_is_back() {
     let simulator = simulator();
     let script = script_of(&simulator);
