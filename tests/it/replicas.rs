@@ -797,6 +797,25 @@ async fn who_logs_out_has_no_token_left_that_is_good() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_leaves_a_logout_the_time_to_revoke_the_token() {
+    let (simulator, way) = (simulator(), Way::default());
+    let client = replica(&simulator, way.clone());
+    let agent = client.agent(code(&simulator)).shared_as("anna");
+    agent.log_in().await.unwrap();
+    way.set(Some(Broken::Hangs));
+    let (began, limit) = (Instant::now(), Duration::from_millis(500));
+    agent.with_timeout(limit).log_out().await.unwrap();
+    assert!(began.elapsed() <= limit, "{:?}", began.elapsed());
+    assert_eq!(simulator.stats().tokens_revoked, 1);
+    // The store is told when it answers again.
+    way.set(None);
+    sleep(Duration::from_secs(15)).await;
+    let other = replica(&simulator, way.to()).agent(stored()).shared_as("anna");
+    assert_eq!(other.log_in().await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert_eq!(client.health().sessions_unstored, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_logout_while_the_store_is_away_is_told_it_when_it_is_back() {
     let simulator = simulator();
     let script = script_of(&simulator);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Begun, Grant, LoginResult, Token, TokenSlot, exchange, is_one_time, must_log_in};
 use crate::auth::credentials::{Credentials, Session};
@@ -188,26 +188,28 @@ impl Line {
 
     /// Ends the session for all replicas, and gives its newest access token where that is another's.
     pub(super) async fn log_out(self: &Arc<Self>, slot: &TokenSlot, deadline: Instant) -> Option<Arc<Token>> {
+        // The rest is for the service, which is to revoke the tokens.
+        let deadline = after(Instant::now(), deadline.saturating_duration_since(Instant::now()) / 2);
         let mut newest = None;
         let mut fence = None;
         loop {
-            match self.turn(deadline, |_| ()).await {
-                Ok(Turn::Newer(stored)) => {
+            match timeout_at(deadline, self.turn(deadline, |_| ())).await {
+                Ok(Ok(Turn::Newer(stored))) => {
                     self.place().version = stored.version;
                     let access = self.sharing.open(&self.key, &stored).and_then(|session| session.access_token);
                     newest = access.and_then(|token| Token::new(&token, None, &slot.client).ok()).map(Arc::new);
                 }
-                Ok(Turn::Ours(ours)) => {
+                Ok(Ok(Turn::Ours(ours))) => {
                     fence = Some(ours);
                     break;
                 }
-                Ok(Turn::Away(_)) | Err(_) => break,
+                Ok(Ok(Turn::Away(_)) | Err(_)) | Err(_) => break,
             }
         }
         // No tokens: whoever finds this must log in.
         let mut ended = Session::from_access_token("");
         ended.access_token = None;
-        self.keep(&slot.client, ended, fence, true).await;
+        let _ = timeout_at(deadline, self.keep(&slot.client, ended, fence, true)).await;
         newest
     }
 }
