@@ -163,6 +163,9 @@ impl Course {
         if more_pages || missing || uri.is_some() && !whole {
             return Ok(Next::Page);
         }
+        // What was before the first page is reckoned by the size of pages, which may be smaller than asked unless that is said.
+        let is_counted =
+            self.first == 1 || page.page_size.is_some_and(|said| u64::try_from(said) == Ok(self.page_size));
         let promised = led_here || last_page && number > self.first;
         match rows {
             0 if promised && !whole => {
@@ -172,7 +175,7 @@ impl Course {
             // Nothing that can be read, behind the last page: as of a service that answers every page alike.
             _ if self.barren > 0 && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
             // What cannot be read may not be counted, so that as many more scripts follow.
-            _ if whole && last_page && uri.is_none() && self.skipped == 0 => Ok(Next::End),
+            _ if whole && last_page && uri.is_none() && self.skipped == 0 && is_counted => Ok(Next::End),
             _ if whole || last_page || led_here => Ok(Next::Doubtful),
             _ => Ok(Next::Page),
         }
