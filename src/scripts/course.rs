@@ -133,13 +133,14 @@ impl Course {
 
     fn next(&mut self, number: u32, rows: usize, page: &ScriptListing) -> Result<Next, String> {
         let came = self.came();
-        // One that is less than what came is wrong. What was said holds until something else is said.
-        let total = page.total.and_then(|total| u64::try_from(total).ok()).filter(|total| came <= *total);
+        let total = page.total.and_then(|total| u64::try_from(total).ok());
         if let (Some(now), Some(before)) = (total, self.total) {
-            self.changed |= now != before;
-            self.moved |= now < before;
+            // So many may be gone that it is less than what came.
+            self.changed |= now != before && came <= now.max(before);
+            self.moved |= now.max(came) < before;
         }
-        self.total = total.or(self.total);
+        // Else one that is less than what came is wrong. What was said holds until something else is said.
+        self.total = total.filter(|total| came <= *total).or(self.total);
         self.page_count = self.page_count.max(page.page_count.and_then(|count| u32::try_from(count).ok()));
         // While rows come, more may be new than were counted.
         let counted = came.saturating_add(if rows == 0 { self.doubled as u64 } else { 0 });

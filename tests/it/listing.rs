@@ -606,6 +606,8 @@ async fn a_script_that_is_deleted_or_made_while_a_list_is_read_costs_no_other() 
             (2, &all[..], &all[2..], &all[..]),
             // Two of them, so that there is no second page any more.
             (2, &all[..4], &all[2..4], &all[..4]),
+            // More of them than are left.
+            (3, &all[..], &all[4..], &all[..]),
             // One more, before what was read.
             (2, &gone[..3], &all[..4], &all[..4]),
             (3, &gone[..], &all[..], &all[..]),
