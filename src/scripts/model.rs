@@ -162,7 +162,7 @@ pub struct ScriptListing {
 #[non_exhaustive]
 pub struct ExportResponse {
     /// The URL, for [`Agent::download_export`](crate::Agent::download_export).
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lenient")]
     pub url: Option<SignedUrl>,
 }
 
