@@ -31,6 +31,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_millis(400);
 /// After a refresh token was refused, one that another replica got while it could not store it is waited for.
 const LATE_STORE: Duration = Duration::from_secs(5);
+/// What is not stored is tried again after pauses of no more than this: soon after the store is back the others have what they need.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// While the store is away, a token that is good for longer than this is not replaced.
 const GOOD_ENOUGH: Duration = Duration::from_secs(10);
 
@@ -79,7 +81,8 @@ enum Turn {
 
 impl Line {
     pub(super) fn new(sharing: Arc<Sharing>, key: SessionKey, origin: Option<SecretString>) -> Self {
-        let keeper = Keeper::of_replicas(|session, bound: Arc<Bound>| async move { bound.store(session).await });
+        let keeper =
+            Keeper::by(LONGEST_PAUSE, |session, bound: Arc<Bound>| Box::pin(async move { bound.store(session).await }));
         let (newest, owner) = (sharing.newest(&key), fastrand::u64(1..));
         Self { sharing, key, owner, keeper: Arc::new(keeper), place: Mutex::default(), origin, newest }
     }
