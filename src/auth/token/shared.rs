@@ -235,7 +235,7 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
         let fence = match turn {
             // It may be back for others alone.
             Turn::Away(_)
-                if needs_the_store(slot, &begun, line)
+                if needs_the_store(slot, &begun, line).is_some()
                     && Instant::now() < *patience.get_or_insert_with(|| after(Instant::now(), SHORT_ABSENCE))
                     && line.sharing.comes_back().await =>
             {
@@ -307,9 +307,17 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     (!is_refused && !token.is_expired(Instant::now())).then(|| Arc::new(token))
 }
 
-/// It holds nothing to get a token with, as far as is known.
-fn needs_the_store(slot: &TokenSlot, begun: &Begun, line: &Line) -> bool {
-    line.place().in_doubt || matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials))
+const DOUBT: &str = "the refresh token was refused while the session store is away: another replica may have spent it, and \
+                     holds the session until the store is back";
+
+/// Why it holds nothing to get a token with, as far as is known.
+fn needs_the_store(slot: &TokenSlot, begun: &Begun, line: &Line) -> Option<&'static str> {
+    match (&slot.credentials, &begun.grant) {
+        (Credentials::Stored(_), Grant::Credentials) => {
+            Some("this replica holds no session of the agent, and the session store is away")
+        }
+        _ => line.place().in_doubt.then_some(DOUBT),
+    }
 }
 
 /// The store is away: what this replica holds is all there is.
@@ -318,13 +326,8 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
     if slot.held().is_some_and(|token| !token.is_expired(good_until)) {
         return Err(why.into_error("the token is not replaced before it expires, as the session store is away"));
     }
-    if matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials)) {
-        return Err(why.into_error("this replica holds no session of the agent, and the session store is away"));
-    }
-    const DOUBT: &str = "the refresh token was refused while the session store is away: another replica may have spent it, and \
-                         holds the session until the store is back";
-    if line.place().in_doubt {
-        return Err(why.into_error(DOUBT));
+    if let Some(what) = needs_the_store(slot, begun, line) {
+        return Err(why.into_error(what));
     }
     let result = exchange(slot, begun).await;
     if let (Grant::RefreshToken(_), Err(error)) = (&begun.grant, &result)
