@@ -210,8 +210,7 @@ impl Line {
             }
         }
         // No tokens: whoever finds this must log in.
-        let mut ended = Session::from_access_token("");
-        ended.access_token = None;
+        let ended = Session { access_token: None, refresh_token: None, expires_at: None };
         let _ = timeout_at(deadline, self.keep(&slot.client, ended, fence, true)).await;
         newest
     }
@@ -225,9 +224,9 @@ pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> L
     loop {
         let turn = match taken_over.take() {
             Some(newer) => Turn::Newer(newer),
-            None => line.turn(until, |left| slot.note_login_trouble(&elsewhere(left))).await?,
+            None => line.turn(until, |left| slot.note_login_trouble(Some(elsewhere(left)))).await?,
         };
-        slot.login_trouble_is_over();
+        slot.note_login_trouble(None);
         if !matches!(turn, Turn::Away(_)) {
             line.place().in_doubt = false;
         }
@@ -302,7 +301,7 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     };
     slot.lock().next_grant(begun, begun.grant.clone());
     let lifetime = expires_at.map(|at| at.duration_since(slot.client.now()).unwrap_or(Duration::ZERO));
-    let token = Token::new(&access_token?, lifetime, &slot.client).ok()?.taken_over();
+    let token = Token { taken_over: true, ..Token::new(&access_token?, lifetime, &slot.client).ok()? };
     let is_refused = slot.lock().refused_token.as_ref().is_some_and(|refused| refused.secret() == token.secret());
     (!is_refused && !token.is_expired(Instant::now())).then(|| Arc::new(token))
 }
