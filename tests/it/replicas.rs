@@ -31,6 +31,7 @@ enum Broken {
     LosesOneAnswer,
     /// It fails, but not when it is asked whether it is there.
     FailsWhenNeeded,
+    HangsWhenNeeded,
 }
 
 const WAYS: [Broken; 4] = [Broken::Fails, Broken::Hangs, Broken::Panics, Broken::Slow];
@@ -75,7 +76,7 @@ impl Way {
         let broken = *self.broken.lock().unwrap();
         match broken {
             Some(Broken::Fails | Broken::FailsWhenNeeded) => return Err("the store fails".into()),
-            Some(Broken::Hangs) => std::future::pending().await,
+            Some(Broken::Hangs | Broken::HangsWhenNeeded) => std::future::pending().await,
             Some(Broken::Panics) => panic!("the store's"),
             Some(Broken::Slow) => sleep(Duration::from_secs(2)).await,
             Some(Broken::LosesOneAnswer) => {
@@ -112,7 +113,7 @@ impl SessionStore for Way {
         if length.is_zero() {
             let broken = *self.broken.lock().unwrap();
             return match broken {
-                None | Some(Broken::FailsWhenNeeded) => Ok(Lease::Granted { fence: 1 }),
+                None | Some(Broken::FailsWhenNeeded | Broken::HangsWhenNeeded) => Ok(Lease::Granted { fence: 1 }),
                 Some(_) => Err("the store fails".into()),
             };
         }
@@ -1165,6 +1166,21 @@ async fn a_store_that_is_there_and_fails_whoever_needs_it_is_waited_for_as_long_
     assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&waited), "{waited:?}");
     assert!(way.asked().len() < 10, "{:?}", way.asked());
     assert!(client.shut_down(Duration::ZERO).await.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_for_one_identity_alone_is_not_waited_for_without_end() {
+    let (simulator, way) = (simulator(), Way::default());
+    way.set(Some(Broken::HangsWhenNeeded));
+    let client = replica(&simulator, way.clone());
+    let own = client.agent(Credentials::client("desktop", "simulator")).shared_as("anna");
+    let began = Instant::now();
+    own.script(&script_of(&simulator)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let began = Instant::now();
+    let nothing = client.agent(stored()).shared_as("otto").with_timeout(Duration::from_secs(300));
+    assert_eq!(nothing.log_in().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -125,7 +125,7 @@ impl Line {
 
     /// Waits for the lease, or for what another stores meanwhile.
     async fn turn(&self, until: Instant, meanwhile: impl Fn(Duration) + Send + Sync) -> Result<Turn, Error> {
-        let mut pause = FIRST_LOOK;
+        let (mut pause, mut patience) = (FIRST_LOOK, None);
         loop {
             let known = self.place().version;
             let leased = self
@@ -133,7 +133,10 @@ impl Line {
                 .ask("lease", |store| async move { store.lease(&self.key, known, self.owner, LEASE).await });
             let left = match leased.await {
                 // It was slow this once. What it may have granted is ours.
-                Err(_) if !self.sharing.is_away() && Instant::now() < until => {
+                Err(_)
+                    if !self.sharing.is_away()
+                        && Instant::now() < *patience.get_or_insert_with(|| after(Instant::now(), SHORT_ABSENCE)) =>
+                {
                     sleep(FIRST_LOOK).await;
                     continue;
                 }
@@ -142,6 +145,7 @@ impl Line {
                 Ok(Lease::Granted { fence }) => return Ok(Turn::Ours(fence)),
                 Ok(Lease::Taken { left }) => left,
             };
+            patience = None;
             meanwhile(left);
             if Instant::now() >= until {
                 let what = "another replica logs this agent in, and has not ended";
