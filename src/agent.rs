@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -236,11 +237,11 @@ impl Agent {
     pub async fn log_out(&self) -> Result<(), Error> {
         let _under_way = self.counted("log out", None)?;
         let deadline = after(Instant::now(), self.timeout);
-        match self.slot.clear(deadline).await {
-            None => Ok(()),
-            // What a login under way took is of this call's time.
-            Some(token) => login::revoke(self.client(), token, self.until(deadline).timeout()).await,
-        }
+        let tokens = self.slot.clear(deadline).await;
+        // What a login under way took is of this call's time.
+        let timeout = self.until(deadline).timeout();
+        let revoked = tokens.into_iter().map(|token| login::revoke(self.client(), token, timeout));
+        join_all(revoked).await.into_iter().collect()
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -108,10 +108,6 @@ impl ScriptCache {
         }
     }
 
-    pub(crate) async fn fresh(&self, key: &Key) -> Option<Cached<Arc<Script>>> {
-        self.held(key).await.filter(|cached| !cached.stale)
-    }
-
     pub(crate) async fn held(&self, key: &Key) -> Option<Cached<Arc<Script>>> {
         let entry = self.entries.get(key).await?;
         let age = entry.fetched.elapsed();

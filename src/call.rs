@@ -610,7 +610,7 @@ impl<'a> Run<'a> {
         }
         if let Authority::Login { slot, .. } = &self.call.authority {
             // For those whose time runs out while this login goes on.
-            slot.note_login_trouble(&error);
+            slot.note_login_trouble(Some(error.clone()));
         }
         self.last = Some(error.clone());
         self.pause(floor.unwrap_or_default(), earlier, error)

@@ -25,8 +25,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest while the client shuts down.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest before one that other replicas need is tried again.
-const REPLICAS_PAUSE: Duration = Duration::from_secs(2);
 /// A store that fails for so long will not be mended; the agents go on without.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -75,16 +73,7 @@ impl Keeper {
 }
 
 impl<T: Clone + Send + Sync + 'static> Keeper<T> {
-    /// One that stores for other replicas: soon after their store is back they have what they need.
-    pub(crate) fn of_replicas<F, R>(tell: F) -> Self
-    where
-        F: Fn(Session, T) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        Self::by(REPLICAS_PAUSE, move |session, how| Box::pin(tell(session, how)))
-    }
-
-    fn by(longest_pause: Duration, tell: impl Fn(Session, T) -> Telling + Send + Sync + 'static) -> Self {
+    pub(super) fn by(longest_pause: Duration, tell: impl Fn(Session, T) -> Telling + Send + Sync + 'static) -> Self {
         Self {
             tell: Box::new(tell),
             longest_pause,

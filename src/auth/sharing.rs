@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is asked whether it is there.
 const CHECK: Duration = Duration::from_secs(1);
 /// Who cannot do without it waits for it until it has been away for so long.
-const SHORT_ABSENCE: Duration = Duration::from_secs(5);
+pub(super) const SHORT_ABSENCE: Duration = Duration::from_secs(5);
 /// The checks have ended, as the runtime did that they ran in: begin anew.
 const OVERDUE: Duration = Duration::from_secs(5);
 

@@ -93,11 +93,6 @@ impl Token {
     pub(crate) fn is_taken_over(&self) -> bool {
         self.taken_over
     }
-
-    fn taken_over(mut self) -> Self {
-        self.taken_over = true;
-        self
-    }
 }
 
 type LoginResult = Result<Arc<Token>, Error>;
@@ -111,6 +106,7 @@ pub(crate) struct TokenSlot {
     state: Mutex<State>,
 }
 
+#[derive(Default)]
 struct State {
     token: Option<Arc<Token>>,
     grant: Grant,
@@ -123,9 +119,7 @@ struct State {
     logouts: u64,
     /// A login was refused: none is tried before then.
     refused: Option<(Instant, Error)>,
-    /// The token held is to replace a refused one, or does.
-    token_was_refused: bool,
-    /// The last that was refused: another replica may still share it.
+    /// One that was refused, which the token held is to replace, or does: another replica may still share it.
     refused_token: Option<Arc<Token>>,
     /// The operations that refused the token held although it was new: none is asked again before then.
     refusing: Vec<(&'static str, Instant, Error)>,
@@ -137,8 +131,9 @@ struct State {
 }
 
 /// What the next token is got with.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum Grant {
+    #[default]
     Credentials,
     RefreshToken(SecretString),
     /// Nothing: the agent must log in again, with new credentials.
@@ -179,21 +174,7 @@ impl TokenSlot {
             Ok(token) => (token.map(Arc::new), grant),
             Err(error) => (None, Grant::Spent(error)),
         };
-        let state = State {
-            token,
-            grant,
-            login: None,
-            login_sent: false,
-            trouble: None,
-            logouts: 0,
-            refused: None,
-            token_was_refused: false,
-            refused_token: None,
-            refusing: Vec::new(),
-            refresh_not_before: None,
-            keeper: None,
-            line: None,
-        };
+        let state = State { token, grant, ..State::default() };
         Self { number: client.agents.next(), client, credentials, state: Mutex::new(state) }
     }
 
@@ -213,11 +194,10 @@ impl TokenSlot {
             return;
         }
         let is_new = now.saturating_duration_since(refused.issued) < NEW && !refused.taken_over;
-        if !state.has_no_other(&self.credentials) && (!state.token_was_refused || !is_new) {
+        if !state.has_no_other(&self.credentials) && (state.refused_token.is_none() || !is_new) {
             state.refused_token = state.token.take();
             // Who waits for its quota goes over to its replacement's.
             refused.quota.retire();
-            state.token_was_refused = true;
             state.refusing.clear();
         } else if let Some(until) = now.checked_add(REFUSAL_REMEMBERED) {
             state.refusing.retain(|(refusing, ..)| *refusing != operation);
@@ -229,13 +209,9 @@ impl TokenSlot {
         self.lock().login_sent = sent;
     }
 
-    pub(crate) fn note_login_trouble(&self, error: &Error) {
-        self.lock().trouble = Some(error.clone());
-    }
-
-    /// What it met is over, and says nothing of what it meets from now on.
-    fn login_trouble_is_over(&self) {
-        self.lock().trouble = None;
+    /// None where what it met is over, and says nothing of what it meets from now on.
+    pub(crate) fn note_login_trouble(&self, error: Option<Error>) {
+        self.lock().trouble = error;
     }
 
     /// The token held, good or not.
@@ -255,7 +231,8 @@ impl TokenSlot {
     pub(crate) fn share(&self, sharing: &Arc<Sharing>, identity: &str) {
         let client = self.credentials.oauth_client().map_or("", |client| &client.id);
         let key = SessionKey::of(&[self.client.login.site.base().as_str(), client, identity]);
-        self.lock().line = Some(Arc::new(Line::new(Arc::clone(sharing), key)));
+        let mut state = self.lock();
+        state.line = Some(Arc::new(Line::new(Arc::clone(sharing), key, state.refresh_token())));
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -361,18 +338,18 @@ impl TokenSlot {
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         // Other replicas wait for one that is theirs too.
-        let is_ours = |_: &Login| state.line.is_none() && (state.keeper.is_none() || !state.login_sent);
-        if let Some(login) = state.running_login().filter(is_ours) {
+        let is_ours = state.line.is_none() && (state.keeper.is_none() || !state.login_sent);
+        if let Some(login) = state.running_login().filter(|_| is_ours) {
             state.give_up(&login);
         }
     }
 
-    /// Forgets everything, as the agent logs out, and gives the token to revoke. Credentials that can log in
-    /// again may.
+    /// Forgets everything, as the agent logs out, and gives the tokens to revoke: its own, and another replica's that is newer.
+    /// Credentials that can log in again may.
     ///
     /// A login under way is waited for: the token it brings would outlive the logout.
-    pub(crate) async fn clear(&self, deadline: Instant) -> Option<Arc<Token>> {
-        let cleared = self.clear_state(deadline).await;
+    pub(crate) async fn clear(&self, deadline: Instant) -> Vec<Arc<Token>> {
+        let mut tokens = Vec::from_iter(self.clear_state(deadline).await);
         let (keeper, line) = {
             let state = self.lock();
             (state.keeper.clone(), state.line.clone())
@@ -381,10 +358,10 @@ impl TokenSlot {
             // What is void is not stored after the user has removed it.
             keeper.forget(deadline).await;
         }
-        match line {
-            Some(line) => line.log_out(self, deadline).await.or(cleared),
-            None => cleared,
+        if let Some(line) = line {
+            tokens.extend(line.log_out(self, deadline).await);
         }
+        tokens
     }
 
     /// How long a sign of life of the login's runtime is waited for.
@@ -418,11 +395,8 @@ impl TokenSlot {
 
 fn session(token: Option<&Token>, refresh_token: Option<SecretString>, now: SystemTime) -> Session {
     let left = token.and_then(|token| token.expires).map(|at| at.saturating_duration_since(Instant::now()));
-    let mut session = Session::from_access_token("");
-    session.access_token = token.map(|token| token.secret().into());
-    session.refresh_token = refresh_token;
-    session.expires_at = left.and_then(|left| now.checked_add(left));
-    session
+    let access_token = token.map(|token| token.secret().into());
+    Session { access_token, refresh_token, expires_at: left.and_then(|left| now.checked_add(left)) }
 }
 
 fn login_lost() -> Error {
@@ -444,7 +418,7 @@ impl State {
         }
         self.logouts += 1;
         self.login = None;
-        self.token_was_refused = false;
+        self.refused_token = None;
         self.refusing.clear();
         if let Some(token) = &self.token {
             // Who waits for its quota is sent away.
@@ -458,7 +432,7 @@ impl State {
         let (_, until, error) =
             self.refusing.iter().find(|(refusing, until, _)| *refusing == operation && now < *until)?;
         let wait = until.saturating_duration_since(now);
-        let why = match self.token_was_refused {
+        let why = match self.refused_token.is_some() {
             true => "a token just issued was refused like the one before it",
             false => "the ready-made access token was refused a moment ago, and there is no other",
         };
@@ -565,7 +539,7 @@ impl State {
                 if let Some(replaced) = self.token.replace(Arc::clone(token)) {
                     // Who waits for its quota goes over to the new one's.
                     replaced.quota.retire();
-                    self.token_was_refused = false;
+                    self.refused_token = None;
                 }
                 self.refused = None;
                 self.refusing.clear();

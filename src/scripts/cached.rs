@@ -31,7 +31,7 @@ impl Agent {
         };
         let scope = self.cache_scope();
         let key = Key { scope, id: id.clone() };
-        if let Some(cached) = cache.fresh(&key).await {
+        if let Some(cached) = cache.held(&key).await.filter(|cached| !cached.stale) {
             metrics::cached("fresh");
             return Ok(cached);
         }

@@ -133,13 +133,14 @@ impl Course {
 
     fn next(&mut self, number: u32, rows: usize, page: &ScriptListing) -> Result<Next, String> {
         let came = self.came();
-        // One that is less than what came is wrong. What was said holds until something else is said.
-        let total = page.total.and_then(|total| u64::try_from(total).ok()).filter(|total| came <= *total);
+        let total = page.total.and_then(|total| u64::try_from(total).ok());
         if let (Some(now), Some(before)) = (total, self.total) {
-            self.changed |= now != before;
-            self.moved |= now < before;
+            // So many may be gone that it is less than what came.
+            self.changed |= now != before && came <= now.max(before);
+            self.moved |= now.max(came) < before;
         }
-        self.total = total.or(self.total);
+        // Else one that is less than what came is wrong. What was said holds until something else is said.
+        self.total = total.filter(|total| came <= *total).or(self.total);
         self.page_count = self.page_count.max(page.page_count.and_then(|count| u32::try_from(count).ok()));
         // While rows come, more may be new than were counted.
         let counted = came.saturating_add(if rows == 0 { self.doubled as u64 } else { 0 });
@@ -163,6 +164,9 @@ impl Course {
         if more_pages || missing || uri.is_some() && !whole {
             return Ok(Next::Page);
         }
+        // What was before the first page is reckoned by the size of pages, which may be smaller than asked unless that is said.
+        let is_counted =
+            self.first == 1 || page.page_size.is_some_and(|said| u64::try_from(said) == Ok(self.page_size));
         let promised = led_here || last_page && number > self.first;
         match rows {
             0 if promised && !whole => {
@@ -172,7 +176,7 @@ impl Course {
             // Nothing that can be read, behind the last page: as of a service that answers every page alike.
             _ if self.barren > 0 && self.page_count.is_some_and(|count| count < number) => Ok(Next::End),
             // What cannot be read may not be counted, so that as many more scripts follow.
-            _ if whole && last_page && uri.is_none() && self.skipped == 0 => Ok(Next::End),
+            _ if whole && last_page && uri.is_none() && self.skipped == 0 && is_counted => Ok(Next::End),
             _ if whole || last_page || led_here => Ok(Next::Doubtful),
             _ => Ok(Next::Page),
         }

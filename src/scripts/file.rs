@@ -127,7 +127,7 @@ impl ScriptFile {
 
     /// The bytes to send, not copied.
     pub(super) fn bytes(&self) -> Bytes {
-        Bytes::from_owner(Text(Arc::clone(&self.text)))
+        Bytes::from_owner(self.clone())
     }
 
     /// The name to import it under, where no other is given.
@@ -229,14 +229,6 @@ pub struct ScriptContent {
     /// Its pages, as far as they can be read ([`Items::skipped`] counts the others).
     #[serde(default)]
     pub pages: Items<Page>,
-}
-
-struct Text(Arc<str>);
-
-impl AsRef<[u8]> for Text {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
 }
 
 impl FromStr for ScriptFile {

@@ -16,7 +16,7 @@ use super::imports::{Claim, LISTED_WITHIN};
 use super::listing::Listing;
 use super::model::{ImportStatus, Script};
 use super::progress::{self, Progress};
-use super::query::{ImportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
+use super::query::{ImportScript, ListScripts, ReadUploadStatus};
 use super::transfer::{check_name, of_name};
 use crate::agent::Agent;
 use crate::error::{Error, ErrorKind};
@@ -225,8 +225,7 @@ impl Agent {
         let mut trouble = "the list did not come in time".to_owned();
         let (mut pause, mut odd) = (PAUSE, 0);
         let mut known = loop {
-            let edited = ListScripts { name: Some(name.to_owned()), ..ListScripts::default() };
-            match timeout_at(deadline, all(self.scripts(edited))).await {
+            match timeout_at(deadline, all(self.scripts(ListScripts::named(name)))).await {
                 Ok(Ok(known)) => break known,
                 Ok(Err(error)) if may_pass(&error, &mut odd) => trouble = error.to_string(),
                 Ok(Err(error)) => return Err(error.to_string()),
@@ -239,8 +238,8 @@ impl Agent {
             sleep_until(next).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         };
-        let published = ListPublishedScripts { name: Some(name.to_owned()), ..ListPublishedScripts::default() };
-        if let Ok(Ok(published)) = timeout_at(deadline, all(self.published_scripts(published))).await {
+        let published = Listing::new(self.clone(), &request::LIST_PUBLISHED_SCRIPTS, ListScripts::named(name));
+        if let Ok(Ok(published)) = timeout_at(deadline, all(published)).await {
             known.ids.extend(published.ids);
             known.is_whole &= published.is_whole;
         }
@@ -263,7 +262,9 @@ impl Agent {
         loop {
             let now = Instant::now();
             let mut next = after(now, pause);
-            match timeout_at(deadline, self.edited_named(search.name)).await {
+            // Only what is edited: a new script is not published.
+            let edited = self.scripts(ListScripts::named(search.name));
+            match timeout_at(deadline, of_name(edited, search.name)).await {
                 Err(_) => {}
                 Ok(Ok(scripts)) => {
                     trouble = None;
@@ -291,14 +292,6 @@ impl Agent {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-
-    /// Only what is edited: a new script is not published.
-    async fn edited_named(&self, name: &str) -> Result<Vec<Script>, Error> {
-        let query = ListScripts { name: Some(name.to_owned()), ..ListScripts::default() };
-        let mut seen = HashSet::new();
-        let named = of_name(self.scripts(query), name).await?;
-        Ok(named.into_iter().filter(|script| seen.insert(script.id.clone())).collect())
     }
 }
 

@@ -26,7 +26,7 @@ struct Import {
 }
 
 impl Imports {
-    pub(super) fn begin(&self, name: &str) -> Claim<'_> {
+    pub(super) fn begin<'a>(&'a self, name: &'a str) -> Claim<'a> {
         let mut imports = self.lock();
         let now = Instant::now();
         let under_way = imports.iter().filter(|import| import.until.is_none()).map(|import| import.began);
@@ -36,7 +36,7 @@ impl Imports {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         imports.push(Import { number, name: name.to_owned(), script: None, began: now, until: None });
-        Claim { imports: self, number }
+        Claim { imports: self, number, name }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Import>> {
@@ -48,15 +48,13 @@ impl Imports {
 pub(super) struct Claim<'a> {
     imports: &'a Imports,
     number: u64,
+    name: &'a str,
 }
 
 impl Claim<'_> {
-    /// Among those of the name that were not to be forgotten when it began.
+    /// Among those of the name.
     fn among_others(&self, is: impl Fn(&Import) -> bool) -> bool {
-        let imports = self.imports.lock();
-        let Some(own) = imports.iter().find(|import| import.number == self.number) else { return false };
-        let is_near = |import: &Import| import.until.is_none_or(|until| until > own.began);
-        imports.iter().any(|other| other.number != own.number && other.name == own.name && is_near(other) && is(other))
+        self.imports.lock().iter().any(|other| other.number != self.number && other.name == self.name && is(other))
     }
 
     /// Whether there is another import of the name whose script is not known, and may not be listed yet.

@@ -243,11 +243,7 @@ impl ListingPages {
 
     /// What the page came to; none where there is no such page.
     fn ended(&mut self, number: u32, fetched: Fetched) -> Result<Option<ScriptListing>, Error> {
-        let page = match fetched {
-            Ok(Some((page, answer))) => self.accept(number, page, &answer),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
+        let page = fetched.and_then(|came| came.map_or(Ok(None), |(page, answer)| self.accept(number, page, &answer)));
         match &page {
             Ok(None) => (self.next, self.doubtful) = (self.course.again(), false),
             Ok(Some(_)) => {}

@@ -100,6 +100,10 @@ impl Default for ListScripts {
 }
 
 impl ListScripts {
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..Self::default() }
+    }
+
     /// The service would answer 400, or not with the page that was meant.
     pub(crate) fn check(&self) -> Result<(), Error> {
         // int32 on the wire.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::file::ScriptFile;
 use super::listing::Listing;
 use super::model::{ExportResponse, ImportStatus, Script, lenient};
-use super::query::{ExportScript, ListPublishedScripts, ListScripts, ReadUploadStatus};
+use super::query::{ExportScript, ListScripts, ReadUploadStatus};
 use super::signed_url::SignedUrl;
 use super::upload_form;
 use crate::agent::Agent;
@@ -141,12 +141,9 @@ impl Agent {
     /// # }
     /// ```
     pub async fn scripts_named(&self, name: &str) -> Result<Vec<ScriptId>, Error> {
-        let name_filter = Some(name.to_owned());
-        let edited = self.scripts(ListScripts { name: name_filter.clone(), ..ListScripts::default() });
-        let published = ListPublishedScripts { name: name_filter, ..ListPublishedScripts::default() };
         let mut ids = Vec::new();
-        for listing in [edited, self.published_scripts(published)] {
-            for script in of_name(listing, name).await? {
+        for operation in [&request::LIST_SCRIPTS, &request::LIST_PUBLISHED_SCRIPTS] {
+            for script in of_name(Listing::new(self.clone(), operation, ListScripts::named(name)), name).await? {
                 if !ids.contains(&script.id) {
                     ids.push(script.id);
                 }

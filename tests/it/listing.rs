@@ -368,6 +368,30 @@ async fn a_page_smaller_than_asked_is_no_end_whatever_is_said_of_its_size() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_that_is_resumed_comes_to_its_end_also_where_pages_are_smaller_than_asked() {
+    // They have two scripts, and are counted by the size that was asked for.
+    for total in 1..=12_usize {
+        for (said, hints) in [
+            ("a total and pages", json!({ "total": total, "pageCount": total.div_ceil(4) })),
+            ("their size, too", json!({ "total": total, "pageCount": total.div_ceil(4), "pageSize": 2 })),
+            ("pages", json!({ "pageCount": total.div_ceil(4) })),
+            ("a total", json!({ "total": total })),
+        ] {
+            let all = numbered(0..total);
+            let each = all.chunks(2).map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
+            let transport = pages(each.map(|ids| of(&ids, hints.clone())));
+            for page_number in 1..=u32::try_from(total.div_ceil(2)).unwrap() {
+                let query = ListScripts { page_number, ..in_pages_of(4) };
+                let (ids, error) = read(transport.agent().scripts(query)).await;
+                assert!(error.is_none(), "{total}, {said}, from page {page_number} on: {error:?}");
+                let from = (page_number as usize - 1) * 2;
+                assert_eq!(ids, all[from..], "{total}, {said}, from page {page_number} on");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_remainder_that_does_not_come_is_an_error_that_says_how_many_did() {
     let pages_of = |hints: Value| [of(&["a", "b"], hints.clone()), of(&["c"], hints)];
     let table = [
@@ -582,6 +606,8 @@ async fn a_script_that_is_deleted_or_made_while_a_list_is_read_costs_no_other() 
             (2, &all[..], &all[2..], &all[..]),
             // Two of them, so that there is no second page any more.
             (2, &all[..4], &all[2..4], &all[..4]),
+            // More of them than are left.
+            (3, &all[..], &all[4..], &all[..]),
             // One more, before what was read.
             (2, &gone[..3], &all[..4], &all[..4]),
             (3, &gone[..], &all[..], &all[..]),

@@ -208,6 +208,26 @@ fn a_listing_reads_its_numbers_and_flags_whatever_they_come_as() {
     assert_eq!(listing.next_uri, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_number_out_of_range_costs_itself() {
+    for huge in ["1e400", "-1e400", "1e99999999999999999999"] {
+        let script = format!(
+            r#"{{"id":"{ID}","name":"kept","createdDate":{huge},"versionId":[{huge}],"division":{{"id":"d","name":{huge}}},
+                "pages":[{{"id":"p","createdDate":{huge}}}]}}"#
+        );
+        let listed = format!(r#"{{"entities":[{script}],"total":{huge},"pageCount":1}}"#);
+        let transport = Scripted::replies([reply(200, script.clone()), reply(200, listed), reply(200, "{}")]);
+        let agent = transport.agent();
+        let read = agent.script(&id()).await.unwrap();
+        assert_eq!((read.name.as_deref(), read.created_date), (Some("kept"), None), "{huge}");
+        assert_eq!(read.division.as_ref().unwrap().id.as_ref().unwrap().as_str(), "d", "{huge}");
+        assert_eq!((read.pages[0].id.as_ref().unwrap().as_str(), read.pages.skipped()), ("p", 0), "{huge}");
+        let listed: Vec<Script> = agent.scripts(ListScripts::default()).try_collect().await.unwrap();
+        assert_eq!(listed, [read], "{huge}");
+        assert_eq!(script.parse::<ScriptFile>().unwrap().name(), Some("kept"), "{huge}");
+    }
+}
+
 #[test]
 fn what_was_read_can_be_stored_and_read_again() {
     let script: Script = serde_json::from_str(EXPORTED).unwrap();
@@ -248,12 +268,19 @@ fn what_is_no_script_file_is_refused() {
     assert_eq!(deep.parse::<ScriptFile>().unwrap().as_str(), deep);
 }
 
-/// As serde_json hands numbers on where `arbitrary_precision` is on.
+/// Whether or not serde_json's `arbitrary_precision` is on somewhere in the build, and also of what was read before.
 #[test]
 fn a_number_of_any_precision_is_one() {
-    let listing = r#"{"total":{"$serde_json::private::Number":"4"},"pageCount":{"number":"4"}}"#;
-    let listing: ScriptListing = serde_json::from_str(listing).unwrap();
-    assert_eq!((listing.total, listing.page_count), (Some(4), None));
+    let listing = r#"{"total":9007199254740993,"pageSize":4.0e0,"pageCount":{"number":"4"},"selfUri":7}"#;
+    let value: Value = serde_json::from_str(listing).unwrap();
+    let read: [ScriptListing; 2] = [serde_json::from_str(listing).unwrap(), serde_json::from_value(value).unwrap()];
+    for listing in read {
+        assert_eq!(
+            (listing.total, listing.page_size, listing.page_count),
+            (Some(9_007_199_254_740_993), Some(4), None)
+        );
+        assert_eq!(listing.self_uri.as_deref(), Some("7"));
+    }
 }
 
 /// A name that was shortened in the middle of an emoji.

@@ -29,6 +29,9 @@ enum Broken {
     Slow,
     /// It does what it is asked, and says so to all but the next.
     LosesOneAnswer,
+    /// It fails, but not when it is asked whether it is there.
+    FailsWhenNeeded,
+    HangsWhenNeeded,
 }
 
 const WAYS: [Broken; 4] = [Broken::Fails, Broken::Hangs, Broken::Panics, Broken::Slow];
@@ -72,8 +75,8 @@ impl Way {
         };
         let broken = *self.broken.lock().unwrap();
         match broken {
-            Some(Broken::Fails) => return Err("the store fails".into()),
-            Some(Broken::Hangs) => std::future::pending().await,
+            Some(Broken::Fails | Broken::FailsWhenNeeded) => return Err("the store fails".into()),
+            Some(Broken::Hangs | Broken::HangsWhenNeeded) => std::future::pending().await,
             Some(Broken::Panics) => panic!("the store's"),
             Some(Broken::Slow) => sleep(Duration::from_secs(2)).await,
             Some(Broken::LosesOneAnswer) => {
@@ -110,7 +113,7 @@ impl SessionStore for Way {
         if length.is_zero() {
             let broken = *self.broken.lock().unwrap();
             return match broken {
-                None => Ok(Lease::Granted { fence: 1 }),
+                None | Some(Broken::FailsWhenNeeded | Broken::HangsWhenNeeded) => Ok(Lease::Granted { fence: 1 }),
                 Some(_) => Err("the store fails".into()),
             };
         }
@@ -773,6 +776,47 @@ async fn who_logs_out_is_logged_out_at_all_replicas() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_logs_out_has_no_token_left_that_is_good() {
+    let simulator = Simulator::builder().token_ttl(Duration::from_secs(3600)).rate_limit(0).in_process().unwrap();
+    let (script, store) = (script_of(&simulator), MemoryStore::default());
+    let clients: Vec<_> = (0..2).map(|_| replica(&simulator, store.clone())).collect();
+    let desks = desks(&simulator, &clients, 1).await;
+    let [one, other] = [&desks[0][0], &desks[0][1]];
+    serve_all([one, other], &script).await;
+    // One replaces the token before it expires; the other holds the old one, which is good for a minute still.
+    sleep(Duration::from_secs(3600 - 60)).await;
+    other.script(&script).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(simulator.stats().tokens_issued, 2);
+    let tokens = [one, other].map(|agent| agent.session().unwrap().access_token.unwrap());
+    one.log_out().await.unwrap();
+    assert_eq!(simulator.stats().tokens_revoked, 2);
+    for token in tokens {
+        let kept = builder(&simulator).build().unwrap().agent(Credentials::access_token(token));
+        assert_eq!(kept.script(&script).await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_leaves_a_logout_the_time_to_revoke_the_token() {
+    let (simulator, way) = (simulator(), Way::default());
+    let client = replica(&simulator, way.clone());
+    let agent = client.agent(code(&simulator)).shared_as("anna");
+    agent.log_in().await.unwrap();
+    way.set(Some(Broken::Hangs));
+    let (began, limit) = (Instant::now(), Duration::from_millis(500));
+    agent.with_timeout(limit).log_out().await.unwrap();
+    assert!(began.elapsed() <= limit, "{:?}", began.elapsed());
+    assert_eq!(simulator.stats().tokens_revoked, 1);
+    // The store is told when it answers again.
+    way.set(None);
+    sleep(Duration::from_secs(15)).await;
+    let other = replica(&simulator, way.to()).agent(stored()).shared_as("anna");
+    assert_eq!(other.log_in().await.unwrap_err().kind(), ErrorKind::LoginRefused);
+    assert_eq!(client.health().sessions_unstored, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_logout_while_the_store_is_away_is_told_it_when_it_is_back() {
     let simulator = simulator();
     let script = script_of(&simulator);
@@ -1110,6 +1154,36 @@ async fn a_short_absence_is_waited_for_by_who_holds_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_there_and_fails_whoever_needs_it_is_waited_for_as_long_as_one_that_is_away() {
+    let (simulator, way) = (simulator(), Way::default());
+    way.set(Some(Broken::FailsWhenNeeded));
+    let client = replica(&simulator, way.clone());
+    let agent = client.agent(stored()).shared_as("anna").with_timeout(Duration::from_secs(300));
+    let began = Instant::now();
+    let error = agent.log_in().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unavailable, true), "{error}");
+    let waited = began.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&waited), "{waited:?}");
+    assert!(way.asked().len() < 10, "{:?}", way.asked());
+    assert!(client.shut_down(Duration::ZERO).await.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_for_one_identity_alone_is_not_waited_for_without_end() {
+    let (simulator, way) = (simulator(), Way::default());
+    way.set(Some(Broken::HangsWhenNeeded));
+    let client = replica(&simulator, way.clone());
+    let own = client.agent(Credentials::client("desktop", "simulator")).shared_as("anna");
+    let began = Instant::now();
+    own.script(&script_of(&simulator)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let began = Instant::now();
+    let nothing = client.agent(stored()).shared_as("otto").with_timeout(Duration::from_secs(300));
+    assert_eq!(nothing.log_in().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_was_slow_once_is_not_away() {
     // What it was asked took effect, and its answer was lost: its own lease is in nobody's way.
     let (simulator, first) = (simulator(), Way::default());
@@ -1390,5 +1464,63 @@ async fn of_another_replicas_lease_that_is_over_nothing_is_told() {
         let error = logged_in.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert!(!error.to_string().contains("another replica"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restored_session_was_refreshed_to_before_the_store_was_ever_reached_is_shared_when_it_is_back() {
+    // A restart finds the store away, which holds what the agent is restored from. Its next login comes at any moment around the
+    // store's return.
+    for step in 0..40 {
+        let (simulator, first) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        replica(&simulator, first.clone()).agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+        let way = first.to();
+        way.set(Some(Broken::Fails));
+        let restored = Credentials::refresh_token(oauth(), refresh_token_in(&first.store, &first.key()).await);
+        let agent = replica(&simulator, way.clone()).agent(restored).shared_as("anna");
+        for _ in 0..2 {
+            agent.script(&script).await.unwrap();
+            later().await;
+            simulator.expire_tokens();
+        }
+        way.set(None);
+        sleep(Duration::from_millis(100 * step)).await;
+        agent.script(&script).await.unwrap_or_else(|error| panic!("{} ms after its return: {error}", 100 * step));
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, first.to()).agent(stored()).shared_as("anna");
+        other.script(&script).await.unwrap();
+        later().await;
+        simulator.expire_tokens();
+        serve_all([&agent, &other], &script).await;
+        assert_eq!(refused_logins(&simulator), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restored_session_was_refreshed_to_while_the_store_was_away_takes_no_other_sessions_place() {
+    for logs_out in [false, true] {
+        let (simulator, first) = (simulator(), Way::default());
+        let script = script_of(&simulator);
+        let client = replica(&simulator, first.clone());
+        client.agent(code(&simulator)).shared_as("anna").log_in().await.unwrap();
+        let way = first.to();
+        way.set(Some(Broken::Fails));
+        let restored = Credentials::refresh_token(oauth(), refresh_token_in(&first.store, &first.key()).await);
+        let agent = replica(&simulator, way.clone()).agent(restored).shared_as("anna");
+        agent.script(&script).await.unwrap();
+        // Meanwhile, at a replica that reaches it, somebody logs in anew, or out again.
+        let new = client.agent(code(&simulator)).shared_as("anna");
+        new.log_in().await.unwrap();
+        if logs_out {
+            new.log_out().await.unwrap();
+        }
+        way.set(None);
+        sleep(Duration::from_secs(5)).await;
+        let other = replica(&simulator, first.to()).agent(stored()).shared_as("anna");
+        assert_eq!(other.script(&script).await.is_err(), logs_out);
+        let access =
+            |agent: &Agent| agent.session().map(|session| session.access_token.unwrap().expose_secret().to_owned());
+        assert_eq!(access(&other), access(&new));
     }
 }

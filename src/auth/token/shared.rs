@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::{Instant, sleep};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Begun, Grant, LoginResult, Token, TokenSlot, exchange, is_one_time, must_log_in};
 use crate::auth::credentials::{Credentials, Session};
 use crate::auth::keeper::Keeper;
-use crate::auth::sharing::{Away, Sharing};
+use crate::auth::sharing::{Away, SHORT_ABSENCE, Sharing};
 use crate::auth::store::{Lease, SessionKey, StoredSession};
 use crate::client::ClientShared;
 use crate::error::{Error, ErrorKind};
@@ -30,6 +31,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LONGEST_LOOK: Duration = Duration::from_millis(400);
 /// After a refresh token was refused, one that another replica got while it could not store it is waited for.
 const LATE_STORE: Duration = Duration::from_secs(5);
+/// What is not stored is tried again after pauses of no more than this: soon after the store is back the others have what they need.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// While the store is away, a token that is good for longer than this is not replaced.
 const GOOD_ENOUGH: Duration = Duration::from_secs(10);
 
@@ -42,6 +45,8 @@ pub(crate) struct Line {
     /// Stores what a login brings, until it is stored.
     keeper: Arc<Keeper<Arc<Bound>>>,
     place: Mutex<Place>,
+    /// The refresh token that the agent was made of, which the store may hold, too.
+    origin: Option<SecretString>,
     /// The number of the last login or logout that an agent of this client has told of this identity.
     newest: Arc<AtomicU64>,
 }
@@ -75,10 +80,11 @@ enum Turn {
 }
 
 impl Line {
-    pub(crate) fn new(sharing: Arc<Sharing>, key: SessionKey) -> Self {
-        let keeper = Keeper::of_replicas(|session, bound: Arc<Bound>| async move { bound.store(session).await });
+    pub(super) fn new(sharing: Arc<Sharing>, key: SessionKey, origin: Option<SecretString>) -> Self {
+        let keeper =
+            Keeper::by(LONGEST_PAUSE, |session, bound: Arc<Bound>| Box::pin(async move { bound.store(session).await }));
         let (newest, owner) = (sharing.newest(&key), fastrand::u64(1..));
-        Self { sharing, key, owner, keeper: Arc::new(keeper), place: Mutex::default(), newest }
+        Self { sharing, key, owner, keeper: Arc::new(keeper), place: Mutex::default(), origin, newest }
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -88,6 +94,13 @@ impl Line {
     /// Whether it takes the place of whatever is stored: nobody has logged in or out since.
     fn stands(&self, overrides: Option<u64>) -> bool {
         overrides == Some(self.newest.load(Ordering::SeqCst))
+    }
+
+    /// Whether a stored session is what the agent was made of, and was refreshed since to one that has this token.
+    fn is_spent(&self, stored: &Session, refresh_token: Option<&SecretString>) -> bool {
+        let [origin, stored, now] = [self.origin.as_ref(), stored.refresh_token.as_ref(), refresh_token]
+            .map(|token| token.map(SecretString::expose_secret));
+        origin.is_some() && stored == origin && now.is_some() && now != origin
     }
 
     /// Has what a login brought stored: by its lease, or, without one, when the store is back.
@@ -112,7 +125,7 @@ impl Line {
 
     /// Waits for the lease, or for what another stores meanwhile.
     async fn turn(&self, until: Instant, meanwhile: impl Fn(Duration) + Send + Sync) -> Result<Turn, Error> {
-        let mut pause = FIRST_LOOK;
+        let (mut pause, mut patience) = (FIRST_LOOK, None);
         loop {
             let known = self.place().version;
             let leased = self
@@ -120,7 +133,10 @@ impl Line {
                 .ask("lease", |store| async move { store.lease(&self.key, known, self.owner, LEASE).await });
             let left = match leased.await {
                 // It was slow this once. What it may have granted is ours.
-                Err(_) if !self.sharing.is_away() && Instant::now() < until => {
+                Err(_)
+                    if !self.sharing.is_away()
+                        && Instant::now() < *patience.get_or_insert_with(|| after(Instant::now(), SHORT_ABSENCE)) =>
+                {
                     sleep(FIRST_LOOK).await;
                     continue;
                 }
@@ -129,6 +145,7 @@ impl Line {
                 Ok(Lease::Granted { fence }) => return Ok(Turn::Ours(fence)),
                 Ok(Lease::Taken { left }) => left,
             };
+            patience = None;
             meanwhile(left);
             if Instant::now() >= until {
                 let what = "another replica logs this agent in, and has not ended";
@@ -178,26 +195,27 @@ impl Line {
 
     /// Ends the session for all replicas, and gives its newest access token where that is another's.
     pub(super) async fn log_out(self: &Arc<Self>, slot: &TokenSlot, deadline: Instant) -> Option<Arc<Token>> {
+        // The rest is for the service, which is to revoke the tokens.
+        let deadline = after(Instant::now(), deadline.saturating_duration_since(Instant::now()) / 2);
         let mut newest = None;
         let mut fence = None;
         loop {
-            match self.turn(deadline, |_| ()).await {
-                Ok(Turn::Newer(stored)) => {
+            match timeout_at(deadline, self.turn(deadline, |_| ())).await {
+                Ok(Ok(Turn::Newer(stored))) => {
                     self.place().version = stored.version;
                     let access = self.sharing.open(&self.key, &stored).and_then(|session| session.access_token);
                     newest = access.and_then(|token| Token::new(&token, None, &slot.client).ok()).map(Arc::new);
                 }
-                Ok(Turn::Ours(ours)) => {
+                Ok(Ok(Turn::Ours(ours))) => {
                     fence = Some(ours);
                     break;
                 }
-                Ok(Turn::Away(_)) | Err(_) => break,
+                Ok(Ok(Turn::Away(_)) | Err(_)) | Err(_) => break,
             }
         }
         // No tokens: whoever finds this must log in.
-        let mut ended = Session::from_access_token("");
-        ended.access_token = None;
-        self.keep(&slot.client, ended, fence, true).await;
+        let ended = Session { access_token: None, refresh_token: None, expires_at: None };
+        let _ = timeout_at(deadline, self.keep(&slot.client, ended, fence, true)).await;
         newest
     }
 }
@@ -206,19 +224,26 @@ impl Line {
 pub(super) async fn log_in(slot: &TokenSlot, mut begun: Begun, line: &Line) -> LoginResult {
     let settings = &slot.client.settings;
     let until = after(Instant::now(), settings.login_timeout.saturating_add(settings.login_throttle_timeout));
-    let mut taken_over = None;
+    let (mut taken_over, mut patience) = (None, None);
     loop {
         let turn = match taken_over.take() {
             Some(newer) => Turn::Newer(newer),
-            None => line.turn(until, |left| slot.note_login_trouble(&elsewhere(left))).await?,
+            None => line.turn(until, |left| slot.note_login_trouble(Some(elsewhere(left)))).await?,
         };
-        slot.login_trouble_is_over();
+        slot.note_login_trouble(None);
         if !matches!(turn, Turn::Away(_)) {
             line.place().in_doubt = false;
         }
         begun.fence = None;
         let fence = match turn {
-            Turn::Away(_) if needs_the_store(slot, &begun, line) && line.sharing.comes_back().await => continue,
+            // It may be back for others alone.
+            Turn::Away(_)
+                if needs_the_store(slot, &begun, line).is_some()
+                    && Instant::now() < *patience.get_or_insert_with(|| after(Instant::now(), SHORT_ABSENCE))
+                    && line.sharing.comes_back().await =>
+            {
+                continue;
+            }
             Turn::Away(why) => return alone(slot, &begun, line, why).await,
             Turn::Newer(stored) => match take_over(slot, &mut begun, line, &stored) {
                 Some(token) => return Ok(token),
@@ -266,7 +291,11 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     }
     // What is got from the other's session from here on is as good as that.
     line.place().overrides = None;
-    let Session { access_token, refresh_token, expires_at } = line.sharing.open(&line.key, stored)?;
+    let stored = line.sharing.open(&line.key, stored)?;
+    if line.is_spent(&stored, slot.lock().refresh_token().as_ref()) {
+        return None;
+    }
+    let Session { access_token, refresh_token, expires_at } = stored;
     let anew = matches!(slot.credentials, Credentials::Client(_) | Credentials::Source(_));
     begun.grant = match (refresh_token, &access_token) {
         (Some(refresh_token), _) => Grant::RefreshToken(refresh_token),
@@ -276,14 +305,22 @@ fn take_over(slot: &TokenSlot, begun: &mut Begun, line: &Line, stored: &StoredSe
     };
     slot.lock().next_grant(begun, begun.grant.clone());
     let lifetime = expires_at.map(|at| at.duration_since(slot.client.now()).unwrap_or(Duration::ZERO));
-    let token = Token::new(&access_token?, lifetime, &slot.client).ok()?.taken_over();
+    let token = Token { taken_over: true, ..Token::new(&access_token?, lifetime, &slot.client).ok()? };
     let is_refused = slot.lock().refused_token.as_ref().is_some_and(|refused| refused.secret() == token.secret());
     (!is_refused && !token.is_expired(Instant::now())).then(|| Arc::new(token))
 }
 
-/// It holds nothing to get a token with, as far as is known.
-fn needs_the_store(slot: &TokenSlot, begun: &Begun, line: &Line) -> bool {
-    line.place().in_doubt || matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials))
+const DOUBT: &str = "the refresh token was refused while the session store is away: another replica may have spent it, and \
+                     holds the session until the store is back";
+
+/// Why it holds nothing to get a token with, as far as is known.
+fn needs_the_store(slot: &TokenSlot, begun: &Begun, line: &Line) -> Option<&'static str> {
+    match (&slot.credentials, &begun.grant) {
+        (Credentials::Stored(_), Grant::Credentials) => {
+            Some("this replica holds no session of the agent, and the session store is away")
+        }
+        _ => line.place().in_doubt.then_some(DOUBT),
+    }
 }
 
 /// The store is away: what this replica holds is all there is.
@@ -292,13 +329,8 @@ async fn alone(slot: &TokenSlot, begun: &Begun, line: &Line, why: Away) -> Login
     if slot.held().is_some_and(|token| !token.is_expired(good_until)) {
         return Err(why.into_error("the token is not replaced before it expires, as the session store is away"));
     }
-    if matches!((&slot.credentials, &begun.grant), (Credentials::Stored(_), Grant::Credentials)) {
-        return Err(why.into_error("this replica holds no session of the agent, and the session store is away"));
-    }
-    const DOUBT: &str = "the refresh token was refused while the session store is away: another replica may have spent it, and \
-                         holds the session until the store is back";
-    if line.place().in_doubt {
-        return Err(why.into_error(DOUBT));
+    if let Some(what) = needs_the_store(slot, begun, line) {
+        return Err(why.into_error(what));
     }
     let result = exchange(slot, begun).await;
     if let (Grant::RefreshToken(_), Err(error)) = (&begun.grant, &result)
@@ -323,7 +355,7 @@ impl Bound {
         {
             return Ok(());
         }
-        match self.lease().await? {
+        match self.lease(&session).await? {
             Some(fence) => self.store_by(fence, sealed).await.map(drop),
             // Another was not as long without the store. Its session is as good, and is taken over when ours ends.
             None => Ok(()),
@@ -349,14 +381,18 @@ impl Bound {
 
     /// A lease for what was got while the store was away, or came too late for its own, unless another has stored a session since. Its
     /// owner is another than that of logins: it must not come between the lease of the next login and what that brings.
-    async fn lease(&self) -> Result<Option<u64>, BoxError> {
+    async fn lease(&self, session: &Session) -> Result<Option<u64>, BoxError> {
         let Line { sharing, key, owner, .. } = &*self.line;
         let mut known = self.known;
+        let is_spent = |stored: &StoredSession| {
+            let stored = sharing.open(key, stored);
+            stored.is_some_and(|stored| self.line.is_spent(&stored, session.refresh_token.as_ref()))
+        };
         loop {
             let leased = sharing.ask("lease", |store| async move { store.lease(key, known, *owner ^ 1, LEASE).await });
             match leased.await.map_err(|Away(why)| why)? {
                 Lease::Granted { fence } => return Ok(Some(fence)),
-                Lease::Newer(stored) if self.line.stands(self.overrides) => known = stored.version,
+                Lease::Newer(stored) if self.line.stands(self.overrides) || is_spent(&stored) => known = stored.version,
                 Lease::Newer(_) => return Ok(None),
                 Lease::Taken { .. } => return Err("another replica logs the agent in just now".into()),
             }
