@@ -169,6 +169,14 @@ impl Transport {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether HTTP/2 is spoken from here, or may be.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        let here = Handle::try_current().ok().map(|runtime| runtime.id());
+        let lines = self.lines();
+        let line = lines.iter().find(|line| line.runtime == here || line.runtime.is_none());
+        line.map_or(self.one_goes_first, |line| line.http.speaks_http2())
+    }
+
     /// The client to send with from here, and the attempt's place on its connection, if places are counted. Where all are taken one
     /// is waited for a moment, before another connection is made.
     pub(crate) async fn http(&self, now: Instant, until: Instant) -> Result<(Arc<Http>, Option<Place>), Error> {
