@@ -1,7 +1,7 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::{fmt, slice, vec};
@@ -126,13 +126,21 @@ pub(crate) fn object<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
     json.starts_with('{').then(|| read(json.as_bytes()).ok()).flatten()
 }
 
-/// JSON in which a character may be cut in half, as a name is that was shortened: where it cannot be read for that, the half is
-/// read as U+FFFD.
+/// JSON in which a character may be cut in half, as a name is that was shortened, or a member may come twice: where it cannot be
+/// read for that, the half is read as U+FFFD, and the last of the members counts.
 pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(json).or_else(|error| match without_halves(json) {
-        Some(whole) => serde_json::from_slice(&whole).map_err(|_| error),
-        None => Err(error),
+    serde_json::from_slice(json).or_else(|error| {
+        let whole = without_halves(json);
+        let whole = whole.as_deref().unwrap_or(json);
+        let once = once_each(whole);
+        serde_json::from_slice(once.as_deref().unwrap_or(whole)).map_err(|_| error)
     })
+}
+
+/// An object with the last of each of its members, as it was written; what is in them is read by itself.
+fn once_each(json: &[u8]) -> Option<Vec<u8>> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(json).ok()?;
+    serde_json::to_vec(&members).ok()
 }
 
 /// With U+FFFD for each escape of half a character beside which the other half is not; none where there is no such escape.

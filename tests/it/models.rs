@@ -278,3 +278,44 @@ async fn half_a_character_costs_itself() {
     }
     assert!(r#"{"name":"\ud8"}"#.parse::<ScriptFile>().is_err());
 }
+
+/// As a gateway or a hand that edits a file leaves it.
+#[tokio::test(start_paused = true)]
+async fn of_a_member_that_comes_twice_the_last_counts() {
+    let twice = |name: &str, value: &str| format!(r#""{name}":"first",  "{name}" : {value}"#);
+    let raw = r#"[ {"a": 1.0, "a": 2} ]"#;
+    let division = format!(r#"{{"id":"d","id":null,{}}}"#, twice("name", r#""Home""#));
+    let script = format!(
+        r#"{{"id":"{ID}",{},"variables":1,"variables":{raw},"division":{division},"pages":[],"pages":[{{{}}},{{"id":"p"}}]}}"#,
+        twice("name", r#""n\ud83d""#),
+        twice("name", r#""Start""#),
+    );
+    let next = format!(r#""nextUri":"/nowhere","entities":[null],"nextUri":null,"entities":[{script}]"#);
+    let pages = format!("[{{{}}}]", twice("id", r#""p""#));
+    let receipt = r#"{"correlationId":"up-1","correlationId":"up-1"}"#;
+    let status = r#"{"succeeded":false,"message":"FAILED","message":"done","succeeded":true}"#;
+    let replies = [
+        script.clone(),
+        format!("{{{next},\"total\":1,\"pageCount\":2,\"pageCount\":1}}"),
+        pages,
+        receipt.into(),
+        status.into(),
+    ];
+    let agent = Scripted::replies(replies.map(|body| reply(200, body))).agent();
+    let one = agent.script(&id()).await.unwrap();
+    assert_eq!((one.name.as_deref(), one.pages[0].name.as_deref()), (Some("n\u{fffd}"), Some("Start")));
+    assert_eq!((one.pages.len(), one.variables.as_ref().map(|json| json.as_str())), (2, Some(raw)));
+    let division = one.division.as_ref().unwrap();
+    assert_eq!((division.id.as_ref(), division.name.as_deref()), (None, Some("Home")));
+    let listed: Vec<Script> = agent.scripts(ListScripts::default()).try_collect().await.unwrap();
+    assert_eq!(listed, std::slice::from_ref(&one));
+    let pages = agent.script_pages(&id(), &ReadScript::default()).await.unwrap();
+    assert_eq!((pages.len(), pages.skipped(), pages[0].id.as_ref().unwrap().as_str()), (1, 0, "p"));
+    let file: ScriptFile = script.parse().unwrap();
+    assert_eq!((file.as_str(), file.name()), (script.as_str(), Some("n\u{fffd}")));
+    assert_eq!(file.decode::<Script>().unwrap(), one);
+    let upload = agent.upload(&file, "x", None).await.unwrap();
+    assert_eq!(upload.as_str(), "up-1");
+    let status = agent.upload_status(&upload, &ReadUploadStatus::default()).await.unwrap();
+    assert_eq!((status.succeeded, status.message.as_deref()), (Some(true), Some("done")));
+}
