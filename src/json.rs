@@ -343,8 +343,13 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.named().as_deref(), answer.attempts, answer.elapsed);
-    let body = ErrorBody::read(&answer.headers, &answer.body, secrets);
-    // What a login answers may be a token in a form that was not expected, and other JSON what was asked for: only a refusal is quoted.
+    let mut body = ErrorBody::read(&answer.headers, &answer.body, secrets);
+    // What a login answers may be a token in a form that was not expected, and other JSON what was asked for: only a refusal is
+    // quoted, and of a login's only what is known to be words.
+    if spec.operation.host == OnHost::Login {
+        body.text = None;
+        body.heard.aside.clear();
+    }
     let quotable = match (spec.operation.host, answer.body.trim_ascii().first()) {
         (OnHost::Login, _) => body.is_error_envelope(),
         (_, Some(b'{' | b'[' | b'"')) => is_error(&answer.body),

@@ -63,6 +63,8 @@ pub(crate) struct Heard {
     pub(crate) words: Vec<String>,
     /// What some of those are about: they stand before them, with a colon.
     pub(crate) fields: Vec<String>,
+    /// Sentences under keys that are not known: told where nothing else is, and no cause is looked for in them.
+    pub(crate) aside: Vec<String>,
     /// Whether the code is the answer's own, and not that of a part of it.
     pub(crate) is_coded: bool,
     /// Whether it is a page of HTML or a text: what is written for people, which no API does.
@@ -182,8 +184,10 @@ impl ErrorBody {
     /// What the answer says, for a line: quoted, escaped, cut. `None` where it says nothing.
     pub(crate) fn said(&self) -> Option<String> {
         let mut said: Vec<&str> = Vec::new();
-        let texts = self.message.iter().chain(&self.heard.words).map(String::as_str);
-        for text in texts.filter(|text| !text.trim().is_empty()) {
+        let texts = || self.message.iter().chain(&self.heard.words).filter(|text| !text.trim().is_empty());
+        // Without a code the body itself is told.
+        let aside = self.heard.aside.iter().filter(|_| self.code.is_some() && texts().next().is_none());
+        for text in texts().chain(aside).map(String::as_str) {
             if said.len() < SHOWN_ITEMS && !said.iter().any(|other| other.contains(text)) {
                 said.push(text);
             }
@@ -237,8 +241,8 @@ impl ErrorBody {
 
     /// Every string that is kept, to be changed.
     fn each_string(&mut self, change: &mut dyn FnMut(&mut String)) {
-        let Heard { codes, words, fields, .. } = &mut self.heard;
-        codes.iter_mut().chain(words).chain(fields).for_each(&mut *change);
+        let Heard { codes, words, fields, aside, .. } = &mut self.heard;
+        codes.iter_mut().chain(words).chain(fields).chain(aside).for_each(&mut *change);
         let of_body = [
             &mut self.code,
             &mut self.message,
@@ -328,6 +332,12 @@ impl Heard {
         }
     }
 
+    fn word_aside(&mut self, key: &str, text: &str) {
+        if self.aside.len() < KEPT_ITEMS && text.contains(char::is_whitespace) {
+            self.aside.push(format!("{}: {}", head(key, 100).0, head(text, KEPT_BYTES).0));
+        }
+    }
+
     fn code(&mut self, code: &str) {
         // Of an address, as problem types are, its end is what names the problem.
         let code = code.rsplit(['/', '#']).next().unwrap_or_default();
@@ -354,6 +364,7 @@ impl Heard {
             (Value::String(text), Says::Words) if is_code(text) && matches!(key, "error" | "reason") => self.code(text),
             (Value::String(text), Says::Words | Says::Code) => self.word_about(about, text),
             (Value::String(text), _) if key.is_empty() => self.word_about(about, text),
+            (Value::String(text), Says::Other | Says::Echoed) => self.word_aside(key, text.trim()),
             (Value::Array(items), says) => {
                 for item in items.iter().take(KEPT_ITEMS) {
                     match item {
@@ -626,6 +637,11 @@ mod tests {
             // Who knows what it is.
             (r#"{"region":"North of it all"}"#, r#""{"region":"North of it all"}""#),
             (r#"{"number":7}"#, r#""{"number":7}""#),
+            (r#"{"code":"c","region":"North of it all"}"#, "\"region: North of it all\""),
+            (r#"{"errorCode":"c","policy":{"b":"two words","a":"and more"}}"#, "\"a: and more; b: two words\""),
+            // What is known says enough.
+            (r#"{"code":"c","message":"no page","region":"North of it all"}"#, "\"no page\""),
+            (r#"{"code":"c","region":"North","entityName":"All of it","request":{"a":"what was sent"}}"#, "None"),
         ] {
             assert_eq!(ErrorBody::parse(text).said().as_deref().unwrap_or("None"), said, "{text}");
         }

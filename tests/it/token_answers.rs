@@ -266,6 +266,10 @@ async fn without_a_token_the_error_says_what_came_instead() {
             format!(r#"{{"error":"invalid_client","error_description":"client not found","id_token":"{secret}"}}"#),
             vec!["`error`", "invalid_client", "client not found"],
         ),
+        (
+            format!(r#"{{"error":"invalid_client","authorization":"Bearer {secret}"}}"#),
+            vec!["`error`", "invalid_client", "`authorization`"],
+        ),
         (format!(r#"{{"{}":1}}"#, common::SECRET), vec!["[REDACTED]"]),
         (
             format!("{{{}}}", (0..200).map(|n| format!("\"k{n}\u{202E}\":0")).collect::<Vec<_>>().join(",")),
