@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, SERVER, VIA};
 use serde_json::{Map, Value};
 
 use super::page;
+use crate::coding;
 use crate::text::{decoded, head, quoted, redact, shown};
 
 /// How much of an error's body is read; what is kept of it is less.
@@ -121,11 +122,23 @@ impl ErrorBody {
     pub(crate) fn read(headers: &HeaderMap, bytes: &[u8], secrets: &[&str]) -> Self {
         let of = |name| headers.get(name).and_then(|value| Some(head(value.to_str().ok()?, 200).0.to_owned()));
         let content_type = of(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-        let text = decoded(bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default(), &content_type);
-        let mut body = Self::parse(&redact(&text, secrets));
+        let bytes = bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default();
+        // The end may be cut in the middle of a character.
+        let is_text = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+        let mut body = match coding::unknown(headers).filter(|_| !is_text) {
+            Some(coding) => Self::in_coding(&coding),
+            None => Self::parse(&redact(&decoded(bytes, &content_type), secrets)),
+        };
         body.speaker = of(SERVER).or_else(|| of(VIA)).filter(|name| !name.trim().is_empty());
         // Again, as a secret may have been written with escapes or entities.
         body.each_string(&mut |text| *text = redact(text, secrets));
+        body
+    }
+
+    /// One that nobody here can read.
+    fn in_coding(coding: &str) -> Self {
+        let mut body = Self::default();
+        body.heard.aside.push(format!("(in the coding {}, which was not asked for)", head(coding, 100).0));
         body
     }
 
@@ -185,8 +198,9 @@ impl ErrorBody {
     pub(crate) fn said(&self) -> Option<String> {
         let mut said: Vec<&str> = Vec::new();
         let texts = || self.message.iter().chain(&self.heard.words).filter(|text| !text.trim().is_empty());
-        // Without a code the body itself is told.
-        let aside = self.heard.aside.iter().filter(|_| self.code.is_some() && texts().next().is_none());
+        // Without a code the body itself is told, where it can be.
+        let is_told = self.code.is_none() && self.text.is_some();
+        let aside = self.heard.aside.iter().filter(|_| !is_told && texts().next().is_none());
         for text in texts().chain(aside).map(String::as_str) {
             if said.len() < SHOWN_ITEMS && !said.iter().any(|other| other.contains(text)) {
                 said.push(text);
