@@ -62,6 +62,8 @@ pub(crate) struct QuotaRefused {
     available_at: Option<Instant>,
     /// The limit's name, where a 429 gave it.
     limit: Option<String>,
+    /// It is the token's window that is used up, as headers tell: a 429 alone may be of anything else.
+    of_window: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +82,9 @@ impl QuotaRefused {
             (Why::QueueFull(most), _) => {
                 format!("{most} calls of this agent wait for the quota of `{operation}` already")
             }
-            (Why::NoEndSaid, _) => format!("the service allows this agent's token no more of `{operation}`"),
-            (Why::Deadline, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
-            (Why::Deadline, None) => format!("what this agent's token may ask of `{operation}` is spent"),
+            (_, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
+            (_, None) if self.of_window => format!("what this agent's token may ask of `{operation}` is spent"),
+            (_, None) => format!("the service allows no more of `{operation}` for now"),
         };
         let gave_up = match self.why {
             Why::QueueFull(_) => GaveUp::QueueFull,
@@ -202,7 +204,8 @@ impl QuotaGate {
                 if let Some(why) = why {
                     let (ends, limit) = one.limit.as_ref().map(|limit| (limit.ends, limit.name.clone())).unzip();
                     let available_at = possible_at.max(ends.filter(|ends| *ends > now));
-                    return Err(QuotaRefused { why, available_at, limit: limit.flatten() });
+                    let of_window = state.is_of_window(operation, now);
+                    return Err(QuotaRefused { why, available_at, limit: limit.flatten(), of_window });
                 }
                 if waiting.is_none() {
                     let (position, wake) = one.queue.join(begun, deadline);
@@ -343,6 +346,12 @@ impl State {
         let one = self.known(operation)?;
         let is_spent = self.window(one).is_some_and(|window| self.left(window) == 0);
         one.limit.as_ref().filter(|limit| limit.blind > 0 && !is_spent).map(|limit| limit.blind_since)
+    }
+
+    /// Whether what the operation waits for is the end of its window, as far as its answers tell.
+    fn is_of_window(&self, operation: &str, now: Instant) -> bool {
+        let Some(one) = self.known(operation) else { return false };
+        self.window(one).is_some_and(|window| self.left(window) == 0 || one.shut_until(now).is_none())
     }
 
     /// When a call with so many before it could be sent, at the earliest, where it could not be now and that is known.
@@ -570,34 +579,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
-        let refused = |why, limit: Option<&str>| {
+        let refused = |why, limit: Option<&str>, of_window| {
             let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
-            let error = QuotaRefused { why, available_at, limit }.into_error(READ, false, None);
+            let error = QuotaRefused { why, available_at, limit, of_window }.into_error(READ, false, None);
             assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
             error.to_string()
         };
-        let named = refused(Why::Deadline, Some("scripts.max"));
+        let named = refused(Why::Deadline, Some("scripts.max"), false);
         assert!(
             named.contains("limit scripts.max for `get script` is reached; the next attempt would have come after"),
             "{named}"
         );
-        let unnamed = refused(Why::Deadline, None);
+        let named = refused(Why::NoEndSaid, Some("scripts.max"), false);
+        assert!(named.contains("limit scripts.max for `get script` is reached; not waited for longer"), "{named}");
+        let unnamed = refused(Why::Deadline, None, true);
         assert!(
             unnamed.contains("may ask of `get script` is spent; the next attempt would have come after"),
             "{unnamed}"
         );
-        let full = refused(Why::QueueFull(7), Some("scripts.max"));
+        let untold = refused(Why::Deadline, None, false);
+        assert!(untold.contains("allows no more of `get script` for now; the next attempt would have"), "{untold}");
+        let full = refused(Why::QueueFull(7), Some("scripts.max"), true);
         assert!(
             full.contains(
                 "7 calls of this agent wait for the quota of `get script` already; not waited for: `max_waiting`"
             ),
             "{full}"
         );
-        let endless = refused(Why::NoEndSaid, None);
+        let endless = refused(Why::NoEndSaid, None, false);
         assert!(
-            endless.contains("no more of `get script`; not waited for longer: the service does not say when"),
+            endless.contains("no more of `get script` for now; not waited for longer: the service does not say when"),
             "{endless}"
         );
+        for untold in [untold, endless] {
+            assert!(!untold.contains("token") && !untold.contains("quota"), "{untold}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
