@@ -150,6 +150,18 @@ async fn a_token_is_one_whatever_the_success_and_its_headers() {
     }
 }
 
+/// Whatever a user would mean by it, the service has issued it.
+#[tokio::test(start_paused = true)]
+async fn a_token_is_one_whatever_it_spells() {
+    for token in ["null", "None", "undefined", "<token>", "%TOKEN%"] {
+        let body = format!(r#"{{"access_token":"{token}","refresh_token":"{REFRESH}"}}"#);
+        let transport = Scripted::by(move |_| reply(200, body.clone()));
+        let agent = transport.client().agent(common::credentials());
+        agent.log_in().await.unwrap();
+        assert_eq!(agent.session().unwrap().access_token.unwrap().expose_secret(), token);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_is_read_like_any_number_or_is_not_known() {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
