@@ -233,14 +233,15 @@ impl Transport {
         Ok((http, place))
     }
 
-    /// An attempt over this client, sent then, was not answered in its time: the next one takes new connections, unless others
-    /// were answered over this one just now.
+    /// An attempt over this client, sent then, was not answered in its time: the next one takes new connections, unless HTTP/2 is
+    /// spoken, and others were answered over this one just now.
     pub(crate) fn renew(&self, silent: &Arc<Http>, sent: Instant) {
         let now = Instant::now();
         let mut lines = self.lines();
         let Some(line) = lines.iter_mut().find(|line| Arc::ptr_eq(&line.http, silent)) else { return };
         let lately = |at: Instant| now.saturating_duration_since(at) < RENEWED_EVERY;
-        let heard = *silent.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of HTTP/1.1 it was another connection.
+        let heard = silent.heard().filter(|_| silent.speaks_http2());
         if line.renewed.is_some_and(lately) || heard.is_some_and(|at| at > sent && lately(at)) {
             return;
         }
@@ -283,7 +284,7 @@ pub(crate) struct Http {
     counts_places: bool,
     /// On its connection, where HTTP/2 is spoken.
     places: Arc<Semaphore>,
-    /// When HTTP/2 last brought a whole answer.
+    /// When it last brought a whole answer.
     heard: Mutex<Option<Instant>>,
 }
 
@@ -346,9 +347,16 @@ impl Http {
 
     /// A whole answer came.
     pub(crate) fn hears(&self) {
-        if self.speaks_http2() {
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether one came since then, over whichever connection.
+    pub(crate) fn heard_since(&self, sent: Instant) -> bool {
+        self.heard().is_some_and(|at| at > sent)
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until it is known what is spoken they are not: all who wait for the first one's connection go over it.
@@ -593,6 +601,20 @@ mod tests {
             // It has fallen silent since.
             transport.renew(&http, Instant::now());
             assert!(!is_used());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_heard_since_is_told_of_every_version() {
+        for version in [Version::HTTP_2, Version::HTTP_11] {
+            let transport = transport(FAR, None, Vec::new());
+            let http = transport.line(Instant::now(), false).unwrap().0;
+            http.answered(&answer(version));
+            let sent = Instant::now();
+            assert!(!http.heard_since(sent));
+            advance(Duration::from_secs(1)).await;
+            http.hears();
+            assert!(http.heard_since(sent) && !http.heard_since(Instant::now()), "{version:?}");
         }
     }
 
