@@ -362,10 +362,7 @@ impl<'a> Run<'a> {
         self.attempts = resent.saturating_add(1);
         let attempt_timeout = settings.attempt_timeout.max(if spec.patient { PATIENCE } else { Duration::ZERO });
         let limit = self.deadline.min(after(sent.at, attempt_timeout));
-        // A change that must not be made twice goes over no connection that the other side may just be closing; and what goes out as
-        // it was given makes its own.
-        let own = spec.exact.is_some() || spec.operation.repeat == Repeat::IfNeverSent && !self.is_login();
-        let http = match own {
+        let http = match spec.exact.is_some() || self.wants_new_connection() {
             true => host.transport.make(false).map(|http| (http, [None, None])),
             false => self.waits.on(Wait::InFlight, &self.route.meter, pin!(host.transport.http(sent.at, limit))).await,
         };
@@ -392,7 +389,10 @@ impl<'a> Run<'a> {
             outcome.map_err(|failure| failure.redacted(&self.call.authority.secrets(token.map(Token::secret))));
         match &outcome {
             Ok(_) => http.hears(),
-            Err(failure) if failure.silent && !spec.patient => host.transport.renew(&http, sent.at),
+            // One call's own haste is no reason, where others are answered meanwhile.
+            Err(failure) if failure.quiet && !spec.patient && (failure.silent || !http.heard_since(sent.at)) => {
+                host.transport.renew(&http, sent.at);
+            }
             Err(_) => {}
         }
         if !span.is_disabled() {
@@ -401,6 +401,17 @@ impl<'a> Run<'a> {
         self.lost = self.lost.saturating_add(u32::from(verdict::is_lost(&outcome)));
         self.may_have_been_sent |= !outcome.as_ref().is_err_and(|failure| failure.never_sent);
         outcome
+    }
+
+    /// What must not be acted on twice goes over no connection that the other side may just be closing; nor does a refresh, once it
+    /// was lost on one. Of HTTP/2 the end of a connection says what was acted on, so the logins of many share one.
+    fn wants_new_connection(&self) -> bool {
+        let says_what_it_acted_on = || self.is_login() && self.host.transport.speaks_http2();
+        match self.call.spec.operation.repeat {
+            Repeat::Always => false,
+            Repeat::IfNeverSent => !says_what_it_acted_on(),
+            Repeat::OnceIfLost => self.lost > 0 && !says_what_it_acted_on(),
+        }
     }
 
     /// The request, built anew and handed over here, so that no future of ours keeps room for it.

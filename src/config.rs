@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
 
-use crate::auth::Credentials;
+use crate::auth::{Credentials, check_text};
 #[cfg(feature = "cache")]
 use crate::cache::CachePolicy;
 use crate::client::{Client, ClientBuilder};
@@ -465,8 +465,12 @@ fn origin(
 
 fn proxy(variable: &dyn Fn(&str) -> Result<Option<String>, Error>) -> Result<Option<String>, Error> {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let user = variable("GENESYSCLOUD_PROXY_AUTH_USERNAME")?;
-    let password = variable("GENESYSCLOUD_PROXY_AUTH_PASSWORD")?;
+    let checked = |name: &'static str| match variable(name)? {
+        Some(value) => check_text(name, &value).map(|()| Some(value)).map_err(Error::invalid_input),
+        None => Ok(None),
+    };
+    let user = checked("GENESYSCLOUD_PROXY_AUTH_USERNAME")?;
+    let password = checked("GENESYSCLOUD_PROXY_AUTH_PASSWORD")?;
     let userinfo = match (user, password) {
         (Some(user), password) => format!("{}:{}@", encoded(&user), encoded(&password.unwrap_or_default())),
         (None, None) => String::new(),
@@ -568,6 +572,15 @@ mod tests {
         assert!(matches!(Credentials::from_variables(&variables(&both)), Ok(Credentials::AccessToken { .. })));
     }
 
+    fn proxied(password: &'static str) -> [(&'static str, &'static str); 4] {
+        [
+            REGION,
+            ("GENESYSCLOUD_PROXY_HOST", "p"),
+            ("GENESYSCLOUD_PROXY_AUTH_USERNAME", "john"),
+            ("GENESYSCLOUD_PROXY_AUTH_PASSWORD", password),
+        ]
+    }
+
     /// Each with what its error is to name.
     #[test]
     fn a_broken_environment_is_told_by_the_variable() {
@@ -584,6 +597,13 @@ mod tests {
                 &["GENESYSCLOUD_PROXY_PROTOCOL", "socks5", "http"],
             ),
             (&[REGION, ("GENESYSCLOUD_PROXY_AUTH_PASSWORD", "hush")], &["GENESYSCLOUD_PROXY_AUTH_USERNAME"]),
+            (&proxied("hush\n"), &["GENESYSCLOUD_PROXY_AUTH_PASSWORD", "ends with a line end"]),
+            (&proxied("\"hush\""), &["GENESYSCLOUD_PROXY_AUTH_PASSWORD", "stands in quotes"]),
+            (&proxied("${hush}"), &["GENESYSCLOUD_PROXY_AUTH_PASSWORD", "placeholder"]),
+            (
+                &[REGION, ("GENESYSCLOUD_PROXY_HOST", "p"), ("GENESYSCLOUD_PROXY_AUTH_USERNAME", "hush ")],
+                &["GENESYSCLOUD_PROXY_AUTH_USERNAME", "ends with a blank"],
+            ),
             (&[("GENESYSCLOUD_GATEWAY_HOST", "https://gw")], &["GENESYSCLOUD_GATEWAY_HOST", "gateway.example.com"]),
             (
                 &[("GENESYSCLOUD_GATEWAY_HOST", "gw"), ("GENESYSCLOUD_GATEWAY_PROTOCOL", "http")],

@@ -16,6 +16,8 @@ use crate::{text, tls};
 
 /// An attempt that its own call cut short sooner than this says nothing of the service.
 const UNANSWERED: Duration = Duration::from_secs(5);
+/// Nor, sooner than this, of its connection.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What an attempt came to.
 pub(crate) type Outcome = Result<Box<Answer>, Failure>;
@@ -35,6 +37,8 @@ pub(crate) struct Failure {
     pub(crate) of_service: bool,
     /// Nothing came back on its connection in all of its time, or no more of an answer that had begun.
     pub(crate) silent: bool,
+    /// The same, or for so long that the connection may be dead, however slow the service is.
+    pub(crate) quiet: bool,
     /// The proxy has answered, and did not open the way; with what, nobody tells.
     pub(crate) proxy_refused: bool,
     /// The head of an answer came: its status and correlation id.
@@ -52,6 +56,7 @@ impl Failure {
             lasting: false,
             of_service: false,
             silent: false,
+            quiet: false,
             proxy_refused: false,
             answered: None,
             source: None,
@@ -73,7 +78,8 @@ impl Failure {
             }
         };
         let silent = whole.is_none() || waited >= UNANSWERED;
-        Self { transient: true, of_service: silent, silent, ..Self::new(ErrorKind::Timeout, what) }
+        let quiet = silent || waited >= QUIET;
+        Self { transient: true, of_service: silent, silent, quiet, ..Self::new(ErrorKind::Timeout, what) }
     }
 
     /// A connection was not made in its time.

@@ -1,7 +1,7 @@
 //! JSON from the service: kept as it came where nobody promises its shape, else decoded, and why it could not be.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::{fmt, slice, vec};
@@ -126,13 +126,22 @@ pub(crate) fn object<T: DeserializeOwned>(json: &RawValue) -> Option<T> {
     json.starts_with('{').then(|| read(json.as_bytes()).ok()).flatten()
 }
 
-/// JSON in which a character may be cut in half, as a name is that was shortened: where it cannot be read for that, the half is
-/// read as U+FFFD.
+/// JSON in which a character may be cut in half, as a name is that was shortened, a member may come twice, or a number may be out of
+/// range: where it cannot be read for that, the half is read as U+FFFD, the last of the members counts, and the number is left out.
 pub(crate) fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(json).or_else(|error| match without_halves(json) {
-        Some(whole) => serde_json::from_slice(&whole).map_err(|_| error),
-        None => Err(error),
+    serde_json::from_slice(json).or_else(|error| {
+        let whole = without_halves(json);
+        let whole = whole.as_deref().unwrap_or(json);
+        let sound = sound_members(whole);
+        serde_json::from_slice(sound.as_deref().unwrap_or(whole)).map_err(|_| error)
     })
+}
+
+/// An object with the last of each of its members, as it was written; what is in them is read by itself.
+fn sound_members(json: &[u8]) -> Option<Vec<u8>> {
+    let mut members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(json).ok()?;
+    members.retain(|_, value| value.get().parse().map_or(true, f64::is_finite));
+    serde_json::to_vec(&members).ok()
 }
 
 impl<T> Default for Items<T> {
@@ -310,8 +319,13 @@ pub(crate) fn unexpected(why: &str, spec: &Spec<'_>, answer: &Answer, secrets: &
         .with_answer(answer.status, correlation_id)
         .maybe_sent(true)
         .ended(spec.operation.name, spec.named().as_deref(), answer.attempts, answer.elapsed);
-    let body = ErrorBody::read(&answer.headers, &answer.body, secrets);
-    // What a login answers may be a token in a form that was not expected, and other JSON what was asked for: only a refusal is quoted.
+    let mut body = ErrorBody::read(&answer.headers, &answer.body, secrets);
+    // What a login answers may be a token in a form that was not expected, and other JSON what was asked for: only a refusal is
+    // quoted, and of a login's only what is known to be words.
+    if spec.operation.host == OnHost::Login {
+        body.text = None;
+        body.heard.aside.clear();
+    }
     let quotable = match (spec.operation.host, answer.body.trim_ascii().first()) {
         (OnHost::Login, _) => body.is_error_envelope(),
         (_, Some(b'{' | b'[' | b'"')) => is_error(&answer.body),

@@ -11,6 +11,8 @@
 //! Nor does it make a second connection where HTTP/2 is spoken, and a host bears a number of streams on each: those beyond wait
 //! where nobody sees it, for an operation that hangs perhaps. They go over one more client.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,7 @@ use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use reqwest::{Request, Response, Url, redirect};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
+use serde_json::value::RawValue;
 use tokio::runtime::{self, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -167,6 +170,11 @@ impl Transport {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether HTTP/2 is spoken, or may be.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.speaks_http2.load(Ordering::Relaxed)
+    }
+
     /// The client to send with from here, the attempt's place on its connection, if places are counted, and its turn, if one goes
     /// first: both are held until the attempt is over. Where all places are taken one is waited for a moment, before another
     /// connection is made.
@@ -212,14 +220,15 @@ impl Transport {
         Ok((http, place))
     }
 
-    /// An attempt over this client, sent then, was not answered in its time: the next one takes new connections, unless others
-    /// were answered over this one just now.
+    /// An attempt over this client, sent then, was not answered in its time: the next one takes new connections, unless HTTP/2 is
+    /// spoken, and others were answered over this one just now.
     pub(crate) fn renew(&self, silent: &Arc<Http>, sent: Instant) {
         let now = Instant::now();
         let mut lines = self.lines();
         let Some(line) = lines.iter_mut().find(|line| Arc::ptr_eq(&line.http, silent)) else { return };
         let lately = |at: Instant| now.saturating_duration_since(at) < RENEWED_EVERY;
-        let heard = *silent.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of HTTP/1.1 it was another connection.
+        let heard = silent.heard().filter(|_| silent.speaks_http2());
         if line.renewed.is_some_and(lately) || heard.is_some_and(|at| at > sent && lately(at)) {
             return;
         }
@@ -256,7 +265,7 @@ pub(crate) struct Http {
     counts_places: bool,
     /// On its connection, where HTTP/2 is spoken.
     places: Arc<Semaphore>,
-    /// When HTTP/2 last brought a whole answer.
+    /// When it last brought a whole answer.
     heard: Mutex<Option<Instant>>,
 }
 
@@ -313,9 +322,16 @@ impl Http {
 
     /// A whole answer came.
     pub(crate) fn hears(&self) {
-        if self.speaks_http2() {
-            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether one came since then, over whichever connection.
+    pub(crate) fn heard_since(&self, sent: Instant) -> bool {
+        self.heard().is_some_and(|at| at > sent)
+    }
+
+    fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until it is known what is spoken they are not: all who wait for the first one's connection go over it.
@@ -348,7 +364,8 @@ impl Http {
 pub(crate) struct Reading {
     /// Its body is no larger.
     pub(crate) most: usize,
-    /// It cannot be had again, so what is not in the coding it is said to be in is read as far as it can be.
+    /// A login's, which cannot be had again: what is not in the coding it is said to be in is read as far as it can be, and a token
+    /// that came whole is taken however the answer ends.
     pub(crate) once: bool,
     /// When it was asked for.
     pub(crate) sent: Instant,
@@ -367,37 +384,41 @@ fn read(mut response: Response, host: &str, reading: Reading) -> impl Future<Out
             let (words, _) = coding::plain(words, response.headers(), REFUSAL_BYTES);
             return Ok(answer(response, words));
         }
-        let Reading { most, once, until, .. } = reading;
-        let body = match timeout_at(until, body_of(&mut response, host, most)).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(failure)) => return Err(headed(failure, &response)),
-            Err(_) => {
-                let (whole, waited) = (reading.whole, reading.sent.elapsed());
-                return Err(headed(Failure::timed_out(host, whole, waited, true), &response));
-            }
+        let Reading { most, once, .. } = reading;
+        let (body, failure) = match body_of(&mut response, host, &reading).await {
+            (_, Some(failure)) if !once => return Err(headed(failure, &response)),
+            came => came,
         };
         let received = body.len();
-        match coding::plain(body, response.headers(), most) {
-            (_, Some(Trouble::TooLarge)) => Err(headed(Failure::too_large(host, most), &response)),
-            (_, Some(Trouble::BrokenOff)) => Err(headed(Failure::broken_off(None, host, received), &response)),
-            (_, Some(Trouble::Garbled)) if !once => Err(headed(Failure::garbled(host), &response)),
-            (body, _) => Ok(answer(response, body)),
+        let (body, trouble) = coding::plain(body, response.headers(), most);
+        let failure = failure.or_else(|| match trouble {
+            Some(Trouble::TooLarge) => Some(Failure::too_large(host, most)),
+            Some(Trouble::BrokenOff) => Some(Failure::broken_off(None, host, received)),
+            Some(Trouble::Garbled) if !once => Some(Failure::garbled(host)),
+            _ => None,
+        });
+        match failure {
+            Some(failure) if !once || !has_token(&body) => Err(headed(failure, &response)),
+            _ => Ok(answer(response, body)),
         }
     }
 }
 
-/// All of a body. One in one piece is kept as it came; one in many is put together where there is room for all of it.
-async fn body_of(response: &mut Response, host: &str, most: usize) -> Result<Bytes, Failure> {
+/// All of a body; or what came of it, and why that is not all. One in one piece is kept as it came; one in many is put together
+/// where there is room for all of it.
+async fn body_of(response: &mut Response, host: &str, reading: &Reading) -> (Bytes, Option<Failure>) {
+    let &Reading { most, until, whole, sent, .. } = reading;
     let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
-    loop {
+    let failure = loop {
         let received = first.len() + joined.len();
-        let chunk = match response.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return Ok(if joined.is_empty() { first } else { joined.freeze() }),
-            Err(error) => return Err(Failure::broken_off(Some(error), host, received)),
+        let chunk = match timeout_at(until, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => break None,
+            Ok(Err(error)) => break Some(Failure::broken_off(Some(error), host, received)),
+            Err(_) => break Some(Failure::timed_out(host, whole, sent.elapsed(), true)),
         };
         if received.saturating_add(chunk.len()) > most {
-            return Err(Failure::too_large(host, most));
+            break Some(Failure::too_large(host, most));
         }
         if received == 0 {
             first = chunk;
@@ -410,7 +431,16 @@ async fn body_of(response: &mut Response, host: &str, most: usize) -> Result<Byt
             joined.extend_from_slice(&std::mem::take(&mut first));
         }
         joined.extend_from_slice(&chunk);
-    }
+    };
+    (if joined.is_empty() { first } else { joined.freeze() }, failure)
+}
+
+/// Whether it is a whole JSON object that brings a token: what follows it tells nothing more.
+fn has_token(body: &[u8]) -> bool {
+    let object: Option<HashMap<Cow<'_, str>, &RawValue>> = serde_json::from_slice(body).ok();
+    let is_text = |value: &&RawValue| value.get().starts_with('"') && value.get() != r#""""#;
+    let has = |name: &&str| object.as_ref().and_then(|object| object.get(*name)).is_some_and(is_text);
+    ["access_token", "refresh_token"].iter().any(has)
 }
 
 fn headed(failure: Failure, response: &Response) -> Failure {
@@ -546,6 +576,20 @@ mod tests {
             // It has fallen silent since.
             transport.renew(&http, Instant::now());
             assert!(!is_used());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_heard_since_is_told_of_every_version() {
+        for version in [Version::HTTP_2, Version::HTTP_11] {
+            let transport = transport(FAR, None, Vec::new());
+            let http = transport.line(Instant::now(), false).unwrap().0;
+            http.answered(&answer(version));
+            let sent = Instant::now();
+            assert!(!http.heard_since(sent));
+            advance(Duration::from_secs(1)).await;
+            http.hears();
+            assert!(http.heard_since(sent) && !http.heard_since(Instant::now()), "{version:?}");
         }
     }
 

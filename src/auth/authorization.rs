@@ -8,7 +8,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::credentials::{Credentials, OAuthClient, exposed};
+use super::credentials::{Credentials, OAuthClient, check_redirect_uri, exposed, refused};
 use crate::error::{Error, ErrorKind};
 use crate::region::Region;
 use crate::text::quoted;
@@ -62,12 +62,12 @@ impl Authorization {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] when the redirect URI is no URL, or the client's id or secret cannot be right
-    /// ([`Credentials`]).
+    /// [`ErrorKind::InvalidInput`] when the redirect URI, or the client's id or secret cannot be right ([`Credentials`]).
     pub fn begin(region: &Region, client: OAuthClient, redirect_uri: &str) -> Result<Self, Error> {
         let no_url =
             |what: &'static str| move |error: oauth2::url::ParseError| Error::invalid_input(what).with_source(error);
         client.check()?;
+        check_redirect_uri(redirect_uri).map_err(refused)?;
         let oauth = BasicClient::new(ClientId::new(client.id.clone()))
             .set_auth_uri(
                 AuthUrl::new(format!("{}/oauth/authorize", region.login_url()))

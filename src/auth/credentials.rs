@@ -28,8 +28,8 @@ type TokenFuture = Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send
 /// What cannot be right is refused, and nothing is trimmed: [`Agent::log_in`](crate::Agent::log_in) and every call of
 /// an agent made of it fail with [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and the reason, before anything
 /// is sent. That is what is empty, has a byte order mark, a line end or blanks before or behind it (as a file's text does),
-/// stands in quotes, or is a placeholder (`${token}`, `{{token}}`); ids, secrets, codes and tokens that are not ASCII or have
-/// a control character in them; an access token with `Bearer` before it or a blank in it; and a client id with a colon.
+/// stands in quotes, or is a placeholder (`${token}`, `{{token}}`, and of ids, secrets, codes and tokens `<token>`, `%TOKEN%`,
+/// `$(token)`, `null` and the like); ids, secrets, codes and tokens that are not ASCII or have a control character in them; an access token with `Bearer` before it or a blank in it; and a client id with a colon.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -120,7 +120,12 @@ impl OAuthClient {
     }
 }
 
-fn refused(flaw: String) -> Error {
+pub(super) fn check_redirect_uri(uri: &str) -> Result<(), String> {
+    check_text("the redirect URI", uri)?;
+    Url::parse(uri).map(drop).map_err(|error| format!("the redirect URI does not parse: {error}"))
+}
+
+pub(super) fn refused(flaw: String) -> Error {
     Error::invalid_input(format!("{flaw}; nothing was sent"))
 }
 
@@ -128,8 +133,10 @@ fn refused(flaw: String) -> Error {
 const QUOTES: [(char, char); 6] =
     [('"', '"'), ('\'', '\''), ('`', '`'), ('\u{201C}', '\u{201D}'), ('\u{2018}', '\u{2019}'), ('\u{AB}', '\u{BB}')];
 
+const UNFILLED: &str = "is a placeholder that was never filled in (an unset variable?)";
+
 /// What no credential is, said of it without it.
-fn check_text(what: &str, text: &str) -> Result<(), String> {
+pub(crate) fn check_text(what: &str, text: &str) -> Result<(), String> {
     let (Some(first), Some(last)) = (text.chars().next(), text.chars().next_back()) else {
         return Err(format!("{what} is empty"));
     };
@@ -149,16 +156,41 @@ fn check_text(what: &str, text: &str) -> Result<(), String> {
     } else if QUOTES.contains(&(first, last)) {
         "stands in quotes: take them off"
     } else if [("${", "}"), ("{{", "}}")].iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close)) {
-        "is a placeholder that was never filled in (an unset variable?)"
+        UNFILLED
     } else {
         return Ok(());
     };
     Err(format!("{what} {flaw}"))
 }
 
-/// A client's id and secret, a code and a refresh token are visible ASCII and blanks (RFC 6749, appendix A).
+/// What a variable's name stands in where nobody put its value, and what an empty one is written as. Nothing but a name, so that
+/// no secret is taken for one; a SAML assertion begins with `<`, so it is not asked of that.
+fn is_unfilled(text: &str) -> bool {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
+    };
+    let inside = |open: &str, close: &str| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+    let named = [("<", ">"), ("%", "%"), ("#{", "}"), ("#(", ")"), ("@{", "}")];
+    // A shell's may be a whole command.
+    inside("$(", ")").is_some()
+        || named.iter().any(|(open, close)| inside(open, close).is_some_and(is_name))
+        || ["null", "(null)", "undefined", "none", "[object object]"]
+            .iter()
+            .any(|nothing| text.eq_ignore_ascii_case(nothing))
+}
+
+/// A client's id and secret, a code and a refresh token, as a user gives them.
 fn check_word(what: &str, text: &str) -> Result<(), String> {
     check_text(what, text)?;
+    if is_unfilled(text) {
+        return Err(format!("{what} {UNFILLED}"));
+    }
+    check_characters(what, text)
+}
+
+/// They are visible ASCII and blanks (RFC 6749, appendix A).
+fn check_characters(what: &str, text: &str) -> Result<(), String> {
     match text.chars().find(|c| !matches!(c, ' '..='~')) {
         None => Ok(()),
         Some('\n' | '\r') => Err(format!("{what} has a line end in it")),
@@ -177,6 +209,12 @@ pub(super) fn check_access_token(what: &str, token: &str) -> Result<(), String> 
     if token.contains(' ') {
         return Err(format!("{what} has a blank in it"));
     }
+    check_characters(what, token)
+}
+
+/// One that was not issued just now.
+pub(super) fn check_given_token(what: &str, token: &str) -> Result<(), String> {
+    check_access_token(what, token)?;
     check_word(what, token)
 }
 
@@ -307,8 +345,7 @@ impl Credentials {
                 if let Some(verifier) = verifier {
                     check_word("the PKCE verifier", verifier.expose_secret())?;
                 }
-                check_text("the redirect URI", redirect_uri)?;
-                Url::parse(redirect_uri).map(drop).map_err(|error| format!("the redirect URI does not parse: {error}"))
+                check_redirect_uri(redirect_uri)
             }
             Self::Saml2Bearer { org_name, assertion, .. } => {
                 check_text("the organisation's name", org_name)?;
@@ -319,14 +356,14 @@ impl Credentials {
                     return Err("the session has neither an access token nor a refresh token".to_owned());
                 }
                 if let Some(token) = &session.access_token {
-                    check_access_token("the session's access token", token.expose_secret())?;
+                    check_given_token("the session's access token", token.expose_secret())?;
                 }
                 session
                     .refresh_token
                     .as_ref()
                     .map_or(Ok(()), |token| check_word("the refresh token", token.expose_secret()))
             }
-            Self::AccessToken { token, .. } => check_access_token("the access token", token.expose_secret()),
+            Self::AccessToken { token, .. } => check_given_token("the access token", token.expose_secret()),
         }
     }
 

@@ -19,7 +19,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::credentials::{Credentials, OAuthClient, Session, TokenSource, check_access_token};
+use super::credentials::{Credentials, OAuthClient, Session, TokenSource, check_access_token, check_given_token};
 use super::token::{Token, TokenSlot};
 use crate::answer::Answer;
 use crate::call::{self, Authority, Call};
@@ -170,7 +170,7 @@ async fn from_source(slot: &TokenSlot, source: &TokenSource) -> Result<Issued, E
         .map_err(|error| Error::new(ErrorKind::TokenSource, "the token source failed").with_source(error))?;
     let access_token =
         access_token.ok_or_else(|| Error::new(ErrorKind::TokenSource, "the token source gave no access token"))?;
-    check_access_token("the access token that the token source gave", access_token.expose_secret())
+    check_given_token("the access token that the token source gave", access_token.expose_secret())
         .map_err(|flaw| Error::new(ErrorKind::TokenSource, flaw))?;
     let lifetime = expires_at.map(|at| at.duration_since(slot.client.now()).unwrap_or(Duration::ZERO));
     Ok(Issued { access: Ok(Access { token: access_token, lifetime }), refresh_token: None })

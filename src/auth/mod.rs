@@ -10,6 +10,8 @@ pub(crate) mod sharing;
 pub(crate) mod store;
 pub(crate) mod token;
 
+pub(crate) use credentials::check_text;
+
 pub use authorization::{Authorization, AuthorizationParts};
 pub use credentials::{Credentials, OAuthClient, Session, TokenSource};
 pub use keeper::SessionStored;

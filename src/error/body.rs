@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, SERVER, VIA};
 use serde_json::{Map, Value};
 
 use super::page;
+use crate::coding;
 use crate::text::{decoded, head, quoted, redact, shown, without_halves};
 
 /// How much of an error's body is read; what is kept of it is less.
@@ -63,6 +64,8 @@ pub(crate) struct Heard {
     pub(crate) words: Vec<String>,
     /// What some of those are about: they stand before them, with a colon.
     pub(crate) fields: Vec<String>,
+    /// Sentences under keys that are not known: told where nothing else is, and no cause is looked for in them.
+    pub(crate) aside: Vec<String>,
     /// Whether the code is the answer's own, and not that of a part of it.
     pub(crate) is_coded: bool,
     /// Whether it is a page of HTML or a text: what is written for people, which no API does.
@@ -119,14 +122,26 @@ impl ErrorBody {
     pub(crate) fn read(headers: &HeaderMap, bytes: &[u8], secrets: &[&str]) -> Self {
         let of = |name| headers.get(name).and_then(|value| Some(head(value.to_str().ok()?, 200).0.to_owned()));
         let content_type = of(CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-        let text = decoded(bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default(), &content_type);
-        let mut body = Self::parse(&redact(&text, secrets));
+        let bytes = bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default();
+        // The end may be cut in the middle of a character.
+        let is_text = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
+        let mut body = match coding::unknown(headers).filter(|_| !is_text) {
+            Some(coding) => Self::in_coding(&redact(&coding, secrets)),
+            None => Self::parse(&redact(&decoded(bytes, &content_type), secrets)),
+        };
         let speaker = of(SERVER).or_else(|| of(VIA)).filter(|name| !name.trim().is_empty());
         body.speaker = speaker.map(|name| redact(&name, secrets));
         if body.envelope == Envelope::Page {
             // Again, as reading a page joins what its tags keep apart.
             body.heard.words.iter_mut().chain(&mut body.message).for_each(|text| *text = redact(text, secrets));
         }
+        body
+    }
+
+    /// One that nobody here can read.
+    fn in_coding(coding: &str) -> Self {
+        let mut body = Self::default();
+        body.heard.aside.push(format!("(in the coding {}, which was not asked for)", head(coding, 100).0));
         body
     }
 
@@ -188,8 +203,11 @@ impl ErrorBody {
     /// What the answer says, for a line: quoted, escaped, cut. `None` where it says nothing.
     pub(crate) fn said(&self) -> Option<String> {
         let mut said: Vec<&str> = Vec::new();
-        let texts = self.message.iter().chain(&self.heard.words).map(String::as_str);
-        for text in texts.filter(|text| !text.trim().is_empty()) {
+        let texts = || self.message.iter().chain(&self.heard.words).filter(|text| !text.trim().is_empty());
+        // Without a code the body itself is told, where it can be.
+        let is_told = self.code.is_none() && self.text.is_some();
+        let aside = self.heard.aside.iter().filter(|_| !is_told && texts().next().is_none());
+        for text in texts().chain(aside).map(String::as_str) {
             if said.len() < SHOWN_ITEMS && !said.iter().any(|other| other.contains(text)) {
                 said.push(text);
             }
@@ -303,6 +321,12 @@ impl Heard {
         }
     }
 
+    fn word_aside(&mut self, key: &str, text: &str) {
+        if self.aside.len() < KEPT_ITEMS && text.contains(char::is_whitespace) {
+            self.aside.push(format!("{}: {}", head(key, 100).0, head(text, KEPT_BYTES).0));
+        }
+    }
+
     fn code(&mut self, code: &str) {
         // Of an address, as problem types are, its end is what names the problem.
         let code = code.rsplit(['/', '#']).next().unwrap_or_default();
@@ -325,6 +349,7 @@ impl Heard {
             (Value::String(text), Says::Words) if is_code(text) && matches!(key, "error" | "reason") => self.code(text),
             (Value::String(text), Says::Words | Says::Code) => self.word_about(about, text),
             (Value::String(text), _) if key.is_empty() => self.word_about(about, text),
+            (Value::String(text), Says::Other | Says::Echoed) => self.word_aside(key, text.trim()),
             (Value::Array(items), says) => {
                 for item in items.iter().take(KEPT_ITEMS) {
                     match item {
@@ -596,6 +621,11 @@ mod tests {
             // Who knows what it is.
             (r#"{"region":"North of it all"}"#, r#""{"region":"North of it all"}""#),
             (r#"{"number":7}"#, r#""{"number":7}""#),
+            (r#"{"code":"c","region":"North of it all"}"#, "\"region: North of it all\""),
+            (r#"{"errorCode":"c","policy":{"b":"two words","a":"and more"}}"#, "\"a: and more; b: two words\""),
+            // What is known says enough.
+            (r#"{"code":"c","message":"no page","region":"North of it all"}"#, "\"no page\""),
+            (r#"{"code":"c","region":"North","entityName":"All of it","request":{"a":"what was sent"}}"#, "None"),
         ] {
             assert_eq!(ErrorBody::parse(text).said().as_deref().unwrap_or("None"), said, "{text}");
         }

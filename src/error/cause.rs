@@ -345,6 +345,7 @@ impl Evidence<'_> {
     /// Who says what.
     fn said(&self) -> String {
         let body = self.body;
+        let words = body.said().map(|said| format!(" {said}")).unwrap_or_default();
         let form = match (body.envelope, self.endpoint) {
             (Envelope::Service, _) => "the service",
             (Envelope::OAuth, Endpoint::Login) => "the login",
@@ -352,11 +353,11 @@ impl Evidence<'_> {
             (Envelope::OAuth | Envelope::Gateway, _) => "an answer that is not in the service's own form",
             (Envelope::Page, _) => "a page",
             (Envelope::Other, _) => "a text",
-            (Envelope::Empty, _) => "an empty answer",
+            (Envelope::Empty, _) if words.is_empty() => "an empty answer",
+            (Envelope::Empty, _) => "an answer",
         };
         let of = body.speaker.as_ref().map_or_else(String::new, |speaker| format!(" of {}", shown(speaker)));
         let code = body.code().map_or_else(String::new, |code| format!(" {}", quoted(code)));
-        let words = body.said().map_or_else(String::new, |said| format!(" {said}"));
         match (code.is_empty() && words.is_empty(), body.envelope) {
             (true, Envelope::Empty) => format!("{form}{of}"),
             (true, _) => format!("{form}{of} without a word"),

@@ -68,6 +68,8 @@ pub(crate) struct QuotaRefused {
     available_at: Option<Instant>,
     /// The limit's name, where a 429 gave it.
     limit: Option<String>,
+    /// It is the token's window that is used up, as headers tell: a 429 alone may be of anything else.
+    of_window: bool,
 }
 
 impl QuotaRefused {
@@ -75,9 +77,9 @@ impl QuotaRefused {
     pub(crate) fn into_error(self, operation: &str, most: usize, hardly_waited: bool, last: Option<Error>) -> Error {
         let what = match (self.why, self.limit) {
             (GaveUp::QueueFull, _) => format!("{most} calls of this agent wait for the quota of `{operation}` already"),
-            (GaveUp::NoEndSaid, _) => format!("the service allows this agent's token no more of `{operation}`"),
             (_, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
-            (_, None) => format!("what this agent's token may ask of `{operation}` is spent"),
+            (_, None) if self.of_window => format!("what this agent's token may ask of `{operation}` is spent"),
+            (_, None) => format!("the service allows no more of `{operation}` for now"),
         };
         let is_late = self.why == GaveUp::DeadlineWouldPass;
         let gave_up = if is_late && hardly_waited { GaveUp::NotWaited } else { self.why };
@@ -186,7 +188,8 @@ impl QuotaGate {
                 if let Some(why) = why {
                     let (ends, limit) = one.limit.as_ref().map(|limit| (limit.ends, limit.name.clone())).unzip();
                     let available_at = possible_at.max(ends.filter(|ends| *ends > now));
-                    return Err(QuotaRefused { why, available_at, limit: limit.flatten() });
+                    let of_window = state.is_of_window(operation, now);
+                    return Err(QuotaRefused { why, available_at, limit: limit.flatten(), of_window });
                 }
                 if waiting.is_none() {
                     let (position, wake) = one.queue.join(begun, deadline);
@@ -320,6 +323,12 @@ impl State {
         let one = self.known(operation)?;
         let is_spent = self.window(one).is_some_and(|window| self.left(window) == 0);
         one.limit.as_ref().filter(|limit| limit.blind > 0 && !is_spent).map(|limit| limit.blind_since)
+    }
+
+    /// Whether what the operation waits for is the end of its window, as far as its answers tell.
+    fn is_of_window(&self, operation: &str, now: Instant) -> bool {
+        let Some(one) = self.known(operation) else { return false };
+        self.window(one).is_some_and(|window| self.left(window) == 0 || one.shut_until(now).is_none())
     }
 
     /// When a call with so many before it could be sent, at the earliest, where it could not be now and that is known.
@@ -548,34 +557,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
-        let refused = |why, limit: Option<&str>| {
+        let refused = |why, limit: Option<&str>, of_window| {
             let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
-            let error = QuotaRefused { why, available_at, limit }.into_error(READ, 7, false, None);
+            let error = QuotaRefused { why, available_at, limit, of_window }.into_error(READ, 7, false, None);
             assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
             error.to_string()
         };
-        let named = refused(GaveUp::DeadlineWouldPass, Some("scripts.max"));
+        let named = refused(GaveUp::DeadlineWouldPass, Some("scripts.max"), false);
         assert!(
             named.contains("limit scripts.max for `get script` is reached; the next attempt would have come after"),
             "{named}"
         );
-        let unnamed = refused(GaveUp::DeadlineWouldPass, None);
+        let named = refused(GaveUp::NoEndSaid, Some("scripts.max"), false);
+        assert!(named.contains("limit scripts.max for `get script` is reached; not waited for longer"), "{named}");
+        let unnamed = refused(GaveUp::DeadlineWouldPass, None, true);
         assert!(
             unnamed.contains("may ask of `get script` is spent; the next attempt would have come after"),
             "{unnamed}"
         );
-        let full = refused(GaveUp::QueueFull, Some("scripts.max"));
+        let untold = refused(GaveUp::DeadlineWouldPass, None, false);
+        assert!(untold.contains("allows no more of `get script` for now; the next attempt would have"), "{untold}");
+        let full = refused(GaveUp::QueueFull, Some("scripts.max"), true);
         assert!(
             full.contains(
                 "7 calls of this agent wait for the quota of `get script` already; not waited for: `max_waiting`"
             ),
             "{full}"
         );
-        let endless = refused(GaveUp::NoEndSaid, None);
+        let endless = refused(GaveUp::NoEndSaid, None, false);
         assert!(
-            endless.contains("no more of `get script`; not waited for longer: the service does not say when"),
+            endless.contains("no more of `get script` for now; not waited for longer: the service does not say when"),
             "{endless}"
         );
+        for untold in [untold, endless] {
+            assert!(!untold.contains("token") && !untold.contains("quota"), "{untold}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -157,9 +157,9 @@ impl Agent {
     ///
     /// It asks for the status, by long polls where the service holds them and every 2 s. How the service says what is
     /// not documented, so it is heard tolerantly: the upload may be unknown for the first 15 s; no word of success means
-    /// "not yet", and so does `succeeded: false` alone, or with a message that tells of work under way, for as long as the time
-    /// given. With errors, or any other message, it has failed. A question that fails in a way that may pass, or is answered without
-    /// a word of the import, is asked again.
+    /// "not yet", and so does `succeeded: false` alone, or with a message that tells of work under way or is one word that tells of
+    /// no failure (`VALIDATED`), for as long as the time given. With errors, or any other message, it has failed. A question that
+    /// fails in a way that may pass, or is answered without a word of the import, is asked again.
     ///
     /// # Errors
     ///

@@ -1,16 +1,18 @@
 //! What the service sends, as it is documented, read tolerantly.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::signed_url::SignedUrl;
 use crate::error::ErrorBody;
 use crate::id::{DivisionId, PageId, ScriptId, VersionId};
-use crate::json::{Items, Json, object, read};
+use crate::json::{Items, Json, object};
 
 /// A script. Everything but the id may be absent; what of it a listing fills in is not documented. A field or a page that
 /// cannot be read costs itself, and is told as a `tracing` warning.
@@ -198,17 +200,71 @@ fn left_out<T>() {
 
 /// A value by its text, whatever JSON it came as. One that cannot be read costs nobody the script: it is absent.
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let json = Box::<RawValue>::deserialize(deserializer)?;
-    let json = json.get();
-    let value = match json.as_bytes().first() {
-        Some(b'n') => return Ok(None),
-        Some(b'{' | b'[') => None,
-        Some(b'"') => read::<String>(json.as_bytes()).ok().and_then(|text| text.parse().ok()),
-        // What is whole may come as 4.0.
-        _ => json.parse().ok().or_else(|| json.parse::<f64>().ok()?.to_string().parse().ok()),
-    };
-    if value.is_none() {
-        left_out::<T>();
+    deserializer.deserialize_any(Lenient(PhantomData))
+}
+
+struct Lenient<T>(PhantomData<T>);
+
+impl<T: FromStr> Lenient<T> {
+    fn read(text: &str) -> Option<T> {
+        let value = text.parse().ok();
+        if value.is_none() {
+            left_out::<T>();
+        }
+        value
     }
-    Ok(value)
+}
+
+impl<'de, T: FromStr> Visitor<'de> for Lenient<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Option<T>, E> {
+        Ok(Self::read(text))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
+        Ok(Self::read(if value { "true" } else { "false" }))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Option<T>, E> {
+        Ok(Self::read(&value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
+        Ok(Self::read(&value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Option<T>, E> {
+        Ok(Self::read(&value.to_string()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        left_out::<T>();
+        Ok(None)
+    }
+
+    /// Also a number, where serde_json's `arbitrary_precision` is on somewhere in the build.
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
+        let mut number = None;
+        while let Some(key) = entries.next_key::<String>()? {
+            if key == "$serde_json::private::Number" {
+                number = entries.next_value::<serde_json::Value>()?.as_str().map(str::to_owned);
+            } else {
+                entries.next_value::<IgnoredAny>()?;
+            }
+        }
+        if number.is_none() {
+            left_out::<T>();
+        }
+        Ok(number.and_then(|number| Self::read(&number)))
+    }
 }

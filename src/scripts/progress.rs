@@ -20,9 +20,9 @@ pub(super) enum Progress {
 }
 
 /// `succeeded` is "not yet" while it is absent or alone with `false`; errors are the service's word that it failed, and so is a
-/// message beside `false` that does not tell of work under way.
+/// message beside `false` that neither tells of work under way nor names a state in which it may be.
 pub(super) fn of(status: &ImportStatus) -> Progress {
-    let failed = status.succeeded == Some(false) && message(status).is_some_and(|message| !tells_of_work(message));
+    let failed = status.succeeded == Some(false) && message(status).is_some_and(|message| !is_under_way(message));
     match status.succeeded {
         Some(true) => Progress::Imported,
         _ if failed || !status.errors.is_empty() => Progress::Failed,
@@ -35,7 +35,8 @@ fn message(status: &ImportStatus) -> Option<&str> {
 }
 
 /// What of a state says that it failed, wherever in a word; and what else of a message does.
-const ENDED: [&str; 6] = ["fail", "error", "invalid", "reject", "abort", "cancel"];
+const ENDED: [&str; 10] =
+    ["fail", "error", "invalid", "reject", "abort", "cancel", "timeout", "stopped", "terminat", "crash"];
 const FAILED: [&str; 18] = [
     "cannot",
     "could",
@@ -55,6 +56,20 @@ const FAILED: [&str; 18] = [
     "broken",
     "expired",
     "wrong",
+];
+/// And what else of a state does, which says nothing of the kind in a sentence: `DUPLICATE_NAME`, and "looking for duplicates".
+const OVER: [&str; 11] = [
+    "timed",
+    "killed",
+    "duplicate",
+    "conflict",
+    "empty",
+    "bad",
+    "infected",
+    "quarantine",
+    "interrupt",
+    "mismatch",
+    "incompatible",
 ];
 /// What is not so while the work is under way.
 const TO_COME: [&str; 7] = ["started", "begun", "ready", "done", "complete", "completed", "finished"];
@@ -118,7 +133,16 @@ fn is_end(state: &str) -> bool {
     let words = words_of(state);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ends = words.last().is_some_and(|word| word.ends_with("ed"));
-    has_failure(&words, &[]) && (ends || !words.iter().any(|word| is_doing(word)))
+    has_failure(&words, &OVER) && (ends || !words.iter().any(|word| is_doing(word)))
+}
+
+/// Where it is one word, it names the state of things: no list of these is complete, so it is one of work unless it says otherwise.
+fn is_under_way(message: &str) -> bool {
+    let state = message.trim_matches(|c: char| c.is_whitespace() || c.is_ascii_punctuation());
+    let is_state = state.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    let words = words_of(state);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    tells_of_work(message) || is_state && !tells_of_failure(&words) && !is_end(state)
 }
 
 /// Such as `IN_PROGRESS`, "still importing" or "40 % done"; not where anything in it speaks of a failure.
@@ -226,7 +250,7 @@ impl From<Told> for ImportStatus {
             succeeded = Some(false);
             errors.extend(error(&Value::String(state)));
         }
-        let failed = succeeded == Some(false) && !message.as_deref().is_some_and(tells_of_work);
+        let failed = succeeded == Some(false) && !message.as_deref().is_some_and(is_under_way);
         let is_word = |code: &String| code.contains(char::is_alphabetic) && !tells_of_work(code);
         if let Some(code) = told.code.filter(|code| failed && is_word(code)) {
             errors.push(ErrorBody { envelope: Envelope::Other, code: Some(code), ..ErrorBody::default() });

@@ -14,6 +14,8 @@ pub(crate) enum Say {
     Endlessly(Vec<u8>, Vec<u8>),
     /// A reset (RST) after these bytes.
     Reset(Vec<u8>),
+    /// These bytes, and nothing more for as long as the client waits.
+    Only(Vec<u8>),
     /// Nothing, for as long as the client waits.
     Nothing,
 }
@@ -87,6 +89,10 @@ async fn serve(mut stream: TcpStream, answer: &(dyn Fn(usize, &str) -> Say + Sen
         Say::Reset(bytes) => {
             let _ = stream.write_all(&bytes).await;
             stream.set_zero_linger().unwrap();
+        }
+        Say::Only(bytes) => {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.read(&mut [0; 1]).await;
         }
         Say::Nothing => {
             let _ = stream.read(&mut [0; 1]).await;

@@ -180,7 +180,7 @@ async fn what_is_known_to_be_broken_waits_for_no_limit() {
             "limit scripts.read.rate.per.minute for `get script` is reached;",
             60,
         ),
-        (|| reply(429, "").with("retry-after", "20"), "this agent's token may ask of `get script` is spent;", 20),
+        (|| reply(429, "").with("retry-after", "20"), "the service allows no more of `get script` for now;", 20),
         (|| spent(script()), "this agent's token may ask of `get script` is spent;", 40),
     ];
     for (limited, says, seconds) in limits {

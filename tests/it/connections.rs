@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use genesys_scripts::{Agent, Client, ClientBuilder, Credentials, PublishScript, Region};
+use genesys_scripts::{Agent, Client, ClientBuilder, Credentials, ErrorKind, PublishScript, Region};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -121,6 +121,23 @@ async fn silent_connections_cost_one_time_out_and_are_not_used_again() {
     all_are_served_after_one_time_out(&node, client, 24).await;
 }
 
+/// Of all who call with less time than an attempt has, one alone meets the dead.
+#[tokio::test]
+async fn silent_connections_cost_one_call_that_has_less_time_than_an_attempt() {
+    let node = Node::default();
+    let url = format!("http://127.0.0.1:{}", node.listen(http1).await);
+    let client = builder(&url).attempt_timeout(Duration::from_secs(15)).build().unwrap();
+    let agents: Vec<_> = (0..8).map(|_| client.agent(Credentials::access_token("t0ken"))).collect();
+    fetch_at_once(&agents).await;
+    node.die();
+    let hurried = agents[0].with_timeout(Duration::from_millis(1_200));
+    assert_eq!(hurried.script(&id()).await.unwrap_err().kind(), ErrorKind::Timeout);
+    for _ in 0..8 {
+        hurried.script(&id()).await.unwrap();
+    }
+    assert!(client.stats().api.down.is_empty());
+}
+
 #[tokio::test]
 async fn hosts_of_one_origin_share_their_connections() {
     let node = Node::default();
@@ -187,7 +204,6 @@ fn each_of_many_runtimes_keeps_its_connection() {
 /// Over TLS, as a production host is.
 #[cfg(any(feature = "rustls-ring", feature = "rustls-aws-lc"))]
 mod tls {
-    use genesys_scripts::ErrorKind;
     use rcgen::{
         BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     };

@@ -541,6 +541,7 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
         r#"{"state":"RETRYING_AFTER_ERROR"}"#,
         r#"{"status":"CHECKING_ERRORS"}"#,
         r#"{"succeeded":"no","message":["Import queued"]}"#,
+        r#"{"succeeded":false,"message":"INITIATED"}"#,
     ] {
         let mut statuses = vec![(200, status); 20];
         statuses.push(DONE);
@@ -563,62 +564,94 @@ async fn while_nothing_says_that_it_failed_an_import_is_under_way_until_the_time
     assert!(error.to_string().contains("Step 2: parsing"), "{error}");
 }
 
+const UNDER_WAY: &[&str] = &[
+    "NOT_STARTED",
+    "NotReady",
+    "not done",
+    "Import has not begun",
+    "The script isn't ready",
+    "Result not available, still importing",
+    "STARTING",
+    "IN PROCESS",
+    "In process.",
+    "under way",
+    "INITIALIZING",
+    "Initialized",
+    "PREPARING",
+    "prepared",
+    "ENQUEUED",
+    "QUEUING",
+    "in the queue",
+    "CREATED",
+    "JOB_CREATED",
+    "jobStarted",
+    "SCANNING",
+    "Creating script",
+    "Your script is being imported",
+    "In progress, 0 errors",
+    "Step 3: checking pages (no errors so far)",
+    "rendering without errors: 3 of 5",
+    "Scanned 3 pages, 0 failed, scanning the next",
+    "INITIATED",
+    "ACKNOWLEDGED",
+    "UPLOAD_COMPLETE",
+    "VALIDATED",
+    "ACTIVE",
+    "ON_HOLD",
+    "on-hold",
+    "BUSY",
+    " Registered. ",
+    "uploadComplete",
+    "NO_ERRORS_SO_FAR",
+    "CHECKING_DUPLICATES",
+    "importing skills",
+];
+
+const FAILED: &[&str] = &[
+    "Import did not complete",
+    "no such page",
+    "The script isn't being imported",
+    "Invalid file, importing was stopped",
+    "Missing start page",
+    "Nothing to import",
+    "Unexpected string",
+    "A script of an existing name",
+    "Page containing duplicate ids",
+    "Script was created with a newer version",
+    "Scanning found a malformed page",
+    "Error: not ready for publishing",
+    "Parsing failed, no errors in page 1",
+    "importing: 10 errors",
+    "Creating the script was refused",
+    "Start page not available",
+    "TIMEOUT",
+    "TIMED_OUT",
+    "timedOut",
+    "STOPPED",
+    "TERMINATED",
+    "KILLED",
+    "DUPLICATE",
+    "DUPLICATE_NAME",
+    "Conflict",
+    "NO_START_PAGE",
+    "NotSupported",
+    "bad.page",
+    "page/3",
+    "失敗しました",
+    "Timeout while importing page 3",
+    "importing page 3 was stopped",
+    "The importing process was terminated",
+];
+
 #[tokio::test(start_paused = true)]
 async fn a_message_is_of_work_under_way_unless_it_says_that_it_failed() {
-    let progress = [
-        "NOT_STARTED",
-        "NotReady",
-        "not done",
-        "Import has not begun",
-        "The script isn't ready",
-        "Result not available, still importing",
-        "STARTING",
-        "IN PROCESS",
-        "In process.",
-        "under way",
-        "INITIALIZING",
-        "Initialized",
-        "PREPARING",
-        "prepared",
-        "ENQUEUED",
-        "QUEUING",
-        "in the queue",
-        "CREATED",
-        "JOB_CREATED",
-        "jobStarted",
-        "SCANNING",
-        "Creating script",
-        "Your script is being imported",
-        "In progress, 0 errors",
-        "Step 3: checking pages (no errors so far)",
-        "rendering without errors: 3 of 5",
-        "Scanned 3 pages, 0 failed, scanning the next",
-    ];
-    for message in progress {
+    for message in UNDER_WAY {
         let status = json!({ "succeeded": false, "message": message }).to_string();
         let transport = Service::new(&[(200, status.as_str()), DONE]).transport();
         let waited = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await;
         assert!(waited.is_ok(), "{message}: {waited:?}");
     }
-    let failures = [
-        "Import did not complete",
-        "no such page",
-        "The script isn't being imported",
-        "Invalid file, importing was stopped",
-        "Missing start page",
-        "Nothing to import",
-        "Unexpected string",
-        "A script of an existing name",
-        "Page containing duplicate ids",
-        "Script was created with a newer version",
-        "Scanning found a malformed page",
-        "Error: not ready for publishing",
-        "Parsing failed, no errors in page 1",
-        "importing: 10 errors",
-        "Creating the script was refused",
-        "Start page not available",
-    ];
-    for message in failures {
+    for message in FAILED {
         let status = json!({ "succeeded": false, "message": message }).to_string();
         let transport = Service::new(&[(200, status.as_str()), DONE]).transport();
         let error = agent(&transport).wait_for_import(&upload_id(), Duration::from_secs(60)).await.expect_err(message);
@@ -653,6 +686,9 @@ async fn an_import_that_failed_says_at_once_why_and_which_upload_it_was() {
         (r#"{"succeeded":false,"message":["page 3","page 4"]}"#, vec!["page 3", "page 4"]),
         (r#"{"succeeded":0,"message":{"text":"page 5 is odd"}}"#, vec!["page 5 is odd"]),
         (r#"{"status":"FAILED"}"#, vec!["FAILED"]),
+        (r#"{"status":"TIMED_OUT"}"#, vec!["TIMED_OUT"]),
+        (r#"{"succeeded":false,"state":"terminated","message":"BUSY"}"#, vec!["terminated"]),
+        (r#"{"succeeded":false,"message":"TERMINATED","code":"bad.page"}"#, vec!["TERMINATED", "bad.page"]),
         (r#"{"state":"ImportFailed","error":"page 6"}"#, vec!["page 6"]),
     ] {
         let transport = Service::new(&[(200, status)]).transport();

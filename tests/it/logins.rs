@@ -1057,6 +1057,44 @@ async fn credentials_as_files_and_forms_have_them_are_refused_with_the_reason() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stands_for_a_credential_is_not_sent_as_one() {
+    let transport = Scripted::by(|_| script());
+    let client = transport.client();
+    let is_free = |what: &str| ["the redirect URI", "the organisation's name", "the SAML assertion"].contains(&what);
+    for text in [
+        "<client-secret>",
+        "<ACCESS_TOKEN>",
+        "$(cat /run/s3cr3t)",
+        "$(ClientSecret)",
+        "#{secret}",
+        "#(secret)",
+        "@{secret}",
+        "%CLIENT_SECRET%",
+        "null",
+        "NULL",
+        "(null)",
+        "undefined",
+        "None",
+        "[object Object]",
+    ] {
+        for (what, credentials) in made_of(text).into_iter().filter(|(what, _)| !is_free(what)) {
+            let error = refused(&client, &transport, credentials).await;
+            let is_told = error.contains("placeholder that was never filled in");
+            assert!(is_told || text.contains(' ') && error.contains("has a blank in it"), "{what} {text:?}: {error}");
+            assert!(error.contains(what) && !error.contains("s3cr3t"), "{error}");
+        }
+    }
+    let uris =
+        ["https://desk.example/back\n", " https://desk.example/back", "\"https://desk.example/back\"", "${BACK}", ""];
+    for uri in uris {
+        let begun = Authorization::begin(&Region::US_EAST_1, OAuthClient::public("id"), uri);
+        let error = begun.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("the redirect URI"), "{uri:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_of_the_users_own_source_is_looked_at_like_any_other_and_asked_for_again() {
     for (bad, flaw) in [("Bearer t", "`Bearer` before it"), ("t\n", "line end"), ("", "is empty"), ("'t'", "quotes")] {
         let asked = AtomicUsize::new(0);
@@ -1083,6 +1121,11 @@ async fn id_and_secret_go_out_as_they_are_and_alike_in_every_grant() {
         ("${x", "Basic Y2xpZW50LWlkOiR7eA=="),
         ("x}}", "Basic Y2xpZW50LWlkOnh9fQ=="),
         ("\"x", "Basic Y2xpZW50LWlkOiJ4"),
+        ("<x", "Basic Y2xpZW50LWlkOjx4"),
+        ("<x+y/z=>", "Basic Y2xpZW50LWlkOjx4K3kvej0+"),
+        ("%x", "Basic Y2xpZW50LWlkOiV4"),
+        ("%2Bx%2F%", "Basic Y2xpZW50LWlkOiUyQnglMkYl"),
+        ("nullx", "Basic Y2xpZW50LWlkOm51bGx4"),
     ] {
         let transport = Scripted::by(|seen| if seen.is_login() { session_of("access", "refresh") } else { script() });
         let oauth = || OAuthClient::new("client-id", secret);

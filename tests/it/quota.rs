@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use genesys_scripts::ReadScript;
 use genesys_scripts::simulator::Simulator;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::common::herd::{World, all_served, at_once, seeds, slowest, virtually};
+use crate::common::{Reply, Scripted, id, reply, script, token};
 
 const WINDOW: Duration = Duration::from_secs(60);
 /// What the calls of the last window take.
@@ -91,4 +93,58 @@ fn a_limit_on_logins_delays_150_agents_no_more_than_it_must() {
             assert_eq!(world.simulator.stats().logins["200"], 150);
         });
     }
+}
+
+/// Whose answers say that the window is used up so far.
+fn counted(reply: Reply, count: &str) -> Reply {
+    let reply = reply.with("inin-ratelimit-allowed", "300").with("inin-ratelimit-reset", "40");
+    reply.with("inin-ratelimit-count", count)
+}
+
+/// What a call is told that was not sent, as the one before it was answered so.
+async fn told_unsent(answer: impl Fn() -> Reply + Send + Sync + 'static) -> String {
+    let transport = Scripted::by(move |seen| if seen.is_login() { token("t0ken") } else { answer() });
+    let agent = transport.agent().with_timeout(Duration::from_secs(2));
+    let _ = agent.script(&id()).await;
+    let sent = transport.seen().len();
+    let error = agent.script(&id()).await.unwrap_err();
+    assert!(error.is_throttled() && transport.seen().len() == sent, "{error}");
+    error.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tokens_quota_is_spent_only_where_the_service_counts_it() {
+    const GATEWAYS: &str = r#"{"message":"API rate limit exceeded"}"#;
+    const NAMED: &str = r#"{"message":"Rate limit exceeded","limit":{"key":"scripts.read.rate"}}"#;
+    let limited = |body: &'static str| move || reply(429, body).with("retry-after", "60");
+    let line = told_unsent(limited(GATEWAYS)).await;
+    assert!(line.contains("the service allows no more of `get script` for now"), "{line}");
+    assert!(!line.contains("token") && !line.contains("quota"), "{line}");
+    // The token's window is told, and is not what is used up.
+    let line = told_unsent(|| counted(reply(429, GATEWAYS).with("retry-after", "60"), "8")).await;
+    assert!(line.contains("no more of `get script` for now"), "{line}");
+    let line = told_unsent(limited(NAMED)).await;
+    assert!(line.contains("limit scripts.read.rate for `get script` is reached"), "{line}");
+    for spent in [|| counted(script(), "300"), || counted(reply(429, "").with("retry-after", "40"), "300")] {
+        let line = told_unsent(spent).await;
+        assert!(line.contains("this agent's token may ask of `get script` is spent"), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_named_and_has_no_end_is_named_to_all_who_wait_for_it() {
+    let transport = Scripted::by(|seen| match seen.is_login() {
+        true => token("t0ken"),
+        false => reply(429, r#"{"message":"Slow down","limit":{"key":"scripts.read.rate"}}"#),
+    });
+    let (agent, id) = (transport.agent(), id());
+    let _ = agent.script(&id).await;
+    let mut unsent = 0;
+    for error in join_all((0..100).map(|_| agent.script(&id))).await {
+        let error = error.unwrap_err();
+        unsent += u32::from(error.attempts() == 0);
+        let line = error.to_string();
+        assert!(line.contains("limit scripts.read.rate") && !line.contains("token"), "{line}");
+    }
+    assert!(unsent > 50, "{unsent}");
 }

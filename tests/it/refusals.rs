@@ -39,6 +39,10 @@ fn forms(words: &str) -> Vec<(&'static str, String)> {
         ("a list of strings", json(json!([words]))),
         ("a string", json(json!(words))),
         ("no key that is known", json(json!({ "wording": words }))),
+        ("no known key beside a code", json(json!({ "code": 403, "data": words }))),
+        ("no known key beside an error", json(json!({ "error": "access_denied", "denied_by": words }))),
+        ("no known key beside an error's code", json(json!({ "errorCode": "E17", "explanation": words }))),
+        ("no known key in an object", json(json!({ "code": "E17", "policy": { "id": 7, "says": words } }))),
         ("text", words.to_owned()),
         ("a page's title", format!("<html><head><title>{html}</title></head><body></body></html>")),
         ("a page's heading", format!("<html><head><style>h1 {{}}</style></head><body><h1>{html}</h1></body></html>")),
@@ -178,6 +182,46 @@ async fn words_in_latin_1_are_read_where_that_is_said() {
             let line = agent.script(&id()).await.unwrap_err().to_string();
             assert!(["f\u{fc}r 7", "refus\u{e9}", "prohibici\u{f3}n"].iter().any(|word| line.contains(word)), "{line}");
         }
+    }
+}
+
+#[tokio::test]
+async fn words_in_a_coding_that_nobody_asked_for_are_told_as_that() {
+    // `{"message":"denied by policy 7"}`, as brotli, zlib and zstd have it.
+    const CODED: [(&str, &[u8]); 3] = [
+        ("br", b"\x0f\x10\x80{\"message\":\"denied by policy 7\"}\x03\xff"),
+        ("deflate", b"\x78\x9c\xab\x56\xca\x4d\x2d\x2e\x4e\x4c\x4f\x55\xb2\x52\x4a\x49\xcd\xcb\x4c\x4d\x51\x48\xaa\x54\x28\xc8\xcf"),
+        ("identity, zstd", b"\x28\xb5\x2f\xfd\x20\x20\x01\x01\x00{\"message\":\"denied by policy 7\"}"),
+    ];
+    for (coding, body) in CODED {
+        for status in ["400 Bad Request", "403 Forbidden"] {
+            for at_login in [false, true] {
+                let wire = Wire::listen(move |_, head| match head.starts_with("POST") == at_login {
+                    true => say(status, &format!("content-encoding: {coding}\r\nserver: edge/2.1\r\n"), body),
+                    false => say("200 OK", "", r#"{"access_token":"a-t0ken"}"#),
+                })
+                .await;
+                let error =
+                    wire.builder().build().unwrap().agent(common::credentials()).script(&id()).await.unwrap_err();
+                let (line, all) = (error.to_string(), format!("{error:?} {:?}", error.body()));
+                let name = coding.trim_start_matches("identity, ");
+                assert!(line.contains(&format!("in the coding {name}, which was not asked for")), "{line}");
+                assert!(line.contains("edge/2.1"), "{line}");
+                assert!(!all.contains('\u{FFFD}') && !line.contains("an empty answer"), "{all}");
+                let why = error.bad_request().map(|why| why.certainty);
+                assert!(why.is_none_or(|certainty| certainty == Certainty::Possible), "{line}");
+            }
+        }
+    }
+    // What is no such thing is read, whatever it is said to be in.
+    for (coding, body) in
+        [("br", "denied by policy 7"), ("utf-8", "verweigert f\u{fc}r 7"), ("identity", "\u{fffd} no")]
+    {
+        let wire =
+            Wire::listen(move |_, _| say("403 Forbidden", &format!("content-encoding: {coding}\r\n"), body)).await;
+        let agent = wire.builder().build().unwrap().agent(Credentials::access_token(TOKEN));
+        let line = agent.script(&id()).await.unwrap_err().to_string();
+        assert!(line.contains(body), "{line}");
     }
 }
 

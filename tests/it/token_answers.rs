@@ -150,6 +150,18 @@ async fn a_token_is_one_whatever_the_success_and_its_headers() {
     }
 }
 
+/// Whatever a user would mean by it, the service has issued it.
+#[tokio::test(start_paused = true)]
+async fn a_token_is_one_whatever_it_spells() {
+    for token in ["null", "None", "undefined", "<token>", "%TOKEN%"] {
+        let body = format!(r#"{{"access_token":"{token}","refresh_token":"{REFRESH}"}}"#);
+        let transport = Scripted::by(move |_| reply(200, body.clone()));
+        let agent = transport.client().agent(common::credentials());
+        agent.log_in().await.unwrap();
+        assert_eq!(agent.session().unwrap().access_token.unwrap().expose_secret(), token);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lifetime_is_read_like_any_number_or_is_not_known() {
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
@@ -266,6 +278,10 @@ async fn without_a_token_the_error_says_what_came_instead() {
             format!(r#"{{"error":"invalid_client","error_description":"client not found","id_token":"{secret}"}}"#),
             vec!["`error`", "invalid_client", "client not found"],
         ),
+        (
+            format!(r#"{{"error":"invalid_client","authorization":"Bearer {secret}"}}"#),
+            vec!["`error`", "invalid_client", "`authorization`"],
+        ),
         (format!(r#"{{"{}":1}}"#, common::SECRET), vec!["[REDACTED]"]),
         (
             format!("{{{}}}", (0..200).map(|n| format!("\"k{n}\u{202E}\":0")).collect::<Vec<_>>().join(",")),
@@ -378,6 +394,53 @@ async fn a_token_in_gzip_is_read_however_that_is_spelled_and_however_little_it_i
     let agent = cut.builder().build().unwrap().agent(common::credentials());
     agent.script(&id()).await.unwrap();
     assert_eq!(cut.heads().len(), 3, "what broke off is asked for again");
+}
+
+/// The login says this, once; the API a script.
+async fn refreshed_by(login: impl Fn() -> Say + Send + Sync + 'static) -> (Wire, Result<Agent, Error>) {
+    let wire = Wire::listen(move |nth, head| match (head.starts_with("POST"), nth) {
+        (true, 0) => login(),
+        (true, _) => say("400 Bad Request", "", r#"{"error":"invalid_grant"}"#),
+        (false, _) => say("200 OK", "", format!(r#"{{"id":"{}"}}"#, common::ID)),
+    })
+    .await;
+    let builder = wire.builder().attempt_timeout(Duration::from_millis(500)).max_body_bytes(64 * 1024);
+    let agent = builder.build().unwrap().agent(Credentials::refresh_token(oauth_client(), "r3fresh-0000"));
+    let read = agent.script(&id()).await.map(|_| agent);
+    (wire, read)
+}
+
+#[tokio::test]
+async fn tokens_that_came_whole_are_taken_however_the_answer_ends() {
+    let json = format!(r#"{{"access_token":"{ACCESS}","refresh_token":"{REFRESH}"}}"#);
+    let head = "HTTP/1.1 200 OK\r\n";
+    let long = [format!("{head}content-length: 500\r\n\r\n{json}\n").into_bytes()];
+    let zipped = [format!("{head}content-encoding: gzip\r\ncontent-length: 500\r\n\r\n").as_bytes(), ZIPPED].concat();
+    let without_its_sum = zipped[..zipped.len() - 8].to_vec();
+    let chunk = format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{json}\r\n", json.len()).into_bytes();
+    for bytes in long.into_iter().chain([zipped, without_its_sum, chunk]) {
+        let ends: [fn(Vec<u8>) -> Say; 4] =
+            [Say::Bytes, Say::Reset, Say::Only, |bytes| Say::Endlessly(bytes, b"1\r\n \r\n".to_vec())];
+        for end in ends {
+            let said = bytes.clone();
+            let (wire, read) = refreshed_by(move || end(said.clone())).await;
+            let what = String::from_utf8_lossy(&bytes);
+            let agent = read.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(texts(&agent.session().unwrap()), (Some(ACCESS), Some(REFRESH)), "{what}");
+            assert_eq!(wire.heads().len(), 2, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_an_answer_that_broke_off_no_half_of_a_token_is_taken() {
+    let json = format!(r#"{{"access_token":"{ACCESS}","refresh_token":"{REFRESH}"}}"#);
+    for part in [&json[..20], &json[..json.len() - 2], r#"{"access_token":"","refresh_token":null}"#, "[]", "{}"] {
+        let said = format!("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{part}").into_bytes();
+        let (wire, read) = refreshed_by(move || Say::Bytes(said.clone())).await;
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::LoginRefused, "{part}");
+        assert_eq!(wire.heads().len(), 2, "{part}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

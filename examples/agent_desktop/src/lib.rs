@@ -383,7 +383,8 @@ pub async fn main() -> anyhow::Result<()> {
     let (config, oauth, simulator);
     if given("GENESYSCLOUD_REGION") || given("GENESYSCLOUD_GATEWAY_HOST") {
         let id = std::env::var("GENESYSCLOUD_OAUTHCLIENT_ID").context("GENESYSCLOUD_OAUTHCLIENT_ID is not set")?;
-        let secret = std::env::var("GENESYSCLOUD_OAUTHCLIENT_SECRET").ok().map(Into::into);
+        let secret = std::env::var("GENESYSCLOUD_OAUTHCLIENT_SECRET").ok().filter(|secret| !secret.trim().is_empty());
+        let secret = secret.map(Into::into);
         (config, oauth, simulator) = (ClientConfig::from_env()?, OAuthClient { id, secret }, None);
     } else {
         let started = Simulator::builder().start().await?;

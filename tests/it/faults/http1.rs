@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use genesys_scripts::{Credentials, ErrorKind, PublishScript, RetryPolicy};
+use futures_util::future::join;
+use genesys_scripts::{Credentials, ErrorKind, OAuthClient, PublishScript, RetryPolicy};
 
-use super::server::{Do, Server, answer, http, say};
+use super::server::{Do, Server, answer, http, right_body, say};
 use super::{CALL, MOST_BYTES, Row, Trial, all, code};
 use crate::common::{ID, credentials, id};
 
@@ -203,16 +204,40 @@ async fn a_kept_connection_that_is_closed_as_a_request_is_sent_costs_a_read_noth
         assert_eq!((trial.api.requests(), trial.api.connections(), trial.client.stats().retries), (4, 3, 1));
         assert_eq!(trial.client.stats().login_attempts, 1);
 
-        // Of logins, that of a client is like a read, that of a code is not.
+        // Of logins, that of a client is like a read, that of a code like a publish.
         let other = trial.client.agent(credentials());
         other.log_in().await.unwrap();
         assert_eq!(trial.client.stats().login_attempts, 3);
         let code = trial.client.agent(code());
-        assert_eq!(code.log_in().await.unwrap_err().kind(), ErrorKind::LoginRefused);
-        assert_eq!(trial.client.stats().login_attempts, 4);
+        code.log_in().await.unwrap();
+        assert_eq!((trial.client.stats().login_attempts, trial.login.connections()), (4, 3));
         trial.is_at_rest("kept");
         drop((agent, other, code));
         trial.ends("kept").await;
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_a_kept_connection_lost_is_sent_again_over_none_that_is_kept() {
+    for end in [Do::Close, Do::Reset] {
+        // Slow enough for two to be under way at once.
+        let slowly = |answer: Vec<Do>| [vec![Do::Slowly(b"HTTP/1.1".to_vec())], answer].concat();
+        let (body, end) = (right_body(true), end.clone());
+        let rest = format!(" 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let login = Server::http(move |request| match request.nth_of_connection {
+            0 => slowly(vec![say(&rest)]),
+            _ => vec![end.clone()],
+        });
+        let trial = Trial::new(Server::well(), login, |builder| builder.max_in_flight(2));
+        let (one, other) = (trial.client.agent(credentials()), trial.client.agent(credentials()));
+        let (one_in, other_in) = join(one.log_in(), other.log_in()).await;
+        one_in.and(other_in).unwrap();
+        assert_eq!(trial.login.connections(), 2);
+        let refreshed = trial.client.agent(Credentials::refresh_token(OAuthClient::new("client-id", "s3cret"), "r-1"));
+        refreshed.log_in().await.unwrap();
+        assert_eq!((trial.client.stats().login_attempts, trial.login.connections()), (4, 3));
+        drop((one, other, refreshed));
+        trial.ends("two kept").await;
     }
 }
 

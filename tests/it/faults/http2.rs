@@ -291,6 +291,18 @@ async fn at_nine_all_go_over_one_connection_to_each_host_from_the_first_call_on(
 }
 
 #[tokio::test]
+async fn logins_that_may_not_be_repeated_share_a_connection_where_its_end_says_what_was_acted_on() {
+    let trial = Trial::new(Server::well(), https2(HTTP2, |_| Meets::Late(Duration::from_millis(5))), crowded);
+    let agents: Vec<_> = (0..40).map(|_| trial.client.agent(code())).collect();
+    for log_in in join_all(agents.iter().map(Agent::log_in)).await {
+        log_in.unwrap();
+    }
+    assert_eq!((trial.login.connections(), trial.client.stats().login_attempts), (1, 40));
+    drop(agents);
+    trial.ends("codes").await;
+}
+
+#[tokio::test]
 async fn a_limit_of_one_stream_is_kept_and_everyone_served_on_the_one_connection() {
     let (trial, agents) = forty(https2(Http2 { streams: 1, ..HTTP2 }, |_| Meets::Late(Duration::from_millis(2)))).await;
     read_and_publish(&agents, 0).await;

@@ -214,6 +214,17 @@ async fn a_refresh_that_is_refused_for_all_costs_nobody_the_session() {
     serving.stop().await;
 }
 
+#[tokio::test]
+async fn a_secret_that_is_set_to_nothing_is_none() {
+    let simulator = Simulator::builder().start().await.unwrap();
+    let empty = [("GENESYSCLOUD_OAUTHCLIENT_SECRET", "")];
+    let serving = Serving::start_with("127.0.0.1:0", Some(&simulator), &[], &empty).await;
+    let http = http();
+    let session = log_in(&http, &serving.url).await;
+    let script = format!("{}/scripts/{}", serving.url, simulator.script_ids()[0]);
+    assert_eq!(get(&http, &script, &session).await.status(), 200);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_session_that_cannot_be_read_any_more_is_none_and_a_logout_always_ends_one() {
