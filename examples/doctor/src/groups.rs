@@ -226,7 +226,7 @@ impl<'a> Group<'a> {
         }
         let inside = span.failed as f64 / span.all as f64;
         let outside = (failures - span.failed) as f64 / (all - span.all) as f64;
-        Some((hypothesis::by_span(&self.bin(), BINS, &self.failed, None), inside - outside))
+        Some((hypothesis::by_span(&self.bin(), BINS, &self.failed), inside - outside))
     }
 
     /// Whether the load explains the failing rather than a span of time does, where both go with it.

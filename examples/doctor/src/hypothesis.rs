@@ -7,8 +7,9 @@ use fastrand::Rng;
 
 /// Draws of a permutation test. The smallest p-value it can show is one in so many: it must stand some fifty questions.
 const DRAWS: u32 = 20_000;
-/// Failures moved in all draws together; with many failures there are fewer draws.
+/// Failures moved in all draws together; with many failures there are fewer draws, though no fewer than so many.
 const MOVES: usize = 40_000_000;
+const LEAST: u32 = 10_000;
 /// After so many draws as extreme as what was seen it is nothing.
 const ENOUGH: u32 = 40;
 const SEED: u64 = 0x5eed;
@@ -56,9 +57,13 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
     for c in category {
         bump(&mut all, *c);
     }
+    // Each outcome is no likelier than its likelihood ratio, times rows, and there are no more than these outcomes.
+    let outcomes: f64 = all.iter().chain([&count(failed.len())]).map(|n| f64::from(n + 1).ln()).sum();
+    let one_share = bernoulli(count(failed.iter().filter(|failed| **failed).count()), count(failed.len()));
+    let bound = |sum: f64| if strata.is_none() { outcomes + one_share - sum } else { 0.0 };
     let mut of = vec![0_u32; size];
     let mut touched = Vec::new();
-    permuted(failed, strata, |failures| {
+    permuted(failed, strata, bound, |failures| {
         touched.drain(..).for_each(|c: usize| set(&mut of, c, 0));
         for i in failures {
             let Some(c) = category.get(*i as usize) else { continue };
@@ -75,17 +80,39 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
 /// Whether failing goes with a number, upwards: permuting ranks.
 pub fn by_rank(value: &[f64], failed: &[bool], strata: Option<&[u32]>) -> f64 {
     let ranks = ranks(value);
-    permuted(failed, strata, |failures| failures.iter().filter_map(|i| ranks.get(*i as usize)).sum())
+    let (expected, spread) = expected(&ranks, failed, strata);
+    // Hoeffding's bound.
+    let bound = |sum: f64| -2.0 * (sum - expected).max(0.0).powi(2) / spread.max(1.0);
+    permuted(failed, strata, bound, |failures| failures.iter().filter_map(|i| ranks.get(*i as usize)).sum())
+}
+
+/// The sum of the failures' ranks that is expected, and of each draw's range the square.
+fn expected(ranks: &[f64], failed: &[bool], strata: Option<&[u32]>) -> (f64, f64) {
+    let mut parts: std::collections::BTreeMap<u32, (Vec<f64>, f64)> = std::collections::BTreeMap::new();
+    for (i, (rank, failed)) in ranks.iter().zip(failed).enumerate() {
+        let part = parts.entry(strata.and_then(|strata| strata.get(i)).copied().unwrap_or_default()).or_default();
+        part.0.push(*rank);
+        part.1 += f64::from(u8::from(*failed));
+    }
+    parts.values().fold((0.0, 0.0), |(expected, spread), (ranks, failures)| {
+        let n = ranks.len() as f64;
+        let range = ranks.iter().copied().fold(0.0, f64::max) - ranks.iter().copied().fold(f64::INFINITY, f64::min);
+        let mean = ranks.iter().sum::<f64>() / n;
+        (expected + failures * mean, spread + failures.min(n - failures) * range * range)
+    })
 }
 
 /// Whether failures crowd in one span of an order: the likelihood ratio of the best span of `bins`, by permutation.
-pub fn by_span(bin: &[u32], bins: usize, failed: &[bool], strata: Option<&[u32]>) -> f64 {
+pub fn by_span(bin: &[u32], bins: usize, failed: &[bool]) -> f64 {
     let mut all = vec![0_u32; bins];
     for b in bin {
         bump(&mut all, *b);
     }
+    // As of categories: of each span there are as many outcomes as failures may be in it.
+    let spans = (bins * (bins + 1) / 2) as f64;
+    let bound = |ratio: f64| spans.ln() + 2.0 * (failed.len() as f64 + 1.0).ln() - ratio;
     let mut of = vec![0_u32; bins];
-    permuted(failed, strata, |failures| {
+    permuted(failed, None, bound, |failures| {
         of.fill(0);
         for i in failures {
             if let Some(b) = bin.get(*i as usize) {
@@ -140,6 +167,10 @@ pub fn gain(with: (u64, u64), without: (u64, u64)) -> f64 {
     (fit(with) + fit(without) - fit((with.0 + without.0, with.1 + without.1))).max(0.0)
 }
 
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 fn bernoulli(o: u32, m: u32) -> f64 {
     x_ln_x(o) + x_ln_x(m.saturating_sub(o)) - x_ln_x(m)
 }
@@ -165,8 +196,14 @@ fn bump(counts: &mut [u32], i: u32) -> u32 {
     })
 }
 
-/// How often a draw of as many failures, within their strata, comes to as much as those seen.
-fn permuted(failed: &[bool], strata: Option<&[u32]>, mut statistic: impl FnMut(&[u32]) -> f64) -> f64 {
+/// How often a draw of as many failures, within their strata, comes to as much as those seen. Where there are too many to
+/// draw them often, the logarithm that this chance is at most, by what was seen, is enough if it is low.
+fn permuted(
+    failed: &[bool],
+    strata: Option<&[u32]>,
+    bound: impl Fn(f64) -> f64,
+    mut statistic: impl FnMut(&[u32]) -> f64,
+) -> f64 {
     let mut groups: std::collections::BTreeMap<u32, (Vec<u32>, usize)> = std::collections::BTreeMap::new();
     let mut seen = Vec::new();
     for (i, failed) in failed.iter().enumerate() {
@@ -183,7 +220,11 @@ fn permuted(failed: &[bool], strata: Option<&[u32]>, mut statistic: impl FnMut(&
     let mut rng = Rng::with_seed(SEED);
     let (mut as_much, mut draws) = (0_u32, 0_u32);
     let mut drawn = Vec::with_capacity(seen.len());
-    let most = u32::try_from(MOVES / seen.len().max(1)).unwrap_or(DRAWS).clamp(4_000, DRAWS);
+    let most = u32::try_from(MOVES / seen.len().max(1)).unwrap_or(DRAWS).clamp(LEAST, DRAWS);
+    let surely = bound(seen_statistic).exp();
+    if most < DRAWS && surely < 1.0 / f64::from(DRAWS) {
+        return surely;
+    }
     while draws < most && as_much < ENOUGH {
         drawn.clear();
         for (members, failures) in groups.values_mut() {
@@ -275,8 +316,26 @@ mod tests {
         assert!((higher(&value, &last) - 1.0).abs() < 1e-9);
         let bins: Vec<u32> = (0..100).map(|i| i / 5).collect();
         let middle: Vec<bool> = (0..100).map(|i| (40..50).contains(&i)).collect();
-        assert!(by_span(&bins, 20, &middle, None) < 0.001);
+        assert!(by_span(&bins, 20, &middle) < 0.001);
         assert_eq!(best_span(&[0, 0, 5, 5, 0], &[5; 5]).1, 2);
+    }
+
+    #[test]
+    fn of_many_failures_what_is_something_is_sure_and_what_is_nothing_is_not() {
+        let mut rng = Rng::with_seed(3);
+        let (half, place): (Vec<u32>, Vec<f64>) = (0..20_000).map(|i| (i / 10_000, f64::from(i))).unzip();
+        let (of_ten, bin): (Vec<u32>, Vec<u32>) = (0..20_000).map(|i| (i % 5 + i / 10_000 * 5, i / 500)).unzip();
+        let scattered: Vec<bool> = half.iter().map(|_| rng.f64() < 0.4).collect();
+        let more: Vec<bool> = half.iter().map(|half| rng.f64() < 0.3 + 0.2 * f64::from(*half)).collect();
+        let all = |failed: &[bool], strata: Option<&[u32]>| {
+            [by_rank(&place, failed, strata), by_category(&of_ten, failed, strata), by_span(&bin, 40, failed)]
+        };
+        assert!(all(&scattered, None).iter().all(|p| *p > 0.05), "{:?}", all(&scattered, None));
+        assert!(all(&more, None).iter().all(|p| *p < 1e-6), "{:?}", all(&more, None));
+        let [rank, category, _] = all(&more, Some(&half));
+        assert!(rank > 0.05 && category > 0.05, "given the half nothing is left: {rank} {category}");
+        let late: Vec<bool> = place.iter().map(|place| rng.f64() < 0.2 + place % 10_000.0 / 25_000.0).collect();
+        assert!(by_rank(&place, &late, Some(&half)) < 1e-6);
     }
 
     #[test]
