@@ -36,8 +36,9 @@ struct Element {
     node: String,
     /// Of the headers Server and Via.
     speakers: [String; 2],
-    /// What is in it is counted instead of it.
+    /// What is in it is counted instead of it, if there is anything.
     transparent: bool,
+    holds: bool,
     http: bool,
 }
 
@@ -108,6 +109,9 @@ impl Elements<'_> {
             let mut element = Element { attributes, line, http: tag != "sample", ..Element::default() };
             element.transparent = !element.http
                 && (element.get("rm").starts_with("Number of samples in transaction") || element.get("rc").is_empty());
+            if let Some(outer) = self.open.last_mut() {
+                outer.holds = true;
+            }
             self.open.push(element);
         } else if self.open.is_empty() && self.path.last().is_some_and(|parent| parent == "testResults") {
             let (count, first, name) = &mut self.unknown;
@@ -158,7 +162,7 @@ impl Elements<'_> {
         if self.open.iter().any(|outer| !outer.transparent) {
             return;
         }
-        if element.transparent && !element.get("rm").starts_with("Number of samples in transaction") {
+        if element.transparent && element.holds && !element.get("rm").starts_with("Number of samples in transaction") {
             return;
         }
         let url = element.url.trim();
