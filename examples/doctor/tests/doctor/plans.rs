@@ -244,3 +244,15 @@ fn a_data_file_without_a_row_leaves_every_variable_empty_whatever_is_recycled() 
         }
     }
 }
+
+#[test]
+fn a_request_with_two_wrong_things_fails_once() {
+    let well = "<HTTPSamplerProxy testclass=\"HTTPSamplerProxy\" testname=\"well\"><stringProp name=\"HTTPSampler.domain\">api.example.test</stringProp><stringProp name=\"HTTPSampler.protocol\">https</stringProp><stringProp name=\"HTTPSampler.path\">/api/v2/scripts/${scriptId}</stringProp><boolProp name=\"HTTPSampler.use_keepalive\">true</boolProp></HTTPSamplerProxy><hashTree/>";
+    let both = format!("{well}<HTTPSamplerProxy testclass");
+    let plan = plan(&[("<HTTPSamplerProxy testclass", &both), ("scripts/${scriptId}<", "x<")]);
+    let twice = plan.replace("path\">/api/v2/x<", "path\">/api/v2/${one}/${two}<");
+    assert_ne!(plan, twice);
+    let report = report(&twice, &feed());
+    let shares: Vec<_> = report.causes.iter().map(|cause| (cause.name.name(), cause.share)).collect();
+    assert_eq!(shares, [("feed_placeholder", Some(0.5))], "{:#?}", report.causes);
+}
