@@ -587,7 +587,7 @@ impl<'a> Case<'a> {
                 *left.entry(shown(&self.results.answer(row.answer).code)).or_default() += 1;
             }
         }
-        for (code, n) in left.into_iter().take(8) {
+        for (code, n) in left {
             let code = if code.is_empty() { "no code" } else { &code };
             let few = if n < FEW as u64 { "too few to follow a pattern" } else { "no pattern beyond chance" };
             self.note(

@@ -19,6 +19,9 @@ use crate::{jtl, jtl_xml};
 /// A file that is longer gets a progress bar.
 const LONG: u64 = 32 << 20;
 
+/// So many codes are told in one line.
+const CODES: usize = 8;
+
 /// Shares that are so near are the same.
 const NEAR: f64 = 0.03;
 
@@ -353,24 +356,31 @@ fn data_read(file: &str, feed: &Feed) -> FileRead {
     }
 }
 
+/// The most frequent codes, and how many there are besides.
+fn answered(codes: &BTreeMap<String, u64>) -> String {
+    let mut told: Vec<_> = codes.iter().collect();
+    told.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    let others = told.split_off(told.len().min(CODES)).len() as u64;
+    told.sort();
+    let mut told: Vec<_> = told
+        .into_iter()
+        .map(|(code, n)| format!("{} × {}", count(*n), if code.is_empty() { "no code" } else { code }))
+        .collect();
+    told.extend((others > 0).then(|| format!("and {}", many(others, "other code", "other codes"))));
+    told.join(", ")
+}
+
 /// One line on what was read.
 pub(crate) fn summary(read: &FileRead) -> String {
     match read.kind {
         "results" => {
-            let codes: Vec<String> = read
-                .codes
-                .iter()
-                .take(8)
-                .map(|(code, n)| format!("{} × {}", count(*n), if code.is_empty() { "no code" } else { code }))
-                .collect();
-            format!("{}: results, {} ({})", read.file, many(read.requests, "request", "requests"), codes.join(", "))
+            let requests = many(read.requests, "request", "requests");
+            format!("{}: results, {requests} ({})", read.file, answered(&read.codes))
         }
         "experiment" => {
-            let codes: Vec<String> =
-                read.codes.iter().take(8).map(|(code, n)| format!("{} × {code}", count(*n))).collect();
             let seconds = read.seconds.unwrap_or_default();
             let requests = many(read.requests, "request", "requests");
-            format!("{}: an experiment of {requests} in {seconds:.0} s ({})", read.file, codes.join(", "))
+            format!("{}: an experiment of {requests} in {seconds:.0} s ({})", read.file, answered(&read.codes))
         }
         "plan" if read.requests > 0 => {
             format!("{}: a plan of {}", read.file, many(read.requests, "request", "requests"))

@@ -159,3 +159,24 @@ fn an_element_that_holds_no_other_is_a_request_whatever_its_code() {
     });
     assert_eq!((codes(&held), codes(&sums)), (vec![("200".to_owned(), 50)], vec![("200".to_owned(), 50)]));
 }
+
+#[test]
+fn where_there_are_no_rows_none_of_them_failed() {
+    let file = Scratch::new("results", format!("{HEADER}\n"));
+    let people = page(&examine(std::slice::from_ref(&file.0)).expect("it is read"), Style { colour: false });
+    assert!(people.contains("or there are none") && !people.contains("Requests failed"), "{people}");
+}
+
+#[test]
+fn the_most_frequent_of_many_codes_are_told_and_how_many_others_there_are() {
+    let rows = run(600, |i, row, _| match i {
+        ..500 => row,
+        // Of the last code there are as many as of all before it.
+        500..550 => row.failed(&format!("{}", 400 + i % 10), "no"),
+        _ => row.failed("599", "no"),
+    });
+    let file = Scratch::new("results", csv(&rows));
+    let report = examine(std::slice::from_ref(&file.0)).expect("it is read");
+    let people = page(&report, Style { colour: false });
+    assert!(people.contains(", 50 × 599, and 4 other codes)"), "{people}");
+}
