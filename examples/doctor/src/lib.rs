@@ -6,7 +6,6 @@
 //! It exits with 0 when nothing was found, 1 when there are causes or too little evidence, 2 when a file cannot be read or
 //! the report cannot be written.
 
-pub mod bytes;
 pub mod cause;
 mod clock;
 mod diagnose;
