@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cause::{Cause, Certainty, Finding, Level, Name, Read as FileRead, Report, Verdict};
+use crate::cause::{self, Cause, Certainty, Finding, Level, Name, Read as FileRead, Report, Verdict};
 use crate::diagnose::{self, Diagnosis};
 use crate::feed::{Feed, Reading};
 use crate::input::{self, HEAD, Kind, Unreadable};
@@ -27,7 +27,6 @@ const NEAR: f64 = 0.03;
 
 /// A file that could not be read.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Failed {
     /// Its name.
     pub file: String,
@@ -110,7 +109,7 @@ impl Seen {
                 codes: std::mem::take(&mut diagnosis.codes),
                 runs: Some(diagnosis.runs),
                 seconds: diagnosis.seconds,
-                rows: None,
+                ..FileRead::default()
             });
         }
         self.findings.append(&mut ruled.findings);
@@ -148,10 +147,7 @@ impl Seen {
                 file: file.clone(),
                 kind: "plan",
                 requests: ruled.requests.unwrap_or_default(),
-                codes: BTreeMap::new(),
-                runs: None,
-                seconds: None,
-                rows: None,
+                ..FileRead::default()
             });
             all.findings.extend(ruled.findings);
             all.causes.extend(ruled.causes);
@@ -281,12 +277,7 @@ impl Seen {
     }
 
     fn put_together(self, mut causes: Vec<Cause>, verdict: Verdict) -> Report {
-        // The surest first; what follows from another after what it follows from.
-        causes.sort_by(|a, b| {
-            let share = |cause: &Cause| cause.share.unwrap_or_default();
-            let by_certainty = b.certainty.cmp(&a.certainty).then(a.follows.is_some().cmp(&b.follows.is_some()));
-            by_certainty.then(share(b).total_cmp(&share(a)))
-        });
+        cause::in_order(&mut causes);
         for cause in &mut causes {
             if let Some(first) = cause.follows {
                 cause.advice = format!("Mend {} first: this goes away with it.", first.name());
@@ -345,15 +336,7 @@ fn effects(predicted: &Cause) -> &'static [Name] {
 }
 
 fn data_read(file: &str, feed: &Feed) -> FileRead {
-    FileRead {
-        file: file.to_owned(),
-        kind: "data",
-        requests: 0,
-        codes: BTreeMap::new(),
-        runs: None,
-        seconds: None,
-        rows: Some(feed.rows),
-    }
+    FileRead { file: file.to_owned(), kind: "data", rows: Some(feed.rows), ..FileRead::default() }
 }
 
 /// The most frequent codes, and how many there are besides.

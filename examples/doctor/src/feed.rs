@@ -14,7 +14,6 @@ const LONGEST_LINE: usize = 1 << 20;
 
 /// How a plan reads a data file.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Reading {
     /// The variables, a column each. Empty: the first line names them.
     pub variables: Vec<String>,
@@ -78,7 +77,6 @@ impl Reading {
 
 /// Something wrong with one line.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Defect {
     /// What comes of it; None where no cause has that name.
     pub name: Option<Name>,
@@ -94,7 +92,6 @@ pub struct Defect {
 
 /// A data file.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Feed {
     /// Lines that are read as rows, blank ones too.
     pub rows: u64,
@@ -413,11 +410,6 @@ impl Feed {
         } else if self.defects.len() < 64 {
             self.defects.push(Defect { name, level, line, message, rows: 1 });
         }
-    }
-
-    /// How many rows have this defect.
-    pub fn rows_with(&self, name: Name) -> u64 {
-        self.defects.iter().filter(|defect| defect.name == Some(name)).map(|defect| defect.rows).sum()
     }
 }
 

@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 /// A file that cannot be read: where, and why.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Unreadable {
     /// The line, from 1.
     pub line: u64,
@@ -33,7 +32,6 @@ impl std::error::Error for Unreadable {}
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Kind {
     /// A JMeter test plan.
     Plan,
