@@ -14,33 +14,20 @@ const LEAST: u32 = 10_000;
 const ENOUGH: u32 = 40;
 const SEED: u64 = 0x5eed;
 
-/// The natural logarithms of the factorials of 0 to n.
-#[derive(Debug)]
-pub struct Factorials(Vec<f64>);
-
-impl Factorials {
-    /// Of all numbers up to n.
-    pub fn up_to(n: usize) -> Self {
-        let mut sum = 0.0;
-        let logs = (1..=n).map(|i| {
-            sum += (i as f64).ln();
-            sum
-        });
-        Self(std::iter::once(0.0).chain(logs).collect())
-    }
-
-    fn ln(&self, n: u64) -> f64 {
-        usize::try_from(n).ok().and_then(|n| self.0.get(n)).copied().unwrap_or(f64::INFINITY)
-    }
-}
-
 /// Fisher's exact test of a table of two by two, two-sided: `(failed, well)` under a condition and without it.
 pub fn fisher(with: (u64, u64), without: (u64, u64)) -> f64 {
     let (row, column) = (with.0 + with.1, with.0 + without.0);
     let all = row + without.0 + without.1;
-    let logs = Factorials::up_to(usize::try_from(all).unwrap_or(usize::MAX).min(1 << 24));
+    // The logarithms of the factorials.
+    let logs: Vec<f64> = (0..=all.min(1 << 24))
+        .scan(0.0, |sum, n| {
+            *sum += (n.max(1) as f64).ln();
+            Some(*sum)
+        })
+        .collect();
+    let ln = |n: u64| logs.get(n as usize).copied().unwrap_or(f64::INFINITY);
     let of = |a: u64| {
-        let choose = |n: u64, k: u64| logs.ln(n) - logs.ln(k) - logs.ln(n - k);
+        let choose = |n: u64, k: u64| ln(n) - ln(k) - ln(n - k);
         choose(row, a) + choose(all - row, column - a) - choose(all, column)
     };
     let seen = of(with.0);
@@ -58,9 +45,9 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
         bump(&mut all, *c);
     }
     // Each outcome is no likelier than its likelihood ratio, times rows, and there are no more than these outcomes.
-    let outcomes: f64 = all.iter().chain([&count(failed.len())]).map(|n| f64::from(n + 1).ln()).sum();
-    let one_share = bernoulli(count(failed.iter().filter(|failed| **failed).count()), count(failed.len()));
-    let bound = |sum: f64| if strata.is_none() { outcomes + one_share - sum } else { 0.0 };
+    let (k, n) = (failed.iter().filter(|failed| **failed).count() as u64, failed.len());
+    let outcomes = (n as f64 + 1.0).ln() + all.iter().map(|n| (f64::from(*n) + 1.0).ln()).sum::<f64>();
+    let bound = |sum: f64| if strata.is_none() { outcomes + bernoulli(k, n as u64) - sum } else { 0.0 };
     let mut of = vec![0_u32; size];
     let mut touched = Vec::new();
     permuted(failed, strata, bound, |failures| {
@@ -72,8 +59,7 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
             }
         }
         // The part of G that depends on where the failures are.
-        let part = |o: u32, n: u32| x_ln_x(o) + x_ln_x(n - o) - x_ln_x(n);
-        touched.iter().map(|c| part(at(&of, *c), at(&all, *c))).sum()
+        touched.iter().map(|c| bernoulli(at(&of, *c), at(&all, *c))).sum()
     })
 }
 
@@ -125,7 +111,8 @@ pub fn by_span(bin: &[u32], bins: usize, failed: &[bool]) -> f64 {
 
 /// The span of bins that is most unlike the rest: its likelihood ratio, first and last bin.
 pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
-    let (k, n): (u32, u32) = (failed.iter().sum(), all.iter().sum());
+    let sum = |counts: &[u32]| counts.iter().map(|n| u64::from(*n)).sum();
+    let (k, n): (u64, u64) = (sum(failed), sum(all));
     let mut best = (0.0, 0, 0);
     for first in 0..all.len() {
         let (mut o, mut m) = (0, 0);
@@ -133,7 +120,7 @@ pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
             o += at(failed, last);
             m += at(all, last);
             // Only spans in which more fails than outside.
-            if m == n || m == 0 || u64::from(o) * u64::from(n) <= u64::from(k) * u64::from(m) {
+            if m == n || m == 0 || o * n <= k * m {
                 continue;
             }
             let ratio = bernoulli(o, m) + bernoulli(k - o, n - m) - bernoulli(k, n);
@@ -147,40 +134,33 @@ pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
 
 /// How much of the failing a category explains, in nats a row, less what as many categories explain by chance.
 pub fn explained(category: &[u32], failed: &[bool]) -> f64 {
-    let mut tables: std::collections::BTreeMap<u32, (u32, u32)> = std::collections::BTreeMap::new();
+    let mut tables: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
     for (category, failed) in category.iter().zip(failed) {
         let (bad, all) = tables.entry(*category).or_default();
-        *bad += u32::from(*failed);
+        *bad += u64::from(*failed);
         *all += 1;
     }
     let (k, n) = tables.values().fold((0, 0), |(k, n), (bad, all)| (k + bad, n + all));
     let sum: f64 = tables.values().map(|(bad, all)| bernoulli(*bad, *all)).sum();
-    (sum - bernoulli(k, n) - tables.len().saturating_sub(1) as f64 / 2.0) / f64::from(n.max(1))
+    (sum - bernoulli(k, n) - tables.len().saturating_sub(1) as f64 / 2.0) / n.max(1) as f64
 }
 
 /// The log-likelihood gained by telling two groups apart, each `(failed, well)`: how much better the two shares fit than one.
 pub fn gain(with: (u64, u64), without: (u64, u64)) -> f64 {
-    let fit = |(bad, well): (u64, u64)| {
-        let x_ln_x = |x: u64| if x == 0 { 0.0 } else { x as f64 * (x as f64).ln() };
-        x_ln_x(bad) + x_ln_x(well) - x_ln_x(bad + well)
-    };
+    let fit = |(bad, well): (u64, u64)| bernoulli(bad, bad + well);
     (fit(with) + fit(without) - fit((with.0 + without.0, with.1 + without.1))).max(0.0)
 }
 
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-fn bernoulli(o: u32, m: u32) -> f64 {
+fn bernoulli(o: u64, m: u64) -> f64 {
     x_ln_x(o) + x_ln_x(m.saturating_sub(o)) - x_ln_x(m)
 }
 
-fn x_ln_x(x: u32) -> f64 {
-    if x == 0 { 0.0 } else { f64::from(x) * f64::from(x).ln() }
+fn x_ln_x(x: u64) -> f64 {
+    if x == 0 { 0.0 } else { x as f64 * (x as f64).ln() }
 }
 
-fn at(counts: &[u32], i: usize) -> u32 {
-    counts.get(i).copied().unwrap_or_default()
+fn at(counts: &[u32], i: usize) -> u64 {
+    counts.get(i).copied().unwrap_or_default().into()
 }
 
 fn set(counts: &mut [u32], i: usize, to: u32) {
