@@ -651,9 +651,6 @@ impl View<'_> {
                 format!("{said}, now and then: a session that another ends looks so"),
             )),
             Some(_) => self.transient(),
-            None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => {
-                likely(Name::GeneratorLimited)
-            }
             None if self.says(&BROKEN) && self.on_kept_connections() => likely(Name::ConnectionReuse),
             // An exception that nobody knows may be the network's as well as the tool's.
             None => self.transient(),

@@ -75,7 +75,7 @@ pub fn kind(head: &[u8]) -> Result<Kind, Unreadable> {
     if let Some(tool) = other_tool(begin) {
         return refuse(&format!("{tool}: another kind of file. Give JMeter's results (JTL), one row a request"));
     }
-    if crate::jtl::looks_like_results(text) {
+    if crate::layout::Layout::find(text).is_some() {
         return Ok(Kind::Rows);
     }
     // What is taken for a data file, and was none, would be said to be well.

@@ -691,16 +691,12 @@ impl<'a> Rules<'a> {
             return self.cause(Name::TokenMissing, Level::Error, line, share, "Authorization has no token".to_owned());
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
-            let (level, what) = if whole_from_variable {
-                (Level::Note, "all of Authorization is of variables: they must hold the word Bearer and a space too")
-            } else {
-                (Level::Error, "Authorization does not begin with the word Bearer and a space")
-            };
-            return if level == Level::Note {
-                self.find(Name::HeaderWrong.name(), level, line, what.to_owned());
-            } else {
-                self.cause(Name::HeaderWrong, level, line, share, what.to_owned());
-            };
+            if whole_from_variable {
+                let message = "all of Authorization is of variables: they must hold the word Bearer and a space too";
+                return self.find(Name::HeaderWrong.name(), Level::Note, line, message.to_owned());
+            }
+            let message = "Authorization does not begin with the word Bearer and a space".to_owned();
+            return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
         }
         if !rest.contains("${") && expression::of_another_tool(rest).is_some() {
             let message = "the token in Authorization is written as a variable, and is none of JMeter's".to_owned();
