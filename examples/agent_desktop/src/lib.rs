@@ -51,6 +51,8 @@ use store::{LOGIN_SECONDS, Store};
 
 /// What a process that is told to stop has left: less than what its platform waits before it kills.
 const SHUTDOWN: Duration = Duration::from_secs(25);
+/// So much of it is not the browsers', who may wait for longer: a session that is not stored is lost.
+const STORING: Duration = Duration::from_secs(5);
 
 struct Backend {
     region: Region,
@@ -326,7 +328,7 @@ impl Running {
     async fn stop(self) -> anyhow::Result<ShutDown> {
         let _ = self.stop.send(());
         let began = tokio::time::Instant::now();
-        if let Ok(served) = tokio::time::timeout(SHUTDOWN, self.server).await {
+        if let Ok(served) = tokio::time::timeout(SHUTDOWN - STORING, self.server).await {
             served??;
         }
         Ok(self.client.shut_down(SHUTDOWN.saturating_sub(began.elapsed())).await)
@@ -426,6 +428,10 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -449,6 +455,35 @@ mod tests {
         for backend in running {
             assert!(backend.stop().await.unwrap().is_complete());
         }
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_never_ends_its_request_costs_nobody_the_session() {
+        let simulator = Simulator::builder().start().await.unwrap();
+        let (at, oauth) = (SocketAddr::from(([127, 0, 0, 1], 0)), OAuthClient::public("agent-desktop"));
+        let store = Store::open(None, &store::random_key().unwrap()).unwrap();
+        let running = Running::start(at, &config_of(&simulator), oauth, store).await.unwrap();
+        // A store that is away is asked again each half minute, so that of many agents some are not due for long.
+        let is_well = Arc::new(AtomicBool::new(false));
+        for _ in 0..50 {
+            let is_well = is_well.clone();
+            let agent = running.client.agent(Credentials::client("desktop", "simulator")).on_session(move |_| {
+                let stored = is_well.load(Ordering::SeqCst);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    if stored { Ok(()) } else { Err("the store is away") }
+                }
+            });
+            agent.log_in().await.unwrap();
+        }
+        let mut browser = tokio::net::TcpStream::connect(running.address).await.unwrap();
+        browser.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        is_well.store(true, Ordering::SeqCst);
+        let left = running.stop().await.unwrap();
+        assert!(left.is_complete(), "{left}");
     }
 
     #[tokio::test]
