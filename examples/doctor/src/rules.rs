@@ -371,9 +371,8 @@ impl<'a> Rules<'a> {
             };
             self.out.findings.push(finding);
             if let Some(name) = defect.name {
-                let part = if feed.rows == 0 { 1.0 } else { defect.rows as f64 / feed.rows as f64 };
-                let share = of_users
-                    .map(|share| share * if name == Name::FeedBom { 1.0 / feed.rows.max(1) as f64 } else { part });
+                let part = if feed.rows == 0 { 1.0 } else { feed.rows_with(name) as f64 / feed.rows as f64 };
+                let share = of_users.filter(|_| self.counted.insert(name)).map(|share| share * part);
                 let certainty = if defect.level == Level::Error { Certainty::Likely } else { Certainty::Possible };
                 let evidence = format!(
                     "{file}, line {}: {message}, {} of {} rows",

@@ -256,3 +256,18 @@ fn a_request_with_two_wrong_things_fails_once() {
     let shares: Vec<_> = report.causes.iter().map(|cause| (cause.name.name(), cause.share)).collect();
     assert_eq!(shares, [("feed_placeholder", Some(0.5))], "{:#?}", report.causes);
 }
+
+#[test]
+fn a_row_with_two_values_wrong_fails_once() {
+    let feed: String = feed()
+        .lines()
+        .enumerate()
+        .map(|(i, row)| {
+            let (id, token) = row.split_once(',').expect("two values");
+            if i % 2 == 0 { format!(" {id},{token} \n") } else { format!("{row}\n") }
+        })
+        .collect();
+    let report = report(PLAN, &feed);
+    let shares: Vec<_> = report.causes.iter().map(|cause| (cause.name.name(), cause.share)).collect();
+    assert_eq!(shares, [("feed_space", Some(0.5))], "{:#?}", report.causes);
+}
