@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use genesys_scripts::{Cached, Error, ErrorKind, Script, ScriptId};
-use http::StatusCode;
-use http::header::RETRY_AFTER;
 use serde::Serialize;
 use serde_json::json;
 

@@ -28,9 +28,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_SECURITY_POLICY, COOKIE, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{AppendHeaders, Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use genesys_scripts::simulator::Simulator;
@@ -38,8 +42,6 @@ use genesys_scripts::{
     Agent, Authorization, CachePolicy, Client, ClientConfig, Credentials, Error, ListScripts, OAuthClient, Region,
     RetryPolicy, Script, ScriptId, ShutDown,
 };
-use http::header::{CONTENT_SECURITY_POLICY, COOKIE, SET_COOKIE};
-use http::{HeaderMap, StatusCode, Uri};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::sync::oneshot;
@@ -51,6 +53,8 @@ use store::{LOGIN_SECONDS, Store};
 
 /// What a process that is told to stop has left: less than what its platform waits before it kills.
 const SHUTDOWN: Duration = Duration::from_secs(25);
+/// So much of it is not the browsers', who may wait for longer: a session that is not stored is lost.
+const STORING: Duration = Duration::from_secs(5);
 
 struct Backend {
     region: Region,
@@ -182,7 +186,7 @@ async fn back(State(backend): State<Arc<Backend>>, headers: HeaderMap, uri: Uri)
     let parts = backend.store.back(&login).ok_or(Refused::LoggedOut)?;
     let begun = Authorization::from_parts(backend.oauth.clone(), parts)?;
     // A new id for each login: one from before it may be known to others.
-    let id = new_id();
+    let id = new_id()?;
     let agent = backend.agent(&id, begun.credentials(&uri.to_string())?);
     agent.log_in().await?;
     backend.agents.insert(id.clone(), agent).await;
@@ -263,9 +267,9 @@ async fn measured(State(backend): State<Arc<Backend>>) -> Response {
     backend.metrics.answer()
 }
 
-/// 256 bits of the operating system's random source: who guesses an id has the session.
-fn new_id() -> String {
-    oauth2::CsrfToken::new_random_len(32).into_secret()
+/// As hard to guess as a key: who guesses an id has the session.
+fn new_id() -> anyhow::Result<String> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(store::random_key()?))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -283,12 +287,8 @@ struct Running {
 }
 
 impl Running {
-    async fn start(at: SocketAddr, config: &ClientConfig, oauth: OAuthClient, store: Store) -> anyhow::Result<Self> {
-        Self::behind(None, at, config, oauth, store).await
-    }
-
-    /// One that browsers reach by this URL.
-    async fn behind(
+    /// One that browsers reach by this URL, if it is another than where it serves.
+    async fn start(
         url: Option<String>,
         at: SocketAddr,
         config: &ClientConfig,
@@ -326,7 +326,7 @@ impl Running {
     async fn stop(self) -> anyhow::Result<ShutDown> {
         let _ = self.stop.send(());
         let began = tokio::time::Instant::now();
-        if let Ok(served) = tokio::time::timeout(SHUTDOWN, self.server).await {
+        if let Ok(served) = tokio::time::timeout(SHUTDOWN - STORING, self.server).await {
             served??;
         }
         Ok(self.client.shut_down(SHUTDOWN.saturating_sub(began.elapsed())).await)
@@ -392,7 +392,7 @@ pub async fn main() -> anyhow::Result<()> {
         (config, oauth, simulator) = (config_of(&started), OAuthClient::public("agent-desktop"), Some(started));
     }
     let store = options.store()?;
-    let running = Running::behind(options.url, at, &config, oauth, store).await?;
+    let running = Running::start(options.url, at, &config, oauth, store).await?;
     println!("open http://{}/ in a browser", running.address);
     told_to_stop.await;
     let left = running.stop().await?;
@@ -427,6 +427,10 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -437,7 +441,7 @@ mod tests {
         for _ in 0..2 {
             let store = Store::open(None, &store::random_key().unwrap()).unwrap();
             let oauth = OAuthClient::public("agent-desktop");
-            running.push(Running::start(at, &config_of(&simulator), oauth, store).await.unwrap());
+            running.push(Running::start(None, at, &config_of(&simulator), oauth, store).await.unwrap());
         }
         running[0].client.agent(Credentials::client("desktop", "simulator")).log_in().await.unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -450,6 +454,35 @@ mod tests {
         for backend in running {
             assert!(backend.stop().await.unwrap().is_complete());
         }
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_never_ends_its_request_costs_nobody_the_session() {
+        let simulator = Simulator::builder().start().await.unwrap();
+        let (at, oauth) = (SocketAddr::from(([127, 0, 0, 1], 0)), OAuthClient::public("agent-desktop"));
+        let store = Store::open(None, &store::random_key().unwrap()).unwrap();
+        let running = Running::start(None, at, &config_of(&simulator), oauth, store).await.unwrap();
+        // A store that is away is asked again each half minute, so that of many agents some are not due for long.
+        let is_well = Arc::new(AtomicBool::new(false));
+        for _ in 0..50 {
+            let is_well = is_well.clone();
+            let agent = running.client.agent(Credentials::client("desktop", "simulator")).on_session(move |_| {
+                let stored = is_well.load(Ordering::SeqCst);
+                async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    if stored { Ok(()) } else { Err("the store is away") }
+                }
+            });
+            agent.log_in().await.unwrap();
+        }
+        let mut browser = tokio::net::TcpStream::connect(running.address).await.unwrap();
+        browser.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        is_well.store(true, Ordering::SeqCst);
+        let left = running.stop().await.unwrap();
+        assert!(left.is_complete(), "{left}");
     }
 
     #[tokio::test]
@@ -467,7 +500,7 @@ mod tests {
             let at = SocketAddr::from(([127, 0, 0, 1], 0));
             let oauth = OAuthClient::public("agent-desktop");
             let config = config_of(&simulator);
-            let running = Running::behind(url.map(str::to_owned), at, &config, oauth, store).await.unwrap();
+            let running = Running::start(url.map(str::to_owned), at, &config, oauth, store).await.unwrap();
             let answer = http.get(format!("http://{}/login", running.address)).send().await.unwrap();
             let cookie = answer.headers()[SET_COOKIE].to_str().unwrap().to_owned();
             assert_eq!(cookie.contains("; Secure"), secure, "{url:?}: {cookie}");

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// Bounds of the histograms, which add up over several processes as quantiles do not. Seconds: OpenTelemetry's for HTTP, and those

@@ -163,7 +163,7 @@ impl Sealer {
     }
 }
 
-/// A key for a process that keeps nothing.
+/// 256 bits of the operating system's random source: a key for a process that keeps nothing.
 pub(super) fn random_key() -> anyhow::Result<Key> {
     let mut key = Key::default();
     SystemRandom::new().fill(&mut key).map_err(|_| anyhow!("no random numbers"))?;

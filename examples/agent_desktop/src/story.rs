@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail, ensure};
+use axum::http::Method;
+use axum::http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
 use genesys_scripts::OAuthClient;
 use genesys_scripts::simulator::Simulator;
-use http::Method;
-use http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
 
 use super::store::{Store, random_key};
 use super::{Running, config_of};
@@ -20,7 +20,7 @@ pub(super) async fn story() -> anyhow::Result<()> {
     let (script, other) = (format!("/scripts/{script}"), format!("/scripts/{other}"));
     let store = Store::open(None, &random_key()?)?;
     let at = SocketAddr::from(([127, 0, 0, 1], 0));
-    let running = Running::start(at, &config, oauth.clone(), store.clone()).await?;
+    let running = Running::start(None, at, &config, oauth.clone(), store.clone()).await?;
     let address = running.address;
     // reqwest alone wants a crypto provider of the process, even where all is http.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -44,7 +44,7 @@ pub(super) async fn story() -> anyhow::Result<()> {
     // The same, as after a deployment: nothing is left but the database.
     let left = running.stop().await?;
     ensure!(left.is_complete(), "{left}");
-    let running = Running::start(address, &config, oauth, store).await?;
+    let running = Running::start(None, address, &config, oauth, store).await?;
     browser.step("after a restart, without a login", Method::GET, &script, 200).await?;
     let logins = simulator.stats().tokens_issued;
     ensure!(logins == 1, "{logins} logins");

@@ -7,7 +7,6 @@ use serde::Serialize;
 /// How sure a cause is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum Certainty {
     /// It fits what was seen, as other causes do.
     Possible,
@@ -20,7 +19,6 @@ pub enum Certainty {
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum Level {
     /// Good to know.
     Note,
@@ -33,7 +31,6 @@ pub enum Level {
 /// What it all comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Verdict {
     /// Something is the matter, and the report names it.
     Causes,
@@ -47,7 +44,6 @@ macro_rules! names {
     ($($variant:ident $name:literal $words:literal $advice:literal)*) => {
         /// A cause of failed requests.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-        #[non_exhaustive]
         pub enum Name {
             $(#[doc = $words] #[serde(rename = $name)] $variant,)*
         }
@@ -168,7 +164,6 @@ names! {
 
 /// A cause, with what speaks for it.
 #[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
 pub struct Cause {
     /// Which.
     pub name: Name,
@@ -190,19 +185,11 @@ pub struct Cause {
 
 /// A setting, and what to set it to.
 #[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
 pub struct Setting {
     /// The method of `ClientBuilder`.
     pub name: &'static str,
     /// Its argument.
     pub value: u64,
-}
-
-impl Setting {
-    /// `name(value)`.
-    pub fn new(name: &'static str, value: u64) -> Self {
-        Self { name, value }
-    }
 }
 
 impl Cause {
@@ -214,9 +201,17 @@ impl Cause {
     }
 }
 
+/// The surest first; what follows from another after what it follows from.
+pub fn in_order(causes: &mut [Cause]) {
+    causes.sort_by(|a, b| {
+        let share = |cause: &Cause| cause.share.unwrap_or_default();
+        let by_certainty = b.certainty.cmp(&a.certainty).then(a.follows.is_some().cmp(&b.follows.is_some()));
+        by_certainty.then(share(b).total_cmp(&share(a)))
+    });
+}
+
 /// Something to know about one place in a file.
 #[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
 pub struct Finding {
     /// The rule: a cause's name where there is one.
     pub rule: &'static str,
@@ -232,7 +227,6 @@ pub struct Finding {
 
 /// A cause that the files speak against.
 #[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
 pub struct RuledOut {
     /// Which.
     pub name: Name,
@@ -240,16 +234,8 @@ pub struct RuledOut {
     pub why: String,
 }
 
-impl RuledOut {
-    /// It was not this.
-    pub fn new(name: Name, why: impl Into<String>) -> Self {
-        Self { name, why: why.into() }
-    }
-}
-
 /// A file that was read, or an experiment that was made.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Read {
     /// Its name; of an experiment, what was asked.
     pub file: String,
@@ -273,7 +259,6 @@ pub struct Read {
 
 /// All there is to say.
 #[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
 pub struct Report {
     /// What it comes to.
     pub verdict: Verdict,
@@ -287,27 +272,4 @@ pub struct Report {
     pub not_tested: Vec<String>,
     /// What was read.
     pub read: Vec<Read>,
-}
-
-impl Report {
-    /// What an experiment came to.
-    pub fn of_experiment(verdict: Verdict, causes: Vec<Cause>, ruled_out: Vec<RuledOut>, read: Read) -> Self {
-        Self { verdict, causes, findings: Vec::new(), ruled_out, not_tested: Vec::new(), read: vec![read] }
-    }
-}
-
-impl Read {
-    /// An experiment: the target, how many requests of all codes, and how long.
-    pub fn experiment(target: impl Into<String>, codes: BTreeMap<String, u64>, seconds: f64) -> Self {
-        let requests = codes.values().sum();
-        Self {
-            file: target.into(),
-            kind: "experiment",
-            requests,
-            codes,
-            runs: None,
-            seconds: Some(seconds),
-            rows: None,
-        }
-    }
 }

@@ -13,7 +13,12 @@ pub(crate) struct Clock {
     /// The last time of day without a date, and the half days since the first.
     last: Option<i64>,
     halves: i64,
+    /// The last date as it may be meant, and as it was taken.
+    date: Option<(Dates, i64)>,
 }
+
+/// Days since the epoch where the month comes before the day, and where the day comes first; of a date that can be both.
+type Dates = [Option<i64>; 2];
 
 impl Clock {
     /// Milliseconds since the epoch; of a time without a date since the first one's midnight. None if it is no time.
@@ -21,9 +26,9 @@ impl Clock {
         if let Some(ms) = since_epoch(text) {
             return Some(ms);
         }
-        let (date, time) = formatted(text)?;
-        if let Some(date) = date {
-            return date.checked_mul(DAY)?.checked_add(time);
+        let (dates, time) = formatted(text)?;
+        if let Some(dates) = dates {
+            return self.day(dates)?.checked_mul(DAY)?.checked_add(time);
         }
         // Results are written in the order of their ends: much earlier than the last is the next day, much later the
         // day before. A clock of twelve hours goes back to one, by hardly less than half a day.
@@ -37,6 +42,18 @@ impl Clock {
         }
         self.last = Some(time);
         Some(self.halves * (DAY / 2) + time)
+    }
+
+    /// The day of a date: what it is by itself, or what it is after the last one, the way in which it goes on soonest.
+    fn day(&mut self, dates: Dates) -> Option<i64> {
+        let alone = dates.into_iter().flatten().next()?;
+        let day = self.date.map_or(alone, |(before, taken)| {
+            let later = before.into_iter().zip(dates).filter_map(|(before, date)| Some(date? - before?));
+            // Of two requests the one that ends first is written first: back it goes by a day at most.
+            later.min_by_key(|days| (*days < -1, days.abs())).map_or(alone, |days| taken + days)
+        });
+        self.date = Some((dates, day));
+        Some(day)
     }
 }
 
@@ -70,14 +87,14 @@ fn since_epoch(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// The day, if there is one, and the milliseconds in it.
-fn formatted(text: &[u8]) -> Option<(Option<i64>, i64)> {
+/// The date, if there is one, and the milliseconds in it.
+fn formatted(text: &[u8]) -> Option<(Option<Dates>, i64)> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let colon = text.find(':')?;
     let begin = text.get(..colon)?.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
     let date = text.get(..begin)?.trim_end_matches([' ', 'T', '_', '-']).trim();
-    let day = if date.is_empty() { None } else { Some(day(date)?) };
-    Some((day, time_of_day(text.get(begin..)?)?))
+    let dates = if date.is_empty() { None } else { Some(dates(date)?) };
+    Some((dates, time_of_day(text.get(begin..)?)?))
 }
 
 fn time_of_day(text: &str) -> Option<i64> {
@@ -101,20 +118,21 @@ fn time_of_day(text: &str) -> Option<i64> {
     Some(((hour * 60 + minute) * 60 + second) * 1_000 + millis)
 }
 
-/// Days since the epoch of a date in numbers: year first, or else the month before the day where both could be.
-fn day(text: &str) -> Option<i64> {
+/// A date in numbers: year first, or the day first where dots are as in `dd.MM.yyyy`, or else either way.
+fn dates(text: &str) -> Option<Dates> {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).map(str::parse::<u32>);
     let (a, b, c) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
-    let (year, month, day) = match (a, b, c) {
-        (1_000.., month, day) => (a, month, day),
-        (13.., month, year) => (year, month, a),
-        (month, day, year) => (year, month, day),
+    let of = |year: u32, month, day| {
+        let year = if year < 100 { year + 2_000 } else { year };
+        let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
+        Some(date.signed_duration_since(NaiveDate::default()).num_days())
     };
-    // `dd.MM.yyyy`, as it is written where dots are.
-    let (month, day) = if a < 1_000 && text.contains('.') { (b, a) } else { (month, day) };
-    let year = if year < 100 { year + 2_000 } else { year };
-    let date = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
-    Some(date.signed_duration_since(NaiveDate::default()).num_days())
+    let dates = match a {
+        1_000.. => [of(a, b, c), None],
+        _ if text.contains('.') => [None, of(c, b, a)],
+        _ => [of(c, a, b), of(c, b, a)],
+    };
+    dates.iter().any(Option::is_some).then_some(dates)
 }
 
 #[cfg(test)]

@@ -346,7 +346,7 @@ impl<'a> Case<'a> {
         let mut asked: Vec<(u32, Vec<Answered>)> = Vec::new();
         for code in groups {
             self.always_failing(code);
-            let group = self.group(code);
+            let group = self.group(code, groups::ASKED);
             let answers = if group.failures() >= FEW && group.well() >= FEW { self.ask(&group) } else { Vec::new() };
             asked.push((code, answers));
         }
@@ -355,7 +355,7 @@ impl<'a> Case<'a> {
         for (code, answers) in asked {
             let answers: Vec<(Answered, f64)> =
                 answers.into_iter().map(|a| (a, corrected.next().unwrap_or(1.0))).collect();
-            let group = self.group(code);
+            let group = self.group(code, groups::ASKED);
             if group.failures() >= FEW {
                 self.explain(code, &group, &answers);
                 self.rule_out(&group, &answers);
@@ -363,15 +363,17 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The rows that failed with this code and are not explained, beside those of their operations that went well.
-    fn group(&self, code: u32) -> Group<'a> {
-        let of_code = |i: usize, row: &Sample| {
-            self.because.get(i).is_some_and(Option::is_none) && self.failed(row) && code_of(self.results, row) == code
-        };
-        let failing = self.rows.iter().enumerate().filter(|(i, row)| of_code(*i, row));
+    /// Whether a row failed with this code and is not explained.
+    fn is_left(&self, code: u32, i: usize, row: &Sample) -> bool {
+        self.because.get(i).is_some_and(Option::is_none) && self.failed(row) && code_of(self.results, row) == code
+    }
+
+    /// The rows that are left of this code, beside those of their operations that went well.
+    fn group(&self, code: u32, most: usize) -> Group<'a> {
+        let failing = self.rows.iter().enumerate().filter(|(i, row)| self.is_left(code, *i, row));
         let operations: HashSet<u32> = failing.map(|(_, row)| self.operation(row.label)).collect();
-        Group::new(&self.rows, &self.in_flight, |i, row| {
-            if of_code(i, row) {
+        Group::new(&self.rows, &self.in_flight, most, |i, row| {
+            if self.is_left(code, i, row) {
                 Some(true)
             } else {
                 (!self.failed(row) && operations.contains(&self.operation(row.label))).then_some(false)
@@ -382,7 +384,7 @@ impl<'a> Case<'a> {
     /// Addresses that never succeed, where others do.
     fn always_failing(&mut self, code: u32) {
         let results = self.results;
-        let group = self.group(code);
+        let group = self.group(code, usize::MAX);
         if group.well() == 0 {
             return;
         }
@@ -456,17 +458,20 @@ impl<'a> Case<'a> {
 
     fn explain(&mut self, code: u32, group: &Group<'_>, answers: &[(Answered, f64)]) {
         let explanation = explain::explain(self.results, code, group, answers, self.only_errors);
-        let all = group.failures() as u64;
         let Some((name, certainty, evidence)) = explanation.main else { return };
         let results = self.results;
+        let counted = |evidence: String| match group.step {
+            1 => evidence,
+            step => format!("{evidence}; of every {step} such requests one was looked at"),
+        };
         let taken = if certainty > Certainty::Possible {
             self.take(name, |_, row| results.answer(row.answer).fate.failed() && code_of(results, row) == code)
         } else {
-            all
+            self.rows.iter().enumerate().filter(|(i, row)| self.is_left(code, *i, row)).count() as u64
         };
-        self.say(name, certainty, taken, evidence);
+        self.say(name, certainty, taken, counted(evidence));
         if let Some((why, certainty, evidence)) = explanation.because {
-            self.say(why, certainty, taken, evidence);
+            self.say(why, certainty, taken, counted(evidence));
             if let Some(found) = self.found.get_mut(&name) {
                 found.follows = Some(why);
             }
@@ -582,7 +587,7 @@ impl<'a> Case<'a> {
                 *left.entry(shown(&self.results.answer(row.answer).code)).or_default() += 1;
             }
         }
-        for (code, n) in left.into_iter().take(8) {
+        for (code, n) in left {
             let code = if code.is_empty() { "no code" } else { &code };
             let few = if n < FEW as u64 { "too few to follow a pattern" } else { "no pattern beyond chance" };
             self.note(

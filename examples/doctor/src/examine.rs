@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cause::{Cause, Certainty, Finding, Level, Name, Read as FileRead, Report, Verdict};
+use crate::cause::{self, Cause, Certainty, Finding, Level, Name, Read as FileRead, Report, Verdict};
 use crate::diagnose::{self, Diagnosis};
 use crate::feed::{Feed, Reading};
 use crate::input::{self, HEAD, Kind, Unreadable};
@@ -19,12 +19,14 @@ use crate::{jtl, jtl_xml};
 /// A file that is longer gets a progress bar.
 const LONG: u64 = 32 << 20;
 
+/// So many codes are told in one line.
+const CODES: usize = 8;
+
 /// Shares that are so near are the same.
 const NEAR: f64 = 0.03;
 
 /// A file that could not be read.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Failed {
     /// Its name.
     pub file: String,
@@ -107,7 +109,7 @@ impl Seen {
                 codes: std::mem::take(&mut diagnosis.codes),
                 runs: Some(diagnosis.runs),
                 seconds: diagnosis.seconds,
-                rows: None,
+                ..FileRead::default()
             });
         }
         self.findings.append(&mut ruled.findings);
@@ -145,10 +147,7 @@ impl Seen {
                 file: file.clone(),
                 kind: "plan",
                 requests: ruled.requests.unwrap_or_default(),
-                codes: BTreeMap::new(),
-                runs: None,
-                seconds: None,
-                rows: None,
+                ..FileRead::default()
             });
             all.findings.extend(ruled.findings);
             all.causes.extend(ruled.causes);
@@ -278,12 +277,7 @@ impl Seen {
     }
 
     fn put_together(self, mut causes: Vec<Cause>, verdict: Verdict) -> Report {
-        // The surest first; what follows from another after what it follows from.
-        causes.sort_by(|a, b| {
-            let share = |cause: &Cause| cause.share.unwrap_or_default();
-            let by_certainty = b.certainty.cmp(&a.certainty).then(a.follows.is_some().cmp(&b.follows.is_some()));
-            by_certainty.then(share(b).total_cmp(&share(a)))
-        });
+        cause::in_order(&mut causes);
         for cause in &mut causes {
             if let Some(first) = cause.follows {
                 cause.advice = format!("Mend {} first: this goes away with it.", first.name());
@@ -342,35 +336,34 @@ fn effects(predicted: &Cause) -> &'static [Name] {
 }
 
 fn data_read(file: &str, feed: &Feed) -> FileRead {
-    FileRead {
-        file: file.to_owned(),
-        kind: "data",
-        requests: 0,
-        codes: BTreeMap::new(),
-        runs: None,
-        seconds: None,
-        rows: Some(feed.rows),
-    }
+    FileRead { file: file.to_owned(), kind: "data", rows: Some(feed.rows), ..FileRead::default() }
+}
+
+/// The most frequent codes, and how many there are besides.
+fn answered(codes: &BTreeMap<String, u64>) -> String {
+    let mut told: Vec<_> = codes.iter().collect();
+    told.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    let others = told.split_off(told.len().min(CODES)).len() as u64;
+    told.sort();
+    let mut told: Vec<_> = told
+        .into_iter()
+        .map(|(code, n)| format!("{} × {}", count(*n), if code.is_empty() { "no code" } else { code }))
+        .collect();
+    told.extend((others > 0).then(|| format!("and {}", many(others, "other code", "other codes"))));
+    told.join(", ")
 }
 
 /// One line on what was read.
 pub(crate) fn summary(read: &FileRead) -> String {
     match read.kind {
         "results" => {
-            let codes: Vec<String> = read
-                .codes
-                .iter()
-                .take(8)
-                .map(|(code, n)| format!("{} × {}", count(*n), if code.is_empty() { "no code" } else { code }))
-                .collect();
-            format!("{}: results, {} ({})", read.file, many(read.requests, "request", "requests"), codes.join(", "))
+            let requests = many(read.requests, "request", "requests");
+            format!("{}: results, {requests} ({})", read.file, answered(&read.codes))
         }
         "experiment" => {
-            let codes: Vec<String> =
-                read.codes.iter().take(8).map(|(code, n)| format!("{} × {code}", count(*n))).collect();
             let seconds = read.seconds.unwrap_or_default();
             let requests = many(read.requests, "request", "requests");
-            format!("{}: an experiment of {requests} in {seconds:.0} s ({})", read.file, codes.join(", "))
+            format!("{}: an experiment of {requests} in {seconds:.0} s ({})", read.file, answered(&read.codes))
         }
         "plan" if read.requests > 0 => {
             format!("{}: a plan of {}", read.file, many(read.requests, "request", "requests"))

@@ -415,11 +415,14 @@ impl View<'_> {
         if effect < 0.95 || full.len() < 3 || alike * 10 < full.len() * 8 || middle < 2 {
             return None;
         }
+        let passed = match self.group.step as u64 {
+            _ if !self.results.complete() => "as many passed".to_owned(),
+            1 => format!("about {} passed (at most {})", count(middle), count(most)),
+            step => format!("about {} passed", count(middle * step)),
+        };
         let evidence = format!(
-            "in each of {} {word}s about {} passed (at most {}), and what came after in the same {word} got {} ({}, effect {effect:.2})",
+            "in each of {} {word}s {passed}, and what came after in the same {word} got {} ({}, effect {effect:.2})",
             full.len(),
-            count(middle),
-            count(most),
             self.code(),
             p_value(p)
         );
@@ -648,9 +651,6 @@ impl View<'_> {
                 format!("{said}, now and then: a session that another ends looks so"),
             )),
             Some(_) => self.transient(),
-            None if self.says(&["bindexception", "cannot assign requested address", "address already in use"]) => {
-                likely(Name::GeneratorLimited)
-            }
             None if self.says(&BROKEN) && self.on_kept_connections() => likely(Name::ConnectionReuse),
             // An exception that nobody knows may be the network's as well as the tool's.
             None => self.transient(),

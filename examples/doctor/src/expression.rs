@@ -72,7 +72,6 @@ const FUNCTIONS: &[&str] = &[
     "__uppercase",
     "__TestFragmentName",
     "__caseFormat",
-    "__RandomFromMultipleVars",
     "__regex",
 ];
 

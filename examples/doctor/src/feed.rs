@@ -1,6 +1,6 @@
 //! Data files, as a CSV Data Set or the load test reads them: rows, and what is wrong with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Read};
 
 use crate::cause::{Level, Name};
@@ -14,7 +14,6 @@ const LONGEST_LINE: usize = 1 << 20;
 
 /// How a plan reads a data file.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Reading {
     /// The variables, a column each. Empty: the first line names them.
     pub variables: Vec<String>,
@@ -78,7 +77,6 @@ impl Reading {
 
 /// Something wrong with one line.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Defect {
     /// What comes of it; None where no cause has that name.
     pub name: Option<Name>,
@@ -94,7 +92,6 @@ pub struct Defect {
 
 /// A data file.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
 pub struct Feed {
     /// Lines that are read as rows, blank ones too.
     pub rows: u64,
@@ -113,6 +110,8 @@ pub struct Feed {
     others: (u64, u64),
     /// Rows with fewer values than variables.
     short: u64,
+    /// Of each cause the last line with it, and how many rows have it.
+    wrong: BTreeMap<Name, (u64, u64)>,
 }
 
 impl Feed {
@@ -355,18 +354,12 @@ impl Feed {
         if self.short > 0 && self.short == self.rows - self.blank {
             let last = reading.variables.last().map_or(String::new(), |last| text::shown(last));
             let message = format!("no row has a value for ${{{last}}}: another delimiter, or a column less");
-            self.add(Some(Name::FeedPlaceholder), Level::Error, 1, message);
-            if let Some(defect) = self.defects.last_mut() {
-                defect.rows = self.rows;
-            }
+            self.add_rows(Name::FeedPlaceholder, 1, self.rows, message);
         }
         let (line, others) = self.others;
         if others > 0 && others * 10 <= self.rows && self.uuids * 10 >= self.rows * 9 {
             let message = format!("{others} of {} ids are no UUIDs, and all others are", self.rows);
-            self.add(Some(Name::FeedUnknownId), Level::Error, line, message);
-            if let Some(defect) = self.defects.last_mut() {
-                defect.rows = others;
-            }
+            self.add_rows(Name::FeedUnknownId, line, others, message);
         }
     }
 
@@ -404,7 +397,25 @@ impl Feed {
         }
     }
 
+    /// What is known of so many rows at once, and was of none of them before.
+    fn add_rows(&mut self, name: Name, line: u64, rows: u64, message: String) {
+        let all = self.rows_with(name) + rows;
+        self.add(Some(name), Level::Error, line, message);
+        if let Some(defect) = self.defects.last_mut() {
+            defect.rows = rows;
+        }
+        self.wrong.insert(name, (line, all));
+    }
+
+    /// How many rows have something wrong that comes to this.
+    pub(crate) fn rows_with(&self, name: Name) -> u64 {
+        self.wrong.get(&name).map_or(0, |(_, rows)| *rows)
+    }
+
     fn add(&mut self, name: Option<Name>, level: Level, line: u64, message: String) {
+        if let Some((last, rows)) = name.map(|name| self.wrong.entry(name).or_default()) {
+            *rows += u64::from(std::mem::replace(last, line) != line);
+        }
         let same = |defect: &Defect| defect.name == name && defect.level == level && defect.message == message;
         if let Some(at) = self.defects.iter().position(same) {
             if let Some(defect) = self.defects.get_mut(at) {
@@ -413,11 +424,6 @@ impl Feed {
         } else if self.defects.len() < 64 {
             self.defects.push(Defect { name, level, line, message, rows: 1 });
         }
-    }
-
-    /// How many rows have this defect.
-    pub fn rows_with(&self, name: Name) -> u64 {
-        self.defects.iter().filter(|defect| defect.name == Some(name)).map(|defect| defect.rows).sum()
     }
 }
 

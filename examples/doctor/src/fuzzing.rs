@@ -2,15 +2,24 @@
 //!
 //! Each takes a file's bytes and panics where its promise is broken.
 
-use crate::bytes::{self, Seen};
+use crate::cause::{Cause, Finding};
 use crate::feed::{Feed, Reading};
 use crate::input::Unreadable;
+use crate::plan::Plan;
+use crate::rules::Rules;
+use crate::{diagnose, jtl, jtl_xml};
 
 /// A data file: rows and what is wrong with them, or an error with a line. One that the load test would take is the same,
 /// row by row, to a reader of CSV.
 pub fn feeder(bytes: &[u8]) {
-    if let Err(why) = bytes::feeder(bytes) {
-        explained(bytes, &why);
+    let two = ["scriptId", "token"].map(str::to_owned).to_vec();
+    let in_path = vec!["scriptId".to_owned()];
+    for reading in
+        [Reading::default(), Reading { variables: two, in_path, quoted: true, known: true, ..Reading::default() }]
+    {
+        if let Err(why) = Feed::read(bytes, &reading) {
+            explained(bytes, &why);
+        }
     }
     let feed = match Feed::read(bytes, &Reading::strict(&["script_id"], &["agent"])) {
         Ok(feed) => feed,
@@ -32,23 +41,40 @@ pub fn feeder(bytes: &[u8]) {
 
 /// Results, as rows or as XML: requests, findings and causes, or an error with a line.
 pub fn jtl(bytes: &[u8]) {
-    seen(bytes, bytes::results(bytes));
+    seen(bytes, results(bytes));
 }
 
 /// A plan: requests, findings and causes, or an error with a line.
 pub fn jmx(bytes: &[u8]) {
-    seen(bytes, bytes::plan(bytes));
+    seen(bytes, plan(bytes));
 }
 
-fn seen(bytes: &[u8], seen: Result<Seen, Unreadable>) {
-    let seen = match seen {
+/// What is to be said of a file, and what it comes to.
+type Seen = Result<(Vec<Finding>, Vec<Cause>), Unreadable>;
+
+fn results(bytes: &[u8]) -> Seen {
+    let xml = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<');
+    let (results, mut findings) = if xml { jtl_xml::read(bytes, "results")? } else { jtl::read(bytes, "results")? };
+    let diagnosis = diagnose::diagnose(&results, "results");
+    findings.extend(diagnosis.findings);
+    Ok((findings, diagnosis.causes))
+}
+
+fn plan(bytes: &[u8]) -> Seen {
+    let plan = Plan::read(bytes)?;
+    let ruled = Rules::of(&plan, "plan", &[]);
+    Ok((ruled.findings, ruled.causes))
+}
+
+fn seen(bytes: &[u8], seen: Seen) {
+    let (findings, causes) = match seen {
         Ok(seen) => seen,
         Err(why) => return explained(bytes, &why),
     };
-    for finding in &seen.findings {
+    for finding in &findings {
         told(bytes, finding.line, &finding.message);
     }
-    for cause in &seen.causes {
+    for cause in &causes {
         let share = cause.share.unwrap_or_default();
         assert!((0.0..=1.000_001).contains(&share), "{cause:?}");
         assert!(cause.evidence.iter().all(|evidence| is_printable(evidence)), "{cause:?}");

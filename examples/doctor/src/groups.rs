@@ -6,7 +6,7 @@ use crate::hypothesis;
 use crate::sample::{NONE, Results, Sample};
 
 /// More rows than these are not asked: every so manieth of them is.
-const ASKED: usize = 20_000;
+pub(crate) const ASKED: usize = 20_000;
 /// Spans of time.
 const BINS: usize = 48;
 
@@ -17,6 +17,8 @@ pub(crate) struct Group<'a> {
     pub(crate) failed: Vec<bool>,
     /// How many others were under way when each was sent; empty where it cannot be told.
     pub(crate) in_flight: Vec<f64>,
+    /// Each row stands for so many.
+    pub(crate) step: usize,
 }
 
 /// A question, and how it was answered.
@@ -67,18 +69,23 @@ pub(crate) enum Question {
 }
 
 impl<'a> Group<'a> {
-    /// The group of those rows that failed so, beside those that went well.
-    pub(crate) fn new(all: &[&'a Sample], in_flight: &[u32], taken: impl Fn(usize, &Sample) -> Option<bool>) -> Self {
+    /// The group of those rows that failed so, beside those that went well: at most so many of them.
+    pub(crate) fn new(
+        all: &[&'a Sample],
+        in_flight: &[u32],
+        most: usize,
+        taken: impl Fn(usize, &Sample) -> Option<bool>,
+    ) -> Self {
         let mut picked: Vec<(usize, bool)> =
             all.iter().enumerate().filter_map(|(i, row)| taken(i, row).map(|failed| (i, failed))).collect();
-        let step = picked.len().div_ceil(ASKED).max(1);
+        let step = picked.len().div_ceil(most).max(1);
         if step > 1 {
             picked = picked.into_iter().step_by(step).collect();
         }
         let rows = picked.iter().filter_map(|(i, _)| all.get(*i).copied()).collect();
         let failed = picked.iter().map(|(_, failed)| *failed).collect();
         let in_flight = picked.iter().filter_map(|(i, _)| in_flight.get(*i)).map(|n| f64::from(*n)).collect();
-        Self { rows, failed, in_flight }
+        Self { rows, failed, in_flight, step }
     }
 
     pub(crate) fn failures(&self) -> usize {
@@ -226,7 +233,7 @@ impl<'a> Group<'a> {
         }
         let inside = span.failed as f64 / span.all as f64;
         let outside = (failures - span.failed) as f64 / (all - span.all) as f64;
-        Some((hypothesis::by_span(&self.bin(), BINS, &self.failed, None), inside - outside))
+        Some((hypothesis::by_span(&self.bin(), BINS, &self.failed), inside - outside))
     }
 
     /// Whether the load explains the failing rather than a span of time does, where both go with it.

@@ -7,39 +7,27 @@ use fastrand::Rng;
 
 /// Draws of a permutation test. The smallest p-value it can show is one in so many: it must stand some fifty questions.
 const DRAWS: u32 = 20_000;
-/// Failures moved in all draws together; with many failures there are fewer draws.
+/// Failures moved in all draws together; with many failures there are fewer draws, though no fewer than so many.
 const MOVES: usize = 40_000_000;
+const LEAST: u32 = 10_000;
 /// After so many draws as extreme as what was seen it is nothing.
 const ENOUGH: u32 = 40;
 const SEED: u64 = 0x5eed;
-
-/// The natural logarithms of the factorials of 0 to n.
-#[derive(Debug)]
-pub struct Factorials(Vec<f64>);
-
-impl Factorials {
-    /// Of all numbers up to n.
-    pub fn up_to(n: usize) -> Self {
-        let mut sum = 0.0;
-        let logs = (1..=n).map(|i| {
-            sum += (i as f64).ln();
-            sum
-        });
-        Self(std::iter::once(0.0).chain(logs).collect())
-    }
-
-    fn ln(&self, n: u64) -> f64 {
-        usize::try_from(n).ok().and_then(|n| self.0.get(n)).copied().unwrap_or(f64::INFINITY)
-    }
-}
 
 /// Fisher's exact test of a table of two by two, two-sided: `(failed, well)` under a condition and without it.
 pub fn fisher(with: (u64, u64), without: (u64, u64)) -> f64 {
     let (row, column) = (with.0 + with.1, with.0 + without.0);
     let all = row + without.0 + without.1;
-    let logs = Factorials::up_to(usize::try_from(all).unwrap_or(usize::MAX).min(1 << 24));
+    // The logarithms of the factorials.
+    let logs: Vec<f64> = (0..=all.min(1 << 24))
+        .scan(0.0, |sum, n| {
+            *sum += (n.max(1) as f64).ln();
+            Some(*sum)
+        })
+        .collect();
+    let ln = |n: u64| logs.get(n as usize).copied().unwrap_or(f64::INFINITY);
     let of = |a: u64| {
-        let choose = |n: u64, k: u64| logs.ln(n) - logs.ln(k) - logs.ln(n - k);
+        let choose = |n: u64, k: u64| ln(n) - ln(k) - ln(n - k);
         choose(row, a) + choose(all - row, column - a) - choose(all, column)
     };
     let seen = of(with.0);
@@ -56,9 +44,13 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
     for c in category {
         bump(&mut all, *c);
     }
+    // Each outcome is no likelier than its likelihood ratio, times rows, and there are no more than these outcomes.
+    let (k, n) = (failed.iter().filter(|failed| **failed).count() as u64, failed.len());
+    let outcomes = (n as f64 + 1.0).ln() + all.iter().map(|n| (f64::from(*n) + 1.0).ln()).sum::<f64>();
+    let bound = |sum: f64| if strata.is_none() { outcomes + bernoulli(k, n as u64) - sum } else { 0.0 };
     let mut of = vec![0_u32; size];
     let mut touched = Vec::new();
-    permuted(failed, strata, |failures| {
+    permuted(failed, strata, bound, |failures| {
         touched.drain(..).for_each(|c: usize| set(&mut of, c, 0));
         for i in failures {
             let Some(c) = category.get(*i as usize) else { continue };
@@ -67,25 +59,46 @@ pub fn by_category(category: &[u32], failed: &[bool], strata: Option<&[u32]>) ->
             }
         }
         // The part of G that depends on where the failures are.
-        let part = |o: u32, n: u32| x_ln_x(o) + x_ln_x(n - o) - x_ln_x(n);
-        touched.iter().map(|c| part(at(&of, *c), at(&all, *c))).sum()
+        touched.iter().map(|c| bernoulli(at(&of, *c), at(&all, *c))).sum()
     })
 }
 
 /// Whether failing goes with a number, upwards: permuting ranks.
 pub fn by_rank(value: &[f64], failed: &[bool], strata: Option<&[u32]>) -> f64 {
     let ranks = ranks(value);
-    permuted(failed, strata, |failures| failures.iter().filter_map(|i| ranks.get(*i as usize)).sum())
+    let (expected, spread) = expected(&ranks, failed, strata);
+    // Hoeffding's bound.
+    let bound = |sum: f64| -2.0 * (sum - expected).max(0.0).powi(2) / spread.max(1.0);
+    permuted(failed, strata, bound, |failures| failures.iter().filter_map(|i| ranks.get(*i as usize)).sum())
+}
+
+/// The sum of the failures' ranks that is expected, and of each draw's range the square.
+fn expected(ranks: &[f64], failed: &[bool], strata: Option<&[u32]>) -> (f64, f64) {
+    let mut parts: std::collections::BTreeMap<u32, (Vec<f64>, f64)> = std::collections::BTreeMap::new();
+    for (i, (rank, failed)) in ranks.iter().zip(failed).enumerate() {
+        let part = parts.entry(strata.and_then(|strata| strata.get(i)).copied().unwrap_or_default()).or_default();
+        part.0.push(*rank);
+        part.1 += f64::from(u8::from(*failed));
+    }
+    parts.values().fold((0.0, 0.0), |(expected, spread), (ranks, failures)| {
+        let n = ranks.len() as f64;
+        let range = ranks.iter().copied().fold(0.0, f64::max) - ranks.iter().copied().fold(f64::INFINITY, f64::min);
+        let mean = ranks.iter().sum::<f64>() / n;
+        (expected + failures * mean, spread + failures.min(n - failures) * range * range)
+    })
 }
 
 /// Whether failures crowd in one span of an order: the likelihood ratio of the best span of `bins`, by permutation.
-pub fn by_span(bin: &[u32], bins: usize, failed: &[bool], strata: Option<&[u32]>) -> f64 {
+pub fn by_span(bin: &[u32], bins: usize, failed: &[bool]) -> f64 {
     let mut all = vec![0_u32; bins];
     for b in bin {
         bump(&mut all, *b);
     }
+    // As of categories: of each span there are as many outcomes as failures may be in it.
+    let spans = (bins * (bins + 1) / 2) as f64;
+    let bound = |ratio: f64| spans.ln() + 2.0 * (failed.len() as f64 + 1.0).ln() - ratio;
     let mut of = vec![0_u32; bins];
-    permuted(failed, strata, |failures| {
+    permuted(failed, None, bound, |failures| {
         of.fill(0);
         for i in failures {
             if let Some(b) = bin.get(*i as usize) {
@@ -98,7 +111,8 @@ pub fn by_span(bin: &[u32], bins: usize, failed: &[bool], strata: Option<&[u32]>
 
 /// The span of bins that is most unlike the rest: its likelihood ratio, first and last bin.
 pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
-    let (k, n): (u32, u32) = (failed.iter().sum(), all.iter().sum());
+    let sum = |counts: &[u32]| counts.iter().map(|n| u64::from(*n)).sum();
+    let (k, n): (u64, u64) = (sum(failed), sum(all));
     let mut best = (0.0, 0, 0);
     for first in 0..all.len() {
         let (mut o, mut m) = (0, 0);
@@ -106,7 +120,7 @@ pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
             o += at(failed, last);
             m += at(all, last);
             // Only spans in which more fails than outside.
-            if m == n || m == 0 || u64::from(o) * u64::from(n) <= u64::from(k) * u64::from(m) {
+            if m == n || m == 0 || o * n <= k * m {
                 continue;
             }
             let ratio = bernoulli(o, m) + bernoulli(k - o, n - m) - bernoulli(k, n);
@@ -120,36 +134,33 @@ pub fn best_span(failed: &[u32], all: &[u32]) -> (f64, usize, usize) {
 
 /// How much of the failing a category explains, in nats a row, less what as many categories explain by chance.
 pub fn explained(category: &[u32], failed: &[bool]) -> f64 {
-    let mut tables: std::collections::BTreeMap<u32, (u32, u32)> = std::collections::BTreeMap::new();
+    let mut tables: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
     for (category, failed) in category.iter().zip(failed) {
         let (bad, all) = tables.entry(*category).or_default();
-        *bad += u32::from(*failed);
+        *bad += u64::from(*failed);
         *all += 1;
     }
     let (k, n) = tables.values().fold((0, 0), |(k, n), (bad, all)| (k + bad, n + all));
     let sum: f64 = tables.values().map(|(bad, all)| bernoulli(*bad, *all)).sum();
-    (sum - bernoulli(k, n) - tables.len().saturating_sub(1) as f64 / 2.0) / f64::from(n.max(1))
+    (sum - bernoulli(k, n) - tables.len().saturating_sub(1) as f64 / 2.0) / n.max(1) as f64
 }
 
 /// The log-likelihood gained by telling two groups apart, each `(failed, well)`: how much better the two shares fit than one.
 pub fn gain(with: (u64, u64), without: (u64, u64)) -> f64 {
-    let fit = |(bad, well): (u64, u64)| {
-        let x_ln_x = |x: u64| if x == 0 { 0.0 } else { x as f64 * (x as f64).ln() };
-        x_ln_x(bad) + x_ln_x(well) - x_ln_x(bad + well)
-    };
+    let fit = |(bad, well): (u64, u64)| bernoulli(bad, bad + well);
     (fit(with) + fit(without) - fit((with.0 + without.0, with.1 + without.1))).max(0.0)
 }
 
-fn bernoulli(o: u32, m: u32) -> f64 {
+fn bernoulli(o: u64, m: u64) -> f64 {
     x_ln_x(o) + x_ln_x(m.saturating_sub(o)) - x_ln_x(m)
 }
 
-fn x_ln_x(x: u32) -> f64 {
-    if x == 0 { 0.0 } else { f64::from(x) * f64::from(x).ln() }
+fn x_ln_x(x: u64) -> f64 {
+    if x == 0 { 0.0 } else { x as f64 * (x as f64).ln() }
 }
 
-fn at(counts: &[u32], i: usize) -> u32 {
-    counts.get(i).copied().unwrap_or_default()
+fn at(counts: &[u32], i: usize) -> u64 {
+    counts.get(i).copied().unwrap_or_default().into()
 }
 
 fn set(counts: &mut [u32], i: usize, to: u32) {
@@ -165,8 +176,14 @@ fn bump(counts: &mut [u32], i: u32) -> u32 {
     })
 }
 
-/// How often a draw of as many failures, within their strata, comes to as much as those seen.
-fn permuted(failed: &[bool], strata: Option<&[u32]>, mut statistic: impl FnMut(&[u32]) -> f64) -> f64 {
+/// How often a draw of as many failures, within their strata, comes to as much as those seen. Where there are too many to
+/// draw them often, the logarithm that this chance is at most, by what was seen, is enough if it is low.
+fn permuted(
+    failed: &[bool],
+    strata: Option<&[u32]>,
+    bound: impl Fn(f64) -> f64,
+    mut statistic: impl FnMut(&[u32]) -> f64,
+) -> f64 {
     let mut groups: std::collections::BTreeMap<u32, (Vec<u32>, usize)> = std::collections::BTreeMap::new();
     let mut seen = Vec::new();
     for (i, failed) in failed.iter().enumerate() {
@@ -183,7 +200,11 @@ fn permuted(failed: &[bool], strata: Option<&[u32]>, mut statistic: impl FnMut(&
     let mut rng = Rng::with_seed(SEED);
     let (mut as_much, mut draws) = (0_u32, 0_u32);
     let mut drawn = Vec::with_capacity(seen.len());
-    let most = u32::try_from(MOVES / seen.len().max(1)).unwrap_or(DRAWS).clamp(4_000, DRAWS);
+    let most = u32::try_from(MOVES / seen.len().max(1)).unwrap_or(DRAWS).clamp(LEAST, DRAWS);
+    let surely = bound(seen_statistic).exp();
+    if most < DRAWS && surely < 1.0 / f64::from(DRAWS) {
+        return surely;
+    }
     while draws < most && as_much < ENOUGH {
         drawn.clear();
         for (members, failures) in groups.values_mut() {
@@ -275,8 +296,26 @@ mod tests {
         assert!((higher(&value, &last) - 1.0).abs() < 1e-9);
         let bins: Vec<u32> = (0..100).map(|i| i / 5).collect();
         let middle: Vec<bool> = (0..100).map(|i| (40..50).contains(&i)).collect();
-        assert!(by_span(&bins, 20, &middle, None) < 0.001);
+        assert!(by_span(&bins, 20, &middle) < 0.001);
         assert_eq!(best_span(&[0, 0, 5, 5, 0], &[5; 5]).1, 2);
+    }
+
+    #[test]
+    fn of_many_failures_what_is_something_is_sure_and_what_is_nothing_is_not() {
+        let mut rng = Rng::with_seed(3);
+        let (half, place): (Vec<u32>, Vec<f64>) = (0..20_000).map(|i| (i / 10_000, f64::from(i))).unzip();
+        let (of_ten, bin): (Vec<u32>, Vec<u32>) = (0..20_000).map(|i| (i % 5 + i / 10_000 * 5, i / 500)).unzip();
+        let scattered: Vec<bool> = half.iter().map(|_| rng.f64() < 0.4).collect();
+        let more: Vec<bool> = half.iter().map(|half| rng.f64() < 0.3 + 0.2 * f64::from(*half)).collect();
+        let all = |failed: &[bool], strata: Option<&[u32]>| {
+            [by_rank(&place, failed, strata), by_category(&of_ten, failed, strata), by_span(&bin, 40, failed)]
+        };
+        assert!(all(&scattered, None).iter().all(|p| *p > 0.05), "{:?}", all(&scattered, None));
+        assert!(all(&more, None).iter().all(|p| *p < 1e-6), "{:?}", all(&more, None));
+        let [rank, category, _] = all(&more, Some(&half));
+        assert!(rank > 0.05 && category > 0.05, "given the half nothing is left: {rank} {category}");
+        let late: Vec<bool> = place.iter().map(|place| rng.f64() < 0.2 + place % 10_000.0 / 25_000.0).collect();
+        assert!(by_rank(&place, &late, Some(&half)) < 1e-6);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 /// A file that cannot be read: where, and why.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct Unreadable {
     /// The line, from 1.
     pub line: u64,
@@ -33,7 +32,6 @@ impl std::error::Error for Unreadable {}
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Kind {
     /// A JMeter test plan.
     Plan,
@@ -77,7 +75,7 @@ pub fn kind(head: &[u8]) -> Result<Kind, Unreadable> {
     if let Some(tool) = other_tool(begin) {
         return refuse(&format!("{tool}: another kind of file. Give JMeter's results (JTL), one row a request"));
     }
-    if crate::jtl::looks_like_results(text) {
+    if crate::layout::Layout::find(text).is_some() {
         return Ok(Kind::Rows);
     }
     // What is taken for a data file, and was none, would be said to be well.

@@ -13,8 +13,6 @@ use crate::layout::{Layout, Role};
 use crate::sample::{Has, Raw, Results};
 use crate::text;
 
-pub(crate) use crate::layout::looks_like_results;
-
 /// A row may be so long; longer is a quote that is never closed.
 const LONGEST_ROW: u64 = 1 << 20;
 /// With which JMeter's headers begin.
@@ -105,7 +103,7 @@ impl<'a> Rows<'a> {
                 Ok(true) => {}
                 Err(error) => {
                     let line = error.position().map_or(after, csv::Position::line);
-                    return Err(Unreadable::new(line, format!("the row cannot be read: {}", reason(&error))));
+                    return Err(Unreadable::new(line, format!("the row cannot be read: {error}")));
                 }
             }
             let begun = |at: &csv::Position| at.line() + if at.byte() > 0 { behind } else { 0 };
@@ -135,14 +133,11 @@ impl<'a> Rows<'a> {
         if get(Role::Time).ends_with(TIME) {
             return self.other_header(record, line);
         }
-        let Some(start) = self.clock.read(get(Role::Time)) else {
-            return if layout.at(Role::Time).is_some() {
-                self.other_header(record, line)
-            } else {
-                self.untimed(record, line)
-            };
-        };
-        self.take(record, line, start);
+        let start = if layout.at(Role::Time).is_some() { self.clock.read(get(Role::Time)) } else { Some(0) };
+        match start {
+            Some(start) => self.take(record, line, start),
+            None => return self.other_header(record, line),
+        }
         true
     }
 
@@ -193,11 +188,6 @@ impl<'a> Rows<'a> {
         self.results.has = both(self.results.has, has(&self.layout));
         self.results.begin_run();
         self.clock = Clock::default();
-        true
-    }
-
-    fn untimed(&mut self, record: &ByteRecord, line: u64) -> bool {
-        self.take(record, line, 0);
         true
     }
 
@@ -298,21 +288,12 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What is wrong with a row, without what it says of lines: they are told with the file's.
-fn reason(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::Io(error) => error.to_string(),
-        _ => error.to_string(),
-    }
-}
-
 fn has(layout: &Layout) -> Has {
     let at = |role| layout.at(role).is_some();
     Has {
         time: at(Role::Time),
         elapsed: at(Role::Elapsed),
         code: at(Role::Code),
-        success: at(Role::Success),
         message: at(Role::Message),
         thread: at(Role::Thread),
         url: at(Role::Url),
@@ -326,7 +307,6 @@ fn both(a: Has, b: Has) -> Has {
         time: a.time && b.time,
         elapsed: a.elapsed && b.elapsed,
         code: a.code && b.code,
-        success: a.success && b.success,
         message: a.message && b.message,
         thread: a.thread && b.thread,
         url: a.url && b.url,

@@ -36,8 +36,9 @@ struct Element {
     node: String,
     /// Of the headers Server and Via.
     speakers: [String; 2],
-    /// What is in it is counted instead of it.
+    /// What is in it is counted instead of it, if there is anything.
     transparent: bool,
+    holds: bool,
     http: bool,
 }
 
@@ -82,8 +83,7 @@ pub(crate) fn read(input: impl Read, file: &str) -> Result<(Results, Vec<Finding
         unknown: (0, 0, String::new()),
         findings: Vec::new(),
     };
-    elements.results.has =
-        Has { time: true, elapsed: true, code: true, success: true, message: true, ..Has::default() };
+    elements.results.has = Has { time: true, elapsed: true, code: true, message: true, ..Has::default() };
     loop {
         match xml.next()? {
             Part::Begin { tag, attributes } => elements.begin(tag, attributes, xml.line()),
@@ -108,6 +108,9 @@ impl Elements<'_> {
             let mut element = Element { attributes, line, http: tag != "sample", ..Element::default() };
             element.transparent = !element.http
                 && (element.get("rm").starts_with("Number of samples in transaction") || element.get("rc").is_empty());
+            if let Some(outer) = self.open.last_mut() {
+                outer.holds = true;
+            }
             self.open.push(element);
         } else if self.open.is_empty() && self.path.last().is_some_and(|parent| parent == "testResults") {
             let (count, first, name) = &mut self.unknown;
@@ -158,7 +161,7 @@ impl Elements<'_> {
         if self.open.iter().any(|outer| !outer.transparent) {
             return;
         }
-        if element.transparent && !element.get("rm").starts_with("Number of samples in transaction") {
+        if element.transparent && element.holds && !element.get("rm").starts_with("Number of samples in transaction") {
             return;
         }
         let url = element.url.trim();
@@ -196,13 +199,7 @@ impl Elements<'_> {
             let elements = text::many(*count, "element is", "elements are");
             let message =
                 format!("{elements} not understood, the first <{}>: of a plugin's own? Not counted", text::shown(name));
-            self.findings.push(Finding {
-                rule: "element",
-                level: Level::Note,
-                file: self.file.to_owned(),
-                line: *first,
-                message,
-            });
+            self.find("element", Level::Note, *first, message);
         }
         if !whole && (self.roots < 2 || !self.path.is_empty()) {
             self.cut(line, "the file is cut: it ends within an element. It is read up to there");
@@ -220,7 +217,10 @@ impl Elements<'_> {
     }
 
     fn cut(&mut self, line: u64, message: &str) {
-        let (file, message) = (self.file.to_owned(), message.to_owned());
-        self.findings.push(Finding { rule: "cut", level: Level::Warning, file, line, message });
+        self.find("cut", Level::Warning, line, message.to_owned());
+    }
+
+    fn find(&mut self, rule: &'static str, level: Level, line: u64, message: String) {
+        self.findings.push(Finding { rule, level, file: self.file.to_owned(), line, message });
     }
 }

@@ -38,11 +38,6 @@ pub(crate) struct Layout {
     pub(crate) extras: Vec<(String, usize)>,
 }
 
-/// Whether a text is results as rows.
-pub(crate) fn looks_like_results(head: &[u8]) -> bool {
-    Layout::find(head).is_some()
-}
-
 impl Layout {
     /// The column of this role.
     pub(crate) fn at(&self, role: Role) -> Option<usize> {

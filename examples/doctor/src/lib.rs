@@ -3,9 +3,9 @@
 //! `genesys-doctor plan.jmx results.jtl agents.csv` takes a JMeter plan, results and data files, any of them, in any
 //! order, told apart by what is in them. It explains the failures, and foretells them where there are no results yet.
 //!
-//! It exits with 0 when nothing was found, 1 when there are causes or too little evidence, 2 when a file cannot be read.
+//! It exits with 0 when nothing was found, 1 when there are causes or too little evidence, 2 when a file cannot be read or
+//! the report cannot be written.
 
-pub mod bytes;
 pub mod cause;
 mod clock;
 mod diagnose;
@@ -46,7 +46,8 @@ pub use input::{Kind, Unreadable, kind};
 /// Takes a JMeter test plan, results (JTL as CSV or XML) and data files, any of them, in any order: they are told apart
 /// by what is in them.
 ///
-/// Exits with 0 when nothing was found, 1 when there are causes or too little evidence, 2 when a file cannot be read.
+/// Exits with 0 when nothing was found, 1 when there are causes or too little evidence, 2 when a file cannot be read or
+/// the report cannot be written.
 #[derive(Debug, clap::Parser)]
 #[command(name = "genesys-doctor", version, max_term_width = 120)]
 struct Args {
@@ -81,9 +82,13 @@ pub fn main() -> ExitCode {
             (if args.json { json!({"errors": errors}).to_string() } else { String::new() }, 2)
         }
     };
-    // A reader that has gone away is no error of ours.
-    if !text.is_empty() {
-        let _ = writeln!(std::io::stdout(), "{text}");
+    let written = if text.is_empty() { Ok(()) } else { writeln!(std::io::stdout(), "{text}") };
+    match written {
+        // A reader that has gone away is no error of ours.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: the report cannot be written: {error}");
+            ExitCode::from(2)
+        }
+        _ => ExitCode::from(code),
     }
-    ExitCode::from(code)
 }

@@ -27,16 +27,10 @@ impl Style {
     }
 }
 
+/// Whether nothing failed of what could be read.
 fn nothing_failed(report: &Report) -> bool {
-    report.causes.is_empty() && report.read.iter().flat_map(|read| read.codes.keys()).all(|code| code == "200")
-}
-
-/// Whether all that failed, if anything did, are rows that were left out.
-fn only_left_out(report: &Report) -> bool {
     let mut codes = report.read.iter().flat_map(|read| read.codes.keys());
-    report.causes.is_empty()
-        && report.findings.iter().any(|finding| finding.rule == "row")
-        && codes.all(|code| code.starts_with(['2', '3']))
+    report.causes.is_empty() && codes.all(|code| code.len() == 3 && code.starts_with(['2', '3']))
 }
 
 /// The report as text.
@@ -48,14 +42,16 @@ pub fn page(report: &Report, style: Style) -> String {
         Verdict::Causes => style.paint("1", "What is the matter:"),
         Verdict::NothingFound if experiment => style.paint("1;32", "Nothing was found to be the matter."),
         Verdict::NothingFound => style.paint("1;32", "Nothing is the matter with what was read."),
-        Verdict::NotEnoughEvidence if experiment && nothing_failed(report) => {
-            style.paint("1;33", "Nothing was found to be the matter, and not all that is asked for was tried.")
+        Verdict::NotEnoughEvidence if nothing_failed(report) => {
+            let left = if experiment {
+                "not all that is asked for was tried"
+            } else {
+                "not all rows could be read, or there are none"
+            };
+            style.paint("1;33", &format!("Nothing was found to be the matter, and {left}."))
         }
         Verdict::NotEnoughEvidence if experiment => {
             style.paint("1;33", "Requests failed, and the experiment does not tell of what.")
-        }
-        Verdict::NotEnoughEvidence if only_left_out(report) => {
-            style.paint("1;33", "Nothing was found to be the matter, and not all rows could be read.")
         }
         Verdict::NotEnoughEvidence => style.paint("1;33", "Requests failed, and these files do not tell of what."),
     });

@@ -77,7 +77,7 @@ pub(crate) struct Sampler<'a> {
 }
 
 /// Everything of a plan that the rules look at.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Plan {
     roots: Vec<Node>,
     pub(crate) variables: BTreeMap<String, String>,
@@ -90,20 +90,20 @@ pub(crate) struct Plan {
     pub(crate) data_sets: Vec<DataSet>,
 }
 
+fn enabled(roots: &[Node]) -> Vec<&Node> {
+    let mut nodes = Vec::new();
+    for root in roots.iter().filter(|root| root.enabled && root.short() != "WorkBench") {
+        root.all(&mut nodes);
+    }
+    nodes
+}
+
 impl Plan {
     /// Reads a plan.
     pub(crate) fn read(input: impl Read) -> Result<Self, Unreadable> {
         let roots = tree::read(input)?;
-        let mut plan = Self {
-            roots,
-            variables: BTreeMap::new(),
-            defined: BTreeSet::new(),
-            assigned: BTreeSet::new(),
-            opaque: false,
-            groups: Vec::new(),
-            data_sets: Vec::new(),
-        };
-        let nodes = plan.nodes().into_iter().cloned().collect::<Vec<_>>();
+        let mut plan = Self::default();
+        let nodes = enabled(&roots);
         for node in &nodes {
             plan.define(node);
         }
@@ -115,6 +115,7 @@ impl Plan {
                 plan.data_sets.push(data_set(node));
             }
         }
+        plan.roots = roots;
         plan.defined.extend(plan.assigned.iter().cloned());
         plan.read_in_paths();
         Ok(plan)
@@ -122,11 +123,7 @@ impl Plan {
 
     /// All elements that are enabled, below what is enabled.
     pub(crate) fn nodes(&self) -> Vec<&Node> {
-        let mut nodes = Vec::new();
-        for root in self.roots.iter().filter(|root| root.enabled && root.short() != "WorkBench") {
-            root.all(&mut nodes);
-        }
-        nodes
+        enabled(&self.roots)
     }
 
     /// What this element defines, as far as it can be seen.

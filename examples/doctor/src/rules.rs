@@ -1,6 +1,6 @@
 //! The rules of plans: what makes requests fail, seen before they are sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cause::{Cause, Certainty, Finding, Level, Name};
 use crate::expression::{self, Reference};
@@ -35,18 +35,21 @@ pub(crate) struct Rules<'a> {
     samplers: Vec<Sampler<'a>>,
     /// How often a loop of a thread reads a row of each data set.
     reads: Vec<Option<u64>>,
+    /// The causes whose share has that of the request, or of the data set, that is looked at.
+    counted: BTreeSet<Name>,
     out: Ruled,
 }
 
 impl<'a> Rules<'a> {
     pub(crate) fn of(plan: &'a Plan, file: &'a str, feeds: &'a [Option<(String, Feed)>]) -> Ruled {
         let (samplers, reads) = plan.samplers();
-        let mut rules = Self { plan, file, feeds, samplers, reads, out: Ruled::default() };
+        let mut rules = Self { plan, file, feeds, samplers, reads, counted: BTreeSet::new(), out: Ruled::default() };
         rules.out.requests = rules.requests();
         rules.elements();
         rules.groups();
         rules.data_sets();
         for sampler in rules.samplers.clone() {
+            rules.counted.clear();
             rules.address(&sampler);
             rules.headers(&sampler);
             rules.references(&sampler);
@@ -67,12 +70,13 @@ impl<'a> Rules<'a> {
     /// A finding that is a cause of failures too.
     fn cause(&mut self, name: Name, level: Level, line: u64, share: Option<f64>, message: String) {
         self.find(name.name(), level, line, message.clone());
+        let share = share.filter(|_| self.counted.insert(name));
         let certainty = if level == Level::Error { Certainty::Likely } else { Certainty::Possible };
         let evidence = format!("{}, line {line}: {message}", self.file);
         match self.out.causes.iter_mut().find(|cause| cause.name == name) {
             Some(cause) => {
                 cause.certainty = cause.certainty.max(certainty);
-                // Several requests: each with its part.
+                // Several requests: each with its part, and once.
                 cause.share = share.map(|share| (share + cause.share.unwrap_or_default()).min(1.0)).or(cause.share);
                 if cause.evidence.len() < 4 && !cause.evidence.contains(&evidence) {
                     cause.evidence.push(evidence);
@@ -335,6 +339,7 @@ impl<'a> Rules<'a> {
 
     fn data_sets(&mut self) {
         for (i, set) in self.plan.data_sets.iter().enumerate() {
+            self.counted.clear();
             match self.feeds.get(i).and_then(Option::as_ref) {
                 Some((file, feed)) => self.fed(i, set, file, feed),
                 None => {
@@ -366,9 +371,8 @@ impl<'a> Rules<'a> {
             };
             self.out.findings.push(finding);
             if let Some(name) = defect.name {
-                let part = if feed.rows == 0 { 1.0 } else { defect.rows as f64 / feed.rows as f64 };
-                let share = of_users
-                    .map(|share| share * if name == Name::FeedBom { 1.0 / feed.rows.max(1) as f64 } else { part });
+                let part = if feed.rows == 0 { 1.0 } else { feed.rows_with(name) as f64 / feed.rows as f64 };
+                let share = of_users.filter(|_| self.counted.insert(name)).map(|share| share * part);
                 let certainty = if defect.level == Level::Error { Certainty::Likely } else { Certainty::Possible };
                 let evidence = format!(
                     "{file}, line {}: {message}, {} of {} rows",
@@ -686,16 +690,12 @@ impl<'a> Rules<'a> {
             return self.cause(Name::TokenMissing, Level::Error, line, share, "Authorization has no token".to_owned());
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
-            let (level, what) = if whole_from_variable {
-                (Level::Note, "all of Authorization is of variables: they must hold the word Bearer and a space too")
-            } else {
-                (Level::Error, "Authorization does not begin with the word Bearer and a space")
-            };
-            return if level == Level::Note {
-                self.find(Name::HeaderWrong.name(), level, line, what.to_owned());
-            } else {
-                self.cause(Name::HeaderWrong, level, line, share, what.to_owned());
-            };
+            if whole_from_variable {
+                let message = "all of Authorization is of variables: they must hold the word Bearer and a space too";
+                return self.find(Name::HeaderWrong.name(), Level::Note, line, message.to_owned());
+            }
+            let message = "Authorization does not begin with the word Bearer and a space".to_owned();
+            return self.cause(Name::HeaderWrong, Level::Error, line, share, message);
         }
         if !rest.contains("${") && expression::of_another_tool(rest).is_some() {
             let message = "the token in Authorization is written as a variable, and is none of JMeter's".to_owned();

@@ -28,7 +28,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 const TEXT: usize = 600;
 
 /// Texts by number, up to a limit; all others are number 0.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Texts {
     by_text: HashMap<Box<[u8]>, u32>,
     texts: Vec<Box<str>>,
@@ -39,7 +39,7 @@ pub(crate) struct Texts {
 
 impl Texts {
     fn new(limit: usize) -> Self {
-        Self { by_text: HashMap::new(), texts: vec!["(others)".into()], limit, bytes: 0, last: (vec![0xff], 0) }
+        Self { texts: vec!["(others)".into()], limit, last: (vec![0xff], 0), ..Self::default() }
     }
 
     fn number(&mut self, text: &[u8]) -> u32 {
@@ -214,7 +214,7 @@ struct Thread {
 }
 
 /// The results of one file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) labels: Texts,
     pub(crate) threads: Texts,
@@ -249,7 +249,6 @@ pub(crate) struct Has {
     pub(crate) time: bool,
     pub(crate) elapsed: bool,
     pub(crate) code: bool,
-    pub(crate) success: bool,
     pub(crate) message: bool,
     pub(crate) thread: bool,
     pub(crate) url: bool,
@@ -259,35 +258,17 @@ pub(crate) struct Has {
 
 impl Results {
     pub(crate) fn new(extra_names: Vec<String>) -> Self {
-        let none = Answer {
-            code: String::new(),
-            message: String::new(),
-            failure: String::new(),
-            fate: Fate::Well,
-            code_number: 0,
-        };
         Self {
             labels: Texts::new(LABELS),
             threads: Texts::new(THREADS),
             urls: Texts::new(ADDRESSES),
             extras: (0..EXTRAS).map(|_| Texts::new(EXTRA_VALUES)).collect(),
             extra_names,
-            answers: vec![none],
-            answer_numbers: HashMap::new(),
+            answers: vec![NO_ANSWER.clone()],
             last_answer: (vec![0xff], 0),
-            rows: Vec::new(),
             stride: 1,
-            seq: 0,
-            counts: HashMap::new(),
-            earlier: HashMap::new(),
-            runs: Runs::default(),
-            by_thread: Vec::new(),
-            twins: 0,
-            transactions: 0,
-            unread: 0,
-            has: Has::default(),
             boundary: true,
-            repeats: false,
+            ..Self::default()
         }
     }
 

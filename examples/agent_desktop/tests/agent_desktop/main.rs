@@ -264,10 +264,8 @@ fn chosen(name: &str, default: usize) -> usize {
 async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
     let (agents, restarts) = (chosen("AGENTS", 12), chosen("RESTARTS", 3));
     let simulator = Simulator::builder().rate_limit(0).start().await.unwrap();
-    let directory = std::env::temp_dir().join(format!("agent-desktop-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let database = directory.join("sessions.sqlite");
-    let store = ["--database", database.to_str().unwrap()];
+    let database = Database::new("restarts");
+    let store = ["--database", &database.path()];
     let mut serving = Serving::start("127.0.0.1:0", Some(&simulator), &store).await;
     let (http, url) = (http(), serving.url.clone());
     let sessions: Vec<_> = stream::iter(0..agents).map(|_| log_in(&http, &url)).buffered(40).collect().await;
@@ -304,11 +302,10 @@ async fn restarts_with_calls_and_refreshes_under_way_lose_no_session() {
         "one login each, and a refresh each a restart"
     );
     // Neither tokens nor cookies can be read in the database.
-    let mut bytes = std::fs::read(&database).unwrap();
-    bytes.extend(std::fs::read(directory.join("sessions.sqlite-wal")).unwrap_or_default());
+    let mut bytes = std::fs::read(database.path()).unwrap();
+    bytes.extend(std::fs::read(format!("{}-wal", database.path())).unwrap_or_default());
     let text = String::from_utf8_lossy(&bytes);
     assert!(!text.contains("refresh_token") && !text.contains("access_token"));
     assert!(sessions.iter().all(|session| !text.contains(session.split_once('=').unwrap().1)));
     drop(serving);
-    std::fs::remove_dir_all(&directory).unwrap();
 }

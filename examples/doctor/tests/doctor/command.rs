@@ -95,3 +95,16 @@ fn nothing_of_a_file_moves_the_cursor_fills_the_screen_or_tells_a_secret() {
         assert!(text.len() < 20_000, "{} bytes", text.len());
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_cannot_be_written_is_an_error() {
+    let file = Scratch::new("file", csv(&run(60, |_, row, _| row)));
+    for more in [&["--json"][..], &[]] {
+        let full = std::fs::File::create("/dev/full").expect("a device");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_genesys-doctor"));
+        let output = command.arg(&file.0).args(more).stdout(full).output().expect("the doctor runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && error.contains("error: "), "{:?} {error}", output.status);
+    }
+}

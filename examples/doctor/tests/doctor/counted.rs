@@ -1,7 +1,7 @@
 //! No row of the results is thrown away for its looks, and where one is not counted no one is told that all is well.
 
 use crate::made::{BEGIN, HEADER, Row, Scratch, csv, lines, run};
-use crate::results::{report, requests, shows, sure};
+use crate::results::{elements, http, report, requests, shows, sure};
 use genesys_doctor::cause::{Certainty, Verdict};
 use genesys_doctor::examine;
 use genesys_doctor::page::{Style, page};
@@ -143,4 +143,40 @@ fn a_file_of_errors_only_does_not_tell_that_nothing_went_well() {
     });
     let report = report(csv(&stopped));
     assert!(sure(&report).contains(&"all_refused"), "{:#?}", report.causes);
+}
+
+#[test]
+fn an_element_that_holds_no_other_is_a_request_whatever_its_code() {
+    let failed = |i: u64| {
+        format!("<sample t=\"3\" ts=\"{}\" s=\"false\" lb=\"JSR223\" rc=\"\" rm=\"\" tn=\"x\"/>", BEGIN + i * 100)
+    };
+    let report = report(elements(80, |i, _| if i % 2 == 0 { http(i, "200", "") } else { failed(i) }));
+    assert_eq!((requests(&report), report.verdict), (80, Verdict::NotEnoughEvidence), "{:#?}", report.causes);
+    // One that holds others is not, and neither are the sums of transactions.
+    let held = elements(50, |i, _| format!("<sample t=\"3\" rc=\"\" lb=\"Agent\">{}</sample>", http(i, "200", "")));
+    let sums = elements(50, |i, _| {
+        format!("{}<sample rc=\"\" rm=\"Number of samples in transaction : 0\"/>", http(i, "200", ""))
+    });
+    assert_eq!((codes(&held), codes(&sums)), (vec![("200".to_owned(), 50)], vec![("200".to_owned(), 50)]));
+}
+
+#[test]
+fn where_there_are_no_rows_none_of_them_failed() {
+    let file = Scratch::new("results", format!("{HEADER}\n"));
+    let people = page(&examine(std::slice::from_ref(&file.0)).expect("it is read"), Style { colour: false });
+    assert!(people.contains("or there are none") && !people.contains("Requests failed"), "{people}");
+}
+
+#[test]
+fn the_most_frequent_of_many_codes_are_told_and_how_many_others_there_are() {
+    let rows = run(600, |i, row, _| match i {
+        ..500 => row,
+        // Of the last code there are as many as of all before it.
+        500..550 => row.failed(&format!("{}", 400 + i % 10), "no"),
+        _ => row.failed("599", "no"),
+    });
+    let file = Scratch::new("results", csv(&rows));
+    let report = examine(std::slice::from_ref(&file.0)).expect("it is read");
+    let people = page(&report, Style { colour: false });
+    assert!(people.contains(", 50 × 599, and 4 other codes)"), "{people}");
 }

@@ -9,6 +9,7 @@ mod controllers;
 mod counted;
 mod extractors;
 mod groups;
+mod large;
 mod made;
 mod marks;
 mod operations;

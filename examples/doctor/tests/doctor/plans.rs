@@ -244,3 +244,30 @@ fn a_data_file_without_a_row_leaves_every_variable_empty_whatever_is_recycled() 
         }
     }
 }
+
+#[test]
+fn a_request_with_two_wrong_things_fails_once() {
+    let well = "<HTTPSamplerProxy testclass=\"HTTPSamplerProxy\" testname=\"well\"><stringProp name=\"HTTPSampler.domain\">api.example.test</stringProp><stringProp name=\"HTTPSampler.protocol\">https</stringProp><stringProp name=\"HTTPSampler.path\">/api/v2/scripts/${scriptId}</stringProp><boolProp name=\"HTTPSampler.use_keepalive\">true</boolProp></HTTPSamplerProxy><hashTree/>";
+    let both = format!("{well}<HTTPSamplerProxy testclass");
+    let plan = plan(&[("<HTTPSamplerProxy testclass", &both), ("scripts/${scriptId}<", "x<")]);
+    let twice = plan.replace("path\">/api/v2/x<", "path\">/api/v2/${one}/${two}<");
+    assert_ne!(plan, twice);
+    let report = report(&twice, &feed());
+    let shares: Vec<_> = report.causes.iter().map(|cause| (cause.name.name(), cause.share)).collect();
+    assert_eq!(shares, [("feed_placeholder", Some(0.5))], "{:#?}", report.causes);
+}
+
+#[test]
+fn a_row_with_two_values_wrong_fails_once() {
+    let feed: String = feed()
+        .lines()
+        .enumerate()
+        .map(|(i, row)| {
+            let (id, token) = row.split_once(',').expect("two values");
+            if i % 2 == 0 { format!(" {id},{token} \n") } else { format!("{row}\n") }
+        })
+        .collect();
+    let report = report(PLAN, &feed);
+    let shares: Vec<_> = report.causes.iter().map(|cause| (cause.name.name(), cause.share)).collect();
+    assert_eq!(shares, [("feed_space", Some(0.5))], "{:#?}", report.causes);
+}

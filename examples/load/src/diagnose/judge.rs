@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use genesys_doctor::cause::{Cause, Certainty, Name, Read, Report, RuledOut, Setting, Verdict};
+use genesys_doctor::cause::{self, Cause, Certainty, Name, Read, Report, RuledOut, Setting, Verdict};
 use genesys_doctor::hypothesis;
 use genesys_doctor::text::{count, many, p_value, percent, shown};
 
@@ -335,7 +335,7 @@ impl Case<'_> {
         }
         if let What::InFlight(limit) = fit.what {
             // So many may be under way together: the request itself, and those others with which all went well.
-            found.setting = Some(Setting::new("max_in_flight", (limit as u64).max(1)));
+            found.setting = Some(Setting { name: "max_in_flight", value: (limit as u64).max(1) });
         }
         let itself = named_by_code(end).filter(|itself| *itself != name);
         let explains = matches!(
@@ -514,7 +514,8 @@ impl Case<'_> {
             *codes.entry(taken.of(sample.end).code()).or_default() += 1;
         }
         let seconds = taken.samples.iter().map(|sample| sample.at + sample.took).fold(0.0, f64::max);
-        let read = Read::experiment(target, codes, seconds);
+        let (file, requests) = (target.to_owned(), codes.values().sum());
+        let read = Read { file, kind: "experiment", requests, codes, seconds: Some(seconds), ..Read::default() };
         let mut ruled_out: Vec<RuledOut> = Vec::new();
         let mut by_name: BTreeMap<Name, Found> = BTreeMap::new();
         let mut of_the_run = 0.0;
@@ -523,7 +524,7 @@ impl Case<'_> {
         }
         for found in self.found {
             if let Some(why) = found.ruled_out {
-                ruled_out.push(RuledOut::new(found.name, why));
+                ruled_out.push(RuledOut { name: found.name, why });
                 continue;
             }
             match by_name.get_mut(&found.name) {
@@ -532,11 +533,7 @@ impl Case<'_> {
             }
         }
         let mut causes: Vec<Cause> = by_name.into_values().map(|found| found.cause(of_the_run)).collect();
-        causes.sort_by(|a, b| {
-            let share = |cause: &Cause| cause.share.unwrap_or_default();
-            let by_certainty = b.certainty.cmp(&a.certainty).then(a.follows.is_some().cmp(&b.follows.is_some()));
-            by_certainty.then(share(b).total_cmp(&share(a)))
-        });
+        cause::in_order(&mut causes);
         let sure = causes.iter().any(|cause| cause.certainty > Certainty::Possible);
         let certain = causes.iter().all(|c| c.certainty == Certainty::Certain || c.follows.is_some());
         let verdict = match (sure, causes.is_empty()) {
@@ -553,13 +550,13 @@ impl Case<'_> {
         };
         for (name, why) in case.ruled_out() {
             if !named(name, &ruled_out) {
-                ruled_out.push(RuledOut::new(name, why));
+                ruled_out.push(RuledOut { name, why });
             }
         }
         let more = (self.asked.open && case.is_more_than_tried())
             .then(|| format!("more than {} at once: your run comes to {:.0}", case.most(), in_flight.ceil()));
-        let mut report = Report::of_experiment(verdict, causes, ruled_out, read);
-        report.not_tested.extend(more);
+        let not_tested = more.into_iter().collect();
+        let report = Report { verdict, causes, findings: Vec::new(), ruled_out, not_tested, read: vec![read] };
         Judgement { report, settled }
     }
 }
