@@ -236,10 +236,10 @@ impl Agent {
     /// As any call. The tokens are forgotten even then, unless the client was told to [`shut_down`](Client::shut_down) before.
     pub async fn log_out(&self) -> Result<(), Error> {
         let _under_way = self.counted("log out", None)?;
-        let deadline = after(Instant::now(), self.timeout);
-        let tokens = self.slot.clear(deadline).await;
-        // What a login under way took is of this call's time.
-        let timeout = self.until(deadline).timeout();
+        let began = Instant::now();
+        // The rest is for the service, which is to revoke the tokens.
+        let tokens = self.slot.clear(after(began, self.timeout / 2)).await;
+        let timeout = self.until(after(began, self.timeout)).timeout();
         let revoked = tokens.into_iter().map(|token| login::revoke(self.client(), token, timeout));
         join_all(revoked).await.into_iter().collect()
     }

@@ -269,8 +269,8 @@ impl<'a> Run<'a> {
                 // Others were refused meanwhile.
                 slot = None;
                 login = Box::pin(self.login_pass()).await?;
-                patience.deadline = self.deadline;
             }
+            patience.deadline = self.deadline;
             now = Instant::now();
         }
     }

@@ -78,7 +78,7 @@ impl Failure {
             }
         };
         let silent = whole.is_none() || waited >= UNANSWERED;
-        let quiet = silent || waited >= QUIET;
+        let quiet = silent || !had_begun && waited >= QUIET;
         Self { transient: true, of_service: silent, silent, quiet, ..Self::new(ErrorKind::Timeout, what) }
     }
 
@@ -92,10 +92,14 @@ impl Failure {
     pub(crate) fn of_transport(error: reqwest_middleware::Error, host: &str, proxy: Option<&str>) -> Self {
         let transient = matches!(default_on_request_failure(&error), Some(Retryable::Transient));
         match error {
+            // There is no such request, as where a middleware gave it another address.
+            reqwest_middleware::Error::Reqwest(error) if error.is_builder() => {
+                let error = error.without_url();
+                let what = format!("the request for {host} cannot be sent: {}", text::shown(&innermost(&error)));
+                Self { never_sent: true, source: Some(Box::new(error)), ..Self::new(ErrorKind::InvalidInput, what) }
+            }
             reqwest_middleware::Error::Reqwest(error) => {
-                // Nor did one leave that could not be made at all.
-                let connect = error.is_connect() || error.is_builder();
-                let told = Told { connect, timeout: error.is_timeout(), transient };
+                let told = Told { connect: error.is_connect(), timeout: error.is_timeout(), transient };
                 Self::of_connection(Box::new(error.without_url()), &told, host, proxy)
             }
             reqwest_middleware::Error::Middleware(error) => {

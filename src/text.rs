@@ -16,7 +16,8 @@ pub(crate) fn shown(text: &str) -> String {
     let mut escaped = String::with_capacity(head.len());
     for c in head.chars() {
         // Nothing a terminal obeys gets through.
-        if is_hidden(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+        // That one makes an emoji of the character before it.
+        if is_hidden(c) && c != '\u{FE0F}' { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
     if cut {
         escaped.push('…');
@@ -293,6 +294,7 @@ mod tests {
     fn nothing_a_terminal_obeys_gets_through_and_long_text_is_cut() {
         let shown = quoted("\u{1b}]0;owned\u{7}\r\n\u{202E}evil\u{9b}31m");
         assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202E}'), "{shown:?}");
+        assert_eq!(quoted("\u{260E}\u{FE0F} Hotline"), "\"\u{260E}\u{FE0F} Hotline\"");
         assert_eq!(quoted("ok\u{E0041}\u{180E}\u{FFF9}"), r#""ok\u{e0041}\u{180e}\u{fff9}""#);
         assert!(quoted(&"é".repeat(5000)).len() < 400);
         assert_eq!(quoted("ä \"b\""), "\"ä \"b\"\"");

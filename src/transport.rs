@@ -51,6 +51,8 @@ const REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// A proxy that was asked for its reason is waited for no longer.
 const PROXY_SAYS: Duration = Duration::from_secs(2);
+/// A client is not made anew for each attempt, however short its connections are kept.
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// There are no more clients than so many, of all runtimes.
 const CLIENTS: usize = 1_024;
 /// A host that speaks HTTP/2 is to bear at least as many streams on a connection (RFC 9113 §6.5.2).
@@ -92,7 +94,9 @@ pub(crate) struct Transport {
     tls: Tls,
     /// To loopback: without a proxy, and `http` is allowed.
     direct: bool,
-    /// It speaks HTTP/2, or may, as long as nothing was answered: one connection is enough for all.
+    /// One host, to which one connection may be enough for all.
+    one_goes_first: bool,
+    /// It speaks HTTP/2, or may, as long as nothing was answered.
     speaks_http2: Arc<AtomicBool>,
     middlewares: Vec<Arc<dyn Middleware>>,
     lines: Mutex<Vec<Line>>,
@@ -112,11 +116,12 @@ impl Transport {
         settings: HttpSettings,
         tls: Tls,
         base: &Url,
-        may_speak_http2: bool,
+        one_goes_first: bool,
         middlewares: Vec<Arc<dyn Middleware>>,
     ) -> Result<Self, Error> {
-        let (direct, speaks_http2) = (is_loopback(base), Arc::new(AtomicBool::new(may_speak_http2)));
-        let transport = Self { settings, tls, direct, speaks_http2, middlewares, lines: Mutex::default() };
+        let (direct, speaks_http2) = (is_loopback(base), Arc::new(AtomicBool::new(one_goes_first)));
+        let transport =
+            Self { settings, tls, direct, one_goes_first, speaks_http2, middlewares, lines: Mutex::default() };
         // What cannot be set up is told now.
         transport.make(false).map(|_| transport)
     }
@@ -159,7 +164,7 @@ impl Transport {
         });
         let proxy = settings.proxy.clone().filter(|_| !self.direct);
         let (speaks_http2, first) = (Arc::clone(&self.speaks_http2), Arc::new(Semaphore::new(1)));
-        if !speaks_http2.load(Ordering::Relaxed) {
+        if !self.one_goes_first || !speaks_http2.load(Ordering::Relaxed) {
             first.close();
         }
         let (places, heard) = (Arc::new(Semaphore::new(STREAMS)), Mutex::default());
@@ -195,7 +200,7 @@ impl Transport {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
         let (mut lines, mut full) = (self.lines(), None);
         // What was not used for so long has no connection any more, and its runtime may be gone. Whoever comes now would make one.
-        lines.retain(|line| now.saturating_duration_since(line.used) <= self.settings.pool_idle_timeout);
+        lines.retain(|line| now.saturating_duration_since(line.used) <= self.settings.pool_idle_timeout.max(AT_LEAST));
         for line in lines.iter_mut().filter(|line| line.runtime == here) {
             line.used = now;
             let place = line.http.place();

@@ -68,7 +68,7 @@ pub(crate) enum Verdict {
 
 /// What an outcome says of its route.
 pub(crate) enum Signal {
-    /// With something that is no failure of the service.
+    /// Answered, with something that is no failure of the service.
     Answered,
     Failed(Failed),
     Nothing,

@@ -125,7 +125,7 @@ impl ErrorBody {
         let bytes = bytes.get(..bytes.len().min(READ_BYTES)).unwrap_or_default();
         // The end may be cut in the middle of a character.
         let is_text = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
-        let mut body = match coding::unknown(headers).filter(|_| !is_text) {
+        let mut body = match coding::unknown(headers).filter(|coding| !is_text && !is_charset(coding)) {
             Some(coding) => Self::in_coding(&redact(&coding, secrets)),
             None => Self::parse(&redact(&decoded(bytes, &content_type), secrets)),
         };
@@ -257,6 +257,12 @@ impl ErrorBody {
     }
 }
 
+/// Some servers call one a coding.
+fn is_charset(coding: &str) -> bool {
+    let coding = coding.to_ascii_lowercase();
+    ["utf", "iso-8859", "windows-"].iter().any(|name| coding.contains(name))
+}
+
 /// What the value of a key is, in the envelopes that are in use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Says {
@@ -293,7 +299,8 @@ impl Says {
             | "traceid" | "contextid" | "correlationid" | "entityid" | "entityname" | "messagewithparams"
             | "messageparams" | "help" | "moreinfo" | "documentationurl" | "errorlink" | "href" | "rejectedvalue"
             | "value" | "arguments" | "codes" | "limit" | "selfuri" | "method" | "docs" | "input" | "links" | "ctx"
-            | "errorid" | "debug" | "errorurl" | "erroruri" => Self::Nothing,
+            | "errorid" | "debug" | "errorurl" | "erroruri" | "authorization" | "proxyauthorization" | "cookie"
+            | "cookies" | "setcookie" | "headers" | "requestheaders" => Self::Nothing,
             "request" | "entity" | "payload" | "original" | "division" | "script" | "resource" | "object"
             | "record" | "item" | "params" | "args" | "requestbody" | "received" | "submitted" => Self::Echoed,
             "name" => Self::Name,

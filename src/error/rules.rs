@@ -75,7 +75,8 @@ pub(super) const DEFINITION: &[&str] = &[
     "script .. has|have|contains .. other-validation error|errors",
     "script .. has|have|contains .. invalid|missing|broken|corrupt page|pages|component|components|variable|variables|action|actions|element|elements|property|properties|reference|references|content",
     "script has|contains error|errors",
-    "script .. can not .. it has|contains .. error|errors",
+    "script .. can|ca|could not .. it has|contains .. error|errors",
+    "it has|contains validation|other-validation error|errors",
     "other-validation failed for|of|in .. script .. error|errors",
 ];
 

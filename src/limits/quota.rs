@@ -21,6 +21,7 @@ use crate::error::{Error, GaveUp};
 use crate::random::Random;
 use crate::retry::{RetryPolicy, after};
 use crate::stats::seconds;
+use crate::text::shown;
 
 /// So many calls of an operation of which nothing is known go at once: no more than any window known to exist allows.
 const FIRST_CALLS: u32 = 50;
@@ -66,20 +67,32 @@ pub(crate) struct QuotaRefused {
     why: GaveUp,
     /// When it could be sent, as far as is known.
     available_at: Option<Instant>,
-    /// The limit's name, where a 429 gave it.
-    limit: Option<String>,
-    /// It is the token's window that is used up, as headers tell: a 429 alone may be of anything else.
-    of_window: bool,
+    by: By,
+}
+
+/// What a call was not sent for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum By {
+    /// A limit, by the name that a 429 gave it.
+    Named(String),
+    /// The token's window is used up, as headers tell: a 429 alone may be of anything else.
+    Window,
+    Limit,
+    /// Nothing is known yet.
+    FirstAnswers,
 }
 
 impl QuotaRefused {
     /// With what the call's last attempt met. What is known to be broken was `hardly_waited` for.
     pub(crate) fn into_error(self, operation: &str, most: usize, hardly_waited: bool, last: Option<Error>) -> Error {
-        let what = match (self.why, self.limit) {
+        let what = match (self.why, self.by) {
             (GaveUp::QueueFull, _) => format!("{most} calls of this agent wait for the quota of `{operation}` already"),
-            (_, Some(limit)) => format!("the service's limit {limit} for `{operation}` is reached"),
-            (_, None) if self.of_window => format!("what this agent's token may ask of `{operation}` is spent"),
-            (_, None) => format!("the service allows no more of `{operation}` for now"),
+            (_, By::Named(limit)) => format!("the service's limit {} for `{operation}` is reached", shown(&limit)),
+            (_, By::Window) => format!("what this agent's token may ask of `{operation}` is spent"),
+            (_, By::Limit) => format!("the service allows no more of `{operation}` for now"),
+            (_, By::FirstAnswers) => {
+                format!("the first answers to `{operation}`, which tell its limit, did not come in time")
+            }
         };
         let is_late = self.why == GaveUp::DeadlineWouldPass;
         let gave_up = if is_late && hardly_waited { GaveUp::NotWaited } else { self.why };
@@ -186,10 +199,16 @@ impl QuotaGate {
                     _ => Some(GaveUp::QueueFull).filter(|_| waiting.is_none() && one.queue.len() >= most_waiting),
                 };
                 if let Some(why) = why {
-                    let (ends, limit) = one.limit.as_ref().map(|limit| (limit.ends, limit.name.clone())).unzip();
+                    let before = one.queue.before(position);
+                    let (ends, name) = one.limit.as_ref().map(|limit| (limit.ends, limit.name.clone())).unzip();
+                    let by = match name {
+                        Some(Some(name)) => By::Named(name),
+                        _ if state.is_of_window(operation, before) => By::Window,
+                        Some(None) => By::Limit,
+                        None => By::FirstAnswers,
+                    };
                     let available_at = possible_at.max(ends.filter(|ends| *ends > now));
-                    let of_window = state.is_of_window(operation, now);
-                    return Err(QuotaRefused { why, available_at, limit: limit.flatten(), of_window });
+                    return Err(QuotaRefused { why, available_at, by });
                 }
                 if waiting.is_none() {
                     let (position, wake) = one.queue.join(begun, deadline);
@@ -325,10 +344,10 @@ impl State {
         one.limit.as_ref().filter(|limit| limit.blind > 0 && !is_spent).map(|limit| limit.blind_since)
     }
 
-    /// Whether what the operation waits for is the end of its window, as far as its answers tell.
-    fn is_of_window(&self, operation: &str, now: Instant) -> bool {
-        let Some(one) = self.known(operation) else { return false };
-        self.window(one).is_some_and(|window| self.left(window) == 0 || one.shut_until(now).is_none())
+    /// Whether its window has nothing left for who has so many before it.
+    fn is_of_window(&self, operation: &str, before: usize) -> bool {
+        let left = self.known(operation).and_then(|one| Some(self.left(self.window(one)?)));
+        left.is_some_and(|left| u32::try_from(before).unwrap_or(u32::MAX) >= left)
     }
 
     /// When a call with so many before it could be sent, at the earliest, where it could not be now and that is known.
@@ -557,34 +576,39 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_is_told_which_limit_and_when_it_ends() {
-        let refused = |why, limit: Option<&str>, of_window| {
-            let (limit, available_at) = (limit.map(str::to_owned), Some(Instant::now() + secs(9)));
-            let error = QuotaRefused { why, available_at, limit, of_window }.into_error(READ, 7, false, None);
+        let scripts = || By::Named("scripts.max".to_owned());
+        let refused = |why, by| {
+            let available_at = Some(Instant::now() + secs(9));
+            let error = QuotaRefused { why, available_at, by }.into_error(READ, 7, false, None);
             assert!(error.is_throttled() && error.retry_after() == Some(secs(9)), "{error}");
             error.to_string()
         };
-        let named = refused(GaveUp::DeadlineWouldPass, Some("scripts.max"), false);
+        let named = refused(GaveUp::DeadlineWouldPass, scripts());
         assert!(
             named.contains("limit scripts.max for `get script` is reached; the next attempt would have come after"),
             "{named}"
         );
-        let named = refused(GaveUp::NoEndSaid, Some("scripts.max"), false);
+        let named = refused(GaveUp::NoEndSaid, scripts());
         assert!(named.contains("limit scripts.max for `get script` is reached; not waited for longer"), "{named}");
-        let unnamed = refused(GaveUp::DeadlineWouldPass, None, true);
+        let unnamed = refused(GaveUp::DeadlineWouldPass, By::Window);
         assert!(
             unnamed.contains("may ask of `get script` is spent; the next attempt would have come after"),
             "{unnamed}"
         );
-        let untold = refused(GaveUp::DeadlineWouldPass, None, false);
+        let untold = refused(GaveUp::DeadlineWouldPass, By::Limit);
         assert!(untold.contains("allows no more of `get script` for now; the next attempt would have"), "{untold}");
-        let full = refused(GaveUp::QueueFull, Some("scripts.max"), true);
+        let full = refused(GaveUp::QueueFull, scripts());
         assert!(
             full.contains(
                 "7 calls of this agent wait for the quota of `get script` already; not waited for: `max_waiting`"
             ),
             "{full}"
         );
-        let endless = refused(GaveUp::NoEndSaid, None, false);
+        let early = refused(GaveUp::DeadlineWouldPass, By::FirstAnswers);
+        assert!(early.contains("the first answers to `get script`, which tell its limit, did not come"), "{early}");
+        let hostile = refused(GaveUp::NoEndSaid, By::Named("x\u{1b}[2J\nERROR".to_owned()));
+        assert!(!hostile.contains(['\u{1b}', '\n']), "{hostile}");
+        let endless = refused(GaveUp::NoEndSaid, By::Limit);
         assert!(
             endless.contains("no more of `get script` for now; not waited for longer: the service does not say when"),
             "{endless}"
@@ -656,7 +680,7 @@ mod tests {
         answered(&gate, READ, told(300, 300, 40), None).await;
         let now = Instant::now();
         let refused = gate.wait(READ, now, now + secs(5), None, 10).await.unwrap_err();
-        assert_eq!(refused.limit, None, "another window is spent");
+        assert_eq!(refused.by, By::Window, "another one is spent");
         assert!(refused.available_at.unwrap() <= now + secs(42), "{refused:?}");
     }
 
@@ -1103,11 +1127,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_refusal_names_the_limit_where_the_service_did() {
         let gate = gate();
-        let limit = Some("scripts.publish.rate.per.minute".to_owned());
-        answered(&gate, PUBLISH, None, Some(TooManyRequests { wait: Some(secs(20)), limit: limit.clone() })).await;
+        let limit = "scripts.publish.rate.per.minute".to_owned();
+        answered(&gate, PUBLISH, None, Some(TooManyRequests { wait: Some(secs(20)), limit: Some(limit.clone()) }))
+            .await;
         let asked = Instant::now();
         let told = gate.wait(PUBLISH, asked, asked + secs(5), None, 20_000).await.unwrap_err();
-        assert_eq!(told.limit, limit);
+        assert_eq!(told.by, By::Named(limit));
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,7 +36,7 @@ fn message(status: &ImportStatus) -> Option<&str> {
 
 /// What of a state says that it failed, wherever in a word; and what else of a message does.
 const ENDED: [&str; 10] =
-    ["fail", "error", "invalid", "reject", "abort", "cancel", "timeout", "stopped", "terminat", "crash"];
+    ["fail", "error", "invalid", "reject", "abort", "cancel", "timeout", "stopped", "terminated", "crash"];
 const FAILED: [&str; 18] = [
     "cannot",
     "could",
@@ -58,7 +58,7 @@ const FAILED: [&str; 18] = [
     "wrong",
 ];
 /// And what else of a state does, which says nothing of the kind in a sentence: `DUPLICATE_NAME`, and "looking for duplicates".
-const OVER: [&str; 11] = [
+const OVER: [&str; 18] = [
     "timed",
     "killed",
     "duplicate",
@@ -70,7 +70,16 @@ const OVER: [&str; 11] = [
     "interrupt",
     "mismatch",
     "incompatible",
+    "exists",
+    "unauthori",
+    "insufficient",
+    "large",
+    "unprocess",
+    "declin",
+    "violat",
 ];
+/// A state that ends so is of what was looked for or mended: `DUPLICATE_CHECK`, `CONFLICTS_RESOLVED`.
+const LOOKED_FOR: [&str; 5] = ["check", "checks", "checked", "resolved", "removed"];
 /// What is not so while the work is under way.
 const TO_COME: [&str; 7] = ["started", "begun", "ready", "done", "complete", "completed", "finished"];
 const WORKING: [&str; 13] = [
@@ -133,7 +142,9 @@ fn is_end(state: &str) -> bool {
     let words = words_of(state);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let ends = words.last().is_some_and(|word| word.ends_with("ed"));
-    has_failure(&words, &OVER) && (ends || !words.iter().any(|word| is_doing(word)))
+    let failed = has_failure(&words, &OVER) || words != ["unknown"] && has_failure(&words, &FAILED);
+    let was_looked_for = words.last().is_some_and(|word| LOOKED_FOR.contains(word));
+    failed && !was_looked_for && (ends || !words.iter().any(|word| is_doing(word)))
 }
 
 /// Where it is one word, it names the state of things: no list of these is complete, so it is one of work unless it says otherwise.
@@ -250,7 +261,8 @@ impl From<Told> for ImportStatus {
             succeeded = Some(false);
             errors.extend(error(&Value::String(state)));
         }
-        let failed = succeeded == Some(false) && !message.as_deref().is_some_and(is_under_way);
+        let is_told = told.code.as_deref().is_some_and(is_end) || !message.as_deref().is_some_and(is_under_way);
+        let failed = succeeded == Some(false) && is_told;
         let is_word = |code: &String| code.contains(char::is_alphabetic) && !tells_of_work(code);
         if let Some(code) = told.code.filter(|code| failed && is_word(code)) {
             errors.push(ErrorBody { envelope: Envelope::Other, code: Some(code), ..ErrorBody::default() });

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
+use genesys_scripts::middleware::{Extensions, Middleware, Next, Request, Response, Result as Answered};
 use genesys_scripts::{Agent, Client, ClientBuilder, Credentials, ErrorKind, PublishScript, Region};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -479,4 +481,23 @@ mod tls {
         assert!(!told.contains(TOKEN), "{told}");
         assert!(told.contains("PROTOCOL_ERROR") || told.contains("protocol error"), "{told}");
     }
+}
+
+/// Sends everything to another address, in clear.
+struct Elsewhere;
+
+#[async_trait]
+impl Middleware for Elsewhere {
+    async fn handle(&self, mut request: Request, extensions: &mut Extensions, next: Next<'_>) -> Answered<Response> {
+        *request.url_mut() = "http://api.example/".parse().unwrap();
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_there_cannot_be_is_no_fault_of_the_connection_and_not_sent_again() {
+    let client = Client::builder(Region::EU_WEST_1).with_middleware(Elsewhere).build().unwrap();
+    let error = client.agent(Credentials::access_token("t")).script(&id()).await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::InvalidInput, 1), "{error}");
+    assert!(!error.is_retryable() && error.to_string().contains("cannot be sent"), "{error}");
 }

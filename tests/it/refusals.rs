@@ -175,13 +175,32 @@ async fn words_in_latin_1_are_read_where_that_is_said() {
     ] {
         let said = said.replace("\\u{f3}", "\u{f3}");
         let body: Vec<u8> = said.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
-        for body in [body, said.clone().into_bytes()] {
-            let wire =
-                Wire::listen(move |_, _| say("403 Forbidden", &format!("content-type: {kind}\r\n"), &body)).await;
+        // Some servers call the charset a coding, too.
+        let headers =
+            [format!("content-type: {kind}\r\n"), format!("content-type: {kind}\r\ncontent-encoding: iso-8859-1\r\n")];
+        for (body, headers) in
+            [(body.clone(), &headers[0]), (said.clone().into_bytes(), &headers[0]), (body, &headers[1])]
+        {
+            let headers = headers.clone();
+            let wire = Wire::listen(move |_, _| say("403 Forbidden", &headers, &body)).await;
             let agent = wire.builder().build().unwrap().agent(Credentials::access_token(TOKEN));
             let line = agent.script(&id()).await.unwrap_err().to_string();
             assert!(["f\u{fc}r 7", "refus\u{e9}", "prohibici\u{f3}n"].iter().any(|word| line.contains(word)), "{line}");
         }
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_others_that_a_refusal_echoes_are_not_shown() {
+    for body in [
+        r#"{"error":"invalid_client","authorization":"Bearer s3cr3t of another"}"#,
+        r#"{"code":"E17","headers":{"cookie":"sid=s3cr3t; Path=/"}}"#,
+        r#"{"code":"E17","set-cookie":"sid=s3cr3t; Path=/"}"#,
+    ] {
+        let wire = Wire::listen(move |_, _| say("403 Forbidden", "", body.as_bytes())).await;
+        let agent = wire.builder().build().unwrap().agent(Credentials::access_token(TOKEN));
+        let line = agent.script(&id()).await.unwrap_err().to_string();
+        assert!(!line.contains("s3cr3t"), "{line}");
     }
 }
 

@@ -195,8 +195,6 @@ impl Line {
 
     /// Ends the session for all replicas, and gives its newest access token where that is another's.
     pub(super) async fn log_out(self: &Arc<Self>, slot: &TokenSlot, deadline: Instant) -> Option<Arc<Token>> {
-        // The rest is for the service, which is to revoke the tokens.
-        let deadline = after(Instant::now(), deadline.saturating_duration_since(Instant::now()) / 2);
         let mut newest = None;
         let mut fence = None;
         loop {

@@ -612,8 +612,10 @@ fn of_login(end: &End) -> Name {
 fn unreachable(why: &str) -> Name {
     // As Unix and Windows say it.
     let no_host = ["lookup", "No such host"].iter().any(|words| why.contains(words));
+    // Who would know the name is away.
+    let may_pass = ["emporary", "Try again"].iter().any(|words| why.contains(words));
     match why {
-        _ if no_host => Name::WrongAddress,
+        _ if no_host && !may_pass => Name::WrongAddress,
         _ if why.contains("certificate") => Name::ClientMade,
         _ => Name::ServiceDown,
     }

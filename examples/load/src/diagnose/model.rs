@@ -521,6 +521,7 @@ fn who_cannot_be_reached_is_down_only_where_it_may_be() {
         ("Connection refused (os error 111)", Name::ServiceDown),
         (NO_HOST, Name::WrongAddress),
         ("No such host is known. (os error 11001)", Name::WrongAddress),
+        ("failed to lookup address information: Temporary failure in name resolution", Name::ServiceDown),
         (UNTRUSTED, Name::ClientMade),
     ] {
         let trouble = Trouble(When::Always, End::Unreachable(why.to_owned()), 1.0);
