@@ -389,10 +389,7 @@ impl<'a> Run<'a> {
             outcome.map_err(|failure| failure.redacted(&self.call.authority.secrets(token.map(Token::secret))));
         match &outcome {
             Ok(_) => http.hears(),
-            // One call's own haste is no reason, where others are answered meanwhile.
-            Err(failure) if failure.quiet && !spec.patient && (failure.silent || !http.heard_since(sent.at)) => {
-                host.transport.renew(&http, sent.at);
-            }
+            Err(failure) if failure.quiet && !spec.patient => host.transport.renew(&http, sent.at, failure.silent),
             Err(_) => {}
         }
         if !span.is_disabled() {

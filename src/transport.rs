@@ -225,19 +225,24 @@ impl Transport {
         Ok((http, place))
     }
 
-    /// An attempt over this client, sent then, was not answered in its time: the next one takes new connections, unless HTTP/2 is
-    /// spoken, and others were answered over this one just now.
-    pub(crate) fn renew(&self, silent: &Arc<Http>, sent: Instant) {
+    /// An attempt over this client, sent then, was not answered in all its time, or in what its call had left: the next one takes
+    /// new connections, unless others were answered over this one.
+    pub(crate) fn renew(&self, quiet: &Arc<Http>, sent: Instant, all_its_time: bool) {
         let now = Instant::now();
         let mut lines = self.lines();
-        let Some(line) = lines.iter_mut().find(|line| Arc::ptr_eq(&line.http, silent)) else { return };
+        let Some(line) = lines.iter_mut().find(|line| Arc::ptr_eq(&line.http, quiet)) else { return };
         let lately = |at: Instant| now.saturating_duration_since(at) < RENEWED_EVERY;
-        // Of HTTP/1.1 it was another connection.
-        let heard = silent.heard().filter(|_| silent.speaks_http2());
-        if line.renewed.is_some_and(lately) || heard.is_some_and(|at| at > sent && lately(at)) {
+        let heard = quiet.heard.lock().unwrap_or_else(PoisonError::into_inner).filter(|at| *at > sent);
+        let is_alive = match all_its_time {
+            // Of HTTP/1.1 it was another connection.
+            true => quiet.speaks_http2() && heard.is_some_and(lately),
+            // One call's own haste is no reason.
+            false => heard.is_some(),
+        };
+        if line.renewed.is_some_and(lately) || is_alive {
             return;
         }
-        if let Ok(http) = self.make(silent.counts()) {
+        if let Ok(http) = self.make(quiet.counts()) {
             line.http = http;
             line.renewed = Some(now);
         }
@@ -328,15 +333,6 @@ impl Http {
     /// A whole answer came.
     pub(crate) fn hears(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether one came since then, over whichever connection.
-    pub(crate) fn heard_since(&self, sent: Instant) -> bool {
-        self.heard().is_some_and(|at| at > sent)
-    }
-
-    fn heard(&self) -> Option<Instant> {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until it is known what is spoken they are not: all who wait for the first one's connection go over it.
@@ -496,17 +492,17 @@ mod tests {
         let is_used = |http: &Arc<Http>| Arc::ptr_eq(http, &transport.line(Instant::now(), false).unwrap().0);
         let first = transport.line(Instant::now(), false).unwrap().0;
         assert!(is_used(&first));
-        transport.renew(&first, Instant::now());
+        transport.renew(&first, Instant::now(), true);
         let second = transport.line(Instant::now(), false).unwrap().0;
         assert!(!is_used(&first));
         // Others hear nothing from the first either, and the second is too young.
-        transport.renew(&first, Instant::now());
-        transport.renew(&second, Instant::now());
+        transport.renew(&first, Instant::now(), true);
+        transport.renew(&second, Instant::now(), true);
         advance(RENEWED_EVERY - Duration::from_millis(1)).await;
-        transport.renew(&second, Instant::now());
+        transport.renew(&second, Instant::now(), true);
         assert!(is_used(&second));
         advance(Duration::from_millis(1)).await;
-        transport.renew(&second, Instant::now());
+        transport.renew(&second, Instant::now(), true);
         assert!(!is_used(&second));
     }
 
@@ -533,18 +529,18 @@ mod tests {
             let transport = transport(FAR, None, Vec::new());
             let first = transport.line(Instant::now(), false).unwrap().0;
             answered.iter().for_each(|version| first.answered(&answer(*version)));
-            transport.renew(&first, Instant::now());
+            transport.renew(&first, Instant::now(), true);
             // One more after that: nothing was answered since.
             advance(RENEWED_EVERY).await;
             let second = transport.line(Instant::now(), false).unwrap().0;
-            transport.renew(&second, Instant::now());
+            transport.renew(&second, Instant::now(), true);
             for http in [second, transport.line(Instant::now(), false).unwrap().0] {
                 assert_eq!(http.turn(soon()).await.is_some(), goes_first, "{answered:?}");
             }
         }
         let near = transport(NEAR, None, Vec::new());
         let http = near.line(Instant::now(), false).unwrap().0;
-        near.renew(&http, Instant::now());
+        near.renew(&http, Instant::now(), true);
         assert!(near.line(Instant::now(), false).unwrap().0.turn(soon()).await.is_none(), "of http");
     }
 
@@ -576,25 +572,13 @@ mod tests {
             advance(Duration::from_secs(11)).await;
             http.hears();
             advance(RENEWED_EVERY - Duration::from_millis(1)).await;
-            transport.renew(&http, sent);
+            transport.renew(&http, sent, false);
+            assert!(is_used(), "a call in haste");
+            transport.renew(&http, sent, true);
             assert_eq!(is_used(), version == Version::HTTP_2, "of HTTP/1.1 it was another connection");
             // It has fallen silent since.
-            transport.renew(&http, Instant::now());
+            transport.renew(&http, Instant::now(), version == Version::HTTP_2);
             assert!(!is_used());
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_heard_since_is_told_of_every_version() {
-        for version in [Version::HTTP_2, Version::HTTP_11] {
-            let transport = transport(FAR, None, Vec::new());
-            let http = transport.line(Instant::now(), false).unwrap().0;
-            http.answered(&answer(version));
-            let sent = Instant::now();
-            assert!(!http.heard_since(sent));
-            advance(Duration::from_secs(1)).await;
-            http.hears();
-            assert!(http.heard_since(sent) && !http.heard_since(Instant::now()), "{version:?}");
         }
     }
 

@@ -5,7 +5,6 @@
 //! the others wait their turn. A probe that succeeds opens the gate again, a little wider with each success. Of the
 //! logins that were in flight when the gate closed none opens it, and none closes it once more.
 
-use std::mem::ManuallyDrop;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -179,32 +178,32 @@ impl LoginPass<'_> {
 
     /// The login got through, whatever became of it otherwise: its limit was not in the way.
     pub(crate) fn accepted(self) {
-        let pass = ManuallyDrop::new(self);
-        pass.settle(|state| {
+        self.settle(|state| {
             let Some(closed) = &mut state.closed else { return };
             if closed.allowed == 1 {
                 // The window that was closed is over; this login opened the next.
-                state.window_began = Some(pass.given);
+                state.window_began = Some(self.given);
             }
             closed.allowed = closed.allowed.saturating_add(1);
             closed.probes = 0;
-            if pass.gate.waiting.available_permits() == QUEUE {
+            if self.gate.waiting.available_permits() == QUEUE {
                 state.closed = None;
             }
         });
+        std::mem::forget(self);
     }
 
     /// The token endpoint reported its limit.
     pub(crate) fn throttled(self, retry_after: Option<Duration>) {
-        let pass = ManuallyDrop::new(self);
-        pass.settle(|state| {
+        self.settle(|state| {
             let probes = match &state.closed {
                 Some(closed) if closed.allowed == 1 => closed.probes + 1,
                 _ => 0,
             };
-            state.probe_later(probes, &pass, retry_after.unwrap_or_default());
+            state.probe_later(probes, &self, retry_after.unwrap_or_default());
             state.closings += 1;
         });
+        std::mem::forget(self);
     }
 
     /// Applies what the login told, unless the gate has closed since it was let in: then it is known already.
