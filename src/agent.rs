@@ -214,7 +214,7 @@ impl Agent {
 
     /// What the service says of the agent's token: whose it is, of which OAuth client, in which organisation.
     ///
-    /// `GET /api/v2/tokens/me`. The shape of the answer is not documented for all clients, so it is raw JSON.
+    /// `GET /api/v2/tokens/me`. The shape of the answer is not documented, so it is raw JSON.
     ///
     /// # Errors
     ///
@@ -227,8 +227,8 @@ impl Agent {
     /// Logs out: revokes the access token and forgets all tokens.
     ///
     /// `DELETE /api/v2/tokens/me`. Without a token nothing is sent; one that is already void counts as revoked.
-    /// A login or refresh under way is waited for, so that its token is revoked too; a call under way does not log in
-    /// again.
+    /// A login or refresh under way is waited for, so that its token is revoked too, for half of the call's time: the other half is
+    /// for the service. A call under way does not log in again.
     /// Afterwards an agent of client credentials or of a source may log in anew; any other must be made anew.
     ///
     /// # Errors

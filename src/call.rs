@@ -166,7 +166,10 @@ impl<'a> Run<'a> {
                     self.last = Some(error);
                     None
                 }
-                Verdict::Throttled(error) => self.after_limit(error)?,
+                Verdict::Throttled(error) => {
+                    self.after_limit(error)?;
+                    None
+                }
                 Verdict::Retry(floor, error) => Some(self.after_failure(floor, error)?),
                 Verdict::Fail(error) => return Err(self.ended(error)),
             };
@@ -499,8 +502,10 @@ impl<'a> Run<'a> {
         // A 5xx without a word on the quota is no answer about it: a gateway's, perhaps.
         if let (true, Some(quota)) = (is_answered && (headers.is_some() || !matches!(signal, Signal::Failed(_))), quota)
         {
-            let refusal =
-                if let Verdict::Throttled(error) = &verdict { Some(TooManyRequests::of(error)) } else { None };
+            let refusal = match &verdict {
+                Verdict::Throttled(error) => Some(TooManyRequests::of(error)),
+                _ => None,
+            };
             quota.answered(now, headers, refusal, &self.client.settings.retry);
         }
         if let Authority::Login { slot, .. } = &self.call.authority {
@@ -590,14 +595,14 @@ impl<'a> Run<'a> {
     }
 
     /// It is waited for at its gate: that of the token or of the call itself, of a login that of its OAuth client.
-    fn after_limit(&mut self, error: Error) -> Result<Option<Instant>, Error> {
+    fn after_limit(&mut self, error: Error) -> Result<(), Error> {
         self.client.counters.throttled(self.is_login());
         self.route.meter.throttled(error.limit_key());
         if error.retry_after().is_some_and(|wait| wait > self.client.settings.retry.retry_after_cap) {
             return Err(self.ended(error));
         }
         self.last = Some(error);
-        Ok(None)
+        Ok(())
     }
 
     /// When a further attempt is due, if there may be one.

@@ -15,8 +15,7 @@ pub(crate) fn shown(text: &str) -> String {
     let (head, cut) = head(text, SHOWN_BYTES);
     let mut escaped = String::with_capacity(head.len());
     for c in head.chars() {
-        // Nothing a terminal obeys gets through.
-        // That one makes an emoji of the character before it.
+        // Nothing a terminal obeys gets through; U+FE0F makes an emoji of the character before it.
         if is_hidden(c) && c != '\u{FE0F}' { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
     if cut {

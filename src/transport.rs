@@ -52,7 +52,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// A proxy that was asked for its reason is waited for no longer.
 const PROXY_SAYS: Duration = Duration::from_secs(2);
 /// A client is not made anew for each attempt, however short its connections are kept.
-const AT_LEAST: Duration = Duration::from_secs(1);
+const KEPT_AT_LEAST: Duration = Duration::from_secs(1);
 /// There are no more clients than so many, of all runtimes.
 const CLIENTS: usize = 1_024;
 /// A host that speaks HTTP/2 is to bear at least as many streams on a connection (RFC 9113 §6.5.2).
@@ -200,7 +200,9 @@ impl Transport {
         let here = Handle::try_current().ok().map(|runtime| runtime.id());
         let (mut lines, mut full) = (self.lines(), None);
         // What was not used for so long has no connection any more, and its runtime may be gone. Whoever comes now would make one.
-        lines.retain(|line| now.saturating_duration_since(line.used) <= self.settings.pool_idle_timeout.max(AT_LEAST));
+        lines.retain(|line| {
+            now.saturating_duration_since(line.used) <= self.settings.pool_idle_timeout.max(KEPT_AT_LEAST)
+        });
         for line in lines.iter_mut().filter(|line| line.runtime == here) {
             line.used = now;
             let place = line.http.place();

@@ -29,7 +29,8 @@ type TokenFuture = Pin<Box<dyn Future<Output = Result<Session, BoxError>> + Send
 /// an agent made of it fail with [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) and the reason, before anything
 /// is sent. That is what is empty, has a byte order mark, a line end or blanks before or behind it (as a file's text does),
 /// stands in quotes, or is a placeholder (`${token}`, `{{token}}`, and of ids, secrets, codes and tokens `<token>`, `%TOKEN%`,
-/// `$(token)`, `null` and the like); ids, secrets, codes and tokens that are not ASCII or have a control character in them; an access token with `Bearer` before it or a blank in it; and a client id with a colon.
+/// `$(token)`, `null` and the like); ids, secrets, codes and tokens that are not ASCII or have a control character in them; an
+/// access token with `Bearer` before it or a blank in it; a client id with a colon; and client credentials without a secret.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Credentials {
@@ -183,10 +184,12 @@ fn is_unfilled(text: &str) -> bool {
 /// A client's id and secret, a code and a refresh token, as a user gives them.
 fn check_word(what: &str, text: &str) -> Result<(), String> {
     check_text(what, text)?;
-    if is_unfilled(text) {
-        return Err(format!("{what} {UNFILLED}"));
-    }
+    check_filled(what, text)?;
     check_characters(what, text)
+}
+
+fn check_filled(what: &str, text: &str) -> Result<(), String> {
+    if is_unfilled(text) { Err(format!("{what} {UNFILLED}")) } else { Ok(()) }
 }
 
 /// They are visible ASCII and blanks (RFC 6749, appendix A).
@@ -215,7 +218,7 @@ pub(super) fn check_access_token(what: &str, token: &str) -> Result<(), String> 
 /// One that was not issued just now.
 pub(super) fn check_given_token(what: &str, token: &str) -> Result<(), String> {
     check_access_token(what, token)?;
-    check_word(what, token)
+    check_filled(what, token)
 }
 
 /// What an agent needs to go on after a restart: its tokens, as secrets. Store it like a password.

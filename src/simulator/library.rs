@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use super::bounded::Bounded;
 use super::document::{File, wall_clock};
-use super::ids::parse_id;
-use super::ids::random_id;
+use super::ids::{parse_id, random_id};
 use super::refusal::Refusal;
 use super::samples;
 
