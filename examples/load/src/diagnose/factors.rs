@@ -61,9 +61,17 @@ pub(crate) struct Row<'a> {
     /// Whether there was one at least for a part of its time.
     overlaps: bool,
     pub(crate) arrivals: [u32; WINDOWS.len()],
+    at_most: Crowd,
     of_token: Count,
     of_address: Count,
     of_all: Count,
+}
+
+/// The most that a request may have met if it arrived at any time before its answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Crowd {
+    in_flight: u32,
+    arrivals: [u32; WINDOWS.len()],
 }
 
 /// How many count against a quota before a request.
@@ -117,10 +125,22 @@ pub(crate) fn rows<'a>(samples: &[&'a Sample], failed: impl Fn(&Sample) -> Optio
         let Some(failed) = counted else { continue };
         let [of_token, of_address, of_all] = quotas(sample).map(|of| let_in.before(of, sample));
         let (first_of_id, same_id) = (until.is_none(), until.is_some_and(|until| until > at));
-        let overlaps = same_id;
-        rows.push(Row { sample, failed, first_of_id, same_id, overlaps, arrivals, of_token, of_address, of_all });
+        let (overlaps, at_most) = (same_id, Crowd::default());
+        rows.push(Row {
+            sample,
+            failed,
+            first_of_id,
+            same_id,
+            overlaps,
+            arrivals,
+            at_most,
+            of_token,
+            of_address,
+            of_all,
+        });
     }
     overlap(&mut rows);
+    crowd(&mut rows);
     rows
 }
 
@@ -172,6 +192,23 @@ fn overlap(rows: &mut [Row<'_>]) {
     }
 }
 
+/// What is sent first may arrive last: on a new connection behind all that are sent on kept ones meanwhile.
+fn crowd(rows: &mut [Row<'_>]) {
+    let most = |of: &[Row<'_>]| Crowd {
+        in_flight: of.iter().map(|row| row.sample.in_flight).max().unwrap_or_default(),
+        arrivals: std::array::from_fn(|i| of.iter().map(|row| row.arrivals[i]).max().unwrap_or_default()),
+    };
+    for i in 0..rows.len() {
+        let Some((row, later)) = rows.get(i..).and_then(<[_]>::split_first) else { return };
+        let answered = row.sample.at + row.sample.took;
+        let meanwhile = later.partition_point(|other| other.sample.at <= answered);
+        let at_most = most(rows.get(i..=i + meanwhile).unwrap_or_default());
+        if let Some(row) = rows.get_mut(i) {
+            row.at_most = at_most;
+        }
+    }
+}
+
 impl Row<'_> {
     /// Whether it is so near to the region that it may be in it: the target counts by what arrives when, and not by what
     /// is sent when.
@@ -182,11 +219,13 @@ impl Row<'_> {
             What::Clock(from, to) => (from - 0.3..to + 0.3).contains(&self.sample.at),
             What::SameId => self.overlaps,
             What::NewConnection | What::KeptConnection => !self.sample.fresh_known,
-            What::InFlight(limit) => reaches(self.sample.in_flight, 0.75, *limit),
+            What::InFlight(limit) => {
+                reaches(self.sample.in_flight, 0.75, *limit) || reaches(self.at_most.in_flight, 1.0, *limit)
+            }
             What::Arrivals(window, limit) => {
                 let at = WINDOWS.iter().position(|known| known == window);
-                let value = at.and_then(|at| self.arrivals.get(at)).copied().unwrap_or_default();
-                reaches(value, 0.6, *limit)
+                let of = |arrivals: &[u32]| at.and_then(|at| arrivals.get(at)).copied().unwrap_or_default();
+                reaches(of(&self.arrivals), 0.6, *limit) || reaches(of(&self.at_most.arrivals), 1.0, *limit)
             }
             What::PerToken(limit) => counts(self.of_token, *limit),
             What::PerAddress(limit) => counts(self.of_address, *limit),

@@ -43,6 +43,8 @@ struct Model {
     troubles: Vec<Trouble>,
     /// Whether what one token sends at once arrives in any order.
     reorders: bool,
+    /// What a new connection takes before its request arrives.
+    connecting: f64,
     logins_in_a_minute: u32,
     /// Rows of a feeder: no agent more has one.
     most_tokens: usize,
@@ -55,6 +57,19 @@ struct Model {
     idle: HashMap<(u32, usize), Vec<u32>>,
     in_use: Vec<(f64, (u32, usize), u32)>,
     connections: u32,
+}
+
+/// A request on its way.
+struct Sent {
+    order: Order,
+    worker: usize,
+    pool: (u32, usize),
+    at: f64,
+    arrives: f64,
+    /// How many of the cell's others have no answer yet.
+    others: u32,
+    connection: u32,
+    fresh: bool,
 }
 
 /// What a request meets.
@@ -82,6 +97,7 @@ impl Model {
             addresses: 2,
             troubles,
             reorders: false,
+            connecting: 0.0,
             logins_in_a_minute: u32::MAX,
             most_tokens: usize::MAX,
             logged_in: Vec::new(),
@@ -132,21 +148,23 @@ impl Model {
         }
     }
 
-    /// The connection that a request takes, and whether it is new.
-    fn connect(&mut self, order: Order, slot: usize) -> (u32, bool) {
+    /// Sends a request on a connection of a pool, or on a new one.
+    fn connect(&mut self, order: Order, (worker, turn): (usize, usize), others: u32) -> Sent {
         let now = self.now;
         let mut ended: Vec<_> = self.in_use.extract_if(.., |(end, ..)| *end <= now).collect();
         ended.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (_, pool, connection) in ended {
             self.idle.entry(pool).or_default().push(connection);
         }
-        let pool = self.idle.entry((order.address, slot % 8)).or_default();
-        let kept = if order.new_connection { None } else { pool.pop() };
+        let pool = (order.address, turn % 8);
+        let kept = if order.new_connection { None } else { self.idle.entry(pool).or_default().pop() };
         let connection = kept.unwrap_or_else(|| {
             self.connections += 1;
             self.connections
         });
-        (connection, kept.is_none())
+        let fresh = kept.is_none();
+        let arrives = now + if fresh { self.connecting * (0.5 + self.rng.f64()) } else { 0.0 };
+        Sent { order, worker, pool, at: now, arrives, others, connection, fresh }
     }
 
     /// Gives the answers of what was sent at once to one another.
@@ -160,11 +178,10 @@ impl Model {
         }
     }
 
-    /// Answers one request that is sent now.
-    fn send(&mut self, order: Order, slot: usize, cell: &Cell) -> (Sample, End) {
-        let now = self.now;
+    /// Answers one request that was sent before and arrives now.
+    fn answer(&mut self, sent: &Sent, cell: &Cell) -> (Sample, End) {
+        let (now, order, fresh, connection) = (self.now, sent.order, sent.fresh, sent.connection);
         self.under_way.retain(|(end, _)| *end > now);
-        let (connection, fresh) = self.connect(order, slot);
         let met = Met {
             in_flight: self.under_way.len() as u32,
             same: self.under_way.iter().any(|(_, id)| *id == order.id),
@@ -187,7 +204,7 @@ impl Model {
             _ => self.latency * (0.8 + 0.5 * self.rng.f64()),
         };
         if !order.new_connection && !matches!(end, End::Broken(_) | End::Timeout) {
-            self.in_use.push((now + took, (order.address, slot % 8), connection));
+            self.in_use.push((now + took, sent.pool, connection));
         }
         if !quick {
             self.under_way.push((now + took, order.id));
@@ -199,9 +216,9 @@ impl Model {
         let known = !matches!(end, End::Broken(_) | End::Timeout);
         let sample = Sample {
             arm: cell.arm,
-            at: now,
-            took,
-            in_flight: met.in_flight,
+            at: sent.at,
+            took: now + took - sent.at,
+            in_flight: sent.others,
             token: order.token,
             id: order.id,
             address: order.address,
@@ -209,7 +226,7 @@ impl Model {
             fresh_known: known || cell.workers == 1 || order.new_connection,
             connection: known.then_some(connection),
             node: node.filter(|_| known),
-            age: now - self.logged_in.get(order.token as usize).copied().unwrap_or_default(),
+            age: sent.at - self.logged_in.get(order.token as usize).copied().unwrap_or_default(),
             stale: (order.token as usize) + 1 < self.logged_in.len(),
             end: Taken::WELL,
         };
@@ -258,16 +275,32 @@ impl Subject for Model {
         let first = taken.samples.len();
         let mut free = vec![self.now; cell.workers.min(cell.orders.len())];
         let (mut due, mut last) = (self.now, self.now);
-        for (turn, order) in cell.orders.iter().enumerate() {
-            let Some((slot, at)) = free.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)) else { return };
-            // Requests take some time to be written.
-            self.now = (at.max(due).max(self.now) + 0.0001 * self.rng.f64()).max(self.now);
-            due = self.now + cell.every.as_secs_f64();
-            let (mut sample, end) = self.send(*order, turn, cell);
-            free[slot] = self.now + sample.took;
-            last = f64::max(last, free[slot]);
-            sample.end = taken.end(end);
-            taken.samples.push(sample);
+        let mut on_the_way: Vec<Sent> = Vec::new();
+        let mut orders = cell.orders.iter().enumerate().peekable();
+        loop {
+            let Some((worker, at)) = free.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)) else {
+                return;
+            };
+            let start = if orders.peek().is_some() { at.max(due).max(self.now) } else { f64::INFINITY };
+            let arriving = on_the_way.iter().enumerate().min_by(|a, b| a.1.arrives.total_cmp(&b.1.arrives));
+            let arriving = arriving.filter(|(_, sent)| sent.arrives <= start).map(|(i, _)| i);
+            if let Some(sent) = arriving.map(|i| on_the_way.swap_remove(i)) {
+                self.now = sent.arrives.max(self.now);
+                let (mut sample, end) = self.answer(&sent, cell);
+                free[sent.worker] = sent.at + sample.took;
+                last = f64::max(last, free[sent.worker]);
+                sample.end = taken.end(end);
+                taken.samples.push(sample);
+            } else if let Some((turn, order)) = orders.next() {
+                // Requests take some time to be written.
+                self.now = start + 0.0001 * self.rng.f64();
+                due = self.now + cell.every.as_secs_f64();
+                let others = free.iter().filter(|free| **free > self.now).count() as u32;
+                on_the_way.push(self.connect(*order, (worker, turn), others));
+                free[worker] = f64::INFINITY;
+            } else {
+                break;
+            }
         }
         if self.reorders {
             self.reorder(&mut taken.samples[first..]);
@@ -477,6 +510,29 @@ fn the_knee_is_told_as_a_number_and_a_setting() {
             let off = setting.value.abs_diff(u64::from(knee) + 1) as f64 / f64::from(knee);
             assert!(off < 0.08, "{} for {knee}", setting.value);
         }
+    }
+}
+
+#[test]
+fn what_arrives_late_on_its_new_connection_is_not_refused_for_that() {
+    let by_clock = Asked { agents: 20, per_second: 1000.0, open: true, ..asked() };
+    let (overload, burst) = ((Name::Overload, When::Above(60)), (Name::Burst, When::Burst(60, 0.5)));
+    let cases = [
+        (&by_clock, 0.004, &overload, 1.0),
+        (&asked(), 0.02, &overload, 0.4),
+        (&asked(), 0.02, &overload, 1.0),
+        (&by_clock, 0.05, &overload, 1.0),
+        (&asked(), 0.02, &burst, 0.9),
+        (&asked(), 0.02, &burst, 1.0),
+    ];
+    for (asked, connecting, (name, when), likely) in cases {
+        let ask = |seed| {
+            let mut model = Model::new(seed, vec![Trouble(when.clone(), refused(400), likely)]);
+            (model.connecting, model.latency) = (connecting, 0.1);
+            diagnosed(model, asked, seed)
+        };
+        let of = format!("{name:?}, {connecting} s to connect, {likely}");
+        assert_eq!(right(&of, 10, ask, |report| names(report) == [*name]), 10, "{of}");
     }
 }
 
