@@ -196,7 +196,9 @@ fn overlap(rows: &mut [Row<'_>]) {
 fn crowd(rows: &mut [Row<'_>]) {
     let most = |of: &[Row<'_>]| Crowd {
         in_flight: of.iter().map(|row| row.sample.in_flight).max().unwrap_or_default(),
-        arrivals: std::array::from_fn(|i| of.iter().map(|row| row.arrivals[i]).max().unwrap_or_default()),
+        arrivals: std::array::from_fn(|i| {
+            of.iter().filter_map(|row| row.arrivals.get(i).copied()).max().unwrap_or_default()
+        }),
     };
     for i in 0..rows.len() {
         let Some((row, later)) = rows.get(i..).and_then(<[_]>::split_first) else { return };
@@ -265,6 +267,7 @@ pub(crate) fn fits(rows: &[Row<'_>]) -> Vec<Fit> {
         let of = |row: &Row<'_>| row.arrivals.get(i).copied().unwrap_or_default();
         all.push(threshold(rows, |t| What::Arrivals(window, t), of));
     }
+    all.push(by_time_alone(rows, &all));
     all.into_iter().flatten().collect()
 }
 
@@ -395,12 +398,9 @@ fn class(arm: Arm) -> u32 {
     }
 }
 
-/// A span of time in which all arms fail, and outside of which the same arms do not.
-fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
-    // Only of those that do little at a time: waves come and go.
-    let few: Vec<&Row<'_>> = rows.iter().filter(|row| class(row.sample.arm) < 7).collect();
-    let size = few.len().div_ceil(BINS).max(1);
-    let bins: Vec<&[&Row<'_>]> = few.chunks(size).collect();
+/// The span of time that is most unlike the rest, of some of the rows.
+fn span(of: &[&Row<'_>]) -> Option<(f64, f64)> {
+    let bins: Vec<&[&Row<'_>]> = of.chunks(of.len().div_ceil(BINS).max(1)).collect();
     let failed: Vec<u32> = bins.iter().map(|bin| numbers::count(bin.iter().filter(|row| row.failed).count())).collect();
     let all: Vec<u32> = bins.iter().map(|bin| numbers::count(bin.len())).collect();
     let (ratio, from, to) = hypothesis::best_span(&failed, &all);
@@ -408,13 +408,32 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     // To the first and the last that failed.
     let mut failures = span.iter().flat_map(|bin| bin.iter()).filter(|row| row.failed).map(|row| row.sample.at);
     let from = failures.next()?;
-    let to = failures.next_back()?;
+    Some((from, failures.next_back()?))
+}
+
+fn within(rows: &[Row<'_>], (from, to): (f64, f64)) -> Option<Fit> {
+    let region = rows.iter().map(|row| (from..=to).contains(&row.sample.at)).collect();
+    fit(rows, What::Clock(from, to), (BINS * BINS / 2) as f64, region)
+}
+
+/// A span of time that tells far more than anything else does, whichever arms it came to.
+fn by_time_alone(rows: &[Row<'_>], others: &[Option<Fit>]) -> Option<Fit> {
+    let most = others.iter().flatten().map(|fit| fit.score).fold(0.0, f64::max);
+    let (from, to) = span(&rows.iter().collect::<Vec<_>>())?;
+    within(rows, widened(rows, from, to)).filter(|fit| fit.score > 1.5 * most)
+}
+
+/// A span of time in which all arms fail, and outside of which the same arms do not.
+fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
+    // Only of those that do little at a time: waves come and go.
+    let few: Vec<&Row<'_>> = rows.iter().filter(|row| class(row.sample.arm) < 7).collect();
+    let (from, to) = span(&few)?;
     let (from, to) = widened(rows, from, to);
-    let within = |row: &Row<'_>| (from..=to).contains(&row.sample.at);
     let mut classes: HashMap<u32, [(u64, u64); 2]> = HashMap::new();
     for row in rows {
         let [outside, inside] = classes.entry(class(row.sample.arm)).or_default();
-        let (bad, well) = if within(row) { inside } else { outside };
+        let is_within = (from..=to).contains(&row.sample.at);
+        let (bad, well) = if is_within { inside } else { outside };
         *(if row.failed { bad } else { well }) += 1;
     }
     let inside = classes.values().fold((0, 0), |(bad, well), [_, inside]| (bad + inside.0, well + inside.1));
@@ -430,7 +449,7 @@ fn by_clock(rows: &[Row<'_>]) -> Option<Fit> {
     if (failing < 2 && !from_the_first && !of_one) || spared {
         return None;
     }
-    fit(rows, What::Clock(from, to), (BINS * BINS / 2) as f64, rows.iter().map(within).collect())
+    within(rows, (from, to))
 }
 
 /// The span with what failed right before and after it in all arms, as far as it then tells more.

@@ -218,7 +218,13 @@ impl Case<'_> {
         let rival = rival.map(|(_, fit)| fit.score).max_by(f64::total_cmp).unwrap_or_default();
         let apart = rate(fit.inside) > 4.0 * rate(fit.outside) + 0.02;
         let sure = fit.score > 25.0 && apart && rival < 0.9 * fit.score;
-        let certainty = if sure { Certainty::Certain } else { Certainty::Likely };
+        // A time in which it also was more that was asked for than at others may be no matter of time at all.
+        let open = name == Name::TimeWindow && rival > 0.95 * fit.score;
+        let certainty = match (sure, open) {
+            (true, _) => Certainty::Certain,
+            (false, true) => Certainty::Possible,
+            (false, false) => Certainty::Likely,
+        };
         Some((name, certainty, fit))
     }
 
