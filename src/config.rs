@@ -1,11 +1,12 @@
 //! A client's configuration as data: from the environment, or inside a service's own TOML, YAML or JSON.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, Visitor};
 
 use crate::auth::{Credentials, check_text};
 #[cfg(feature = "cache")]
@@ -21,6 +22,9 @@ use crate::text::quoted;
 trait Setting: Sized {
     /// What a file holds.
     type Written: DeserializeOwned;
+
+    /// Whether no error may show it.
+    const IS_SECRET: bool = false;
 
     fn read(written: Self::Written) -> Result<Self, String>;
 
@@ -51,10 +55,20 @@ macro_rules! settings {
     };
 }
 
-settings! { String, SecretString, bool, RetryConfig }
+settings! { String, bool, RetryConfig }
 settings! { u32: "0 is none at all; write 1 or more", usize: "0 is none at all; write 1 or more" }
 #[cfg(feature = "cache")]
 settings! { u64, CacheConfig }
+
+impl Setting for SecretString {
+    type Written = Self;
+
+    const IS_SECRET: bool = true;
+
+    fn read(written: Self) -> Result<Self, String> {
+        Ok(written)
+    }
+}
 
 impl Setting for Duration {
     type Written = String;
@@ -134,18 +148,33 @@ fn set<'de, T: Setting, A: MapAccess<'de>>(slot: &mut Option<T>, key: &str, map:
     if slot.is_some() {
         return Err(A::Error::custom(format!("{key}: it is given twice")));
     }
-    let wrong = |why: &dyn fmt::Display| A::Error::custom(format!("{key}: {why}"));
-    let Some(written) = map.next_value::<Option<T::Written>>().map_err(|error| wrong(&error))? else { return Ok(()) };
-    let value = T::read(written).map_err(|why| wrong(&why))?;
-    match value.refused_as_zero() {
-        Some(why) if !MAY_BE_ZERO.contains(&key) => Err(wrong(&why)),
-        _ => {
-            *slot = Some(value);
-            Ok(())
+    *slot = map.next_value_seed(OfKey(key, PhantomData))?.map_err(A::Error::custom)?;
+    Ok(())
+}
+
+/// The value of a key. What is wrong with it is an error while it is read, since the format then says at which place of the file that
+/// is. It may show the place, too, so what is wrong with a secret is given back and told without.
+struct OfKey<'k, T>(&'k str, PhantomData<T>);
+
+impl<'de, T: Setting> DeserializeSeed<'de> for OfKey<'_, T> {
+    type Value = Result<Option<T>, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, file: D) -> Result<Self::Value, D::Error> {
+        let Self(key, _) = self;
+        let written = Option::<T::Written>::deserialize(file).map_err(|error| error.to_string());
+        let value = written.and_then(|written| written.map(T::read).transpose());
+        let value = value.and_then(|value| match value.as_ref().and_then(T::refused_as_zero) {
+            Some(why) if !MAY_BE_ZERO.contains(&key) => Err(why.to_owned()),
+            _ => Ok(value),
+        });
+        match value.map_err(|why| format!("{key}: {why}")) {
+            Err(why) if !T::IS_SECRET => Err(D::Error::custom(why)),
+            told => Ok(told),
         }
     }
 }
 
+/// It is told without its place: a secret may stand there under a wrong name.
 fn unknown<E: serde::de::Error>(key: &str, known: &[&str]) -> E {
     E::custom(format!("{} is no setting; there are {}", quoted(key), known.join(", ")))
 }
@@ -336,8 +365,9 @@ impl ClientConfig {
                 Err(Error::invalid_input("region is missing; name it, like \"us-east-1\" or \"mypurecloud.com\""))
             }
             (None, _) => Err(Error::invalid_input(format!(
-                "{} is missing; give all of api_url, login_url and upload_url, or region",
-                missing.join(" and ")
+                "{} {} missing; give all of api_url, login_url and upload_url, or region",
+                missing.join(" and "),
+                if missing.len() == 1 { "is" } else { "are" }
             ))),
         }
     }
@@ -730,5 +760,31 @@ mod tests {
         }
         let error = toml::from_str::<ClientConfig>("region = \"us-east-1\"\ncall_timeout = \"soon\"").unwrap_err();
         assert!(error.to_string().contains("call_timeout"), "{error}");
+        let config: ClientConfig = serde_json::from_str(r#"{"api_url": "https://gw.example.com"}"#).unwrap();
+        assert!(config.place().unwrap_err().to_string().starts_with("login_url and upload_url are missing;"));
+    }
+
+    /// By a format that knows where it is.
+    #[test]
+    fn a_broken_file_is_told_by_the_place() {
+        for (line, wrong) in [
+            ("call_timeout = \"soon\"", "\"soon\""),
+            ("call_timeout = 30", "30"),
+            ("attempt_timeout = \"0s\"", "\"0s\""),
+            ("max_in_flight = -1", "-1"),
+            ("gzip = \"yes\"", "\"yes\""),
+            ("region = \"mars-1\"", "\"mars-1\""),
+            ("retry = { attempts = 0 }", "{ attempts = 0 }"),
+        ] {
+            let text = format!("user_agent = \"desk\"\n{line}\nmax_waiting = 7\n");
+            let error = toml::from_str::<ClientConfig>(&text).unwrap_err();
+            assert_eq!(error.span().and_then(|place| text.get(place)), Some(wrong), "{error}");
+        }
+        for line in
+            ["proxy = { url = \"http://proxy:3128\", password = \"hush\" }", "prxy = \"http://a:hush@proxy:3128\""]
+        {
+            let error = toml::from_str::<ClientConfig>(&format!("user_agent = \"desk\"\n{line}\n")).unwrap_err();
+            assert!(error.to_string().contains("pr") && !error.to_string().contains("hush"), "{error}");
+        }
     }
 }

@@ -271,6 +271,10 @@ impl FromStr for Region {
             let wanted = host.unwrap_or_else(|| address.to_ascii_lowercase());
             let advice = match Self::closest(crate::text::head(&wanted, 100).0) {
                 Some((name, domain)) => format!("did you mean {name} ({domain})?"),
+                None if address.contains("://") => {
+                    "URLs of your own are given to Region::custom, or as api_url, login_url and upload_url of a ClientConfig"
+                        .to_owned()
+                }
                 None => {
                     "name one like us-east-1, or its domain like mypurecloud.com; Region::ALL has them all".to_owned()
                 }
@@ -372,6 +376,8 @@ mod tests {
             let error = text.parse::<Region>().unwrap_err().to_string();
             assert!(error.contains("is no Genesys Cloud region") && error.len() < 600, "{error}");
         }
+        let error = "http://127.0.0.1:8085".parse::<Region>().unwrap_err().to_string();
+        assert!(error.contains("Region::custom") && error.contains("api_url"), "{error}");
         let error = "https://me:hunter2@api.mypurecloud.de".parse::<Region>().unwrap_err().to_string();
         assert!(!error.contains("hunter2") && error.contains("is no Genesys Cloud region"), "{error}");
         for text in ["https://api.mypurecloud.de@evil.example", "notmypurecloud.de", "mypurecloud.de.evil.example"] {

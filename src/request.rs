@@ -11,6 +11,7 @@ use http::Uri;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, Url};
 
+use crate::id::is_uuid;
 use crate::text::{encode_segment, secrets_of};
 
 /// What an attempt may take where a file travels or the service may hold its answer back, unless the client's attempt
@@ -205,6 +206,14 @@ impl<'a> Spec<'a> {
             body.as_ref().and_then(serde_json::Value::as_object).into_iter().flat_map(serde_json::Map::values);
         data.extend(members.filter_map(|value| Some(Cow::Owned(value.as_str()?.to_owned()))));
         data
+    }
+
+    /// An id in it that is no UUID: of the script that it is about, or one of its path.
+    pub(crate) fn odd_id(&self) -> Option<&'a str> {
+        let names = self.operation.route.split('/').filter(|part| part.starts_with('{'));
+        let in_path = names.zip(self.parameters).filter(|(name, _)| name.ends_with("Id}")).map(|(_, id)| *id);
+        let subject = self.subject.filter(|_| self.operation.is_of_script() || !self.parameters.is_empty());
+        subject.into_iter().chain(in_path).find(|id| !is_uuid(id))
     }
 
     /// An operation with its path's parameters. It is about the first.

@@ -9,7 +9,6 @@ use crate::answer::Answer;
 use crate::error::cause::{self, Endpoint, RequestFacts};
 use crate::error::{BadRequest, Cause, Envelope, Error, ErrorBody, ErrorKind, GaveUp};
 use crate::failure::{Failure, Outcome};
-use crate::id::is_uuid;
 use crate::limits::outage::Failed;
 use crate::request::{OnHost, Repeat, Spec};
 use crate::retry::{hint, retry_after};
@@ -207,7 +206,7 @@ fn refusal(asked: &Asked<'_>, answer: &Answer) -> Error {
         let request = RequestFacts {
             of_script: spec.operation.is_of_script(),
             had_body: spec.body.is_some(),
-            odd_id: spec.subject.filter(|id| !spec.parameters.is_empty() && !is_uuid(id)),
+            odd_id: spec.odd_id(),
             parameters: &parameters,
             data: &data.iter().map(AsRef::as_ref).collect::<Vec<_>>(),
         };

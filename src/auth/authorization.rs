@@ -128,14 +128,14 @@ impl Authorization {
         &self.url
     }
 
-    /// The credentials in the URL the browser came back to (the whole URL, or from `?` on).
+    /// The credentials in the URL the browser came back to: all of it, its path and query, or the query alone.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::LoginRefused`] when the agent or the service refused, when there is no code, or when
     /// `state` is not the one of this authorization: then the request was not begun here.
     pub fn credentials(self, returned: &str) -> Result<Credentials, Error> {
-        let query = returned.split_once('?').map_or("", |(_, query)| query);
+        let query = returned.split_once('?').map_or(returned, |(_, query)| query);
         let query = query.split('#').next().unwrap_or_default();
         let parsed = Url::parse(&format!("https://callback.invalid/?{query}"))
             .map_err(|_| Error::invalid_input("what the browser came back with does not parse"))?;
@@ -144,16 +144,19 @@ impl Authorization {
             found.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
         };
         let refused = |why: String| Err(Error::new(ErrorKind::LoginRefused, why));
-        match value("state") {
-            Some(state) if state == *self.state.expose_secret() => {}
-            Some(_) => {
-                return refused("the browser came back with another `state`: this login was not begun here".into());
-            }
-            None => return refused("the browser came back without `state`: this login was not begun here".into()),
-        }
-        if let Some(error) = value("error") {
+        let told = value("error").map(|error| {
             let described = value("error_description").map(|why| format!(", {}", quoted(&why))).unwrap_or_default();
-            return refused(format!("the authorization was refused: {}{described}", quoted(&error)));
+            format!("{}{described}", quoted(&error))
+        });
+        let state = value("state");
+        if state.as_deref() != Some(self.state.expose_secret()) {
+            let how = if state.is_some() { "with another `state`" } else { "without `state`" };
+            // A refusal may have come without it: its words are what there is to go by.
+            let told = told.map(|told| format!("; it says {told}")).unwrap_or_default();
+            return refused(format!("the browser came back {how}: this login was not begun here{told}"));
+        }
+        if let Some(told) = told {
+            return refused(format!("the authorization was refused: {told}"));
         }
         match value("code") {
             None => refused("the browser came back without a code".into()),

@@ -99,9 +99,11 @@ pub enum ErrorKind {
     Connection,
     /// An answer that is none of the API's: not JSON, another shape, another status, too large.
     UnexpectedAnswer,
-    /// A middleware of the user's failed.
+    /// A middleware of the user's failed. What it gave is the error's [`source`](std::error::Error::source) and not in its text,
+    /// as it may hold a secret.
     Middleware,
-    /// The user's own token source failed.
+    /// The user's own token source failed. What it gave is the error's [`source`](std::error::Error::source) and not in its text,
+    /// as it may hold a secret.
     TokenSource,
     /// The service received a script but could not import it; [`Error::message`] has what it says.
     ImportFailed,

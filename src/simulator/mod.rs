@@ -48,7 +48,7 @@
 //! 2. `pageSize=0`, `pageNumber=0`, a negative or empty one, text, and a value that an enumeration does not have are
 //!    `400 invalid.value`, which names the parameter. No page is too large. The Go SDK sends 0 for both where its caller
 //!    leaves them unset: its callers must set both.
-//! 3. An empty parameter of text (`name=`) is none.
+//! 3. An empty parameter of text (`name=`) is none. `longPoll` is true or false in any case: old Python SDKs send `True`.
 //! 4. A wrong method is `405 method.not.allowed`.
 //!
 //! Tokens and limits:

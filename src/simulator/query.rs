@@ -37,6 +37,17 @@ impl Query {
         }
     }
 
+    /// Whether it is true, in any case.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+        match self.text(name) {
+            Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Some(text) if !text.eq_ignore_ascii_case("false") => {
+                Err(Refusal::invalid_value(name, text, "Boolean", "true, false"))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// One of `allowed`.
     pub(super) fn one_of(&self, name: &str, allowed: &[&'static str]) -> Result<Option<&'static str>, Refusal> {
         let Some(text) = self.text(name) else {

@@ -75,7 +75,7 @@ struct UploadStatus {
 /// `GET /api/v2/scripts/uploads/{uploadId}/status`.
 pub(super) async fn upload_status(call: Call) -> Answer {
     let id = parse_id(call.param("uploadId"))?.to_string();
-    let long_poll = call.query.one_of("longPoll", &["true", "false"])? == Some("true");
+    let long_poll = call.query.flag("longPoll")?;
 
     let mut state = call.service.library().upload_state(&id)?;
     if let (Upload::Pending { until }, true) = (&state, long_poll) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use genesys_scripts::{
-    Cause, Certainty, Client, Credentials, Envelope, Error, ErrorKind, ExportScript, ListScripts, ScriptFile,
+    Cause, Certainty, Client, Credentials, Envelope, Error, ErrorKind, ExportScript, ListScripts, PublishScript,
+    ReadScript, ScriptFile,
 };
 use serde_json::json;
 
@@ -444,6 +445,28 @@ async fn what_a_call_was_made_with_is_none_of_the_answers_words() {
         // Of another call it is no name.
         let cause = agent.script(&script_id).await.unwrap_err().bad_request().unwrap().cause.clone();
         assert!(matches!(cause, Cause::Quota | Cause::Session), "{name}: {cause:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whichever_id_is_no_uuid_is_the_one_named() {
+    let words = "The request could not be understood by the server due to malformed syntax.";
+    let body = json!({ "message": words, "code": "bad.request", "status": 400 }).to_string();
+    let transport = Scripted::by(move |seen| if seen.is_login() { token(TOKEN) } else { reply(400, &body) });
+    let agent = transport.agent();
+    let (script_id, odd) = (id(), "start");
+    let (page, division, other) = (odd.parse().unwrap(), odd.parse().unwrap(), odd.parse().unwrap());
+    for (error, cause) in [
+        (agent.script_page(&script_id, &page, &ReadScript::default()).await.unwrap_err(), Cause::InvalidId),
+        (agent.published_script_page(&script_id, &page, &ReadScript::default()).await.unwrap_err(), Cause::InvalidId),
+        (agent.move_to_division(&script_id, &division).await.unwrap_err(), Cause::InvalidId),
+        (agent.publish(&other, &PublishScript::default()).await.unwrap_err(), Cause::InvalidId),
+        (agent.publish(&script_id, &PublishScript::default()).await.unwrap_err(), Cause::Body),
+        (agent.move_to_division(&script_id, &script_id.as_str().parse().unwrap()).await.unwrap_err(), Cause::Body),
+    ] {
+        let why = error.bad_request().unwrap();
+        assert_eq!((&why.cause, why.certainty), (&cause, Certainty::Possible), "{error}");
+        assert_eq!(error.to_string().contains("the id \"start\" is no UUID"), cause == Cause::InvalidId, "{error}");
     }
 }
 

@@ -417,6 +417,32 @@ async fn any_replica_takes_the_return_of_an_authorization_begun_by_another() {
     }
 }
 
+/// A handler has the whole address, or what its framework left of it.
+#[test]
+fn the_return_of_an_authorization_is_read_from_whatever_a_handler_has() {
+    let begin =
+        || Authorization::begin(&Region::EU_WEST_1, OAuthClient::public("desktop"), "https://desk.example/back");
+    let begun = begin().unwrap();
+    let state =
+        reqwest::Url::parse(begun.url()).unwrap().query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
+    for before in ["https://desk.example/back?", "/back?", "?", ""] {
+        let returned = format!("{before}code=c0de&state={state}");
+        let Ok(Credentials::AuthorizationCode { code, .. }) = begun.clone().credentials(&returned) else {
+            panic!("{returned}");
+        };
+        assert_eq!(code.expose_secret(), "c0de");
+        let denied = format!("{before}error=access_denied&state={state}");
+        assert!(begun.clone().credentials(&denied).unwrap_err().to_string().contains("\"access_denied\""), "{denied}");
+    }
+    for nothing in ["", "?", "https://desk.example/back", "c0de"] {
+        let error = begun.clone().credentials(nothing).unwrap_err();
+        assert!(error.to_string().contains("without `state`"), "{nothing}: {error}");
+    }
+    // Whoever sent it: what it says is shown, and believed no more than that.
+    let error = begun.credentials("/back?error=access_denied&error_description=No%1b").unwrap_err().to_string();
+    assert!(error.contains("without `state`") && error.contains("\"access_denied\", \"No\\u{1b}\""), "{error}");
+}
+
 fn client_of(simulator: &Simulator) -> Client {
     let here = Region::custom(simulator.url(), simulator.url(), simulator.url()).unwrap();
     Client::builder(here).with_middleware(simulator.transport()).build().unwrap()

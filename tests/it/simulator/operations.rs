@@ -266,7 +266,10 @@ async fn an_upload_is_pending_then_done_then_published_exported_downloaded_and_d
     let status = format!("/api/v2/scripts/uploads/{}/status", upload["correlationId"].as_str().expect("id"));
     assert_eq!(peer.get(&token, &status).await.json(), json!({ "succeeded": false }));
     assert_eq!(peer.get(&token, "/api/v2/scripts?name=Imported").await.json()["total"], 0);
-    let done = peer.get(&token, &format!("{status}?longPoll=true")).await.json();
+    // As old Python SDKs write it, 62.0.0 among them.
+    assert_eq!(peer.get(&token, &format!("{status}?longPoll=False")).await.json(), json!({ "succeeded": false }));
+    let done = peer.get(&token, &format!("{status}?longPoll=True")).await.json();
+    assert_eq!(peer.get(&token, &format!("{status}?longPoll=true")).await.json(), done);
     assert_eq!(done["succeeded"], true);
     assert!(done["url"].is_string());
 
