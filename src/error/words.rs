@@ -46,10 +46,11 @@ const OTHER_THINGS: [(&str, &str); 10] = [
 ];
 
 /// The same where the others stand anywhere in the sentence.
-const BESIDE: [(&str, &str); 16] = [
+const BESIDE: [(&str, &str); 17] = [
     ("token", "near|position|column|expression|template|filter|syntax|expand|parser|lexer"),
     ("token|session", "variable|variables"),
     ("code", "method"),
+    ("json|xml", "expression|component|components"),
     ("credentials", "integration|integrations"),
     ("locked", "account|accounts|organization|organisation|org|licence|license|password|phone"),
     ("published", "because|since|due"),
@@ -103,10 +104,12 @@ const QUOTES: [(char, &[char]); 12] = [
 /// In a text that is cut within a quotation what these begin goes to its end. The others may stand for something else.
 const FIRM: [char; 5] = ['"', '“', '„', '「', '『'];
 /// What may stand behind a name that is not quoted.
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 23] = [
     "is", "isn't", "was", "wasn't", "are", "has", "hasn't", "had", "cannot", "can", "can't", "could", "couldn't",
-    "does", "doesn't", "did", "must", "may", "already", "not", "contains",
+    "does", "doesn't", "did", "must", "may", "already", "not", "contains", "exist", "exists",
 ];
+/// What a sentence goes on with where the name is over.
+const JOINING: [&str; 10] = ["because", "as", "since", "due", "while", "when", "after", "but", "and", "with"];
 
 /// What any refusal says.
 #[rustfmt::skip]
@@ -361,40 +364,53 @@ fn mark(c: char, before: char, ends: bool) -> Option<Piece> {
 }
 
 /// The length of a name that stands unquoted after a word that announces one: it is in brackets, all of it is in capitals, or
-/// it begins with one and goes to the verb.
+/// it begins with one and goes to the verb, or to the end of the sentence.
 fn title(announced_by: &str, rest: &str) -> Option<usize> {
     let least = match announced_by.to_ascii_lowercase().as_str() {
         "named" | "called" | "titled" => 1,
         "script" | "flow" | "queue" | "division" => 2,
         _ => return None,
     };
-    let bracketed = rest.strip_prefix('(').and_then(|rest| head(rest, LONGEST_RUN).0.split_once(')'));
-    if let Some((name, _)) = bracketed {
+    if let Some((name, _)) = rest.strip_prefix('(').and_then(|rest| head(rest, LONGEST_RUN).0.split_once(')')) {
         return Some(name.len() + 2);
     }
-    let is_capital = |word: &str| {
+    let is_capital = |word: &&&str| {
         let mut chars = word.chars();
         chars.next().is_some_and(char::is_uppercase) && chars.all(|c| c.is_lowercase() || c == '\'')
     };
-    let (mut capitals, mut words, mut length, mut in_capitals) = (0, 0, 0, 0);
+    let (words, next) = unquoted(rest);
+    let capitals = words.iter().take_while(is_capital).count();
+    let is_within = announced_by.starts_with(char::is_lowercase);
+    // Two words at the end may be what is said.
+    let is_whole = match next {
+        "" => words.len() > 2 && least == 2 && is_within,
+        next => words.len() > 1 && VERBS.contains(&next),
+    };
+    // In a sentence that is all in capitals it is none.
+    let is_among_small =
+        least == 1 || is_within || words.get(capitals).unwrap_or(&next).starts_with(char::is_lowercase);
+    let count = match (is_whole && capitals > 0, capitals >= least && is_among_small) {
+        (true, _) => words.len(),
+        (_, true) => capitals,
+        _ => return None,
+    };
+    Some(words.iter().take(count).map(|word| word.len() + 1).sum::<usize>().saturating_sub(1))
+}
+
+/// The words that may be a name, and the one behind them that is none of it, if the sentence goes on.
+fn unquoted(rest: &str) -> (Vec<&str>, &str) {
+    let mut words = Vec::new();
     for word in head(rest, LONGEST_RUN).0.split(' ') {
-        if words > 1 && VERBS.contains(&word) {
-            return Some(length);
+        if VERBS.contains(&word) || JOINING.contains(&word) {
+            return (words, word);
         }
         let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
-        if words == capitals && is_capital(bare) {
-            (capitals, in_capitals) = (capitals + 1, length + usize::from(length > 0) + bare.len());
-        }
-        (words, length) = (words + 1, length + usize::from(length > 0) + bare.len());
-        if capitals == 0 || bare.len() < word.len() {
+        words.push(bare);
+        if bare.len() < word.len() {
             break;
         }
     }
-    // In a sentence that is all in capitals it is none.
-    let is_among_small = least == 1
-        || announced_by.starts_with(char::is_lowercase)
-        || rest.get(in_capitals..)?.trim_start().starts_with(char::is_lowercase);
-    (capitals >= least && is_among_small).then_some(in_capitals)
+    (words, "")
 }
 
 /// The words of a name, as quoted ones.
@@ -631,6 +647,10 @@ mod tests {
                 "a script named … expired or not already exists .",
             ),
             ("a flow called Access token expired already exists", "a flow called … already exists ."),
+            ("cannot delete script Rate limit exceeded", "can not delete script … ."),
+            ("no flow Rate limit exceeded. Rate limit exceeded", "no flow … . rate limit exceeded ."),
+            ("the script Main is odd as its version is", "the script main is odd as its version is ."),
+            ("the script Main menu as its version is odd", "the script main menu as its version is odd ."),
             ("Script (a b) is odd (c d)", "script … is odd c d ."),
             ("Script Definition is odd", "script definition is odd ."),
             ("Script Too many requests: it is odd", "script too many requests it is odd ."),
@@ -708,6 +728,8 @@ mod tests {
             ("'callback' must use https", "use https"),
             ("The client with this address is unknown", "client .. unknown"),
             ("Invalid token '}'", "invalid token"),
+            ("Invalid JSONPath expression $.a", "invalid json"),
+            ("Invalid JSON in a property of component Header", "invalid json"),
             ("Invalid token \"a b\"", "invalid token"),
         ] {
             assert!(!says(text, pattern), "{text}");
