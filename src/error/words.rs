@@ -366,9 +366,11 @@ fn mark(c: char, before: char, ends: bool) -> Option<Piece> {
 /// The length of a name that stands unquoted after a word that announces one: it is in brackets, all of it is in capitals, or
 /// it begins with one and goes to the verb, or to the end of the sentence.
 fn title(announced_by: &str, rest: &str) -> Option<usize> {
+    let is_within = announced_by.starts_with(char::is_lowercase);
     let least = match announced_by.to_ascii_lowercase().as_str() {
         "named" | "called" | "titled" => 1,
         "script" | "flow" | "queue" | "division" => 2,
+        "page" | "variable" | "component" | "action" if is_within => 2,
         _ => return None,
     };
     if let Some((name, _)) = rest.strip_prefix('(').and_then(|rest| head(rest, LONGEST_RUN).0.split_once(')')) {
@@ -380,7 +382,6 @@ fn title(announced_by: &str, rest: &str) -> Option<usize> {
     };
     let (words, next) = unquoted(rest);
     let capitals = words.iter().take_while(is_capital).count();
-    let is_within = announced_by.starts_with(char::is_lowercase);
     // Two words at the end may be what is said.
     let is_whole = match next {
         "" => words.len() > 2 && least == 2 && is_within,
@@ -649,6 +650,8 @@ mod tests {
             ("a flow called Access token expired already exists", "a flow called … already exists ."),
             ("cannot delete script Rate limit exceeded", "can not delete script … ."),
             ("no flow Rate limit exceeded. Rate limit exceeded", "no flow … . rate limit exceeded ."),
+            ("the page Rate Limit Exceeded has no root", "the page … has no root ."),
+            ("Page Size Limit exceeded", "page size other-limit exceeded ."),
             ("the script Main is odd as its version is", "the script main is odd as its version is ."),
             ("the script Main menu as its version is odd", "the script main menu as its version is odd ."),
             ("Script (a b) is odd (c d)", "script … is odd c d ."),
