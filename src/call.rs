@@ -601,8 +601,17 @@ impl<'a> Run<'a> {
         if error.retry_after().is_some_and(|wait| wait > self.client.settings.retry.retry_after_cap) {
             return Err(self.ended(error));
         }
-        self.last = Some(error);
+        self.keep(error);
         Ok(())
+    }
+
+    /// Notes what it met last.
+    fn keep(&mut self, error: Error) {
+        if let Authority::Login { slot, .. } = &self.call.authority {
+            // For those whose time runs out while this login goes on.
+            slot.note_login_trouble(Some(error.clone()));
+        }
+        self.last = Some(error);
     }
 
     /// When a further attempt is due, if there may be one.
@@ -621,11 +630,7 @@ impl<'a> Run<'a> {
         if self.failures >= self.client.settings.retry.attempts {
             return Err(self.ended(error.gave_up(GaveUp::AttemptsSpent)));
         }
-        if let Authority::Login { slot, .. } = &self.call.authority {
-            // For those whose time runs out while this login goes on.
-            slot.note_login_trouble(Some(error.clone()));
-        }
-        self.last = Some(error.clone());
+        self.keep(error.clone());
         self.pause(floor.unwrap_or_default(), earlier, error)
     }
 

@@ -38,6 +38,7 @@ pub(crate) fn class(status: StatusCode) -> Class {
         401 => (ErrorKind::Unauthorized, "the access token was refused"),
         403 => (ErrorKind::Forbidden, "the agent may not do this"),
         404 => (ErrorKind::NotFound, "the service knows no such resource"),
+        407 => (ErrorKind::UnexpectedAnswer, "a proxy on the way wants credentials"),
         408 => (ErrorKind::Timeout, "the service gave up waiting for the request"),
         409 => (ErrorKind::Conflict, "another change is under way or has not settled yet, so this was not done"),
         412 => (ErrorKind::Conflict, "the resource was changed meanwhile"),
@@ -246,6 +247,13 @@ fn of_api(status: StatusCode, body: &ErrorBody, has_correlation_id: bool) -> (Er
         401 => "the request was refused for want of credentials, by something before the service as it looks",
         403 => "the request was refused, by something before the service as it looks",
         404 => "nothing was found at this address, by something before the service as it looks",
+        413 => "the request is over a size limit, of something before the service as it looks",
+        429 => "no more of these requests are allowed for now, by something before the service as it looks",
+        300..=399 => "a redirect came, which is not followed, from something before the service as it looks",
+        407 => meaning,
+        _ if kind == ErrorKind::UnexpectedAnswer => {
+            "an unexpected status came, from something before the service as it looks"
+        }
         _ => meaning,
     };
     (kind, meaning)

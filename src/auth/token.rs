@@ -43,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// So long where the login may have spent what it was sent with, and so is worth the wait: its runtime may only be held up.
 const PATIENCE_WITH_THE_SPENT: Duration = Duration::from_millis(1_500);
 
+const BEFORE_ITS_TURN: &str = "the call's time is over before the login's turn";
+
 /// An access token as it is sent.
 pub(crate) struct Token {
     bearer: HeaderValue,
@@ -310,18 +312,21 @@ impl TokenSlot {
     fn throttled(&self) -> Option<(Instant, Error)> {
         let gate = self.client.login_gate(&self.credentials.oauth_client()?.id);
         let (now, until) = (Instant::now(), gate.throttled_until()?);
-        let what = "the call's time is over before the login's turn: logins of this OAuth client are throttled";
+        let what = format!("{BEFORE_ITS_TURN}: logins of this OAuth client are throttled");
         let error = Error::login_throttled(what).with_retry_after(Some(until.saturating_duration_since(now)));
         (until > now).then_some((until, error))
     }
 
     /// The call's time ran out before the login ended: why that took so long.
     fn late(&self) -> Error {
-        if let Some((_, error)) = self.throttled() {
-            return error;
-        }
+        let throttled = self.throttled();
         let client = self.credentials.oauth_client();
         let state = self.lock();
+        if let Some((_, error)) = throttled {
+            // What its own login was answered tells more than that it is not let in.
+            let (met, wait) = (state.trouble.clone().filter(Error::is_throttled), error.retry_after());
+            return met.map_or(error, |met| met.noted(BEFORE_ITS_TURN).with_retry_after(wait));
+        }
         if let Some(trouble) = state.trouble.clone() {
             return trouble.outlasted("the call's time ran out while the login was tried again");
         }

@@ -655,7 +655,11 @@ fn of_words(what: &What, evidence: &Evidence<'_>) -> Option<BadRequest> {
         What::Limit if is_login_limit(evidence) => likely(Cause::LoginThrottled),
         What::Body if evidence.request.had_body => likely(Cause::Body),
         What::Limit | What::Body => return None,
-        What::Parameter => of_parameter(evidence, name_in(evidence.body)),
+        What::Parameter => match of_parameter(evidence, name_in(evidence.body)) {
+            // Of what was not sent a page can only mean the request itself.
+            found if found.certainty == Certainty::Possible && evidence.body.envelope == Envelope::Page => by_form(),
+            found => found,
+        },
     })
 }
 
@@ -948,6 +952,40 @@ mod tests {
         ] {
             assert_eq!(classified(Endpoint::Api, &[], body).cause.name(), cause, "{body}");
         }
+    }
+
+    #[test]
+    fn a_page_does_not_blame_a_parameter_that_was_not_sent() {
+        let page = "<html><title>400 Bad Request</title><p>Request has an invalid format</p></html>";
+        assert_eq!(classified(Endpoint::Api, &[], page).cause, Cause::Gateway);
+        let sent = RequestFacts { parameters: &["pageSize"], ..RequestFacts::default() };
+        assert_eq!(of_request(Endpoint::Api, &[], page, sent).cause, Cause::InvalidParameter { name: None });
+    }
+
+    #[test]
+    fn an_address_that_is_not_let_in_lacks_no_permission() {
+        for (message, noted) in [
+            ("Your IP address is not authorized.", "the address it came from is not let in"),
+            ("Access denied for IP 10.0.0.1", "the address it came from is not let in"),
+            ("You are not authorized to perform the requested action.", MISSING),
+            ("Access to this division is forbidden: missing permission", MISSING),
+        ] {
+            let body = serde_json::json!({ "message": message, "code": "bad.request", "status": 400 }).to_string();
+            let found = classified(Endpoint::Api, &[], &body);
+            assert_eq!((&found.cause, found.evidence[0].as_ref()), (&Cause::Unknown, noted), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_table_is_none_of_the_requests() {
+        for message in
+            ["Header row of the table is invalid", "Row 3: header is missing", "The header of the table is empty"]
+        {
+            let body = serde_json::json!({ "message": message, "code": "bad.request", "status": 400 }).to_string();
+            assert_eq!(classified(Endpoint::Api, &[], &body).cause, Cause::Unknown, "{message}");
+        }
+        let body = r#"{"message":"Header Accept is invalid","code":"bad.request","status":400}"#;
+        assert_eq!(classified(Endpoint::Api, &[], body).cause, Cause::Header);
     }
 
     #[test]

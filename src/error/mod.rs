@@ -207,7 +207,7 @@ impl Error {
     }
 
     /// A login that was not sent, as its OAuth client's are throttled.
-    pub(crate) fn login_throttled(what: &'static str) -> Self {
+    pub(crate) fn login_throttled(what: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Throttled, what).with_bad_request(BadRequest::login_throttled())
     }
 

@@ -87,7 +87,7 @@ fn behind<'a>(text: &'a str, name: &str) -> &'a str {
 }
 
 /// The usual entities as the characters they stand for.
-fn unescaped(text: &str) -> String {
+pub(super) fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {

@@ -49,6 +49,7 @@ pub(super) static RULES: &[(What, Option<Endpoint>, &[&str])] = &[
     (What::OfService(Cause::BadClient), LOGIN, CLIENT),
     (What::OfService(Cause::BadGrant), LOGIN, GRANT),
     (What::Parameter, ANY, PATTERN),
+    (What::Noted("the address it came from is not let in"), API, ADDRESS),
     (What::Noted(MISSING), API, PERMISSION),
     (What::Noted("it speaks of what something behind it answered or keeps"), ANY, BEHIND),
     (What::OfService(Cause::Session), API, SESSION),
@@ -227,8 +228,8 @@ const LENGTH: &[&str] = &[
 
 /// The headers of pages and tables.
 const PART: &[&str] = &[
-    "page|pages|section|component|column|table .. header|headers",
-    "header|headers .. page|pages|section|component|column",
+    "page|pages|section|component|column|table|row .. header|headers",
+    "header|headers .. page|pages|section|component|column|table|row",
 ];
 
 /// What may be wrong with a header, in the two orders.
@@ -272,6 +273,9 @@ const HEADER: &[&str] = &[
 /// Of what form a value must be, whatever it is called.
 const PATTERN: &[&str] = &["not|must .. match|matches|conform .. pattern|regex|regexp|regular|expression|format"];
 
+/// No permission helps against these.
+const ADDRESS: &[&str] = &["ip .. not .. authorized|allowed|permitted", "unauthorized|denied|forbidden|access .. ip"];
+
 /// Of what is not allowed to whoever asks, whatever the permission is about.
 const PERMISSION: &[&str] = &[
     "missing|required|requires|require|need|needs|lacks|lack|insufficient|no|not|without|denied|unauthorized .. permission|permissions|privilege|privileges|entitlement|entitlements|scope|scopes",
@@ -279,9 +283,9 @@ const PERMISSION: &[&str] = &[
     "insufficient|missing role|roles|rights",
     "role|roles|rights .. required|missing",
     "not authorized|entitled to|for|from",
-    "you|user|agent|ip|division .. not .. authorized|allowed|permitted",
-    "unauthorized|denied|forbidden|access .. ip|division|permission|permissions",
-    "unauthorized access|ip|user|action|operation",
+    "you|user|agent|division .. not .. authorized|allowed|permitted",
+    "unauthorized|denied|forbidden|access .. division|permission|permissions",
+    "unauthorized access|user|action|operation",
 ];
 
 /// Of a fault behind who answers, which what was sent has no part in.

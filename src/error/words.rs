@@ -1,5 +1,6 @@
 //! A text as the words it is made of, and whether they say a thing: whole words, in their order, within a sentence.
 
+use super::page::unescaped;
 use crate::text::head;
 
 /// Ends a sentence.
@@ -26,7 +27,7 @@ const OTHER_THINGS: [(&str, &str); 10] = [
     ("authentication|authorization|credentials", "proxy"),
     (
         "token",
-        "csrf|xsrf|antiforgery|forgery|verification|page|next|continuation|pagination|sync|unexpected|unrecognized|device|reset|authenticity|captcha|method|continue|merge|upload|download|template|variable|string|syntax|json",
+        "csrf|xsrf|boundary|antiforgery|forgery|verification|page|next|continuation|pagination|sync|unexpected|unrecognized|device|reset|authenticity|captcha|method|continue|merge|upload|download|template|variable|string|syntax|json",
     ),
     ("tokens", "method|unexpected|prompt|input|output|completion|max|of"),
     ("header", "jwt|jws|jose|csv|column|table|file|chunk|token's|proxy|magic|row|page|section|component"),
@@ -45,10 +46,11 @@ const OTHER_THINGS: [(&str, &str); 10] = [
 ];
 
 /// The same where the others stand anywhere in the sentence.
-const BESIDE: [(&str, &str); 16] = [
+const BESIDE: [(&str, &str); 17] = [
     ("token", "near|position|column|expression|template|filter|syntax|expand|parser|lexer"),
     ("token|session", "variable|variables"),
     ("code", "method"),
+    ("json|xml", "expression|component|components"),
     ("credentials", "integration|integrations"),
     ("locked", "account|accounts|organization|organisation|org|licence|license|password|phone"),
     ("published", "because|since|due"),
@@ -85,8 +87,29 @@ const FILES: [&str; 16] = [
     "log",
 ];
 /// Of what may be quoted: what opens it, and what ends it.
-const QUOTES: [(char, &[char]); 6] =
-    [('"', &['"']), ('\'', &['\'']), ('`', &['`', '\'']), ('[', &[']']), ('“', &['”']), ('«', &['»'])];
+const QUOTES: [(char, &[char]); 12] = [
+    ('"', &['"']),
+    ('\'', &['\'']),
+    ('`', &['`', '\'']),
+    ('[', &[']']),
+    ('“', &['”', '“']),
+    ('„', &['“', '”']),
+    ('‘', &['’']),
+    ('«', &['»']),
+    ('»', &['«']),
+    ('‹', &['›']),
+    ('「', &['」']),
+    ('『', &['』']),
+];
+/// In a text that is cut within a quotation what these begin goes to its end. The others may stand for something else.
+const FIRM: [char; 5] = ['"', '“', '„', '「', '『'];
+/// What may stand behind a name that is not quoted.
+const VERBS: [&str; 23] = [
+    "is", "isn't", "was", "wasn't", "are", "has", "hasn't", "had", "cannot", "can", "can't", "could", "couldn't",
+    "does", "doesn't", "did", "must", "may", "already", "not", "contains", "exist", "exists",
+];
+/// What a sentence goes on with where the name is over.
+const JOINING: [&str; 10] = ["because", "as", "since", "due", "while", "when", "after", "but", "and", "with"];
 
 /// What any refusal says.
 #[rustfmt::skip]
@@ -110,7 +133,8 @@ impl Words {
                 break;
             }
             let mut sentence = Vec::new();
-            for piece in pieces(text) {
+            // As if it were to be shown on a page.
+            for piece in pieces(&unescaped(text)) {
                 match piece {
                     Piece::Word(word) => push(&mut sentence, word),
                     Piece::Data => sentence.push(DATA.to_owned()),
@@ -198,22 +222,23 @@ fn supposes(text: &str) -> bool {
     of.iter().any(|of| text.contains(&format!("possible {of}")))
 }
 
-/// The text without such data, which may say anything. Of one that is nothing else, it is what is said.
+/// The text without such data, in whatever case, which may say anything. Of one that is nothing else, it is what is said.
 pub(crate) fn without(text: &str, data: &[&str]) -> String {
     let mut left = text.to_owned();
-    for data in data.iter().map(|data| data.trim()).filter(|data| data.len() >= SHORTEST_DATA && *data != text.trim()) {
+    let is_part = |data: &&str| data.len() >= SHORTEST_DATA && !data.eq_ignore_ascii_case(text.trim());
+    for data in data.iter().map(|data| data.trim()).filter(is_part) {
         let within = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        let mut kept = String::new();
-        let mut rest = left.as_str();
-        while let Some((before, after)) = rest.split_once(data) {
-            kept.push_str(before);
-            match within(kept.chars().next_back()) || within(after.chars().next()) {
-                true => kept.push_str(data),
+        let (mut kept, mut from) = (String::new(), 0);
+        for (at, _) in left.to_ascii_lowercase().match_indices(&data.to_ascii_lowercase()) {
+            let behind = at + data.len();
+            kept.push_str(left.get(from..at).unwrap_or_default());
+            match within(kept.chars().next_back()) || within(left.get(behind..).unwrap_or_default().chars().next()) {
+                true => kept.push_str(left.get(at..behind).unwrap_or_default()),
                 false => kept.push(TAKEN_OUT),
             }
-            rest = after;
+            from = behind;
         }
-        kept.push_str(rest);
+        kept.push_str(left.get(from..).unwrap_or_default());
         left = kept;
     }
     left
@@ -287,6 +312,11 @@ fn pieces(text: &str) -> Vec<Piece> {
                 continue;
             }
             unended.push(c);
+            let is_behind_word = before == ' ' && matches!(found.last(), Some(Piece::Word(_)));
+            if FIRM.contains(&c) && is_behind_word && after.starts_with(char::is_alphanumeric) {
+                found.push(Piece::Data);
+                break;
+            }
         }
         if let Some(behind) = example(rest) {
             rest = behind;
@@ -311,15 +341,7 @@ fn pieces(text: &str) -> Vec<Piece> {
             continue;
         }
         let ends = after.chars().next().is_none_or(char::is_whitespace);
-        match c {
-            TAKEN_OUT => found.push(Piece::Data),
-            '?' if ends => found.push(Piece::Question),
-            '.' | '!' if ends => found.push(Piece::End),
-            ':' if ends => found.push(Piece::Colon),
-            ';' | '\n' | '|' | '·' | '–' | '—' => found.push(Piece::End),
-            '-' if before == ' ' && ends => found.push(Piece::End),
-            _ => {}
-        }
+        found.extend(mark(c, before, ends));
         if !c.is_whitespace() {
             last = "";
         }
@@ -328,33 +350,68 @@ fn pieces(text: &str) -> Vec<Piece> {
     found
 }
 
-/// The length of a name that is written in capitals after a word that announces one.
+/// What a mark between words tells.
+fn mark(c: char, before: char, ends: bool) -> Option<Piece> {
+    match c {
+        TAKEN_OUT => Some(Piece::Data),
+        '?' if ends => Some(Piece::Question),
+        '.' | '!' if ends => Some(Piece::End),
+        ':' if ends => Some(Piece::Colon),
+        ';' | '\n' | '|' | '·' | '–' | '—' => Some(Piece::End),
+        '-' if before == ' ' && ends => Some(Piece::End),
+        _ => None,
+    }
+}
+
+/// The length of a name that stands unquoted after a word that announces one: it is in brackets, all of it is in capitals, or
+/// it begins with one and goes to the verb, or to the end of the sentence.
 fn title(announced_by: &str, rest: &str) -> Option<usize> {
+    let is_within = announced_by.starts_with(char::is_lowercase);
     let least = match announced_by.to_ascii_lowercase().as_str() {
         "named" | "called" | "titled" => 1,
         "script" | "flow" | "queue" | "division" => 2,
+        "page" | "variable" | "component" | "action" if is_within => 2,
         _ => return None,
     };
-    let is_capital = |word: &str| {
+    if let Some((name, _)) = rest.strip_prefix('(').and_then(|rest| head(rest, LONGEST_RUN).0.split_once(')')) {
+        return Some(name.len() + 2);
+    }
+    let is_capital = |word: &&&str| {
         let mut chars = word.chars();
         chars.next().is_some_and(char::is_uppercase) && chars.all(|c| c.is_lowercase() || c == '\'')
     };
-    let (mut words, mut length) = (0, 0);
+    let (words, next) = unquoted(rest);
+    let capitals = words.iter().take_while(is_capital).count();
+    // Two words at the end may be what is said.
+    let is_whole = match next {
+        "" => words.len() > 2 && least == 2 && is_within,
+        next => words.len() > 1 && VERBS.contains(&next),
+    };
+    // In a sentence that is all in capitals it is none.
+    let is_among_small =
+        least == 1 || is_within || words.get(capitals).unwrap_or(&next).starts_with(char::is_lowercase);
+    let count = match (is_whole && capitals > 0, capitals >= least && is_among_small) {
+        (true, _) => words.len(),
+        (_, true) => capitals,
+        _ => return None,
+    };
+    Some(words.iter().take(count).map(|word| word.len() + 1).sum::<usize>().saturating_sub(1))
+}
+
+/// The words that may be a name, and the one behind them that is none of it, if the sentence goes on.
+fn unquoted(rest: &str) -> (Vec<&str>, &str) {
+    let mut words = Vec::new();
     for word in head(rest, LONGEST_RUN).0.split(' ') {
-        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
-        if !is_capital(bare) {
-            break;
+        if VERBS.contains(&word) || JOINING.contains(&word) {
+            return (words, word);
         }
-        (words, length) = (words + 1, length + usize::from(length > 0) + bare.len());
+        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        words.push(bare);
         if bare.len() < word.len() {
             break;
         }
     }
-    // In a sentence that is all in capitals it is none.
-    let is_among_small = least == 1
-        || announced_by.starts_with(char::is_lowercase)
-        || rest.get(length..)?.trim_start().starts_with(char::is_lowercase);
-    (words >= least && is_among_small).then_some(length)
+    (words, "")
 }
 
 /// The words of a name, as quoted ones.
@@ -362,17 +419,17 @@ fn names(name: &str) -> impl Iterator<Item = Piece> {
     split(name).map(|word| Piece::Word(format!("'{word}")))
 }
 
-/// What ends the quotation that begins here. An apostrophe within a word opens nothing.
+/// What ends the quotation that begins here. Within a word an apostrophe, or what may be one, opens nothing.
 fn opens(c: char, before: char) -> Option<&'static [char]> {
     let (_, closing) = QUOTES.iter().find(|(opening, _)| *opening == c)?;
-    (c == '[' || !before.is_alphanumeric()).then_some(*closing)
+    (!matches!(c, '"' | '\'' | '`' | '‘') || !before.is_alphanumeric()).then_some(*closing)
 }
 
 /// What is quoted up to there, and what comes behind it.
 fn quote<'a>(closing: &[char], after: &'a str) -> Option<(&'a str, &'a str)> {
     let (at, c) = after.char_indices().find(|(at, c)| {
         let next = after.get(at + c.len_utf8()..).unwrap_or_default().chars().next();
-        closing.contains(c) && !(*c == '\'' && next.is_some_and(char::is_alphanumeric))
+        closing.contains(c) && !(matches!(c, '\'' | '’') && next.is_some_and(char::is_alphanumeric))
     })?;
     Some((after.get(..at)?, after.get(at + c.len_utf8()..)?))
 }
@@ -584,6 +641,22 @@ mod tests {
             ("Script Token Expired cannot be read", "script … can not be read ."),
             ("in the script Token Expired", "in the script … ."),
             ("called Main, once", "called … once ."),
+            // One that only begins with one goes to the verb.
+            ("Script Rate limit exceeded is not valid", "script … is not valid ."),
+            (
+                "A script named Session expired, or not already exists",
+                "a script named … expired or not already exists .",
+            ),
+            ("a flow called Access token expired already exists", "a flow called … already exists ."),
+            ("cannot delete script Rate limit exceeded", "can not delete script … ."),
+            ("no flow Rate limit exceeded. Rate limit exceeded", "no flow … . rate limit exceeded ."),
+            ("the page Rate Limit Exceeded has no root", "the page … has no root ."),
+            ("Page Size Limit exceeded", "page size other-limit exceeded ."),
+            ("the script Main is odd as its version is", "the script main is odd as its version is ."),
+            ("the script Main menu as its version is odd", "the script main menu as its version is odd ."),
+            ("Script (a b) is odd (c d)", "script … is odd c d ."),
+            ("Script Definition is odd", "script definition is odd ."),
+            ("Script Too many requests: it is odd", "script too many requests it is odd ."),
             // Not in a sentence that is all in capitals, nor one word that may be its first, nor what is spelt so.
             ("Script Token Expired", "script token expired ."),
             ("the script Token expired", "the script token expired ."),
@@ -604,6 +677,8 @@ mod tests {
             ("Straße main", &["main"], "Straße \u{FFFC}"),
             ("mainmain main", &["main"], "mainmain \u{FFFC}"),
             ("a", &["", " ", "main"], "a"),
+            ("Script MAIN MENU of Ürün main menu", &["Main menu"], "Script \u{FFFC} of Ürün \u{FFFC}"),
+            ("Main Menu", &["main menu"], "Main Menu"),
         ] {
             assert_eq!(without(text, data), left, "{text}");
         }
@@ -643,6 +718,7 @@ mod tests {
     #[test]
     fn another_thing_of_the_same_name_is_another_thing() {
         assert!(!says("CSRF token invalid", "token invalid") && says("Token invalid", "token invalid"));
+        assert!(!says("Missing boundary token", "missing .. token"));
         assert!(!says("Request ID: invalid", "id invalid") && says("script id invalid", "id invalid"));
     }
 
@@ -655,6 +731,8 @@ mod tests {
             ("'callback' must use https", "use https"),
             ("The client with this address is unknown", "client .. unknown"),
             ("Invalid token '}'", "invalid token"),
+            ("Invalid JSONPath expression $.a", "invalid json"),
+            ("Invalid JSON in a property of component Header", "invalid json"),
             ("Invalid token \"a b\"", "invalid token"),
         ] {
             assert!(!says(text, pattern), "{text}");
@@ -709,6 +787,16 @@ mod tests {
             ("he says 'a b' here 'c' too", "he says … here 'c too ."),
             ("he says 'that isn't so' here", "he says … here ."),
             ("he says \"a b\"c", "he says … c ."),
+            ("he says “a b“ and „a b“, „a b” and ‘a’s b’ here", "he says … and … … and … here ."),
+            ("he says »a b« and ‹a b› and « a b » here", "he says … and … and … here ."),
+            ("これは「a b」と『a b』", "これは … と … ."),
+            ("脚本“a b”不存在", "脚本 … 不存在 ."),
+            ("he says &quot;a b&quot; and &#39;a b&#39; here", "he says … and … here ."),
+            // What is cut within it is no less quoted, and what begins with a mark is all that is said.
+            ("he says \"a b and", "he says … ."),
+            ("\"a b and", "a b and ."),
+            ("{\"message\": \"a b and", "'message a b and ."),
+            ("5\" of a b", "5 of a b ."),
             ("rock'n'roll is field[a b] is", "rock'n'roll is field … is ."),
             (&format!("it is '{long}' now"), "it is … now ."),
             (&format!("it is '{}' now", &long[1..]), &format!("it is '{} now .", &long[1..])),

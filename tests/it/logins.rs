@@ -517,6 +517,29 @@ async fn while_logins_are_throttled_a_call_waits_where_its_time_suffices_and_els
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_whose_own_login_was_throttled_to_its_end_has_what_the_login_answered() {
+    for (status, body) in [(400, THROTTLED), (429, r#"{"error":"too_many","error_description":"rate limit exceeded"}"#)]
+    {
+        let transport = Scripted::by(move |_| reply(status, body).with("inin-correlation-id", "c-7"));
+        let client = transport.client();
+        let agent = client.agent(common::credentials()).with_timeout(Duration::from_secs(20));
+        let error = agent.script(&id()).await.unwrap_err();
+        let line = error.to_string();
+        assert_eq!(
+            (error.kind(), error.status(), error.is_login()),
+            (ErrorKind::Throttled, Some(status), true),
+            "{line}"
+        );
+        assert_eq!(error.correlation_id(), Some("c-7"), "{line}");
+        assert!(error.message().is_some_and(|message| message.starts_with("rate limit exceeded")), "{line}");
+        assert!(error.retry_after().is_some() && line.contains("before the login's turn"), "{line}");
+        // Of a login that was not sent there is none.
+        let other = client.agent(common::credentials()).with_timeout(Duration::from_millis(10));
+        assert_eq!(other.script(&id()).await.unwrap_err().status(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_middleware_that_panics_in_a_login_fails_those_who_wait_for_it_and_nobody_after() {
     let logins = AtomicUsize::new(0);
     let transport = Scripted::by(move |seen| {

@@ -313,6 +313,26 @@ async fn a_429_is_put_down_to_the_limit_that_is_named_and_to_none_where_none_is(
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_something_before_the_service_answers_is_not_told_as_the_services() {
+    let refusing = Refusing::new();
+    let page = "<html><head><title>No</title></head></html>";
+    for status in [301, 302, 400, 401, 403, 404, 405, 406, 410, 413, 414, 429, 431, 451] {
+        for body in [page, "no"] {
+            let line = refusing.with(false, status, body).await.to_string();
+            assert!(!line.contains(": the service "), "{line}");
+            assert!(status == 400 || line.contains("before the service"), "{line}");
+        }
+    }
+    let service = json!({ "message": "No", "code": "method.not.allowed", "status": 405, "contextId": "c-1" });
+    let line = refusing.with(false, 405, &service.to_string()).await.to_string();
+    assert!(line.contains("the service answered with an unexpected status"), "{line}");
+    for (at_login, body) in [(false, page), (true, page), (false, "{}"), (true, "")] {
+        let line = refusing.with(at_login, 407, body).await.to_string();
+        assert!(line.contains("a proxy on the way wants credentials"), "{line}");
+    }
+}
+
 const THROTTLED: [&str; 4] = [
     r#"{"error":"invalid_request","error_description":"rate limit exceeded; try again later"}"#,
     r#"{"error":"invalid_request","error_description":"Too many login attempts"}"#,
