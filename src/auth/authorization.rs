@@ -135,7 +135,12 @@ impl Authorization {
     /// [`ErrorKind::LoginRefused`] when the agent or the service refused, when there is no code, or when
     /// `state` is not the one of this authorization: then the request was not begun here.
     pub fn credentials(self, returned: &str) -> Result<Credentials, Error> {
-        let query = returned.split_once('?').map_or(returned, |(_, query)| query);
+        // In a query alone a `?` is a value's.
+        let is_address = returned.starts_with(['/', '?']) || Url::parse(returned).is_ok();
+        let query = match returned.split_once('?') {
+            Some((path, query)) if is_address || !path.contains('=') => query,
+            _ => returned,
+        };
         let query = query.split('#').next().unwrap_or_default();
         let parsed = Url::parse(&format!("https://callback.invalid/?{query}"))
             .map_err(|_| Error::invalid_input("what the browser came back with does not parse"))?;

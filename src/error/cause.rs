@@ -373,9 +373,10 @@ impl Evidence<'_> {
             // Of a challenge what it says of the error.
             value.split_once("error=").map_or(if value.contains('=') { "" } else { value }, |(_, error)| error)
         });
-        let said = self.body.code.iter().chain(&self.body.message).chain(&heard.codes).chain(&heard.words);
-        let said = self.without_data(said);
-        Words::of(said.iter().map(String::as_str).chain(of_headers))
+        // A code holds no names.
+        let codes = self.body.code.iter().chain(&heard.codes);
+        let said = self.without_data(self.body.message.iter().chain(&heard.words));
+        Words::of(codes.chain(&said).map(String::as_str).chain(of_headers))
     }
 
     /// What the service says is data, like a script's name, is none of its words, nor is what was sent.
@@ -960,6 +961,13 @@ mod tests {
         assert_eq!(classified(Endpoint::Api, &[], page).cause, Cause::Gateway);
         let sent = RequestFacts { parameters: &["pageSize"], ..RequestFacts::default() };
         assert_eq!(of_request(Endpoint::Api, &[], page, sent).cause, Cause::InvalidParameter { name: None });
+    }
+
+    #[test]
+    fn a_name_takes_no_word_out_of_a_code() {
+        let body = r#"{"message":"The SCRIPT is locked","code":"script.locked","status":400,"contextId":"c",
+            "messageWithParams":"The {entity} is locked","messageParams":{"entity":"SCRIPT"}}"#;
+        assert_eq!(classified(Endpoint::Api, &[], body).cause, Cause::VersionConflict);
     }
 
     #[test]

@@ -108,6 +108,23 @@ const VERBS: [&str; 23] = [
     "is", "isn't", "was", "wasn't", "are", "has", "hasn't", "had", "cannot", "can", "can't", "could", "couldn't",
     "does", "doesn't", "did", "must", "may", "already", "not", "contains", "exist", "exists",
 ];
+/// What a script, a flow or a page has: no name begins with it alone.
+const PARTS: [&str; 14] = [
+    "Id",
+    "ID",
+    "Ids",
+    "Name",
+    "Version",
+    "Definition",
+    "Validation",
+    "Size",
+    "Number",
+    "Type",
+    "Data",
+    "File",
+    "Import",
+    "Export",
+];
 /// What a sentence goes on with where the name is over.
 const JOINING: [&str; 10] = ["because", "as", "since", "due", "while", "when", "after", "but", "and", "with"];
 
@@ -313,7 +330,8 @@ fn pieces(text: &str) -> Vec<Piece> {
             }
             unended.push(c);
             let is_behind_word = before == ' ' && matches!(found.last(), Some(Piece::Word(_)));
-            if FIRM.contains(&c) && is_behind_word && after.starts_with(char::is_alphanumeric) {
+            let is_cut = FIRM.contains(&c) && !after.contains(". ");
+            if is_cut && is_behind_word && after.starts_with(char::is_alphanumeric) {
                 found.push(Piece::Data);
                 break;
             }
@@ -373,8 +391,11 @@ fn title(announced_by: &str, rest: &str) -> Option<usize> {
         "page" | "variable" | "component" | "action" if is_within => 2,
         _ => return None,
     };
-    if let Some((name, _)) = rest.strip_prefix('(').and_then(|rest| head(rest, LONGEST_RUN).0.split_once(')')) {
-        return Some(name.len() + 2);
+    let in_brackets = rest.strip_prefix('(').and_then(|rest| head(rest, LONGEST_RUN).0.split_once(')'));
+    if let Some((name, behind)) = in_brackets {
+        // At the end of a sentence it may be why.
+        let is_name = behind.split_whitespace().next().is_some_and(|next| VERBS.contains(&next));
+        return is_name.then_some(name.len() + 2);
     }
     let is_capital = |word: &&&str| {
         let mut chars = word.chars();
@@ -383,7 +404,9 @@ fn title(announced_by: &str, rest: &str) -> Option<usize> {
     let (words, next) = unquoted(rest);
     let capitals = words.iter().take_while(is_capital).count();
     // Two words at the end may be what is said.
+    let is_part = words.first().is_some_and(|first| PARTS.contains(first));
     let is_whole = match next {
+        _ if is_part => false,
         "" => words.len() > 2 && least == 2 && is_within,
         next => words.len() > 1 && VERBS.contains(&next),
     };
@@ -656,6 +679,12 @@ mod tests {
             ("the script Main menu as its version is odd", "the script main menu as its version is odd ."),
             ("Script (a b) is odd (c d)", "script … is odd c d ."),
             ("Script Definition is odd", "script definition is odd ."),
+            ("Script Id provided is odd", "script id provided is odd ."),
+            ("invalid script Id in request path", "invalid script id in request path ."),
+            ("The script Definition provided is odd", "the script definition provided is odd ."),
+            ("The page Size parameter is odd", "the page size parameter is odd ."),
+            ("Script Version mismatch has been seen", "script version mismatch has been seen ."),
+            ("cannot publish script (it is locked)", "can not publish script it is locked ."),
             ("Script Too many requests: it is odd", "script too many requests it is odd ."),
             // Not in a sentence that is all in capitals, nor one word that may be its first, nor what is spelt so.
             ("Script Token Expired", "script token expired ."),
@@ -794,6 +823,7 @@ mod tests {
             ("he says &quot;a b&quot; and &#39;a b&#39; here", "he says … and … here ."),
             // What is cut within it is no less quoted, and what begins with a mark is all that is said.
             ("he says \"a b and", "he says … ."),
+            ("he says \"a b and. It is so", "he says a b and . it is so ."),
             ("\"a b and", "a b and ."),
             ("{\"message\": \"a b and", "'message a b and ."),
             ("5\" of a b", "5 of a b ."),

@@ -425,7 +425,7 @@ fn the_return_of_an_authorization_is_read_from_whatever_a_handler_has() {
     let begun = begin().unwrap();
     let state =
         reqwest::Url::parse(begun.url()).unwrap().query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
-    for before in ["https://desk.example/back?", "/back?", "?", ""] {
+    for before in ["https://desk.example/back?", "https://desk.example/back;a=b?", "/back?", "back?", "?", ""] {
         let returned = format!("{before}code=c0de&state={state}");
         let Ok(Credentials::AuthorizationCode { code, .. }) = begun.clone().credentials(&returned) else {
             panic!("{returned}");
@@ -433,6 +433,8 @@ fn the_return_of_an_authorization_is_read_from_whatever_a_handler_has() {
         assert_eq!(code.expose_secret(), "c0de");
         let denied = format!("{before}error=access_denied&state={state}");
         assert!(begun.clone().credentials(&denied).unwrap_err().to_string().contains("\"access_denied\""), "{denied}");
+        let asked = format!("{before}error=access_denied&error_description=Again?&state={state}");
+        assert!(begun.clone().credentials(&asked).unwrap_err().to_string().contains("\"Again?\""), "{asked}");
     }
     for nothing in ["", "?", "https://desk.example/back", "c0de"] {
         let error = begun.clone().credentials(nothing).unwrap_err();

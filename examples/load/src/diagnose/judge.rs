@@ -663,7 +663,7 @@ fn precedence(what: &What, end: &End) -> u32 {
 fn condition(what: &What) -> String {
     match what {
         What::Ids(ids) => format!("of {}", many(ids.len() as u64, "script", "scripts")),
-        What::Clock(from, to) => format!("from {from:.1} s to {to:.1} s of the experiment, in all arms"),
+        What::Clock(from, to) => format!("from {from:.1} s to {to:.1} s of the experiment"),
         What::Node(node) => format!("where the answer says {}", shown(node)),
         What::Connections(failing, of) => format!("on {failing} of {of} connections"),
         What::Cold => "the first time that a script was asked for".to_owned(),

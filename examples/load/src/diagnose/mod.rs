@@ -18,7 +18,7 @@
 //! | `broken_script`, `feed_unknown_id` | scripts that fail in all arms |
 //! | `contention` | a few at once for one script, and for one each |
 //! | `node_fault` | a header that names who answered, or connections that always fail beside others that never do |
-//! | `time_window`, `service_down` | a span of time in which all arms fail |
+//! | `time_window`, `service_down` | a span of time in which all arms fail, or one that tells far more than anything else |
 //! | `transient`, `gateway_failure`, `timeout` | failures that go with none of these |
 //! | `all_refused`, … | nothing went well, not even one at a time |
 //!
