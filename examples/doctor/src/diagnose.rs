@@ -190,9 +190,10 @@ impl<'a> Case<'a> {
         let results = self.results;
         let runs = &results.runs;
         if let (Some(before), Some(last)) = (&runs.before, &runs.last) {
-            let apart = last.start.saturating_sub(before.end) as f64 / 1_000.0;
+            let apart = last.start.saturating_sub(before.end) / 1_000;
+            let later = if apart > 0 { format!(", {apart} s later,") } else { String::new() };
             let evidence = format!(
-                "{} runs in one file: lines {} to {} and, {apart:.0} s later, lines {} to {}. The last one is explained here",
+                "{} runs in one file: lines {} to {} and{later} lines {} to {}. The last one is explained here",
                 count(runs.count as u64),
                 before.first_line,
                 before.last_line,
