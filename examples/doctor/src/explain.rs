@@ -421,7 +421,9 @@ impl View<'_> {
         full.sort_unstable();
         let (middle, most) = (*full.get(full.len() / 2)?, *full.last()?);
         let alike = full.iter().filter(|n| n.abs_diff(middle) * 10 <= middle).count();
-        if effect < 0.95 || full.len() < 3 || alike * 10 < full.len() * 8 || middle < 2 {
+        // Where more passes without a failure there is no such limit.
+        let beyond = passed.values().filter(|(bad, good)| *bad == 0 && *good * 10 > most * 11).count();
+        if beyond * 10 > full.len() || effect < 0.95 || full.len() < 3 || alike * 10 < full.len() * 8 || middle < 2 {
             return None;
         }
         let passed = match self.group.step as u64 {
@@ -648,12 +650,21 @@ impl View<'_> {
         // What lasts most of the run, and does not fail all, is no span of its own; and to the end goes what grows.
         let most = (span.last - span.first + 1) * 2 > span.of;
         let grows = at_end && self.yes(Question::Load).is_some_and(|(_, effect)| effect >= 0.62);
-        if inside <= 0.9 && (most || grows) {
+        let login = self.status() == Some(400) && self.is_login();
+        if (inside <= 0.9 && (most || grows)) || login || self.threads_of_one_fate() {
             let explanation = Explanation::of(name, Certainty::Possible, evidence);
             let beside = "as well it goes with how much is asked at once, and that with the time";
             return Some(if grows { explanation.or(Name::Overload, beside) } else { explanation });
         }
         Some(Explanation::of(name, Certainty::Likely, evidence))
+    }
+
+    /// Whether no thread that failed went well too, though each asked several times: then it may be they as well as the time.
+    fn threads_of_one_fate(&self) -> bool {
+        let table = self.group.by(|row| row.thread);
+        let failing = || table.values().filter(|(bad, well)| *bad > 0 && bad + well >= 3);
+        let mixed = failing().filter(|(_, well)| *well > 0).count();
+        self.results.has.thread && failing().count() >= 3 && mixed == 0 && table.len() > failing().count()
     }
 
     /// The step before failed.

@@ -163,3 +163,15 @@ fn a_refused_token_is_no_matter_of_load() {
         );
     never("401", &rows, &["overload"]);
 }
+
+#[test]
+fn threads_that_come_one_after_the_other_may_be_it_as_well_as_the_time() {
+    let rows = threads(60, 400, 5, |_, row, _| if row.thread > 45 { row.failed("403", "no") } else { row });
+    never("the last threads", &rows, &["address_limit", "time_window", "service_down", "overload"]);
+}
+
+#[test]
+fn what_fails_now_and_then_for_some_seconds_is_no_limit() {
+    let rows = run(9_000, |i, row, _| if i % 2_600 > 2_350 { row.failed("503", "no") } else { row });
+    never("every hundred seconds", &rows, &["quota", "overload"]);
+}
