@@ -175,3 +175,29 @@ fn what_fails_now_and_then_for_some_seconds_is_no_limit() {
     let rows = run(9_000, |i, row, _| if i % 2_600 > 2_350 { row.failed("503", "no") } else { row });
     never("every hundred seconds", &rows, &["quota", "overload"]);
 }
+
+#[test]
+fn what_each_thread_asks_alone_is_no_broken_script_for_that() {
+    for code in ["401", "403", "500"] {
+        let rows = threads(20, 100, 30, |_, mut row, _| {
+            row.url = script(row.thread);
+            if row.thread % 4 == 1 { row.failed(code, "no") } else { row }
+        });
+        never(code, &rows, &["broken_script", "feed_unknown_id"]);
+        let shared = threads(20, 100, 30, |_, mut row, _| {
+            row.url = script(row.thread % 5);
+            if row.thread % 5 == 1 { row.failed("500", "no") } else { row }
+        });
+        shows("of several threads", &shared, &["broken_script"]);
+    }
+}
+
+#[test]
+fn a_host_that_serves_no_script_breaks_none() {
+    let rows = threads(20, 100, 60, |nth, mut row, _| {
+        let host = (nth + row.thread) % 3;
+        row.url = row.url.replace("//api.", &format!("//api-{host}."));
+        if host == 1 { row.failed("500", "no") } else { row }
+    });
+    shows("one of three", &rows, &["node_fault"]);
+}
