@@ -452,6 +452,7 @@ impl<'a> Case<'a> {
             Question::Connection,
             Question::Before,
             Question::Nth,
+            Question::Pause,
             Question::Host,
             Question::Same,
             Question::Burst,

@@ -77,7 +77,7 @@ pub(crate) fn explain(
         }
         return explanation;
     }
-    let patterns: [Pattern<'_>; 16] = [
+    let patterns: [Pattern<'_>; 17] = [
         View::machine,
         View::logins,
         View::form,
@@ -87,6 +87,7 @@ pub(crate) fn explain(
         View::after_a_failure,
         View::expired,
         View::one_object,
+        View::after_a_pause,
         View::load,
         View::first_of_thread,
         View::first_to_address,
@@ -490,6 +491,21 @@ impl View<'_> {
             p_value(p_address)
         );
         Some(Explanation::of(Name::Contention, Certainty::Likely, evidence))
+    }
+
+    /// A connection that nobody used for long is closed when it is used again.
+    fn after_a_pause(&self) -> Option<Explanation> {
+        let (p, effect) = self.yes(Question::Pause)?;
+        if self.status().is_some() || !self.says(&BROKEN) || effect < 0.7 || self.yes(Question::Load).is_some() {
+            return None;
+        }
+        let pauses: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.pause)).collect();
+        let evidence = format!(
+            "more fails the longer the thread paused before: {} ({}, effect {effect:.2})",
+            steps(&pauses, &self.group.failed, "ms"),
+            p_value(p)
+        );
+        Some(Explanation::of(Name::ConnectionReuse, Certainty::Likely, evidence))
     }
 
     /// More fails when more is under way.

@@ -53,6 +53,8 @@ pub(crate) enum Question {
     Before,
     /// The place in the thread. Effect: as of the load.
     Nth,
+    /// The pause of the thread before it. Effect: as of the load.
+    Pause,
     /// A column of the user's, or a header. Effect: as of the address.
     Extra(usize),
     /// The host in the address. Effect: as of the address.
@@ -161,13 +163,11 @@ impl<'a> Group<'a> {
             }
             Question::Clock => self.clock(results)?,
             Question::Load => numbers(&self.in_flight)?,
-            Question::Threads => {
-                let threads: Vec<f64> = self.rows.iter().map(|row| f64::from(row.threads)).collect();
-                results.has.threads.then(|| numbers(&threads))??
-            }
-            Question::Nth => {
-                let nth: Vec<f64> = self.rows.iter().map(|row| f64::from(row.nth)).collect();
-                results.has.thread.then(|| numbers(&nth))??
+            Question::Threads => numbers(&self.numbers(results.has.threads, |row| row.threads)?)?,
+            Question::Nth => numbers(&self.numbers(results.has.thread, |row| row.nth)?)?,
+            Question::Pause => {
+                let has = results.has.thread && results.has.time && results.has.elapsed;
+                numbers(&self.numbers(has, |row| row.pause)?)?
             }
             Question::Connection => self.two(results.has.connect, |_, row| row.connect != NONE && row.connect > 0)?,
             Question::Before => {
@@ -198,6 +198,10 @@ impl<'a> Group<'a> {
             Question::Burst => self.placed(results, &self.bursts()?)?,
         };
         Some(Answered { question, p, effect })
+    }
+
+    fn numbers(&self, has: bool, of: fn(&Sample) -> u32) -> Option<Vec<f64>> {
+        has.then(|| self.rows.iter().map(|row| f64::from(of(row))).collect())
     }
 
     fn category(&self, has: bool, of: impl Fn(&Sample) -> u32) -> Option<(f64, f64)> {

@@ -201,3 +201,17 @@ fn a_host_that_serves_no_script_breaks_none() {
     });
     shows("one of three", &rows, &["node_fault"]);
 }
+
+#[test]
+fn what_fails_after_a_pause_is_not_said_to_go_with_nothing() {
+    let gone = "Non HTTP response code: org.apache.http.ConnectionClosedException";
+    let of = |code: &'static str, message: &'static str| {
+        let mut ended = [0_u64; 20];
+        threads(20, 100, 60, move |nth, row, _| {
+            let before = std::mem::replace(&mut ended[row.thread as usize - 1], row.at + row.elapsed);
+            if nth > 0 && row.at - before > 52 { row.failed(code, message) } else { row }
+        })
+    };
+    shows("closed while it was idle", &of(gone, "Premature end of the body"), &["connection_reuse"]);
+    shows("a session that was forgotten", &of("400", "Bad Request"), &[]);
+}
