@@ -263,15 +263,15 @@ impl<'a> Group<'a> {
 
     /// Windows of time, by the number of each row's: begun where what fails is the latest in them.
     pub(crate) fn windows(&self, length: i64) -> Option<Vec<u32>> {
-        let first = self.rows.first()?.start;
-        let begun = |shift: i64| {
-            let of =
-                |row: &&Sample| (row.start.saturating_sub(first).saturating_add(shift) / length).clamp(0, MOST) as u32;
-            self.rows.iter().map(of).collect::<Vec<u32>>()
-        };
-        let all =
-            (0..BEGINNINGS).map(|i| begun(length * i / BEGINNINGS)).map(|windows| (self.later(&windows), windows));
+        let all = (0..BEGINNINGS).filter_map(|i| self.windows_from(length, length * i / BEGINNINGS));
+        let all = all.map(|windows| (self.later(&windows), windows));
         all.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, windows)| windows)
+    }
+
+    fn windows_from(&self, length: i64, shift: i64) -> Option<Vec<u32>> {
+        let first = self.rows.first()?.start;
+        let of = |row: &&Sample| (row.start.saturating_sub(first).saturating_add(shift) / length).clamp(0, MOST) as u32;
+        Some(self.rows.iter().map(of).collect())
     }
 
     /// Of each pair of a failed and a well one in one stratum: how often the failed one is the later.
@@ -317,10 +317,11 @@ impl<'a> Group<'a> {
         (burst >= 4).then_some(numbers)
     }
 
-    /// Whether the later ones of each window fail, of which many beginnings were tried.
+    /// Whether the later ones of each window fail: of those that begin with the run, or of the best of many beginnings.
     fn limit(&self, results: &Results, length: i64) -> Option<(f64, f64)> {
+        let with_the_run = self.placed(results, &self.windows_from(length, 0)?).map_or(1.0, |(p, _)| p);
         let (p, effect) = self.placed(results, &self.windows(length)?)?;
-        Some(((p * BEGINNINGS as f64).min(1.0), effect))
+        Some((2.0 * (p * BEGINNINGS as f64).min(with_the_run).min(0.5), effect))
     }
 
     /// Whether the later ones of each stratum fail.
