@@ -190,9 +190,10 @@ impl<'a> Case<'a> {
         let results = self.results;
         let runs = &results.runs;
         if let (Some(before), Some(last)) = (&runs.before, &runs.last) {
-            let apart = last.start.saturating_sub(before.end) as f64 / 1_000.0;
+            let apart = last.start.saturating_sub(before.end) / 1_000;
+            let later = if apart > 0 { format!(", {apart} s later,") } else { String::new() };
             let evidence = format!(
-                "{} runs in one file: lines {} to {} and, {apart:.0} s later, lines {} to {}. The last one is explained here",
+                "{} runs in one file: lines {} to {} and{later} lines {} to {}. The last one is explained here",
                 count(runs.count as u64),
                 before.first_line,
                 before.last_line,
@@ -385,12 +386,16 @@ impl<'a> Case<'a> {
     fn always_failing(&mut self, code: u32) {
         let results = self.results;
         let group = self.group(code, usize::MAX);
-        if group.well() == 0 {
+        // Who is not let in is not told what there is.
+        if group.well() == 0 || results.answer(code).fate == Fate::Status(401) {
             return;
         }
+        let whole = paths(results);
         // Without addresses, labels may have the ids.
         let (address, texts): (fn(&Sample) -> u32, _) =
             if results.has.url { (|row| row.url, &results.urls) } else { (|row| row.label, &results.labels) };
+        // Of several hosts one may be it.
+        let address = |row: &Sample| whole.get(&address(row)).copied().unwrap_or_else(|| address(row));
         let mut table = group.by(address);
         table.retain(|label, _| results.has.url || holds_id(texts.text(*label)));
         let base = group.failures() as f64 / group.rows.len() as f64;
@@ -419,7 +424,11 @@ impl<'a> Case<'a> {
         let taken = self.take(name, |_, row| never.contains_key(&address(row)) && code_of(results, row) == code);
         let example = never.keys().next().map_or("", |address| texts.text(*address));
         let others = (table.len() - never.len()) as u64;
-        let certainty = if failures >= 20 && outside < 0.05 { Certainty::Certain } else { Certainty::Likely };
+        let certainty = match failures >= 20 && outside < 0.05 {
+            _ if one_thread_each(&group, |row| never.contains_key(&address(row))) => Certainty::Possible,
+            true => Certainty::Certain,
+            false => Certainty::Likely,
+        };
         let evidence = format!(
             "{} of {} addresses failed every time they were asked for, {} in all; the other {} failed in {} ({}). The first: {}",
             never.len(),
@@ -443,6 +452,7 @@ impl<'a> Case<'a> {
             Question::Connection,
             Question::Before,
             Question::Nth,
+            Question::Pause,
             Question::Host,
             Question::Same,
             Question::Burst,
@@ -615,6 +625,28 @@ impl<'a> Case<'a> {
             }
         }
     }
+}
+
+/// Of each address the first one with the same path and query, at whatever host.
+fn paths(results: &Results) -> HashMap<u32, u32> {
+    let mut first: HashMap<&str, u32> = HashMap::new();
+    let urls = if results.has.url { results.urls.len() as u32 } else { 0 };
+    (1..urls).map(|url| (url, *first.entry(behind_host(results.urls.text(url))).or_insert(url))).collect()
+}
+
+fn behind_host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.get(rest.find('/').unwrap_or_default()..).unwrap_or_default()
+}
+
+/// Whether each of these addresses is one thread's own, and that never asked well: then it may be the thread.
+fn one_thread_each(group: &Group<'_>, of: impl Fn(&Sample) -> bool) -> bool {
+    let threads = group.by(|row| row.thread);
+    let mut asked_by: HashMap<u32, u32> = HashMap::new();
+    group.rows.iter().filter(|row| row.thread > 0 && of(row)).all(|row| {
+        let own = *asked_by.entry(row.url).or_insert(row.thread) == row.thread;
+        own && threads.get(&row.thread).is_some_and(|(bad, well)| *bad >= NEVER && *well == 0)
+    }) && !asked_by.is_empty()
 }
 
 /// Whether a file in which nothing went well may be one of errors only: they are of several kinds, or not of all threads.

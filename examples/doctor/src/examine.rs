@@ -66,31 +66,41 @@ fn open(path: &Path) -> Result<File, Unreadable> {
 
 /// Reads a file, with a progress bar on a terminal if it is long.
 fn reading(path: &Path) -> Result<impl Read, Unreadable> {
-    let file = open(path)?;
+    Ok(watched(open(path)?))
+}
+
+fn watched(file: File) -> impl Read {
     let length = file.metadata().map_or(0, |data| data.len());
     let bar =
         if length > LONG && io::stderr().is_terminal() { ProgressBar::new(length) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta} left") {
         bar.set_style(style);
     }
-    Ok(bar.wrap_read(file))
+    bar.wrap_read(file)
 }
 
 impl Seen {
     fn read(&mut self, path: &Path, file: &str) -> Result<(), Unreadable> {
         let mut head = Vec::with_capacity(HEAD);
-        open(path)?.take(HEAD as u64).read_to_end(&mut head).map_err(|error| Unreadable::new(1, error.to_string()))?;
-        let (results, findings) = match input::kind(&head)? {
+        let mut input = open(path)?;
+        let failed = |error: io::Error| Unreadable::new(1, error.to_string());
+        (&mut input).take(HEAD as u64).read_to_end(&mut head).map_err(failed)?;
+        let kind = input::kind(&head)?;
+        let once = input.metadata().is_ok_and(|data| !data.is_file());
+        // A pipe is read once: what it began with is not there again.
+        let input = io::Cursor::new(head).chain(watched(input));
+        let (results, findings) = match kind {
             Kind::Plan => {
-                self.plans.push((file.to_owned(), Plan::read(reading(path)?)?));
+                self.plans.push((file.to_owned(), Plan::read(input)?));
                 return Ok(());
             }
+            Kind::Data if once => return Err(Unreadable::new(1, "a data file out of a pipe: save it as a file first")),
             Kind::Data => {
                 self.data.push((file.to_owned(), path.to_owned()));
                 return Ok(());
             }
-            Kind::Rows => jtl::read(reading(path)?, file)?,
-            Kind::Elements => jtl_xml::read(reading(path)?, file)?,
+            Kind::Rows => jtl::read(input, file)?,
+            Kind::Elements => jtl_xml::read(input, file)?,
         };
         self.findings.extend(findings);
         self.results.push((file.to_owned(), diagnose::diagnose(&results, file)));

@@ -3,6 +3,7 @@
 use crate::cause::{Certainty, Name};
 use crate::diagnose::ALPHA;
 use crate::groups::{Answered, Group, Question, Span};
+use crate::hypothesis;
 use crate::layout::{self, Told};
 use crate::sample::{Answer, Fate, NONE, Results, Sample};
 use crate::signs;
@@ -76,7 +77,7 @@ pub(crate) fn explain(
         }
         return explanation;
     }
-    let patterns: [Pattern<'_>; 16] = [
+    let patterns: [Pattern<'_>; 17] = [
         View::machine,
         View::logins,
         View::form,
@@ -86,6 +87,7 @@ pub(crate) fn explain(
         View::after_a_failure,
         View::expired,
         View::one_object,
+        View::after_a_pause,
         View::load,
         View::first_of_thread,
         View::first_to_address,
@@ -103,6 +105,10 @@ impl View<'_> {
     fn yes(&self, question: Question) -> Option<(f64, f64)> {
         let (answered, p) = self.answers.iter().find(|(a, _)| a.question == question)?;
         (*p < ALPHA).then_some((*p, answered.effect))
+    }
+
+    fn is_only(&self, question: Question, others: &[Question]) -> bool {
+        self.group.is_only(question, others, self.results)
     }
 
     fn effect(&self, question: Question) -> Option<f64> {
@@ -129,9 +135,12 @@ impl View<'_> {
         words.iter().any(|word| text.contains(word))
     }
 
+    /// Whether most of what failed were logins.
     fn is_login(&self) -> bool {
-        let row = self.group.rows.iter().zip(&self.group.failed).find(|(_, failed)| **failed).map(|(row, _)| *row);
-        row.is_some_and(|row| signs::is_login(self.results.labels.text(row.label), self.results.urls.text(row.url)))
+        let (labels, urls) = (&self.results.labels, &self.results.urls);
+        let failed = self.group.rows.iter().zip(&self.group.failed).filter(|(_, failed)| **failed);
+        let logins = failed.filter(|(row, _)| signs::is_login(labels.text(row.label), urls.text(row.url)));
+        logins.count() * 2 > self.group.failures()
     }
 
     /// Some codes tell by themselves what it is; what it goes with is why.
@@ -334,7 +343,8 @@ impl View<'_> {
     fn first_of_thread(&self) -> Option<Explanation> {
         let (p, difference) = self.yes(Question::First)?;
         let of = self.group.by(|row| row.nth == 0).get(&true).copied().unwrap_or_default();
-        if difference < 0.5 || of.0 * 10 < self.group.failures() as u64 * 8 {
+        let few = difference < 0.5 || of.0 * 10 < self.group.failures() as u64 * 8;
+        if few || self.is_only(Question::First, &[Question::Connection]) {
             return None;
         }
         let evidence = format!(
@@ -412,7 +422,9 @@ impl View<'_> {
         full.sort_unstable();
         let (middle, most) = (*full.get(full.len() / 2)?, *full.last()?);
         let alike = full.iter().filter(|n| n.abs_diff(middle) * 10 <= middle).count();
-        if effect < 0.95 || full.len() < 3 || alike * 10 < full.len() * 8 || middle < 2 {
+        // Where more passes without a failure there is no such limit.
+        let beyond = passed.values().filter(|(bad, good)| *bad == 0 && *good * 10 > most * 11).count();
+        if beyond * 10 > full.len() || effect < 0.95 || full.len() < 3 || alike * 10 < full.len() * 8 || middle < 2 {
             return None;
         }
         let passed = match self.group.step as u64 {
@@ -481,14 +493,37 @@ impl View<'_> {
         Some(Explanation::of(Name::Contention, Certainty::Likely, evidence))
     }
 
+    /// A connection that nobody used for long is closed when it is used again.
+    fn after_a_pause(&self) -> Option<Explanation> {
+        let (p, effect) = self.yes(Question::Pause)?;
+        if self.status().is_some() || !self.says(&BROKEN) || effect < 0.7 || self.yes(Question::Load).is_some() {
+            return None;
+        }
+        let pauses: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.pause)).collect();
+        let evidence = format!(
+            "more fails the longer the thread paused before: {} ({}, effect {effect:.2})",
+            steps(&pauses, &self.group.failed, "ms"),
+            p_value(p)
+        );
+        Some(Explanation::of(Name::ConnectionReuse, Certainty::Likely, evidence))
+    }
+
     /// More fails when more is under way.
     fn load(&self) -> Option<Explanation> {
         let threads: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.threads)).collect();
         let candidates =
             [(Question::Load, &self.group.in_flight, "under way"), (Question::Threads, &threads, "threads")];
-        let asked = candidates.into_iter().filter_map(|(q, load, words)| Some((self.yes(q)?, load, words)));
-        let ((p, effect), load, words) = asked.max_by(|a, b| a.0.1.total_cmp(&b.0.1))?;
+        let asked = candidates.into_iter().filter_map(|(q, load, words)| Some((self.yes(q)?, q, load, words)));
+        let ((p, effect), question, load, words) = asked.max_by(|a, b| a.0.1.total_cmp(&b.0.1))?;
         if effect < 0.62 {
+            return None;
+        }
+        if self.fails_slowly()
+            || self.is_only(
+                question,
+                &[Question::Thread, Question::First, Question::Nth, Question::Address, Question::Connection],
+            )
+        {
             return None;
         }
         // A span of time of its own, at whatever load, is no matter of load.
@@ -500,11 +535,22 @@ impl View<'_> {
             steps(load, &self.group.failed, words),
             p_value(p)
         );
-        let certainty = if effect > 0.9 { Certainty::Certain } else { Certainty::Likely };
         if self.is_login() {
             return Some(Explanation::of(Name::LoginThrottled, Certainty::Likely, evidence));
         }
-        let explanation = Explanation::of(Name::Overload, certainty.min(Certainty::Likely), evidence);
+        let stale = self.says(&BROKEN) && self.on_kept_connections();
+        let limited = self.limited();
+        let certainty =
+            if stale || limited || self.status() == Some(401) { Certainty::Possible } else { Certainty::Likely };
+        let mut explanation = Explanation::of(Name::Overload, certainty, evidence);
+        if stale {
+            let kept = "each was on a kept connection: the more are asked at once, the longer unused ones are taken";
+            explanation = explanation.or(Name::ConnectionReuse, kept);
+        }
+        if limited {
+            explanation =
+                explanation.or(Name::Quota, "what fails is the latest of its second or minute, as at a limit");
+        }
         let (first, length) = self.group.bins();
         let early = self
             .group
@@ -518,10 +564,39 @@ impl View<'_> {
         Some(explanation)
     }
 
+    /// Whether failures take so long that they are what is under way, and not those that go well.
+    fn fails_slowly(&self) -> bool {
+        let mut took: [Vec<u32>; 2] = Default::default();
+        for (row, failed) in self.group.rows.iter().zip(&self.group.failed) {
+            let [well, bad] = &mut took;
+            (if *failed { bad } else { well }).push(row.elapsed);
+        }
+        let [well, bad] = took.map(|mut took| {
+            took.sort_unstable();
+            took.get(took.len() / 2).copied().unwrap_or_default()
+        });
+        bad / 4 > well && hypothesis::higher(&self.group.well_in_flight(), &self.group.failed) < 0.62
+    }
+
+    /// In each second, or minute, what comes late fails, give or take what the way to the service takes.
+    fn limited(&self) -> bool {
+        [1_000, 60_000].into_iter().any(|length| {
+            let windows = self.group.windows(length).unwrap_or_default();
+            let failed =
+                windows.iter().zip(&self.group.failed).filter(|(_, failed)| **failed).map(|(window, _)| window);
+            let several = failed.collect::<std::collections::BTreeSet<_>>().len() >= 3;
+            several && self.yes(Question::Window(length)).is_some_and(|(_, effect)| effect > 0.85)
+        })
+    }
+
     /// New connections fail and kept ones do not, or the reverse.
     fn connection(&self) -> Option<Explanation> {
         let (p, difference) = self.yes(Question::Connection)?;
-        if difference.abs() < 0.1 {
+        let others = [Question::Load, Question::Thread, Question::Nth, Question::Address, Question::Fresh];
+        if difference.abs() < 0.1
+            || !self.is_of_the_connection(difference)
+            || self.is_only(Question::Connection, &others)
+        {
             return None;
         }
         let (name, which) =
@@ -534,11 +609,35 @@ impl View<'_> {
         Some(Explanation::of(name, Certainty::Likely, evidence))
     }
 
+    /// Whether it is seen where a connection was new for no other reason: a thread's first is, and the one after a failure.
+    fn is_of_the_connection(&self, difference: f64) -> bool {
+        let failed_before = |row: &Sample| row.before > 0 && self.results.answer(row.before).fate.failed();
+        let mut table = [(0_u64, 0_u64); 2];
+        for (row, failed) in self.group.rows.iter().zip(&self.group.failed) {
+            let [kept, new] = &mut table;
+            let place = if row.connect != NONE && row.connect > 0 { new } else { kept };
+            if row.nth > 0 && !failed_before(row) {
+                *(if *failed { &mut place.0 } else { &mut place.1 }) += 1;
+            }
+        }
+        let [kept, new] = table;
+        let same = (rate(&new) - rate(&kept)) * difference > 0.0;
+        let own = !self.results.has.thread || (same && hypothesis::fisher(new, kept) < ALPHA);
+        own && self.group.holds_among_neighbours(|row| row.connect != NONE && row.connect > 0)
+    }
+
     /// Failures in one span of time.
     fn clock(&self) -> Option<Explanation> {
         let (p, difference) = self.yes(Question::Clock)?;
         let span = self.group.span();
-        if difference < 0.2 || span.failed * 10 < self.group.failures() as u64 * 8 {
+        // What comes later in each thread comes later, and the first of all threads are the first.
+        let nth = self.effect(Question::Nth).filter(|effect| *effect > 0.5).map(|_| Question::Nth);
+        let others = [Question::Thread, Question::First, Question::Address, Question::Fresh];
+        let others: Vec<Question> = others.into_iter().chain(nth).collect();
+        if difference < 0.2
+            || span.failed * 10 < self.group.failures() as u64 * 8
+            || self.is_only(Question::Clock, &others)
+        {
             return None;
         }
         let (begin, end) = seconds(self.group, span);
@@ -564,7 +663,24 @@ impl View<'_> {
         } else {
             Name::TimeWindow
         };
+        // What lasts most of the run, and does not fail all, is no span of its own; and to the end goes what grows.
+        let most = (span.last - span.first + 1) * 2 > span.of;
+        let grows = at_end && self.yes(Question::Load).is_some_and(|(_, effect)| effect >= 0.62);
+        let login = self.status() == Some(400) && self.is_login();
+        if (inside <= 0.9 && (most || grows)) || login || self.threads_of_one_fate() {
+            let explanation = Explanation::of(name, Certainty::Possible, evidence);
+            let beside = "as well it goes with how much is asked at once, and that with the time";
+            return Some(if grows { explanation.or(Name::Overload, beside) } else { explanation });
+        }
         Some(Explanation::of(name, Certainty::Likely, evidence))
+    }
+
+    /// Whether no thread that failed went well too, though each asked several times: then it may be they as well as the time.
+    fn threads_of_one_fate(&self) -> bool {
+        let table = self.group.by(|row| row.thread);
+        let failing = || table.values().filter(|(bad, well)| *bad > 0 && bad + well >= 3);
+        let mixed = failing().filter(|(_, well)| *well > 0).count();
+        self.results.has.thread && failing().count() >= 3 && mixed == 0 && table.len() > failing().count()
     }
 
     /// The step before failed.
@@ -651,7 +767,9 @@ impl View<'_> {
                 format!("{said}, now and then: a session that another ends looks so"),
             )),
             Some(_) => self.transient(),
-            None if self.says(&BROKEN) && self.on_kept_connections() => likely(Name::ConnectionReuse),
+            None if self.says(&BROKEN) && self.on_kept_connections() && self.not_by_chance() => {
+                likely(Name::ConnectionReuse)
+            }
             // An exception that nobody knows may be the network's as well as the tool's.
             None => self.transient(),
         }
@@ -663,6 +781,12 @@ impl View<'_> {
         let kept = rows().filter(|(row, failed)| **failed && row.connect == 0).count();
         let told = rows().any(|(row, _)| row.connect > 0 && row.connect != NONE);
         told && kept * 10 >= self.group.failures() * 9
+    }
+
+    /// Whether it is said of connections that were closed while they were kept, or so many failures on kept ones are no chance.
+    fn not_by_chance(&self) -> bool {
+        let kept = self.answers.iter().find(|(a, _)| a.question == Question::Connection);
+        self.says(&["nohttpresponse", "failed to respond"]) || kept.is_some_and(|(a, _)| a.p < ALPHA && a.effect < 0.0)
     }
 
     /// Whether several addresses failed, and none of them ever went well.

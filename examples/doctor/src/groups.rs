@@ -9,6 +9,9 @@ use crate::sample::{NONE, Results, Sample};
 pub(crate) const ASKED: usize = 20_000;
 /// Spans of time.
 const BINS: usize = 48;
+/// A window of the service's may begin at any time: so many are tried.
+const BEGINNINGS: i64 = 50;
+const MOST: i64 = u32::MAX as i64;
 
 /// One group's rows, in the order of their starts.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(crate) enum Question {
     Before,
     /// The place in the thread. Effect: as of the load.
     Nth,
+    /// The pause of the thread before it. Effect: as of the load.
+    Pause,
     /// A column of the user's, or a header. Effect: as of the address.
     Extra(usize),
     /// The host in the address. Effect: as of the address.
@@ -158,13 +163,11 @@ impl<'a> Group<'a> {
             }
             Question::Clock => self.clock(results)?,
             Question::Load => numbers(&self.in_flight)?,
-            Question::Threads => {
-                let threads: Vec<f64> = self.rows.iter().map(|row| f64::from(row.threads)).collect();
-                results.has.threads.then(|| numbers(&threads))??
-            }
-            Question::Nth => {
-                let nth: Vec<f64> = self.rows.iter().map(|row| f64::from(row.nth)).collect();
-                results.has.thread.then(|| numbers(&nth))??
+            Question::Threads => numbers(&self.numbers(results.has.threads, |row| row.threads)?)?,
+            Question::Nth => numbers(&self.numbers(results.has.thread, |row| row.nth)?)?,
+            Question::Pause => {
+                let has = results.has.thread && results.has.time && results.has.elapsed;
+                numbers(&self.numbers(has, |row| row.pause)?)?
             }
             Question::Connection => self.two(results.has.connect, |_, row| row.connect != NONE && row.connect > 0)?,
             Question::Before => {
@@ -191,10 +194,14 @@ impl<'a> Group<'a> {
                 self.two(results.has.url && repeated, |i, _| fresh.get(i).copied().unwrap_or_default())?
             }
             Question::Form => self.two(results.has.url, |_, row| has_odd_form(results.urls.text(row.url)))?,
-            Question::Window(length) => self.placed(results, &self.windows(length)?)?,
+            Question::Window(length) => self.limit(results, length)?,
             Question::Burst => self.placed(results, &self.bursts()?)?,
         };
         Some(Answered { question, p, effect })
+    }
+
+    fn numbers(&self, has: bool, of: fn(&Sample) -> u32) -> Option<Vec<f64>> {
+        has.then(|| self.rows.iter().map(|row| f64::from(of(row))).collect())
     }
 
     fn category(&self, has: bool, of: impl Fn(&Sample) -> u32) -> Option<(f64, f64)> {
@@ -238,15 +245,9 @@ impl<'a> Group<'a> {
 
     /// Whether the load explains the failing rather than a span of time does, where both go with it.
     pub(crate) fn load_not_clock(&self, load: &[f64]) -> bool {
-        let mut order: Vec<f64> = load.to_vec();
-        order.sort_by(f64::total_cmp);
-        // Eighths of the rows by their load.
-        let edges: Vec<f64> = (1..8).filter_map(|i| order.get(order.len() * i / 8).copied()).collect();
-        let level: Vec<u32> = load.iter().map(|n| edges.partition_point(|edge| edge <= n) as u32).collect();
-        let span = self.span();
+        let level = crate::rivals::eighths(load);
         let bin = self.bin();
-        let inside: Vec<u32> =
-            bin.iter().map(|b| u32::from((span.first..=span.last).contains(&(*b as usize)))).collect();
+        let inside = self.inside_span();
         let by_load = hypothesis::explained(&level, &self.failed);
         let by_span = hypothesis::explained(&inside, &self.failed);
         let within = hypothesis::by_rank(load, &self.failed, Some(&bin));
@@ -260,11 +261,34 @@ impl<'a> Group<'a> {
         hypothesis::by_category(&address, &self.failed, (level.len() == address.len()).then_some(&level))
     }
 
-    /// Windows of time in which something failed: the number of each row's.
+    /// Windows of time, by the number of each row's: begun where what fails is the latest in them.
     pub(crate) fn windows(&self, length: i64) -> Option<Vec<u32>> {
+        let all = (0..BEGINNINGS).filter_map(|i| self.windows_from(length, length * i / BEGINNINGS));
+        let all = all.map(|windows| (self.later(&windows), windows));
+        all.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, windows)| windows)
+    }
+
+    fn windows_from(&self, length: i64, shift: i64) -> Option<Vec<u32>> {
         let first = self.rows.first()?.start;
-        let of = |row: &&Sample| (row.start.saturating_sub(first) / length).clamp(0, i64::from(u32::MAX)) as u32;
+        let of = |row: &&Sample| (row.start.saturating_sub(first).saturating_add(shift) / length).clamp(0, MOST) as u32;
         Some(self.rows.iter().map(of).collect())
+    }
+
+    /// Of each pair of a failed and a well one in one stratum: how often the failed one is the later.
+    fn later(&self, strata: &[u32]) -> f64 {
+        let (mut later, mut pairs) = (0_u64, 0_u64);
+        for (members, failed) in strata.chunk_by(|a, b| a == b).scan(0, |begin, stratum| {
+            let from = std::mem::replace(begin, *begin + stratum.len());
+            Some((stratum.len() as u64, self.failed.get(from..*begin).unwrap_or_default()))
+        }) {
+            let mut well = 0;
+            for failed in failed {
+                well += u64::from(!failed);
+                later += if *failed { well } else { 0 };
+            }
+            pairs += well * (members - well);
+        }
+        later as f64 / pairs.max(1) as f64
     }
 
     /// Bursts: requests that start together, with much longer pauses between them.
@@ -293,6 +317,13 @@ impl<'a> Group<'a> {
         (burst >= 4).then_some(numbers)
     }
 
+    /// Whether the later ones of each window fail: of those that begin with the run, or of the best of many beginnings.
+    fn limit(&self, results: &Results, length: i64) -> Option<(f64, f64)> {
+        let with_the_run = self.placed(results, &self.windows_from(length, 0)?).map_or(1.0, |(p, _)| p);
+        let (p, effect) = self.placed(results, &self.windows(length)?)?;
+        Some((2.0 * (p * BEGINNINGS as f64).min(with_the_run).min(0.5), effect))
+    }
+
     /// Whether the later ones of each stratum fail.
     fn placed(&self, results: &Results, strata: &[u32]) -> Option<(f64, f64)> {
         let mut tables: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
@@ -311,19 +342,7 @@ impl<'a> Group<'a> {
             place.push(f64::from(*n));
             *n += 1;
         }
-        // Of each pair of a failed and a well one in one stratum: how often the failed one is the later.
-        let mut well_before: HashMap<u32, u64> = HashMap::new();
-        let (mut later, mut pairs) = (0_u64, 0_u64);
-        for (stratum, failed) in strata.iter().zip(&self.failed) {
-            let before = well_before.entry(*stratum).or_default();
-            if *failed {
-                later += *before;
-                pairs += tables.get(stratum).map_or(0, |(_, well)| *well);
-            } else {
-                *before += 1;
-            }
-        }
-        let effect = later as f64 / pairs.max(1) as f64;
+        let effect = self.later(strata);
         Some((hypothesis::by_rank(&place, &self.failed, Some(strata)), effect))
     }
 
@@ -331,6 +350,12 @@ impl<'a> Group<'a> {
     pub(crate) fn first_to_address(&self) -> Vec<bool> {
         let mut seen = std::collections::HashSet::new();
         self.rows.iter().map(|row| seen.insert(row.url)).collect()
+    }
+
+    /// How many of those that went well were under way when each was sent.
+    pub(crate) fn well_in_flight(&self) -> Vec<f64> {
+        let mut well = self.failed.iter().map(|failed| !failed);
+        in_flight_of(&self.rows, |_| well.next().unwrap_or_default()).into_iter().map(f64::from).collect()
     }
 
     fn same_address_under_way(&self) -> Vec<bool> {
@@ -383,14 +408,20 @@ pub(crate) fn host(url: &str) -> &str {
 
 /// How many others were under way when each was sent; the rows are in the order of that.
 pub(crate) fn in_flight(rows: &[&Sample]) -> Vec<u32> {
+    in_flight_of(rows, |_| true)
+}
+
+fn in_flight_of(rows: &[&Sample], mut counts: impl FnMut(&Sample) -> bool) -> Vec<u32> {
     let mut ends: BinaryHeap<std::cmp::Reverse<i64>> = BinaryHeap::new();
-    let mut counts = Vec::with_capacity(rows.len());
+    let mut under_way = Vec::with_capacity(rows.len());
     for row in rows {
         while ends.peek().is_some_and(|end| end.0 <= row.start) {
             ends.pop();
         }
-        counts.push(u32::try_from(ends.len()).unwrap_or(NONE));
-        ends.push(std::cmp::Reverse(row.end()));
+        under_way.push(u32::try_from(ends.len()).unwrap_or(NONE));
+        if counts(row) {
+            ends.push(std::cmp::Reverse(row.end()));
+        }
     }
-    counts
+    under_way
 }

@@ -176,8 +176,8 @@ fn bump(counts: &mut [u32], i: u32) -> u32 {
     })
 }
 
-/// How often a draw of as many failures, within their strata, comes to as much as those seen. Where there are too many to
-/// draw them often, the logarithm that this chance is at most, by what was seen, is enough if it is low.
+/// How often a draw of as many failures, within their strata, comes to as much as those seen. The logarithm that this chance
+/// is at most, by what was seen, is enough if it is lower than draws can show.
 fn permuted(
     failed: &[bool],
     strata: Option<&[u32]>,
@@ -202,7 +202,7 @@ fn permuted(
     let mut drawn = Vec::with_capacity(seen.len());
     let most = u32::try_from(MOVES / seen.len().max(1)).unwrap_or(DRAWS).clamp(LEAST, DRAWS);
     let surely = bound(seen_statistic).exp();
-    if most < DRAWS && surely < 1.0 / f64::from(DRAWS) {
+    if surely < 1.0 / f64::from(DRAWS) {
         return surely;
     }
     while draws < most && as_much < ENOUGH {

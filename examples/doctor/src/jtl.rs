@@ -17,6 +17,8 @@ use crate::text;
 const LONGEST_ROW: u64 = 1 << 20;
 /// With which JMeter's headers begin.
 const TIME: &[u8] = b"timeStamp";
+/// What is left of a row that is cut has no more lines, its message's among them.
+const CUT: u64 = 20;
 /// Rows that are no rows are named up to so many.
 const NAMED: usize = 3;
 
@@ -237,7 +239,8 @@ impl<'a> Rows<'a> {
         } else {
             "no time stands where the time should be. Not counted".to_owned()
         };
-        self.cut = (has <= width).then_some((line, has));
+        // What is cut ends soon; a quote that is never closed takes in all rows behind it.
+        self.cut = (has <= width && after <= line + CUT).then_some((line, has));
         self.not_counted(line, message);
     }
 

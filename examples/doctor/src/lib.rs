@@ -23,6 +23,7 @@ mod layout;
 mod operations;
 pub mod page;
 mod plan;
+mod rivals;
 mod rules;
 mod sample;
 mod signs;

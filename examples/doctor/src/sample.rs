@@ -18,6 +18,8 @@ const BYTES: usize = 4 << 20;
 const BACK: i64 = 10_000;
 /// So long nothing is asked in one run.
 const PAUSE: i64 = 600_000;
+/// No thread is said to pause for longer.
+const DAY: i64 = 86_400_000;
 /// So many beginnings of runs are known again.
 const BEGINNINGS: usize = 10_000;
 /// Times of so many rows that are whole seconds, whatever they are written to, are no more exact.
@@ -160,6 +162,8 @@ pub(crate) struct Sample {
     pub(crate) nth: u32,
     /// The answer to what the thread asked before; 0 for none.
     pub(crate) before: u32,
+    /// How long after that its thread asked this, in milliseconds.
+    pub(crate) pause: u32,
     pub(crate) extras: [u16; EXTRAS],
 }
 
@@ -209,6 +213,7 @@ impl Runs {
 struct Thread {
     asked: u32,
     before: u32,
+    end: i64,
     /// The last row's fingerprint.
     last: u64,
 }
@@ -320,7 +325,9 @@ impl Results {
             return;
         }
         let (nth, before) = (thread_state.asked, thread_state.before);
-        *thread_state = Thread { asked: nth.saturating_add(1), before: answer, last: fingerprint };
+        let pause = if nth > 0 { raw.start.saturating_sub(thread_state.end).clamp(0, DAY) as u32 } else { 0 };
+        let end = raw.start.saturating_add(i64::from(raw.elapsed));
+        *thread_state = Thread { asked: nth.saturating_add(1), before: answer, end, last: fingerprint };
         *self.counts.entry((label, answer)).or_default() += 1;
         self.keep(
             raw,
@@ -336,6 +343,7 @@ impl Results {
                 threads: raw.threads.unwrap_or(NONE),
                 nth,
                 before: if thread > 0 { before } else { 0 },
+                pause,
                 extras: [0; EXTRAS],
             },
         );

@@ -108,3 +108,28 @@ fn a_report_that_cannot_be_written_is_an_error() {
         assert!(output.status.code() == Some(2) && error.contains("error: "), "{:?} {error}", output.status);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_comes_through_a_pipe_is_read_from_its_beginning() {
+    let rows = csv(&run(2_000, |i, row, _| if i % 9 == 2 { row.failed("429", "Too Many Requests") } else { row }));
+    let piped = |text: &str| {
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_genesys-doctor"))
+            .args(["/dev/stdin", "--json"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("the doctor runs");
+        let mut input = doctor.stdin.take().expect("a pipe");
+        std::io::Write::write_all(&mut input, text.as_bytes()).expect("it reads");
+        drop(input);
+        doctor.wait_with_output().expect("it ends")
+    };
+    let output = piped(&rows);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["read"][0]["requests"], 2_000);
+    let data = piped("scriptId,token\n0a1b2c3d-0000-4000-8000-000000000001,t0\n");
+    assert_eq!(data.status.code(), Some(2), "a data file is read again, and its beginning is gone");
+    assert!(String::from_utf8_lossy(&data.stderr).contains("pipe"));
+}

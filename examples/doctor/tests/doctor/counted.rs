@@ -64,6 +64,12 @@ fn rows_that_do_not_fit_leave_it_open_whether_all_is_well() {
     // A last row that is cut is no row, and all others were read.
     let whole = csv(&run(60, |_, row, _| row));
     assert_eq!(report(&whole[..whole.len() - 70]).verdict, Verdict::NothingFound);
+
+    // What a quote that is never closed takes in is no row that is cut.
+    let open = whole.replacen("GET script", "\"GET script", 21).replacen("\"GET script", "GET script", 20);
+    let open = report(open);
+    assert_eq!((requests(&open), open.verdict), (20, Verdict::NotEnoughEvidence), "{:#?}", open.findings);
+    assert!(open.findings.iter().any(|f| f.line == 22 && f.message.contains("quote")), "{:#?}", open.findings);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod any_bytes;
 mod appended;
 mod columns;
 mod command;
+mod confounded;
 mod controllers;
 mod counted;
 mod extractors;
