@@ -345,8 +345,9 @@ impl<'a> Case<'a> {
         let groups: Vec<u32> = groups.into_iter().filter(|(_, n)| *n >= NEVER).map(|(code, _)| code).collect();
         // Timeouts are told by themselves, and still go with the load or do not.
         let mut asked: Vec<(u32, Vec<Answered>)> = Vec::new();
+        let whole = paths(self.results);
         for code in groups {
-            self.always_failing(code);
+            self.always_failing(code, &whole);
             let group = self.group(code, groups::ASKED);
             let answers = if group.failures() >= FEW && group.well() >= FEW { self.ask(&group) } else { Vec::new() };
             asked.push((code, answers));
@@ -383,14 +384,13 @@ impl<'a> Case<'a> {
     }
 
     /// Addresses that never succeed, where others do.
-    fn always_failing(&mut self, code: u32) {
+    fn always_failing(&mut self, code: u32, whole: &HashMap<u32, u32>) {
         let results = self.results;
         let group = self.group(code, usize::MAX);
         // Who is not let in is not told what there is.
         if group.well() == 0 || results.answer(code).fate == Fate::Status(401) {
             return;
         }
-        let whole = paths(results);
         // Without addresses, labels may have the ids.
         let (address, texts): (fn(&Sample) -> u32, _) =
             if results.has.url { (|row| row.url, &results.urls) } else { (|row| row.label, &results.labels) };
@@ -418,27 +418,28 @@ impl<'a> Case<'a> {
         }
         let status = results.answer(code).fate;
         let name = match status {
-            Fate::Status(401 | 403 | 404 | 410) => Name::FeedUnknownId,
+            Fate::Status(403 | 404 | 410) => Name::FeedUnknownId,
             _ => Name::BrokenScript,
         };
-        let taken = self.take(name, |_, row| never.contains_key(&address(row)) && code_of(results, row) == code);
         let example = never.keys().next().map_or("", |address| texts.text(*address));
         let others = (table.len() - never.len()) as u64;
-        let certainty = match failures >= 20 && outside < 0.05 {
-            _ if one_thread_each(&group, |row| never.contains_key(&address(row))) => Certainty::Possible,
-            true => Certainty::Certain,
-            false => Certainty::Likely,
-        };
         let evidence = format!(
             "{} of {} addresses failed every time they were asked for, {} in all; the other {} failed in {} ({}). The first: {}",
             never.len(),
             table.len(),
-            many(taken, "time", "times"),
+            many(failures, "time", "times"),
             count(others),
             percent(outside),
             p_value(p),
             shown(example)
         );
+        if one_thread_each(&group, address, &never) {
+            let thread = "each was asked for by one thread alone, to which nothing else was served: it may be that thread's login";
+            self.say(name, Certainty::Possible, failures, format!("{evidence}; {thread}"));
+            return;
+        }
+        let taken = self.take(name, |_, row| never.contains_key(&address(row)) && code_of(results, row) == code);
+        let certainty = if failures >= 20 && outside < 0.05 { Certainty::Certain } else { Certainty::Likely };
         self.say(name, certainty, taken, evidence);
     }
 
@@ -631,20 +632,15 @@ impl<'a> Case<'a> {
 fn paths(results: &Results) -> HashMap<u32, u32> {
     let mut first: HashMap<&str, u32> = HashMap::new();
     let urls = if results.has.url { results.urls.len() as u32 } else { 0 };
-    (1..urls).map(|url| (url, *first.entry(behind_host(results.urls.text(url))).or_insert(url))).collect()
-}
-
-fn behind_host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.get(rest.find('/').unwrap_or_default()..).unwrap_or_default()
+    (1..urls).map(|url| (url, *first.entry(signs::behind_host(results.urls.text(url))).or_insert(url))).collect()
 }
 
 /// Whether each of these addresses is one thread's own, and that never asked well: then it may be the thread.
-fn one_thread_each(group: &Group<'_>, of: impl Fn(&Sample) -> bool) -> bool {
+fn one_thread_each(group: &Group<'_>, address: impl Fn(&Sample) -> u32, never: &BTreeMap<u32, u64>) -> bool {
     let threads = group.by(|row| row.thread);
     let mut asked_by: HashMap<u32, u32> = HashMap::new();
-    group.rows.iter().filter(|row| row.thread > 0 && of(row)).all(|row| {
-        let own = *asked_by.entry(row.url).or_insert(row.thread) == row.thread;
+    group.rows.iter().filter(|row| row.thread > 0 && never.contains_key(&address(row))).all(|row| {
+        let own = *asked_by.entry(address(row)).or_insert(row.thread) == row.thread;
         own && threads.get(&row.thread).is_some_and(|(bad, well)| *bad >= NEVER && *well == 0)
     }) && !asked_by.is_empty()
 }

@@ -5,7 +5,7 @@
 
 use fastrand::Rng;
 
-/// Draws of a permutation test. The smallest p-value it can show is one in so many: it must stand some fifty questions.
+/// Draws of a permutation test. The smallest p-value that they can show is one in so many: it must stand some fifty questions.
 const DRAWS: u32 = 20_000;
 /// Failures moved in all draws together; with many failures there are fewer draws, though no fewer than so many.
 const MOVES: usize = 40_000_000;

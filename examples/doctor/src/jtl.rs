@@ -17,8 +17,6 @@ use crate::text;
 const LONGEST_ROW: u64 = 1 << 20;
 /// With which JMeter's headers begin.
 const TIME: &[u8] = b"timeStamp";
-/// What is left of a row that is cut has no more lines, its message's among them.
-const CUT: u64 = 20;
 /// Rows that are no rows are named up to so many.
 const NAMED: usize = 3;
 
@@ -239,8 +237,14 @@ impl<'a> Rows<'a> {
         } else {
             "no time stands where the time should be. Not counted".to_owned()
         };
-        // What is cut ends soon; a quote that is never closed takes in all rows behind it.
-        self.cut = (has <= width && after <= line + CUT).then_some((line, has));
+        // A quote that is never closed takes in the rows behind it.
+        let begins_row = |line: &[u8]| {
+            let at = self.layout.at(Role::Time);
+            let time = at.and_then(|at| line.split(|byte| *byte == self.layout.delimiter).nth(at));
+            time.is_some_and(|time| Clock::default().read(time).is_some())
+        };
+        let takes_in = record.iter().any(|value| value.split(|byte| *byte == b'\n').skip(1).any(begins_row));
+        self.cut = (has <= width && !takes_in).then_some((line, has));
         self.not_counted(line, message);
     }
 

@@ -37,9 +37,13 @@ pub(crate) type Shapes = HashMap<u32, Shape>;
 
 /// The path of an address.
 pub(crate) fn path(url: &str) -> &str {
+    behind_host(url).split(['?', '#']).next().unwrap_or_default()
+}
+
+/// The path of an address and what is behind it.
+pub(crate) fn behind_host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = rest.get(rest.find('/').unwrap_or(rest.len())..).unwrap_or_default();
-    path.split(['?', '#']).next().unwrap_or_default()
+    rest.get(rest.find('/').unwrap_or(rest.len())..).unwrap_or_default()
 }
 
 fn last_part(url: &str) -> Option<&str> {

@@ -65,11 +65,30 @@ fn rows_that_do_not_fit_leave_it_open_whether_all_is_well() {
     let whole = csv(&run(60, |_, row, _| row));
     assert_eq!(report(&whole[..whole.len() - 70]).verdict, Verdict::NothingFound);
 
-    // What a quote that is never closed takes in is no row that is cut.
-    let open = whole.replacen("GET script", "\"GET script", 21).replacen("\"GET script", "GET script", 20);
-    let open = report(open);
-    assert_eq!((requests(&open), open.verdict), (20, Verdict::NotEnoughEvidence), "{:#?}", open.findings);
-    assert!(open.findings.iter().any(|f| f.line == 22 && f.message.contains("quote")), "{:#?}", open.findings);
+    // A row may be cut within a message of many lines.
+    let mut rows = run(60, |_, row, _| row);
+    rows[59].failure = "a line of what was expected\n".repeat(40);
+    let whole = csv(&rows);
+    let end = whole.rfind("expected").unwrap();
+    let cut = report(&whole[..end]);
+    assert_eq!((requests(&cut), cut.verdict), (59, Verdict::NothingFound), "{:#?}", cut.findings);
+}
+
+#[test]
+fn what_a_quote_that_is_never_closed_takes_in_is_no_row_that_is_cut() {
+    let whole = csv(&run(100, |_, row, _| row));
+    for row in [21, 84] {
+        let open = whole.replacen("GET script", "\"GET script", row).replacen("\"GET script", "GET script", row - 1);
+        let open = report(open);
+        assert_eq!(
+            (requests(&open), open.verdict),
+            (row as u64 - 1, Verdict::NotEnoughEvidence),
+            "{:#?}",
+            open.findings
+        );
+        let line = row as u64 + 1;
+        assert!(open.findings.iter().any(|f| f.line == line && f.message.contains("quote")), "{:#?}", open.findings);
+    }
 }
 
 #[test]

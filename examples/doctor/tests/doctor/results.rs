@@ -40,6 +40,39 @@ fn a_script_that_always_fails_is_broken_and_one_that_is_not_there_is_unknown() {
 }
 
 #[test]
+fn what_one_thread_asks_alone_may_be_that_thread_in_labels_too() {
+    let own = run(1_000, |i, mut row, _| {
+        row.thread = i % 20 + 1;
+        row.url = script(row.thread);
+        if row.thread % 5 == 1 { row.failed("403", "no") } else { row }
+    });
+    let in_labels = csv(&own).replace("GET script", "GET x").replace(",URL,", ",x,");
+    let mut lines: Vec<String> = Vec::new();
+    for (line, row) in in_labels.lines().skip(1).zip(&own) {
+        lines.push(line.replace("GET x", &format!("GET /scripts/{}", row.url.rsplit('/').next().unwrap())));
+    }
+    let in_labels = format!("{}\n{}\n", in_labels.lines().next().unwrap(), lines.join("\n"));
+    for text in [csv(&own), in_labels] {
+        let report = report(text);
+        let sure = sure(&report);
+        assert!(!sure.contains(&"feed_unknown_id") && !sure.contains(&"broken_script"), "{:#?}", report.causes);
+        let told = report.causes.iter().find(|cause| cause.name.name() == "feed_unknown_id").unwrap();
+        assert!(told.evidence.iter().any(|words| words.contains("one thread alone")), "{:#?}", report.causes);
+    }
+}
+
+#[test]
+fn a_broken_script_is_broken_at_whichever_of_two_hosts_a_thread_asks() {
+    let rows = run(1_000, |i, mut row, _| {
+        row.thread = i % 20 + 1;
+        let id = row.thread % 10;
+        row.url = script(id).replace("api.", &format!("api-{}.", row.thread / 11));
+        if id == 3 { row.failed("400", "no") } else { row }
+    });
+    shows("two threads, a host each", &rows, &["broken_script"]);
+}
+
+#[test]
 fn what_fails_when_more_is_asked_at_once_is_overload() {
     // Threads double every 100 requests; of those under way beyond a knee so many fail.
     for (knee, share) in [(4, 0.3), (8, 0.6), (12, 0.9)] {
