@@ -495,14 +495,22 @@ impl View<'_> {
 
     /// A connection that nobody used for long is closed when it is used again.
     fn after_a_pause(&self) -> Option<Explanation> {
-        let (p, effect) = self.yes(Question::Pause)?;
-        if self.status().is_some() || !self.says(&BROKEN) || effect < 0.7 || self.yes(Question::Load).is_some() {
+        self.yes(Question::Pause)?;
+        let kept = !self.results.has.connect || self.failed_on_kept_connections();
+        if self.status().is_some() || !self.says(&BROKEN) || !kept || self.yes(Question::Load).is_some() {
             return None;
         }
-        let pauses: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.pause)).collect();
+        let again = self.group.again_after_well(self.results);
+        let pauses: Vec<f64> = again.rows.iter().map(|row| f64::from(row.pause)).collect();
+        let p = hypothesis::by_rank(&pauses, &again.failed, None);
+        let effect = hypothesis::higher(&pauses, &again.failed);
+        let others = [Question::Thread, Question::Clock, Question::Nth];
+        if effect < 0.7 || p >= ALPHA || !again.rises_beside(&pauses, &others, self.results) {
+            return None;
+        }
         let evidence = format!(
             "more fails the longer the thread paused before: {} ({}, effect {effect:.2})",
-            steps(&pauses, &self.group.failed, "ms"),
+            steps(&pauses, &again.failed, "ms"),
             p_value(p)
         );
         Some(Explanation::of(Name::ConnectionReuse, Certainty::Likely, evidence))
@@ -611,16 +619,9 @@ impl View<'_> {
 
     /// Whether it is seen where a connection was new for no other reason: a thread's first is, and the one after a failure.
     fn is_of_the_connection(&self, difference: f64) -> bool {
-        let failed_before = |row: &Sample| row.before > 0 && self.results.answer(row.before).fate.failed();
-        let mut table = [(0_u64, 0_u64); 2];
-        for (row, failed) in self.group.rows.iter().zip(&self.group.failed) {
-            let [kept, new] = &mut table;
-            let place = if row.connect != NONE && row.connect > 0 { new } else { kept };
-            if row.nth > 0 && !failed_before(row) {
-                *(if *failed { &mut place.0 } else { &mut place.1 }) += 1;
-            }
-        }
-        let [kept, new] = table;
+        let again = self.group.again_after_well(self.results);
+        let table = again.by(|row| row.connect != NONE && row.connect > 0);
+        let [kept, new] = [false, true].map(|new| table.get(&new).copied().unwrap_or_default());
         let same = (rate(&new) - rate(&kept)) * difference > 0.0;
         let own = !self.results.has.thread || (same && hypothesis::fisher(new, kept) < ALPHA);
         own && self.group.holds_among_neighbours(|row| row.connect != NONE && row.connect > 0)
@@ -777,10 +778,14 @@ impl View<'_> {
 
     /// Whether the failures are on connections that were open already, where it is told of any that they were not.
     fn on_kept_connections(&self) -> bool {
-        let rows = || self.group.rows.iter().zip(&self.group.failed);
-        let kept = rows().filter(|(row, failed)| **failed && row.connect == 0).count();
-        let told = rows().any(|(row, _)| row.connect > 0 && row.connect != NONE);
-        told && kept * 10 >= self.group.failures() * 9
+        let told = self.group.rows.iter().any(|row| row.connect > 0 && row.connect != NONE);
+        told && self.failed_on_kept_connections()
+    }
+
+    fn failed_on_kept_connections(&self) -> bool {
+        let rows = self.group.rows.iter().zip(&self.group.failed);
+        let kept = rows.filter(|(row, failed)| **failed && row.connect == 0).count();
+        kept * 10 >= self.group.failures() * 9
     }
 
     /// Whether it is said of connections that were closed while they were kept, or so many failures on kept ones are no chance.

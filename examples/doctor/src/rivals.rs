@@ -29,6 +29,20 @@ impl Group<'_> {
         hypothesis::by_category(&of, &self.failed, Some(&neighbours)) < ALPHA
     }
 
+    /// Whether more fails the higher the number among rows too that are alike in each other thing.
+    pub(crate) fn rises_beside(&self, number: &[f64], others: &[Question], results: &Results) -> bool {
+        let mut levels = others.iter().filter_map(|other| self.levels(*other, results));
+        levels.all(|other| hypothesis::by_rank(number, &self.failed, Some(&other)) < ALPHA)
+    }
+
+    /// Those rows that are not the first of their thread and follow no failure: nothing but itself made them as they are.
+    pub(crate) fn again_after_well(&self, results: &Results) -> Self {
+        let failed_before = |row: &Sample| row.before > 0 && results.answer(row.before).fate.failed();
+        let rows = self.rows.iter().zip(&self.failed).filter(|(row, _)| row.nth > 0 && !failed_before(row));
+        let (rows, failed) = rows.map(|(row, failed)| (*row, *failed)).unzip();
+        Self { rows, failed, in_flight: Vec::new(), step: self.step }
+    }
+
     /// As what the rows are told apart by a question. None if they cannot be.
     fn levels(&self, question: Question, results: &Results) -> Option<Vec<u32>> {
         let has = results.has;

@@ -215,3 +215,68 @@ fn what_fails_after_a_pause_is_not_said_to_go_with_nothing() {
     shows("closed while it was idle", &of(gone, "Premature end of the body"), &["connection_reuse"]);
     shows("a session that was forgotten", &of("400", "Bad Request"), &[]);
 }
+
+const RESET: &str = "Non HTTP response code: java.net.SocketException";
+
+/// 20 threads that send 120 requests each, with pauses of so many milliseconds after so many that the last one took. A
+/// request is changed by what is the matter, of which the pause may be.
+fn pausing(
+    mut pause: impl FnMut(u64, u64, &mut fastrand::Rng) -> u64,
+    mut matter: impl FnMut(u64, Row, &mut fastrand::Rng) -> Row,
+) -> Vec<Row> {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut rows = Vec::new();
+    for thread in 1..=20 {
+        let (mut at, mut paused) = (thread * 40, 0);
+        for nth in 0..120 {
+            let mut row = Row::well(at, thread, script(rng.u64(1..=30)));
+            row.elapsed = rng.u64(60..160);
+            row.connect = if nth == 0 { 20 } else { 0 };
+            let row = matter(paused, row, &mut rng);
+            paused = pause(thread, row.elapsed, &mut rng);
+            at += row.elapsed + paused;
+            rows.push(row);
+        }
+    }
+    rows.sort_by_key(|row| row.at);
+    rows
+}
+
+#[test]
+fn pauses_that_are_long_for_another_reason_close_no_connection() {
+    // Of a paced plan the pause is the longer the sooner a request fails.
+    let paced = pausing(
+        |_, elapsed, _| 1_000 - elapsed,
+        |_, mut row, rng| {
+            row.elapsed = rng.u64(300..800);
+            if !(50_000..62_000).contains(&row.at) {
+                return row;
+            }
+            row.elapsed = rng.u64(1..4);
+            row.failed(RESET, "Connection reset")
+        },
+    );
+    shows("the service was down", &paced, &["service_down"]);
+    let new = pausing(
+        |_, _, rng| [50, 100, 2_000, 4_000][rng.usize(..4)],
+        |paused, mut row, rng| {
+            row.connect = 20;
+            if paused >= 2_000 && rng.f64() < 0.3 { row.failed(RESET, "Connection reset") } else { row }
+        },
+    );
+    never("none was kept", &new, &["connection_reuse"]);
+    let some = pausing(
+        |thread, _, rng| if thread > 15 { rng.u64(800..1_200) } else { rng.u64(50..300) },
+        |_, row, rng| {
+            if row.thread > 15 && rng.f64() < 0.5 { row.failed(RESET, "Connection reset") } else { row }
+        },
+    );
+    never("some threads fail, and think longer", &some, &["connection_reuse"]);
+    let idle = pausing(
+        |_, _, rng| rng.u64(0..10_000),
+        |paused, row, rng| {
+            if paused > 5_000 && rng.f64() < 0.5 { row.failed(RESET, "Connection reset") } else { row }
+        },
+    );
+    shows("closed after 5 s", &idle, &["connection_reuse"]);
+}
