@@ -206,8 +206,7 @@ impl<'a> Group<'a> {
 
     fn category(&self, has: bool, of: impl Fn(&Sample) -> u32) -> Option<(f64, f64)> {
         let table = self.by(&of);
-        // Each asked for once tells nothing, and neither does one alone.
-        if !has || table.len() < 2 || table.len() * 2 > self.rows.len() {
+        if !has || !self.tells_apart(table.len()) {
             return None;
         }
         let category: Vec<u32> = self.rows.iter().map(|row| of(row)).collect();
@@ -216,6 +215,11 @@ impl<'a> Group<'a> {
         let most = table.values().filter(|(bad, well)| *bad as f64 / (bad + well) as f64 > (all * 1.5).min(0.9));
         let share = most.map(|(bad, _)| *bad).sum::<u64>() as f64 / self.failures() as f64;
         Some((p, share))
+    }
+
+    /// Whether so many values tell these rows apart: each asked for once tells nothing, and neither does one alone.
+    pub(crate) fn tells_apart(&self, values: usize) -> bool {
+        values >= 2 && values * 2 <= self.rows.len()
     }
 
     fn two(&self, has: bool, with: impl Fn(usize, &Sample) -> bool) -> Option<(f64, f64)> {

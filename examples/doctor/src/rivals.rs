@@ -1,6 +1,8 @@
 //! What failing goes with only since it goes with something else: threads that always fail and begin late fail when more is
 //! under way, and what a connection is closed for is followed by a new one.
 
+use std::collections::HashSet;
+
 use crate::diagnose::ALPHA;
 use crate::groups::{Group, Question};
 use crate::hypothesis;
@@ -17,7 +19,9 @@ impl Group<'_> {
         let Some(of) = self.levels(question, results) else { return false };
         let explained = hypothesis::explained(&of, &self.failed);
         others.iter().filter_map(|other| self.levels(*other, results)).any(|other| {
-            hypothesis::explained(&other, &self.failed) > explained
+            let levels = other.iter().collect::<HashSet<_>>().len();
+            self.tells_apart(levels)
+                && hypothesis::explained(&other, &self.failed) > explained
                 && hypothesis::by_category(&of, &self.failed, Some(&other)) >= ALPHA
         })
     }

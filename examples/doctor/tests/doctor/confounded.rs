@@ -280,3 +280,37 @@ fn pauses_that_are_long_for_another_reason_close_no_connection() {
     );
     shows("closed after 5 s", &idle, &["connection_reuse"]);
 }
+
+/// 3,000 users that ask once each, now more of them at once and now fewer: so many are under way with a request.
+fn once_each(mut matter: impl FnMut(usize, Row, &mut fastrand::Rng) -> Row) -> Vec<Row> {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let (mut at, mut ends) = (0.0, Vec::new());
+    (1..=3_000)
+        .map(|user| {
+            let rate = 0.08 + 0.06 * (f64::from(user as u32) / 3_000.0 * 12.0 * std::f64::consts::PI).sin();
+            at -= (1.0 - rng.f64()).ln() / rate;
+            let mut row = Row::well(at as u64, user, script(user));
+            row.elapsed = rng.u64(200..400);
+            row.connect = 20;
+            ends.retain(|end| *end > row.at);
+            let row = matter(ends.len(), row, &mut rng);
+            ends.push(row.at + row.elapsed);
+            row
+        })
+        .collect()
+}
+
+#[test]
+fn users_and_scripts_that_come_once_each_explain_nothing() {
+    let knee = once_each(|under_way, row, rng| {
+        if rng.f64() < if under_way > 25 { 0.7 } else { 0.15 } { row.failed("400", "Bad Request") } else { row }
+    });
+    shows("a user once", &knee, &["overload"]);
+    let mut nth = 0;
+    let new = once_each(|_, mut row, rng| {
+        nth += 1;
+        (row.thread, row.connect) = (nth % 20 + 1, if rng.bool() { 20 } else { 0 });
+        if rng.f64() < if row.connect > 0 { 0.6 } else { 0.2 } { row.failed("503", "no") } else { row }
+    });
+    shows("a script once", &new, &["connection_churn"]);
+}
