@@ -314,3 +314,15 @@ fn users_and_scripts_that_come_once_each_explain_nothing() {
     });
     shows("a script once", &new, &["connection_churn"]);
 }
+
+#[test]
+fn failures_that_take_long_leave_the_number_of_threads_to_ask() {
+    let rows = threads(60, 200, 100, |_, mut row, rng| {
+        if row.threads <= 40 || rng.f64() > 0.4 {
+            return row;
+        }
+        row.elapsed = 800;
+        row.failed("503", "no")
+    });
+    shows("beyond 40 threads", &rows, &["overload"]);
+}
