@@ -413,11 +413,7 @@ impl View<'_> {
     fn window_of(&self, length: i64, word: &str) -> Option<Explanation> {
         let (p, effect) = self.yes(Question::Window(length))?;
         let windows = self.group.windows(length)?;
-        let mut passed: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
-        for (window, failed) in windows.iter().zip(&self.group.failed) {
-            let (bad, good) = passed.entry(*window).or_default();
-            *(if *failed { bad } else { good }) += 1;
-        }
+        let passed = self.group.by(|row| windows.number(row));
         let mut full: Vec<u64> = passed.values().filter(|(bad, _)| *bad > 0).map(|(_, good)| *good).collect();
         full.sort_unstable();
         let (middle, most) = (*full.get(full.len() / 2)?, *full.last()?);
@@ -439,10 +435,12 @@ impl View<'_> {
             p_value(p)
         );
         let name = if self.is_login() { Name::LoginThrottled } else { Name::Quota };
-        Some(
-            Explanation::of(name, Certainty::Likely, evidence)
-                .or(Name::AddressLimit, "a limit per address looks the same from one machine"),
-        )
+        let counts = self.group.counts(windows);
+        let certainty = if counts { Certainty::Likely } else { Certainty::Possible };
+        let explanation = Explanation::of(name, certainty, evidence)
+            .or(Name::AddressLimit, "a limit per address looks the same from one machine");
+        let once = format!("or something at the service that comes once a {word}, at the same time of it");
+        Some(if counts { explanation } else { explanation.or(Name::TimeWindow, once) })
     }
 
     /// 401 from some time on.
@@ -589,11 +587,11 @@ impl View<'_> {
     /// In each second, or minute, what comes late fails, give or take what the way to the service takes.
     fn limited(&self) -> bool {
         [1_000, 60_000].into_iter().any(|length| {
-            let windows = self.group.windows(length).unwrap_or_default();
-            let failed =
-                windows.iter().zip(&self.group.failed).filter(|(_, failed)| **failed).map(|(window, _)| window);
-            let several = failed.collect::<std::collections::BTreeSet<_>>().len() >= 3;
-            several && self.yes(Question::Window(length)).is_some_and(|(_, effect)| effect > 0.85)
+            let late = self.yes(Question::Window(length)).is_some_and(|(_, effect)| effect > 0.85);
+            late && self.group.windows(length).is_some_and(|windows| {
+                let failing = self.group.by(|row| windows.number(row)).into_values().filter(|(bad, _)| *bad > 0);
+                failing.count() >= 3
+            })
         })
     }
 

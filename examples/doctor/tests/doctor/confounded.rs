@@ -326,3 +326,27 @@ fn failures_that_take_long_leave_the_number_of_threads_to_ask() {
     });
     shows("beyond 40 threads", &rows, &["overload"]);
 }
+
+#[test]
+fn what_comes_once_a_minute_for_some_seconds_is_not_told_from_a_limit_of_each_minute() {
+    let of = |limit: Option<u64>, hit: fn(u64, &mut fastrand::Rng) -> bool| {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let (mut at, mut minute, mut passed) = (0.0, 0, 0);
+        let rows = (0..6_000).map(|i| {
+            at -= (1.0 - rng.f64()).ln() * 100.0;
+            let row = Row::well(at as u64, i % 20 + 1, script(rng.u64(1..=30)));
+            let in_minute = row.at + 20_000;
+            if in_minute / 60_000 != minute {
+                (minute, passed) = (in_minute / 60_000, 0);
+            }
+            passed += 1;
+            let fails = limit.map_or_else(|| hit(in_minute % 60_000, &mut rng), |limit| passed > limit);
+            if fails { row.failed("503", "no") } else { row }
+        });
+        rows.collect::<Vec<_>>()
+    };
+    never("5 s", &of(None, |at, _| at < 5_000), &["quota"]);
+    never("2 s", &of(None, |at, _| at < 2_000), &["quota"]);
+    never("four of five", &of(None, |at, rng| at < 5_000 && rng.f64() < 0.8), &["quota"]);
+    shows("a limit", &of(Some(560), |_, _| false), &["quota"]);
+}
