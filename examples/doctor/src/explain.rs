@@ -550,7 +550,7 @@ impl View<'_> {
             if stale || limited || self.status() == Some(401) { Certainty::Possible } else { Certainty::Likely };
         let mut explanation = Explanation::of(Name::Overload, certainty, evidence);
         if stale {
-            let kept = "each was on a kept connection: the more are asked at once, the longer unused ones are taken";
+            let kept = "nearly all were on connections kept open; the server may have closed those that stood idle";
             explanation = explanation.or(Name::ConnectionReuse, kept);
         }
         if limited {
@@ -668,7 +668,7 @@ impl View<'_> {
         let login = self.status() == Some(400) && self.is_login();
         if (inside <= 0.9 && (most || grows)) || login || self.threads_of_one_fate() {
             let explanation = Explanation::of(name, Certainty::Possible, evidence);
-            let beside = "as well it goes with how much is asked at once, and that with the time";
+            let beside = "the load grew towards the end too, so it may be the load as well as the time";
             return Some(if grows { explanation.or(Name::Overload, beside) } else { explanation });
         }
         Some(Explanation::of(name, Certainty::Likely, evidence))
@@ -807,8 +807,12 @@ impl View<'_> {
         let (n, all) = (self.group.failures(), self.group.rows.len());
         let load = self.answers.iter().find(|(a, _)| a.question == Question::Load && a.p < 0.05 && a.effect > 0.6);
         if let Some((load, _)) = load {
+            let doubt = match self.yes(Question::Load) {
+                Some(_) => "and other things go with it too: which of them it is cannot be told",
+                None => "too few to be sure",
+            };
             let evidence = format!(
-                "{} of {} failed with {}, rather when more was under way ({}, effect {:.2}): too few to be sure",
+                "{} of {} failed with {}, rather when more was under way ({}, effect {:.2}): {doubt}",
                 count(n as u64),
                 count(all as u64),
                 self.code(),

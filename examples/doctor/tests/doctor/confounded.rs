@@ -350,3 +350,17 @@ fn what_comes_once_a_minute_for_some_seconds_is_not_told_from_a_limit_of_each_mi
     never("four of five", &of(None, |at, rng| at < 5_000 && rng.f64() < 0.8), &["quota"]);
     shows("a limit", &of(Some(560), |_, _| false), &["quota"]);
 }
+
+#[test]
+fn what_surely_goes_with_the_load_is_not_said_to_be_too_few() {
+    let rows = run(1_500, |i, mut row, rng| {
+        if i % 500 < 420 || rng.f64() > 0.6 {
+            return row;
+        }
+        row.elapsed = 4_000;
+        row.failed("503", "no")
+    });
+    let report = report(csv(&rows));
+    let said = report.causes.iter().flat_map(|cause| &cause.evidence).fold(String::new(), |all, one| all + one + "\n");
+    assert!(said.contains("which of them it is cannot be told") && !said.contains("too few"), "{said}");
+}
