@@ -520,8 +520,9 @@ impl View<'_> {
         let candidates =
             [(Question::Load, &self.group.in_flight, "under way"), (Question::Threads, &threads, "threads")];
         let asked = candidates.into_iter().filter_map(|(q, load, words)| Some((self.yes(q)?, q, load, words)));
-        // What is under way for long since it fails is no reason to fail, and tells nothing of how many threads there are.
-        let asked = asked.filter(|(_, q, ..)| *q != Question::Load || !self.fails_slowly());
+        // What is under way for long since it fails is no reason to fail. Of how many threads there are it tells little.
+        let slowly = self.fails_slowly();
+        let asked = asked.filter(|(_, q, ..)| *q != Question::Load || !slowly);
         let ((p, effect), question, load, words) = asked.max_by(|a, b| a.0.1.total_cmp(&b.0.1))?;
         if effect < 0.62 {
             return None;
@@ -533,7 +534,7 @@ impl View<'_> {
             return None;
         }
         // A span of time of its own, at whatever load, is no matter of load.
-        if self.yes(Question::Clock).is_some() && !self.group.load_not_clock(load) {
+        if self.yes(Question::Clock).is_some() && !self.group.load_not_clock(load, slowly) {
             return None;
         }
         let evidence = format!(

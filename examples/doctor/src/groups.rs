@@ -247,15 +247,16 @@ impl<'a> Group<'a> {
         Some((hypothesis::by_span(&self.bin(), BINS, &self.failed), inside - outside))
     }
 
-    /// Whether the load explains the failing rather than a span of time does, where both go with it.
-    pub(crate) fn load_not_clock(&self, load: &[f64]) -> bool {
+    /// Whether the load explains the failing rather than a span of time does, where both go with it. What fails slowly keeps its
+    /// thread, and more of them are counted when it ends: then there is nothing to compare at one time.
+    pub(crate) fn load_not_clock(&self, load: &[f64], slowly: bool) -> bool {
         let level = crate::rivals::eighths(load);
         let bin = self.bin();
         let inside = self.inside_span();
         let by_load = hypothesis::explained(&level, &self.failed);
         let by_span = hypothesis::explained(&inside, &self.failed);
-        let within = hypothesis::by_rank(load, &self.failed, Some(&bin));
-        by_load >= by_span * 0.75 || (by_load >= by_span * 0.4 && within < 0.01)
+        let within = || hypothesis::by_rank(load, &self.failed, Some(&bin));
+        by_load >= by_span * 0.75 || (!slowly && by_load >= by_span * 0.4 && within() < 0.01)
     }
 
     /// Whether the failing goes with the address at the same load.

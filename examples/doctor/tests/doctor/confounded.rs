@@ -325,6 +325,16 @@ fn failures_that_take_long_leave_the_number_of_threads_to_ask() {
         row.failed("503", "no")
     });
     shows("beyond 40 threads", &rows, &["overload"]);
+    // Of threads that ask so many times and end, more are there while they wait; and they are counted as a request ends.
+    let waiting = threads(80, 125, 30, |_, mut row, _| {
+        if !(8_700..10_000).contains(&row.at) {
+            return row;
+        }
+        row.elapsed = 3_000;
+        row.threads += 6;
+        row.failed("503", "no")
+    });
+    never("while the service was down", &waiting, &["overload"]);
 }
 
 #[test]
