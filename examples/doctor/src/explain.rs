@@ -413,11 +413,7 @@ impl View<'_> {
     fn window_of(&self, length: i64, word: &str) -> Option<Explanation> {
         let (p, effect) = self.yes(Question::Window(length))?;
         let windows = self.group.windows(length)?;
-        let mut passed: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
-        for (window, failed) in windows.iter().zip(&self.group.failed) {
-            let (bad, good) = passed.entry(*window).or_default();
-            *(if *failed { bad } else { good }) += 1;
-        }
+        let passed = self.group.by(|row| windows.number(row));
         let mut full: Vec<u64> = passed.values().filter(|(bad, _)| *bad > 0).map(|(_, good)| *good).collect();
         full.sort_unstable();
         let (middle, most) = (*full.get(full.len() / 2)?, *full.last()?);
@@ -439,10 +435,12 @@ impl View<'_> {
             p_value(p)
         );
         let name = if self.is_login() { Name::LoginThrottled } else { Name::Quota };
-        Some(
-            Explanation::of(name, Certainty::Likely, evidence)
-                .or(Name::AddressLimit, "a limit per address looks the same from one machine"),
-        )
+        let counts = self.group.counts(windows);
+        let certainty = if counts { Certainty::Likely } else { Certainty::Possible };
+        let explanation = Explanation::of(name, certainty, evidence)
+            .or(Name::AddressLimit, "a limit per address looks the same from one machine");
+        let once = format!("or something at the service that comes once a {word}, at the same time of it");
+        Some(if counts { explanation } else { explanation.or(Name::TimeWindow, once) })
     }
 
     /// 401 from some time on.
@@ -495,14 +493,22 @@ impl View<'_> {
 
     /// A connection that nobody used for long is closed when it is used again.
     fn after_a_pause(&self) -> Option<Explanation> {
-        let (p, effect) = self.yes(Question::Pause)?;
-        if self.status().is_some() || !self.says(&BROKEN) || effect < 0.7 || self.yes(Question::Load).is_some() {
+        self.yes(Question::Pause)?;
+        let kept = !self.results.has.connect || self.failed_on_kept_connections();
+        if self.status().is_some() || !self.says(&BROKEN) || !kept || self.yes(Question::Load).is_some() {
             return None;
         }
-        let pauses: Vec<f64> = self.group.rows.iter().map(|row| f64::from(row.pause)).collect();
+        let again = self.group.again_after_well(self.results);
+        let pauses: Vec<f64> = again.rows.iter().map(|row| f64::from(row.pause)).collect();
+        let p = hypothesis::by_rank(&pauses, &again.failed, None);
+        let effect = hypothesis::higher(&pauses, &again.failed);
+        let others = [Question::Thread, Question::Clock, Question::Nth];
+        if effect < 0.7 || p >= ALPHA || !again.rises_beside(&pauses, &others, self.results) {
+            return None;
+        }
         let evidence = format!(
             "more fails the longer the thread paused before: {} ({}, effect {effect:.2})",
-            steps(&pauses, &self.group.failed, "ms"),
+            steps(&pauses, &again.failed, "ms"),
             p_value(p)
         );
         Some(Explanation::of(Name::ConnectionReuse, Certainty::Likely, evidence))
@@ -514,20 +520,21 @@ impl View<'_> {
         let candidates =
             [(Question::Load, &self.group.in_flight, "under way"), (Question::Threads, &threads, "threads")];
         let asked = candidates.into_iter().filter_map(|(q, load, words)| Some((self.yes(q)?, q, load, words)));
+        // What is under way for long since it fails is no reason to fail. Of how many threads there are it tells little.
+        let slowly = self.fails_slowly();
+        let asked = asked.filter(|(_, q, ..)| *q != Question::Load || !slowly);
         let ((p, effect), question, load, words) = asked.max_by(|a, b| a.0.1.total_cmp(&b.0.1))?;
         if effect < 0.62 {
             return None;
         }
-        if self.fails_slowly()
-            || self.is_only(
-                question,
-                &[Question::Thread, Question::First, Question::Nth, Question::Address, Question::Connection],
-            )
-        {
+        if self.is_only(
+            question,
+            &[Question::Thread, Question::First, Question::Nth, Question::Address, Question::Connection],
+        ) {
             return None;
         }
         // A span of time of its own, at whatever load, is no matter of load.
-        if self.yes(Question::Clock).is_some() && !self.group.load_not_clock(load) {
+        if self.yes(Question::Clock).is_some() && !self.group.load_not_clock(load, slowly) {
             return None;
         }
         let evidence = format!(
@@ -544,7 +551,7 @@ impl View<'_> {
             if stale || limited || self.status() == Some(401) { Certainty::Possible } else { Certainty::Likely };
         let mut explanation = Explanation::of(Name::Overload, certainty, evidence);
         if stale {
-            let kept = "each was on a kept connection: the more are asked at once, the longer unused ones are taken";
+            let kept = "nearly all were on connections kept open; the server may have closed those that stood idle";
             explanation = explanation.or(Name::ConnectionReuse, kept);
         }
         if limited {
@@ -581,11 +588,11 @@ impl View<'_> {
     /// In each second, or minute, what comes late fails, give or take what the way to the service takes.
     fn limited(&self) -> bool {
         [1_000, 60_000].into_iter().any(|length| {
-            let windows = self.group.windows(length).unwrap_or_default();
-            let failed =
-                windows.iter().zip(&self.group.failed).filter(|(_, failed)| **failed).map(|(window, _)| window);
-            let several = failed.collect::<std::collections::BTreeSet<_>>().len() >= 3;
-            several && self.yes(Question::Window(length)).is_some_and(|(_, effect)| effect > 0.85)
+            let late = self.yes(Question::Window(length)).is_some_and(|(_, effect)| effect > 0.85);
+            late && self.group.windows(length).is_some_and(|windows| {
+                let failing = self.group.by(|row| windows.number(row)).into_values().filter(|(bad, _)| *bad > 0);
+                failing.count() >= 3
+            })
         })
     }
 
@@ -611,16 +618,9 @@ impl View<'_> {
 
     /// Whether it is seen where a connection was new for no other reason: a thread's first is, and the one after a failure.
     fn is_of_the_connection(&self, difference: f64) -> bool {
-        let failed_before = |row: &Sample| row.before > 0 && self.results.answer(row.before).fate.failed();
-        let mut table = [(0_u64, 0_u64); 2];
-        for (row, failed) in self.group.rows.iter().zip(&self.group.failed) {
-            let [kept, new] = &mut table;
-            let place = if row.connect != NONE && row.connect > 0 { new } else { kept };
-            if row.nth > 0 && !failed_before(row) {
-                *(if *failed { &mut place.0 } else { &mut place.1 }) += 1;
-            }
-        }
-        let [kept, new] = table;
+        let again = self.group.again_after_well(self.results);
+        let table = again.by(|row| row.connect != NONE && row.connect > 0);
+        let [kept, new] = [false, true].map(|new| table.get(&new).copied().unwrap_or_default());
         let same = (rate(&new) - rate(&kept)) * difference > 0.0;
         let own = !self.results.has.thread || (same && hypothesis::fisher(new, kept) < ALPHA);
         own && self.group.holds_among_neighbours(|row| row.connect != NONE && row.connect > 0)
@@ -669,7 +669,7 @@ impl View<'_> {
         let login = self.status() == Some(400) && self.is_login();
         if (inside <= 0.9 && (most || grows)) || login || self.threads_of_one_fate() {
             let explanation = Explanation::of(name, Certainty::Possible, evidence);
-            let beside = "as well it goes with how much is asked at once, and that with the time";
+            let beside = "the load grew towards the end too, so it may be the load as well as the time";
             return Some(if grows { explanation.or(Name::Overload, beside) } else { explanation });
         }
         Some(Explanation::of(name, Certainty::Likely, evidence))
@@ -777,10 +777,14 @@ impl View<'_> {
 
     /// Whether the failures are on connections that were open already, where it is told of any that they were not.
     fn on_kept_connections(&self) -> bool {
-        let rows = || self.group.rows.iter().zip(&self.group.failed);
-        let kept = rows().filter(|(row, failed)| **failed && row.connect == 0).count();
-        let told = rows().any(|(row, _)| row.connect > 0 && row.connect != NONE);
-        told && kept * 10 >= self.group.failures() * 9
+        let told = self.group.rows.iter().any(|row| row.connect > 0 && row.connect != NONE);
+        told && self.failed_on_kept_connections()
+    }
+
+    fn failed_on_kept_connections(&self) -> bool {
+        let rows = self.group.rows.iter().zip(&self.group.failed);
+        let kept = rows.filter(|(row, failed)| **failed && row.connect == 0).count();
+        kept * 10 >= self.group.failures() * 9
     }
 
     /// Whether it is said of connections that were closed while they were kept, or so many failures on kept ones are no chance.
@@ -804,8 +808,12 @@ impl View<'_> {
         let (n, all) = (self.group.failures(), self.group.rows.len());
         let load = self.answers.iter().find(|(a, _)| a.question == Question::Load && a.p < 0.05 && a.effect > 0.6);
         if let Some((load, _)) = load {
+            let doubt = match self.yes(Question::Load) {
+                Some(_) => "and other things go with it too: which of them it is cannot be told",
+                None => "too few to be sure",
+            };
             let evidence = format!(
-                "{} of {} failed with {}, rather when more was under way ({}, effect {:.2}): too few to be sure",
+                "{} of {} failed with {}, rather when more was under way ({}, effect {:.2}): {doubt}",
                 count(n as u64),
                 count(all as u64),
                 self.code(),

@@ -206,8 +206,7 @@ impl<'a> Group<'a> {
 
     fn category(&self, has: bool, of: impl Fn(&Sample) -> u32) -> Option<(f64, f64)> {
         let table = self.by(&of);
-        // Each asked for once tells nothing, and neither does one alone.
-        if !has || table.len() < 2 || table.len() * 2 > self.rows.len() {
+        if !has || !self.tells_apart(table.len()) {
             return None;
         }
         let category: Vec<u32> = self.rows.iter().map(|row| of(row)).collect();
@@ -216,6 +215,11 @@ impl<'a> Group<'a> {
         let most = table.values().filter(|(bad, well)| *bad as f64 / (bad + well) as f64 > (all * 1.5).min(0.9));
         let share = most.map(|(bad, _)| *bad).sum::<u64>() as f64 / self.failures() as f64;
         Some((p, share))
+    }
+
+    /// Whether so many values tell these rows apart: each asked for once tells nothing, and neither does one alone.
+    pub(crate) fn tells_apart(&self, values: usize) -> bool {
+        values >= 2 && values * 2 <= self.rows.len()
     }
 
     fn two(&self, has: bool, with: impl Fn(usize, &Sample) -> bool) -> Option<(f64, f64)> {
@@ -243,15 +247,16 @@ impl<'a> Group<'a> {
         Some((hypothesis::by_span(&self.bin(), BINS, &self.failed), inside - outside))
     }
 
-    /// Whether the load explains the failing rather than a span of time does, where both go with it.
-    pub(crate) fn load_not_clock(&self, load: &[f64]) -> bool {
+    /// Whether the load explains the failing rather than a span of time does, where both go with it. What fails slowly keeps its
+    /// thread, and more of them are counted when it ends: then there is nothing to compare at one time.
+    pub(crate) fn load_not_clock(&self, load: &[f64], slowly: bool) -> bool {
         let level = crate::rivals::eighths(load);
         let bin = self.bin();
         let inside = self.inside_span();
         let by_load = hypothesis::explained(&level, &self.failed);
         let by_span = hypothesis::explained(&inside, &self.failed);
-        let within = hypothesis::by_rank(load, &self.failed, Some(&bin));
-        by_load >= by_span * 0.75 || (by_load >= by_span * 0.4 && within < 0.01)
+        let within = || hypothesis::by_rank(load, &self.failed, Some(&bin));
+        by_load >= by_span * 0.75 || (!slowly && by_load >= by_span * 0.4 && within() < 0.01)
     }
 
     /// Whether the failing goes with the address at the same load.
@@ -261,34 +266,43 @@ impl<'a> Group<'a> {
         hypothesis::by_category(&address, &self.failed, (level.len() == address.len()).then_some(&level))
     }
 
-    /// Windows of time, by the number of each row's: begun where what fails is the latest in them.
-    pub(crate) fn windows(&self, length: i64) -> Option<Vec<u32>> {
+    /// Windows of time that begin where what fails is the latest in them.
+    pub(crate) fn windows(&self, length: i64) -> Option<Windows> {
         let all = (0..BEGINNINGS).filter_map(|i| self.windows_from(length, length * i / BEGINNINGS));
-        let all = all.map(|windows| (self.later(&windows), windows));
+        let all = all.map(|windows| (self.later(self.rows.iter().map(|row| windows.number(row))), windows));
         all.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, windows)| windows)
     }
 
-    fn windows_from(&self, length: i64, shift: i64) -> Option<Vec<u32>> {
-        let first = self.rows.first()?.start;
-        let of = |row: &&Sample| (row.start.saturating_sub(first).saturating_add(shift) / length).clamp(0, MOST) as u32;
-        Some(self.rows.iter().map(of).collect())
+    fn windows_from(&self, length: i64, shift: i64) -> Option<Windows> {
+        Some(Windows { begin: self.rows.first()?.start.saturating_sub(shift), length })
+    }
+
+    /// Whether what passes in each full window is as many, at whatever time that is reached, and not the reverse: a limit
+    /// counts, and what comes at one time of each does not.
+    pub(crate) fn counts(&self, windows: Windows) -> bool {
+        let rows: Vec<(&Sample, bool)> = self.rows.iter().copied().zip(self.failed.iter().copied()).collect();
+        let all = rows.chunk_by(|a, b| windows.number(a.0) == windows.number(b.0));
+        let turns = all.filter(|rows| rows.iter().any(|(_, failed)| *failed)).map(|rows| windows.turn(rows));
+        let turns: Vec<(f64, f64)> = turns.collect();
+        let usual = middle(turns.iter().map(|turn| turn.0).collect());
+        // Where the beginning is missed by a little, some windows end with what is the next one's.
+        let alike = turns.into_iter().filter(|turn| (turn.0 - usual).abs() * 10.0 <= usual);
+        let (passed, at): (Vec<f64>, Vec<f64>) = alike.unzip();
+        spread(&passed) * 2.0 <= spread(&at)
     }
 
     /// Of each pair of a failed and a well one in one stratum: how often the failed one is the later.
-    fn later(&self, strata: &[u32]) -> f64 {
+    fn later(&self, strata: impl Iterator<Item = u32>) -> f64 {
         let (mut later, mut pairs) = (0_u64, 0_u64);
-        for (members, failed) in strata.chunk_by(|a, b| a == b).scan(0, |begin, stratum| {
-            let from = std::mem::replace(begin, *begin + stratum.len());
-            Some((stratum.len() as u64, self.failed.get(from..*begin).unwrap_or_default()))
-        }) {
-            let mut well = 0;
-            for failed in failed {
-                well += u64::from(!failed);
-                later += if *failed { well } else { 0 };
+        let (mut of, mut bad, mut well) = (None, 0, 0);
+        for (stratum, failed) in strata.zip(&self.failed) {
+            if of.replace(stratum) != Some(stratum) {
+                pairs += std::mem::take(&mut bad) * std::mem::take(&mut well);
             }
-            pairs += well * (members - well);
+            (bad, well) = (bad + u64::from(*failed), well + u64::from(!*failed));
+            later += if *failed { well } else { 0 };
         }
-        later as f64 / pairs.max(1) as f64
+        later as f64 / (pairs + bad * well).max(1) as f64
     }
 
     /// Bursts: requests that start together, with much longer pauses between them.
@@ -319,8 +333,9 @@ impl<'a> Group<'a> {
 
     /// Whether the later ones of each window fail: of those that begin with the run, or of the best of many beginnings.
     fn limit(&self, results: &Results, length: i64) -> Option<(f64, f64)> {
-        let with_the_run = self.placed(results, &self.windows_from(length, 0)?).map_or(1.0, |(p, _)| p);
-        let (p, effect) = self.placed(results, &self.windows(length)?)?;
+        let of = |windows: Windows| self.rows.iter().map(|row| windows.number(row)).collect::<Vec<_>>();
+        let with_the_run = self.placed(results, &of(self.windows_from(length, 0)?)).map_or(1.0, |(p, _)| p);
+        let (p, effect) = self.placed(results, &of(self.windows(length)?))?;
         Some((2.0 * (p * BEGINNINGS as f64).min(with_the_run).min(0.5), effect))
     }
 
@@ -342,7 +357,7 @@ impl<'a> Group<'a> {
             place.push(f64::from(*n));
             *n += 1;
         }
-        let effect = self.later(strata);
+        let effect = self.later(strata.iter().copied());
         Some((hypothesis::by_rank(&place, &self.failed, Some(strata)), effect))
     }
 
@@ -371,6 +386,44 @@ impl<'a> Group<'a> {
         }
         same
     }
+}
+
+/// Windows of so many milliseconds, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
+    begin: i64,
+    length: i64,
+}
+
+impl Windows {
+    pub(crate) fn number(self, row: &Sample) -> u32 {
+        (row.start.saturating_sub(self.begin) / self.length).clamp(0, MOST) as u32
+    }
+
+    /// How many passed in one window before it turned, and how long it had lasted: most passes before and most fails after.
+    fn turn(self, rows: &[(&Sample, bool)]) -> (f64, f64) {
+        let (mut passed, mut net) = (0_i64, 0_i64);
+        let mut best = (i64::MIN, 0, 0);
+        for (row, failed) in rows {
+            if *failed && net > best.0 {
+                best = (net, passed, row.start.saturating_sub(self.begin) % self.length);
+            }
+            passed += i64::from(!*failed);
+            net += if *failed { -1 } else { 1 };
+        }
+        (best.1 as f64, best.2 as f64)
+    }
+}
+
+/// How far numbers are from the middle one, of which it is a share.
+fn spread(numbers: &[f64]) -> f64 {
+    let middle = middle(numbers.to_vec()).max(1.0);
+    numbers.iter().map(|n| (n - middle).abs() / middle).sum::<f64>() / numbers.len().max(1) as f64
+}
+
+fn middle(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or_default()
 }
 
 /// A span of time.

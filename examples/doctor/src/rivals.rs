@@ -1,6 +1,8 @@
 //! What failing goes with only since it goes with something else: threads that always fail and begin late fail when more is
 //! under way, and what a connection is closed for is followed by a new one.
 
+use std::collections::HashSet;
+
 use crate::diagnose::ALPHA;
 use crate::groups::{Group, Question};
 use crate::hypothesis;
@@ -17,7 +19,9 @@ impl Group<'_> {
         let Some(of) = self.levels(question, results) else { return false };
         let explained = hypothesis::explained(&of, &self.failed);
         others.iter().filter_map(|other| self.levels(*other, results)).any(|other| {
-            hypothesis::explained(&other, &self.failed) > explained
+            let levels = other.iter().collect::<HashSet<_>>().len();
+            self.tells_apart(levels)
+                && hypothesis::explained(&other, &self.failed) > explained
                 && hypothesis::by_category(&of, &self.failed, Some(&other)) >= ALPHA
         })
     }
@@ -27,6 +31,20 @@ impl Group<'_> {
         let neighbours: Vec<u32> = (0..self.rows.len()).map(|i| (i / NEIGHBOURS) as u32).collect();
         let of: Vec<u32> = self.rows.iter().map(|row| u32::from(of(row))).collect();
         hypothesis::by_category(&of, &self.failed, Some(&neighbours)) < ALPHA
+    }
+
+    /// Whether more fails the higher the number among rows too that are alike in each other thing.
+    pub(crate) fn rises_beside(&self, number: &[f64], others: &[Question], results: &Results) -> bool {
+        let mut levels = others.iter().filter_map(|other| self.levels(*other, results));
+        levels.all(|other| hypothesis::by_rank(number, &self.failed, Some(&other)) < ALPHA)
+    }
+
+    /// Those rows that are not the first of their thread and follow no failure: nothing but itself made them as they are.
+    pub(crate) fn again_after_well(&self, results: &Results) -> Self {
+        let failed_before = |row: &Sample| row.before > 0 && results.answer(row.before).fate.failed();
+        let rows = self.rows.iter().zip(&self.failed).filter(|(row, _)| row.nth > 0 && !failed_before(row));
+        let (rows, failed) = rows.map(|(row, failed)| (*row, *failed)).unzip();
+        Self { rows, failed, in_flight: Vec::new(), step: self.step }
     }
 
     /// As what the rows are told apart by a question. None if they cannot be.

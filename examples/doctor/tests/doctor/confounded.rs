@@ -215,3 +215,162 @@ fn what_fails_after_a_pause_is_not_said_to_go_with_nothing() {
     shows("closed while it was idle", &of(gone, "Premature end of the body"), &["connection_reuse"]);
     shows("a session that was forgotten", &of("400", "Bad Request"), &[]);
 }
+
+const RESET: &str = "Non HTTP response code: java.net.SocketException";
+
+/// 20 threads that send 120 requests each, with pauses of so many milliseconds after so many that the last one took. A
+/// request is changed by what is the matter, of which the pause may be.
+fn pausing(
+    mut pause: impl FnMut(u64, u64, &mut fastrand::Rng) -> u64,
+    mut matter: impl FnMut(u64, Row, &mut fastrand::Rng) -> Row,
+) -> Vec<Row> {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut rows = Vec::new();
+    for thread in 1..=20 {
+        let (mut at, mut paused) = (thread * 40, 0);
+        for nth in 0..120 {
+            let mut row = Row::well(at, thread, script(rng.u64(1..=30)));
+            row.elapsed = rng.u64(60..160);
+            row.connect = if nth == 0 { 20 } else { 0 };
+            let row = matter(paused, row, &mut rng);
+            paused = pause(thread, row.elapsed, &mut rng);
+            at += row.elapsed + paused;
+            rows.push(row);
+        }
+    }
+    rows.sort_by_key(|row| row.at);
+    rows
+}
+
+#[test]
+fn pauses_that_are_long_for_another_reason_close_no_connection() {
+    // Of a paced plan the pause is the longer the sooner a request fails.
+    let paced = pausing(
+        |_, elapsed, _| 1_000 - elapsed,
+        |_, mut row, rng| {
+            row.elapsed = rng.u64(300..800);
+            if !(50_000..62_000).contains(&row.at) {
+                return row;
+            }
+            row.elapsed = rng.u64(1..4);
+            row.failed(RESET, "Connection reset")
+        },
+    );
+    shows("the service was down", &paced, &["service_down"]);
+    let new = pausing(
+        |_, _, rng| [50, 100, 2_000, 4_000][rng.usize(..4)],
+        |paused, mut row, rng| {
+            row.connect = 20;
+            if paused >= 2_000 && rng.f64() < 0.3 { row.failed(RESET, "Connection reset") } else { row }
+        },
+    );
+    never("none was kept", &new, &["connection_reuse"]);
+    let some = pausing(
+        |thread, _, rng| if thread > 15 { rng.u64(800..1_200) } else { rng.u64(50..300) },
+        |_, row, rng| {
+            if row.thread > 15 && rng.f64() < 0.5 { row.failed(RESET, "Connection reset") } else { row }
+        },
+    );
+    never("some threads fail, and think longer", &some, &["connection_reuse"]);
+    let idle = pausing(
+        |_, _, rng| rng.u64(0..10_000),
+        |paused, row, rng| {
+            if paused > 5_000 && rng.f64() < 0.5 { row.failed(RESET, "Connection reset") } else { row }
+        },
+    );
+    shows("closed after 5 s", &idle, &["connection_reuse"]);
+}
+
+/// 3,000 users that ask once each, now more of them at once and now fewer: so many are under way with a request.
+fn once_each(mut matter: impl FnMut(usize, Row, &mut fastrand::Rng) -> Row) -> Vec<Row> {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let (mut at, mut ends) = (0.0, Vec::new());
+    (1..=3_000)
+        .map(|user| {
+            let rate = 0.08 + 0.06 * (f64::from(user as u32) / 3_000.0 * 12.0 * std::f64::consts::PI).sin();
+            at -= (1.0 - rng.f64()).ln() / rate;
+            let mut row = Row::well(at as u64, user, script(user));
+            row.elapsed = rng.u64(200..400);
+            row.connect = 20;
+            ends.retain(|end| *end > row.at);
+            let row = matter(ends.len(), row, &mut rng);
+            ends.push(row.at + row.elapsed);
+            row
+        })
+        .collect()
+}
+
+#[test]
+fn users_and_scripts_that_come_once_each_explain_nothing() {
+    let knee = once_each(|under_way, row, rng| {
+        if rng.f64() < if under_way > 25 { 0.7 } else { 0.15 } { row.failed("400", "Bad Request") } else { row }
+    });
+    shows("a user once", &knee, &["overload"]);
+    let mut nth = 0;
+    let new = once_each(|_, mut row, rng| {
+        nth += 1;
+        (row.thread, row.connect) = (nth % 20 + 1, if rng.bool() { 20 } else { 0 });
+        if rng.f64() < if row.connect > 0 { 0.6 } else { 0.2 } { row.failed("503", "no") } else { row }
+    });
+    shows("a script once", &new, &["connection_churn"]);
+}
+
+#[test]
+fn failures_that_take_long_leave_the_number_of_threads_to_ask() {
+    let rows = threads(60, 200, 100, |_, mut row, rng| {
+        if row.threads <= 40 || rng.f64() > 0.4 {
+            return row;
+        }
+        row.elapsed = 800;
+        row.failed("503", "no")
+    });
+    shows("beyond 40 threads", &rows, &["overload"]);
+    // Of threads that ask so many times and end, more are there while they wait; and they are counted as a request ends.
+    let waiting = threads(80, 125, 30, |_, mut row, _| {
+        if !(8_700..10_000).contains(&row.at) {
+            return row;
+        }
+        row.elapsed = 3_000;
+        row.threads += 6;
+        row.failed("503", "no")
+    });
+    never("while the service was down", &waiting, &["overload"]);
+}
+
+#[test]
+fn what_comes_once_a_minute_for_some_seconds_is_not_told_from_a_limit_of_each_minute() {
+    let of = |limit: Option<u64>, hit: fn(u64, &mut fastrand::Rng) -> bool| {
+        let mut rng = fastrand::Rng::with_seed(2);
+        let (mut at, mut minute, mut passed) = (0.0, 0, 0);
+        let rows = (0..6_000).map(|i| {
+            at -= (1.0 - rng.f64()).ln() * 100.0;
+            let row = Row::well(at as u64, i % 20 + 1, script(rng.u64(1..=30)));
+            let in_minute = row.at + 20_000;
+            if in_minute / 60_000 != minute {
+                (minute, passed) = (in_minute / 60_000, 0);
+            }
+            passed += 1;
+            let fails = limit.map_or_else(|| hit(in_minute % 60_000, &mut rng), |limit| passed > limit);
+            if fails { row.failed("503", "no") } else { row }
+        });
+        rows.collect::<Vec<_>>()
+    };
+    never("5 s", &of(None, |at, _| at < 5_000), &["quota"]);
+    never("2 s", &of(None, |at, _| at < 2_000), &["quota"]);
+    never("four of five", &of(None, |at, rng| at < 5_000 && rng.f64() < 0.8), &["quota"]);
+    shows("a limit", &of(Some(560), |_, _| false), &["quota"]);
+}
+
+#[test]
+fn what_surely_goes_with_the_load_is_not_said_to_be_too_few() {
+    let rows = run(1_500, |i, mut row, rng| {
+        if i % 500 < 420 || rng.f64() > 0.6 {
+            return row;
+        }
+        row.elapsed = 4_000;
+        row.failed("503", "no")
+    });
+    let report = report(csv(&rows));
+    let said = report.causes.iter().flat_map(|cause| &cause.evidence).fold(String::new(), |all, one| all + one + "\n");
+    assert!(said.contains("which of them it is cannot be told") && !said.contains("too few"), "{said}");
+}
