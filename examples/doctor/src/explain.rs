@@ -619,11 +619,11 @@ impl View<'_> {
     /// Whether it is seen where a connection was new for no other reason: a thread's first is, and the one after a failure.
     fn is_of_the_connection(&self, difference: f64) -> bool {
         let again = self.group.again_after_well(self.results);
-        let table = again.by(|row| row.connect != NONE && row.connect > 0);
+        let table = again.by(|row| row.on_new_connection());
         let [kept, new] = [false, true].map(|new| table.get(&new).copied().unwrap_or_default());
         let same = (rate(&new) - rate(&kept)) * difference > 0.0;
         let own = !self.results.has.thread || (same && hypothesis::fisher(new, kept) < ALPHA);
-        own && self.group.holds_among_neighbours(|row| row.connect != NONE && row.connect > 0)
+        own && self.group.holds_among_neighbours(|row| row.on_new_connection())
     }
 
     /// Failures in one span of time.

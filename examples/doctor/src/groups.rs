@@ -169,7 +169,7 @@ impl<'a> Group<'a> {
                 let has = results.has.thread && results.has.time && results.has.elapsed;
                 numbers(&self.numbers(has, |row| row.pause)?)?
             }
-            Question::Connection => self.two(results.has.connect, |_, row| row.connect != NONE && row.connect > 0)?,
+            Question::Connection => self.two(results.has.connect, |_, row| row.on_new_connection())?,
             Question::Before => {
                 // The same failure again and again is no consequence.
                 let own = self

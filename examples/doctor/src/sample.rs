@@ -168,6 +168,11 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// Whether its connection was made for it, as far as that is told.
+    pub(crate) fn on_new_connection(&self) -> bool {
+        self.connect > 0 && self.connect != NONE
+    }
+
     pub(crate) fn end(&self) -> i64 {
         self.start.saturating_add(i64::from(self.elapsed))
     }
